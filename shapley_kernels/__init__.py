@@ -1,0 +1,53 @@
+"""Exact Shapley credit for sets of candidates: what each one adds to a reward that only the set earns.
+
+    import shapley_kernels as sk
+
+    credits = sk.shapley(sk.Max(rewards))          # rewards [..., players] -> credits [..., players]
+
+A *game* says what a set is worth (`Max`, `TopM`, `OWA`, ...), a *value* how that is shared (`Shapley`, `Banzhaf`, ...), and a
+kernel computes it on this device. `rl` turns credits into GRPO advantages. Importing this imports neither torch nor triton
+nor numba.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from shapley_kernels import rl
+from shapley_kernels.allocate import semivalue, shapley
+from shapley_kernels.arrays import pad
+from shapley_kernels.dispatch import BackendUnavailable
+from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
+from shapley_kernels.rl import RewardAllocator, grpo_advantages
+from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
+
+try:
+    __version__ = version("shapley_kernels")
+except PackageNotFoundError:  # used from a source tree that is not installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "OWA",
+    "BackendUnavailable",
+    "Banzhaf",
+    "BetaShapley",
+    "Discounted",
+    "Game",
+    "KthBest",
+    "LeaveOneOut",
+    "Max",
+    "Mean",
+    "Median",
+    "Min",
+    "Range",
+    "RewardAllocator",
+    "Semivalue",
+    "Shapley",
+    "SizeWeights",
+    "Stratum",
+    "TopM",
+    "TopMMean",
+    "grpo_advantages",
+    "pad",
+    "rl",
+    "semivalue",
+    "shapley",
+]

@@ -1,0 +1,310 @@
+"""Arrays in and out: containers, dtypes, shapes, masks, padding. The only module that knows numpy from torch from DLPack."""
+
+import sys
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any
+"""A numpy array or a torch tensor (inside the package), or anything that speaks DLPack (at its border)."""
+
+_CPU_DEVICE = 1  # kDLCPU
+
+
+def is_torch(x: Any) -> bool:
+    """True for a torch tensor; never imports torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def namespace(x: Array) -> Any:
+    """The module (numpy or torch) whose functions work on `x`."""
+    return sys.modules["torch"] if is_torch(x) else np
+
+
+def describe(x: Any) -> str:
+    """Type, dtype and shape of `x` in a few words, for error messages."""
+    kind = f"{type(x).__module__.split('.')[0]}.{type(x).__name__}" if not isinstance(x, Real) else repr(x)
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"{kind} of dtype {x.dtype} and shape {tuple(x.shape)}"
+    return kind
+
+
+def native(x: Any, name: str) -> tuple[Array, Callable[[Array], Any] | None]:
+    """`x` as a numpy array or torch tensor, without a copy where possible, and how to hand a result back.
+
+    Args:
+        x: numpy array, torch tensor, DLPack array, number, or (nested) list of numbers.
+        name: what `x` is called in messages.
+
+    Returns:
+        The array and a function from a result to the caller's container (None: nothing to do).
+
+    Raises:
+        TypeError: not an array, or an array library that cannot hand results back.
+        ValueError: a ragged list.
+    """
+    if type(x) is np.ndarray or is_torch(x):
+        return x, None
+    if isinstance(x, (Real, list, tuple, np.generic)):
+        return _from_list(x, name), None
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected a plain array, got a numpy masked array; pass x.data, and mask=~x.mask")
+    if isinstance(x, np.ndarray):
+        return x.view(np.ndarray), None
+    if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
+        return _from_dlpack(x, name)
+    raise TypeError(
+        f"{name}: expected a numpy array, a torch tensor, an array that speaks DLPack, or a list of numbers, "
+        f"got {describe(x)}; convert it with numpy.asarray(...)"
+    )
+
+
+def _from_list(x: Any, name: str) -> np.ndarray:
+    if isinstance(x, (list, tuple)) and any(is_torch(item) for item in x):
+        raise TypeError(f"{name}: expected one array, got a {type(x).__name__} of torch tensors; use torch.stack or sk.pad")
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: expected rows of equal length, got a ragged list ({error}); "
+            "make a padded array and a mask with `rewards, mask = sk.pad(rows)`"
+        ) from None
+
+
+def _from_dlpack(x: Any, name: str) -> tuple[Array, Callable[[Array], Any]]:
+    if hasattr(x, "__array_namespace__"):
+        restore = x.__array_namespace__().from_dlpack
+    else:
+        restore = getattr(sys.modules.get(type(x).__module__.split(".")[0]), "from_dlpack", None)
+    if restore is None:
+        raise TypeError(f"{name}: {describe(x)} has no from_dlpack to hand results back; pass a numpy array or torch tensor")
+    if x.__dlpack_device__()[0] == _CPU_DEVICE:
+        try:
+            return np.from_dlpack(x), restore
+        except (BufferError, RuntimeError, TypeError):  # a dtype numpy has no name for, such as bfloat16
+            pass
+    try:
+        import torch
+    except ImportError:
+        raise TypeError(
+            f"{name}: {describe(x)} can only be read through torch; pip install 'shapley_kernels[torch]'"
+        ) from None
+    return torch.from_dlpack(x), restore
+
+
+def floating(x: Array, name: str) -> Array:
+    """`x` in a supported float dtype: float16, bfloat16, float32 and float64 stay; integers and bools become
+    float64 (numpy) or the default dtype (torch).
+
+    Raises:
+        TypeError: complex, object, string, longdouble or 8-bit float data.
+    """
+    if is_torch(x):
+        torch = sys.modules["torch"]
+        if x.dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+            return x
+        if not x.dtype.is_floating_point and not x.dtype.is_complex:
+            return x.to(torch.get_default_dtype())
+    else:
+        if x.dtype.char in "dfe":
+            return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+        if x.dtype.kind in "iub":
+            return x.astype(np.float64)
+        if x.dtype.name == "bfloat16":  # numpy knows it through the ml_dtypes package
+            return x
+    raise TypeError(
+        f"{name}: expected real numbers (float16, bfloat16, float32, float64, integers or bools), got dtype {x.dtype}"
+    )
+
+
+def compute_dtype(dtype: Any) -> str:
+    """The dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
+    return "float64" if str(dtype).endswith("float64") else "float32"
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """`x` in `dtype` (a numpy or torch dtype of x's own library), without a copy if it already is."""
+    if is_torch(x):
+        return x.to(dtype)
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def named_dtype(x: Array, name: str) -> Any:
+    """The dtype object called `name` ("float32", "bool", ...) in the library of `x`."""
+    return getattr(sys.modules["torch"], name) if is_torch(x) else np.dtype(name)
+
+
+def promoted(a: Array, b: Array) -> Any:
+    """The dtype that both arrays (of one library) promote to."""
+    if a.dtype == b.dtype:
+        return a.dtype
+    return sys.modules["torch"].promote_types(a.dtype, b.dtype) if is_torch(a) else np.promote_types(a.dtype, b.dtype)
+
+
+def device(x: Array) -> str:
+    """ "cpu", "cuda:0", ...; numpy arrays are on the CPU."""
+    return str(x.device) if is_torch(x) else "cpu"
+
+
+def like(x: Any, reference: Array, name: str) -> Array:
+    """`x` as an array of the same library and device as `reference`; lists and numbers are converted, arrays are not moved.
+
+    Raises:
+        TypeError: another library or another device: nothing is copied between them silently.
+    """
+    if isinstance(x, (Real, list, tuple)) and is_torch(reference):
+        return sys.modules["torch"].as_tensor(_from_list(x, name), device=reference.device)
+    array, _ = native(x, name)
+    if is_torch(array) != is_torch(reference) or device(array) != device(reference):
+        raise TypeError(
+            f"{name}: expected {_where(reference)}, as the rewards, got {_where(array)}; convert it before the call"
+        )
+    return array
+
+
+def _where(x: Array) -> str:
+    return f"a torch tensor on {device(x)}" if is_torch(x) else "a numpy array"
+
+
+def constant(x: np.ndarray, reference: Array, dtype: Any) -> Array:
+    """The numpy array `x` in `dtype`, in the library and on the device of `reference`."""
+    if is_torch(reference):
+        return sys.modules["torch"].as_tensor(x, dtype=dtype, device=reference.device)
+    return x.astype(dtype)
+
+
+def broadcast(x: Array, shape: Sequence[int], name: str, axes: str) -> Array:
+    """`x` broadcast to `shape`; `axes` names the axes in the message, such as "[..., players]"."""
+    if tuple(x.shape) == tuple(shape):
+        return x
+    try:
+        return namespace(x).broadcast_to(x, tuple(shape))
+    except (ValueError, RuntimeError):
+        raise ValueError(f"{name}: expected shape {tuple(shape)} {axes}, or one that broadcasts to it, got {tuple(x.shape)}") from None
+
+
+def boolean(x: Any, reference: Array, name: str) -> Array:
+    """`x` as a bool array of the library and device of `reference`."""
+    array = like(x, reference, name)
+    if array.dtype != named_dtype(array, "bool"):
+        raise TypeError(f"{name}: expected dtype bool (True = takes part), got {array.dtype}; compare first, for example lengths > 0")
+    return array
+
+
+def rows(x: Array, width: int | None) -> Array:
+    """The leading axes of `x` flattened into one: [rows, width], or [rows] when `width` is None; empty axes allowed."""
+    if width is None:
+        return x.reshape(-1)
+    count = 1
+    for size in x.shape[:-1]:
+        count *= size
+    return x.reshape(count, width)
+
+
+def needs_grad(*arrays: Any) -> bool:
+    """True when a torch gradient has to flow into one of the arrays."""
+    tensors = [x for x in arrays if is_torch(x)]
+    return any(x.requires_grad for x in tensors) and sys.modules["torch"].is_grad_enabled()
+
+
+def first_nonfinite(x: Array, live: Array | None) -> tuple[int, ...] | None:
+    """Index of the first live entry of `x` that is NaN or infinite, None when all are finite."""
+    xp = namespace(x)
+    bad = ~xp.isfinite(x)
+    if live is not None:
+        bad = bad & live
+    where = bad.reshape(-1).nonzero()  # a tuple of arrays in numpy, [hits, 1] in torch
+    hits = where if is_torch(x) else where[0]
+    if len(hits) == 0:
+        return None
+    return tuple(int(i) for i in np.unravel_index(int(hits[0]), tuple(x.shape)))
+
+
+def pad(values: Sequence[Any]) -> tuple[Array, Array]:
+    """Nested lists of any lengths as one padded array and its mask.
+
+    Args:
+        values: a list of rows; a row is a list of numbers, a 1-D numpy array or a 1-D torch tensor. Rows may be nested
+            further (prompts of rollouts of candidates), to the same depth everywhere.
+
+    Returns:
+        rewards [..., players] padded with 0, and mask [..., players], True where there is a value. Torch tensors when
+        the rows are torch tensors (gradients flow through), else numpy arrays; float64 for plain numbers.
+
+    Raises:
+        TypeError: something that is not a number, with its position.
+        ValueError: lists nested to different depths.
+
+    Cost: O(size of the result).
+    """
+    leaves: list[tuple[tuple[int, ...], Any]] = []
+    _collect(values, (), leaves)
+    tensors = [is_torch(row) for _, row in leaves]
+    if any(tensors):
+        return _pad_torch(leaves, all(tensors))
+    depths = {len(path) for path, _ in leaves}
+    if len(depths) > 1:
+        raise ValueError(f"pad: expected lists nested to the same depth everywhere, got depths {sorted(d + 1 for d in depths)}")
+    arrays = [_numbers(row, path) for path, row in leaves]
+    shape = _padded_shape(leaves, [len(a) for a in arrays])
+    dtype = np.result_type(*(a.dtype for a in arrays if a.size)) if any(a.size for a in arrays) else np.dtype(np.float64)
+    if dtype.kind in "iub":
+        dtype = np.dtype(np.float64)
+    rewards, mask = np.zeros(shape, dtype), np.zeros(shape, bool)
+    for (path, _), row in zip(leaves, arrays, strict=True):
+        rewards[(*path, slice(len(row)))] = row
+        mask[(*path, slice(len(row)))] = True
+    return rewards, mask
+
+
+def _collect(node: Any, path: tuple[int, ...], leaves: list[tuple[tuple[int, ...], Any]]) -> None:
+    """The rows below `node` with their index paths: a row is a 1-D array, or a list without lists in it."""
+    if isinstance(node, (str, bytes)) or not hasattr(node, "__len__") or not hasattr(node, "__iter__"):
+        raise TypeError(f"pad: expected a list of rows, got {node!r} at {list(path)}" if path else f"pad: expected a list of rows, got {node!r}")
+    is_row = path and (getattr(node, "ndim", 0) == 1 or not any(hasattr(item, "__len__") and getattr(item, "ndim", 1) for item in node))
+    if is_row:
+        leaves.append((path, node))
+        return
+    for i, item in enumerate(node):
+        _collect(item, (*path, i), leaves)
+
+
+def _numbers(row: Any, path: tuple[int, ...]) -> np.ndarray:
+    try:
+        array = np.asarray(row)
+        if array.dtype.kind not in "fiub" and array.size:
+            raise TypeError
+    except (TypeError, ValueError):
+        bad = next((i for i, item in enumerate(row) if not isinstance(item, (Real, np.generic)) or isinstance(item, str)), 0)
+        raise TypeError(f"pad: expected numbers, got {row[bad]!r} at {[*path, bad]}") from None
+    return array if array.size else array.astype(np.float64)
+
+
+def _padded_shape(leaves: list[tuple[tuple[int, ...], Any]], lengths: list[int]) -> tuple[int, ...]:
+    if not leaves:
+        return (0, 0)
+    lead = tuple(max(axis) + 1 for axis in zip(*(path for path, _ in leaves), strict=True))
+    return (*lead, max(lengths))
+
+
+def _pad_torch(leaves: list[tuple[tuple[int, ...], Any]], all_tensors: bool) -> tuple[Array, Array]:
+    torch = sys.modules["torch"]
+    if not all_tensors:
+        raise TypeError("pad: expected all rows to be torch tensors, or none, got a mixture")
+    if any(row.ndim != 1 for _, row in leaves):
+        raise ValueError("pad: expected 1-D torch tensors as rows")
+    tensors = [floating(row, "pad") for _, row in leaves]
+    shape = _padded_shape(leaves, [len(t) for t in tensors])
+    dtype = tensors[0].dtype
+    for t in tensors:
+        dtype = torch.promote_types(dtype, t.dtype)
+    padded = torch.nn.utils.rnn.pad_sequence([t.to(dtype) for t in tensors], batch_first=True)  # [rows, players]
+    lengths = torch.tensor([len(t) for t in tensors], device=padded.device)
+    filled = torch.arange(shape[-1], device=padded.device) < lengths[:, None]
+    where = tuple(torch.tensor(axis, device=padded.device) for axis in zip(*(path for path, _ in leaves), strict=True))
+    rewards = torch.zeros(shape, dtype=dtype, device=padded.device).index_put(where, padded)
+    mask = torch.zeros(shape, dtype=torch.bool, device=padded.device).index_put(where, filled)
+    return rewards, mask

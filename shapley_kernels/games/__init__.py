@@ -1,0 +1,21 @@
+"""Set utilities: what is a set of candidates worth? One file per family."""
+
+from shapley_kernels.games.base import Combination, Game
+from shapley_kernels.games.order import (
+    OWA,
+    Discounted,
+    KthBest,
+    Max,
+    Mean,
+    Median,
+    Min,
+    OrderGame,
+    Range,
+    TopM,
+    TopMMean,
+)
+
+GAMES: tuple[type[OrderGame], ...] = (Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA)
+"""Every game, the one list that tests, benchmarks and docs go through."""
+
+__all__ = [*(game.__name__ for game in GAMES), "GAMES", "Combination", "Game", "OrderGame"]

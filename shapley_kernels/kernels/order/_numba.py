@@ -1,0 +1,106 @@
+"""`order` on the CPU: one row at a time, compiled without the GIL and without threads of its own, so it may be called
+from many threads at once and after a fork."""
+
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+
+INSERTION_SORT = 32
+"""Up to this many live players an insertion sort is faster than a quicksort."""
+
+
+def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty: Any, level_of: Any, out: Any) -> int:
+    """See the package docstring; numpy arrays, rewards and out in the compute dtype.
+
+    Returns:
+        The first row with a non-finite live reward or v_empty, -1 when there is none.
+    """
+    kernel = _compiled(inside.dtype.char, mask is not None, outside is not None)
+    return kernel(rewards, mask, v_empty, inside, outside, empty, level_of, out)
+
+
+@lru_cache
+def _compiled(dtype: str, masked: bool, has_outside: bool) -> Any:
+    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
+    real = numba.float32 if dtype == "f" else numba.float64
+
+    def read(kind: Any, dims: int) -> Any:
+        return numba.types.Array(kind, dims, "C", readonly=True)
+
+    none = numba.types.none
+    signature = numba.int64(
+        read(real, 2),
+        read(numba.boolean, 2) if masked else none,
+        read(real, 1),
+        read(real, 2),
+        read(real, 2) if has_outside else none,
+        read(real, 1),
+        read(numba.int32, 1),
+        numba.types.Array(real, 2, "C"),
+    )
+    return numba.njit(signature, nogil=True, error_model="numpy")(_order)
+
+
+def _order(rewards, mask, v_empty, inside, outside, empty, level_of, out):  # type: ignore[no-untyped-def]
+    rows, players = rewards.shape
+    zero = rewards.dtype.type(0)
+    key = np.empty(players, rewards.dtype)  # live rewards, descending
+    who = np.empty(players, np.int64)
+    credit = np.empty(players, rewards.dtype)
+    first_bad = -1
+    for b in range(rows):
+        c = v_empty[b if v_empty.size > 1 else 0]
+        live = 0
+        usable = np.isfinite(c)
+        for i in range(players):
+            out[b, i] = zero
+            if mask is None or mask[b, i]:
+                r = rewards[b, i]
+                usable &= np.isfinite(r)
+                key[live] = r
+                who[live] = i
+                live += 1
+        if not usable and live > 0:
+            for t in range(live):
+                out[b, who[t]] = np.nan
+            if first_bad < 0:
+                first_bad = b
+            continue
+        _sort_descending(key, who, live)
+        level = level_of[live]
+        # gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal
+        total = zero
+        lower = c
+        for t in range(live - 1, -1, -1):
+            total += (key[t] - lower) * inside[level, t]
+            credit[t] = total
+            lower = key[t]
+        if outside is not None:
+            total = zero
+            for t in range(live - 1):
+                total += (key[t] - key[t + 1]) * outside[level, t]
+                credit[t + 1] += total
+        shift = c * empty[level]
+        for t in range(live):
+            out[b, who[t]] = credit[t] + shift
+    return first_bad
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _sort_descending(key, who, live):  # type: ignore[no-untyped-def]
+    if live > INSERTION_SORT:
+        order = np.argsort(key[:live])[::-1]
+        key[:live] = key[order]
+        who[:live] = who[order]
+        return
+    for t in range(1, live):
+        r, i = key[t], who[t]
+        u = t - 1
+        while u >= 0 and key[u] < r:
+            key[u + 1] = key[u]
+            who[u + 1] = who[u]
+            u -= 1
+        key[u + 1] = r
+        who[u + 1] = i

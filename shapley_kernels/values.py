@@ -1,0 +1,267 @@
+"""Semivalues: how the worth of a set is shared among its players.
+
+A semivalue gives player i the average of its marginal contributions v(S + i) - v(S), where the coalition S of the other
+players is drawn by first drawing its size s with probability w_s and then a coalition of that size uniformly. So the
+size weights w_0 .. w_{n-1} are all there is to know; Shapley's are 1/n each.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import comb, isfinite
+from numbers import Integral, Real
+
+import numpy as np
+
+
+class Semivalue:
+    """Base of all values: `size_weights` is the definition, `expectations` what closed forms are made of."""
+
+    fixed_players: int | None = None
+    """The one number of players it is defined for; None: any."""
+
+    def size_weights(self, n: int) -> np.ndarray:
+        """w [n] float64: total weight of the coalitions of s = 0 .. n-1 other players, among n players."""
+        raise NotImplementedError
+
+    def exact_size_weights(self, n: int) -> list[Fraction]:
+        """The definition of `size_weights` in rational arithmetic, written apart from it: the oracle's side."""
+        raise NotImplementedError
+
+    def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
+        """E_k = E[f(number of a group's other members that are present)] for a member of a group of k = 1 .. n players.
+
+        Args:
+            f: [width] float64, f(0) .. f(width - 1), zero beyond.
+            n: players in the game.
+
+        Returns:
+            E [n] float64, E[k - 1] for the group of k.
+
+        Cost: O(n min(width, n)) for Shapley, Banzhaf and Beta, O(n^2) for the others.
+        """
+        return thin(self.size_weights(n), f)
+
+
+def thin(size_weights: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """`Semivalue.expectations` for any size weights: drop one random outsider after the other.
+
+    Without one of its n - 1 others, a coalition of s keeps its size with probability (n-1-s)/(n-1). All terms are
+    positive, so nothing cancels.
+    """
+    n = len(size_weights)
+    present = size_weights.astype(np.float64)  # distribution of the number of present others, group of k
+    result = np.zeros(n)
+    for k in range(n, 0, -1):
+        width = min(k, len(f))
+        result[k - 1] = present[:width] @ f[:width]
+        if k > 1:
+            a = np.arange(k - 1)
+            present = (present[:-1] * (k - 1 - a) + present[1:] * (a + 1)) / (k - 1)
+    return result
+
+
+def _grow(join: Callable[[int, np.ndarray], np.ndarray], f: np.ndarray, n: int) -> np.ndarray:
+    """`Semivalue.expectations` when sizes grow as in an urn: join(k, a) = P(the k-th other is present | a of the others were)."""
+    width = min(len(f), n)
+    a = np.arange(width)
+    present = np.zeros(width)
+    present[:1] = 1.0
+    result = np.empty(n)
+    for k in range(1, n + 1):
+        result[k - 1] = present @ f[:width]
+        p = join(k, a)
+        stay = present * (1.0 - p)
+        stay[1:] += (present * p)[:-1]
+        present = stay
+    return result
+
+
+def _size_weights_by_growth(join: Callable[[int, np.ndarray], np.ndarray], n: int) -> np.ndarray:
+    present = np.ones(1)
+    for k in range(1, n):
+        p = join(k, np.arange(k))
+        grown = np.zeros(k + 1)
+        grown[:k] = present * (1.0 - p)
+        grown[1:] += present * p
+        present = grown
+    return present
+
+
+@dataclass(frozen=True)
+class Shapley(Semivalue):
+    """The Shapley value: w_s = 1/n. The only semivalue whose credits always sum to v(all) - v(empty) (efficiency).
+
+    Source: Shapley, L. S. (1953), A value for n-person games, doi:10.1515/9781400881970-018.
+    """
+
+    def size_weights(self, n: int) -> np.ndarray:
+        return np.full(n, 1.0 / n)
+
+    def exact_size_weights(self, n: int) -> list[Fraction]:
+        return [Fraction(1, n)] * n
+
+    def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
+        total = np.zeros(n)
+        width = min(len(f), n)
+        total[:width] = np.cumsum(f[:width])
+        total[width:] = total[width - 1] if width else 0.0
+        return total / np.arange(1, n + 1)
+
+
+@dataclass(frozen=True)
+class Banzhaf(Semivalue):
+    """The (weighted) Banzhaf value: every other player is present with probability p, independently.
+
+    Args:
+        p: in [0, 1]; 1/2 is Banzhaf's. p = 0 pays each player its worth alone, p = 1 is `LeaveOneOut`.
+
+    Source: Banzhaf (1965), Rutgers Law Review 19; for data, Wang and Jia (2023), arXiv 2205.15466.
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.p, Real) or not 0 <= self.p <= 1:
+            raise ValueError(f"Banzhaf: p must be a number in [0, 1], got {self.p!r}")
+
+    def _join(self, k: int, a: np.ndarray) -> np.ndarray:
+        return np.full(len(a), float(self.p))
+
+    def size_weights(self, n: int) -> np.ndarray:
+        return _size_weights_by_growth(self._join, n)
+
+    def exact_size_weights(self, n: int) -> list[Fraction]:
+        p = Fraction(self.p)
+        return [comb(n - 1, s) * p**s * (1 - p) ** (n - 1 - s) for s in range(n)]
+
+    def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
+        return _grow(self._join, f, n)
+
+
+@dataclass(frozen=True)
+class BetaShapley(Semivalue):
+    """Beta(alpha, beta)-Shapley: w_s = C(n-1, s) B(s + beta, n-1-s + alpha) / B(alpha, beta).
+
+    Args:
+        alpha, beta: > 0. Large alpha favours small coalitions; (1, 1) is Shapley.
+
+    Source: Kwon and Zou (2022), arXiv 2110.14049.
+    """
+
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta"):
+            x = getattr(self, name)
+            if not isinstance(x, Real) or not isfinite(x) or x <= 0:
+                raise ValueError(f"BetaShapley: {name} must be a finite number > 0, got {x!r}")
+
+    def _join(self, k: int, a: np.ndarray) -> np.ndarray:
+        return (self.beta + a) / (self.alpha + self.beta + k - 1)  # Polya's urn
+
+    def size_weights(self, n: int) -> np.ndarray:
+        return _size_weights_by_growth(self._join, n)
+
+    def exact_size_weights(self, n: int) -> list[Fraction]:
+        alpha, beta = Fraction(self.alpha), Fraction(self.beta)
+
+        def rising(x: Fraction, k: int) -> Fraction:
+            product = Fraction(1)
+            for i in range(k):
+                product *= x + i
+            return product
+
+        total = rising(alpha + beta, n - 1)
+        return [comb(n - 1, s) * rising(beta, s) * rising(alpha, n - 1 - s) / total for s in range(n)]
+
+    def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
+        return _grow(self._join, f, n)
+
+
+@dataclass(frozen=True)
+class Stratum(Semivalue):
+    """Average marginal contribution as the last of `size` players: w_s = 1 for s = size - 1, else 0.
+
+    For `Max` this is the credit of max@k training: PKPO's leave-one-out advantage at k is k/n times Stratum(k).
+
+    Args:
+        size: >= 1, counts the player itself; with fewer live players, their number is used.
+
+    Source: Walder and Karkhanis (2025), arXiv 2505.15201.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, Integral) or self.size < 1:
+            raise ValueError(f"Stratum: size must be an integer >= 1 (it counts the player itself), got {self.size!r}")
+
+    def size_weights(self, n: int) -> np.ndarray:
+        weights = np.zeros(n)
+        weights[min(self.size, n) - 1] = 1.0
+        return weights
+
+    def exact_size_weights(self, n: int) -> list[Fraction]:
+        return [Fraction(int(s + 1 == min(self.size, n))) for s in range(n)]
+
+
+@dataclass(frozen=True)
+class LeaveOneOut(Semivalue):
+    """The marginal contribution to everybody else, v(all) - v(all without i): w_s = 1 for s = n - 1, else 0."""
+
+    def size_weights(self, n: int) -> np.ndarray:
+        weights = np.zeros(n)
+        weights[n - 1] = 1.0
+        return weights
+
+    def exact_size_weights(self, n: int) -> list[Fraction]:
+        return [Fraction(int(s == n - 1)) for s in range(n)]
+
+
+@dataclass(frozen=True, init=False)
+class SizeWeights(Semivalue):
+    """Any semivalue by its size weights; a probabilistic value when they are >= 0 and sum to 1.
+
+    Args:
+        w: numbers w_0 .. w_{n-1}, the total weight of the coalitions of s other players, for n players exactly; or a
+            function n -> such a list, for any number of players. Shapley is `SizeWeights(lambda n: [1 / n] * n)`.
+
+    Raises:
+        TypeError, ValueError: here for a list that is not numbers; at use when w serves another number of players.
+
+    Source: Dubey, Neyman and Weber (1981), Value theory without efficiency, doi:10.1287/moor.6.1.122.
+    """
+
+    w: tuple[float, ...] | Callable[[int], Sequence[float]] = field()
+
+    def __init__(self, w: Sequence[float] | np.ndarray | Callable[[int], Sequence[float]]) -> None:
+        object.__setattr__(self, "w", w if callable(w) else self._checked(w))
+
+    @staticmethod
+    def _checked(w: Sequence[float] | np.ndarray) -> tuple[float, ...]:
+        try:
+            weights = tuple(float(x) for x in w)
+        except (TypeError, ValueError):
+            raise TypeError(f"SizeWeights: w must be a list of numbers or a function n -> list of numbers, got {w!r}") from None
+        if not weights or not all(isfinite(x) for x in weights):
+            raise ValueError(f"SizeWeights: w must be at least one finite number, got {w!r}")
+        return weights
+
+    @property
+    def fixed_players(self) -> int | None:  # type: ignore[override]
+        return None if callable(self.w) else len(self.w)
+
+    def _weights(self, n: int) -> tuple[float, ...]:
+        weights = self._checked(self.w(n)) if callable(self.w) else self.w
+        if len(weights) != n:
+            remedy = "w(n) must have length n" if callable(self.w) else "pass a function n -> w to serve any number of live players"
+            raise ValueError(f"SizeWeights: expected {n} weights for {n} live players, got {len(weights)}; {remedy}")
+        return weights
+
+    def size_weights(self, n: int) -> np.ndarray:
+        return np.array(self._weights(n))
+
+    def exact_size_weights(self, n: int) -> list[Fraction]:
+        return [Fraction(x) for x in self._weights(n)]
