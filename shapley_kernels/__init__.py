@@ -4,9 +4,10 @@
 
     credits = sk.shapley(sk.Max(rewards))          # rewards [..., players] -> credits [..., players]
 
-A *game* says what a set is worth (`Max`, `TopM`, `OWA`, ...), a *value* how that is shared (`Shapley`, `Banzhaf`, ...), and a
-kernel computes it on this device. `rl` turns credits into GRPO advantages. Importing this imports neither torch nor triton
-nor numba.
+A *game* says what a set is worth (`Max`, `TopM`, `OWA`, ...), a *value* how that is shared (`Shapley`, `Banzhaf`,
+...), and a
+kernel computes it on this device. `rl` turns credits into GRPO advantages. Importing this imports neither torch nor
+triton nor numba.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -5,7 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, device, first_nonfinite, is_torch, named_dtype, namespace, rows
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    device,
+    first_nonfinite,
+    is_torch,
+    named_dtype,
+    namespace,
+    rows,
+)
 from shapley_kernels.dispatch import choose, order
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.order import OrderTerm
@@ -22,12 +32,12 @@ def shapley(game: Game, *, backend: str = "auto", nan: str | None = None) -> Any
         game: such as `Max(rewards)` with rewards [..., players].
         backend: "auto" (CUDA: triton, CPU: numba, torch where a gradient must flow), "numba", "triton" or "torch".
         nan: what NaN or infinity in the data of a live player does: "raise" a ValueError naming the first bad row,
-            "propagate" NaN to the live players of that row and no other; None raises on the CPU and propagates on CUDA and
-            under torch.compile.
+            "propagate" NaN to the live players of that row and no other; None raises on the CPU and propagates on
+            CUDA and under torch.compile.
 
     Returns:
-        credits [..., players] in the container, dtype and device of the game; they sum to v(all) - v(empty). Masked players
-        get exactly 0. Computed in promote(dtype, float32).
+        credits [..., players] in the container, dtype and device of the game; they sum to v(all) - v(empty). Masked
+        players get exactly 0. Computed in promote(dtype, float32).
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, non-finite data.
@@ -48,13 +58,17 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
 
     Args:
         game, backend, nan: as in `shapley`.
-        value: `Shapley()`, `Banzhaf(p)`, `BetaShapley(alpha, beta)`, `Stratum(size)`, `LeaveOneOut()`, `SizeWeights(w)`.
+        value: `Shapley()`, `Banzhaf(p)`, `BetaShapley(alpha, beta)`, `Stratum(size)`, `LeaveOneOut()`,
+        `SizeWeights(w)`.
 
     Returns, Raises, Cost: as in `shapley`; only Shapley credits sum to v(all) - v(empty).
     Source: Dubey, Neyman and Weber (1981), doi:10.1287/moor.6.1.122.
     """
     if not isinstance(game, Game):
-        raise TypeError(f"expected a game such as sk.Max(rewards), got {type(game).__name__}; wrap the rewards in the utility they earn")
+        raise TypeError(
+            f"expected a game such as sk.Max(rewards), got {type(game).__name__}; "
+            "wrap the rewards in the utility they earn"
+        )
     if not isinstance(value, Semivalue):
         hint = "; write sk.Shapley() with brackets" if isinstance(value, type) else ""
         raise TypeError(f"value: expected a semivalue such as sk.Banzhaf(), got {value!r}{hint}")
@@ -76,7 +90,8 @@ def _merge(terms: list[tuple[Any, OrderTerm]]) -> list[tuple[Any, OrderTerm]]:
     merged: list[tuple[Any, OrderTerm]] = []
     for weight, term in terms:
         if isinstance(weight, float) and weight != 1.0:
-            term = OrderTerm(term.game, tuple((weight * scale, *utility) for scale, *utility in term.recipe), term.value)  # type: ignore[misc]
+            recipe = tuple((weight * scale, utility, params) for scale, utility, params in term.recipe)
+            term = OrderTerm(term.game, recipe, term.value)
         factor = 1.0 if isinstance(weight, float) else weight
         for i, (other_factor, other) in enumerate(merged):
             if other_factor is factor and other.same_data(term):
@@ -138,11 +153,16 @@ def _refuse_nonfinite(game: Any) -> None:
     hint = "mask players that do not take part (mask=), or pass nan='propagate' to get NaN in that row alone"
     where = first_nonfinite(game.rewards, game.mask)
     if where is not None:
-        raise ValueError(f"{type(game).__name__}: rewards must be finite, got {float(game.rewards[where])} at {list(where)} (player last); {hint}")
+        raise ValueError(
+            f"{type(game).__name__}: rewards must be finite, got {float(game.rewards[where])} "
+            f"at {list(where)} (player last); {hint}"
+        )
     if isinstance(game.v_empty, float):
         if not np.isfinite(game.v_empty):
             raise ValueError(f"{type(game).__name__}: v_empty must be finite, got {game.v_empty}")
         return
     where = first_nonfinite(game.v_empty, None)
     if where is not None:
-        raise ValueError(f"{type(game).__name__}: v_empty must be finite, got {float(game.v_empty[where])} at {list(where)}; {hint}")
+        raise ValueError(
+            f"{type(game).__name__}: v_empty must be finite, got {float(game.v_empty[where])} at {list(where)}; {hint}"
+        )

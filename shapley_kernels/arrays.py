@@ -1,4 +1,5 @@
-"""Arrays in and out: containers, dtypes, shapes, masks, padding. The only module that knows numpy from torch from DLPack."""
+"""Arrays in and out: containers, dtypes, shapes, masks, padding. The only module that knows numpy from torch from
+DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -64,7 +65,9 @@ def native(x: Any, name: str) -> tuple[Array, Callable[[Array], Any] | None]:
 
 def _from_list(x: Any, name: str) -> np.ndarray:
     if isinstance(x, (list, tuple)) and any(is_torch(item) for item in x):
-        raise TypeError(f"{name}: expected one array, got a {type(x).__name__} of torch tensors; use torch.stack or sk.pad")
+        raise TypeError(
+            f"{name}: expected one array, got a {type(x).__name__} of torch tensors; use torch.stack or sk.pad"
+        )
     try:
         return np.asarray(x)
     except ValueError as error:
@@ -80,7 +83,9 @@ def _from_dlpack(x: Any, name: str) -> tuple[Array, Callable[[Array], Any]]:
     else:
         restore = getattr(sys.modules.get(type(x).__module__.split(".")[0]), "from_dlpack", None)
     if restore is None:
-        raise TypeError(f"{name}: {describe(x)} has no from_dlpack to hand results back; pass a numpy array or torch tensor")
+        raise TypeError(
+            f"{name}: {describe(x)} has no from_dlpack to hand results back; pass a numpy array or torch tensor"
+        )
     if x.__dlpack_device__()[0] == _CPU_DEVICE:
         try:
             return np.from_dlpack(x), restore
@@ -150,7 +155,8 @@ def device(x: Array) -> str:
 
 
 def like(x: Any, reference: Array, name: str) -> Array:
-    """`x` as an array of the same library and device as `reference`; lists and numbers are converted, arrays are not moved.
+    """`x` as an array of the same library and device as `reference`; lists and numbers are converted, arrays are not
+    moved.
 
     Raises:
         TypeError: another library or another device: nothing is copied between them silently.
@@ -183,14 +189,19 @@ def broadcast(x: Array, shape: Sequence[int], name: str, axes: str) -> Array:
     try:
         return namespace(x).broadcast_to(x, tuple(shape))
     except (ValueError, RuntimeError):
-        raise ValueError(f"{name}: expected shape {tuple(shape)} {axes}, or one that broadcasts to it, got {tuple(x.shape)}") from None
+        raise ValueError(
+            f"{name}: expected shape {tuple(shape)} {axes}, or one that broadcasts to it, got {tuple(x.shape)}"
+        ) from None
 
 
 def boolean(x: Any, reference: Array, name: str) -> Array:
     """`x` as a bool array of the library and device of `reference`."""
     array = like(x, reference, name)
     if array.dtype != named_dtype(array, "bool"):
-        raise TypeError(f"{name}: expected dtype bool (True = takes part), got {array.dtype}; compare first, for example lengths > 0")
+        raise TypeError(
+            f"{name}: expected dtype bool (True = takes part), got {array.dtype}; "
+            "compare first, for example lengths > 0"
+        )
     return array
 
 
@@ -247,24 +258,35 @@ def pad(values: Sequence[Any]) -> tuple[Array, Array]:
         return _pad_torch(leaves, all(tensors))
     depths = {len(path) for path, _ in leaves}
     if len(depths) > 1:
-        raise ValueError(f"pad: expected lists nested to the same depth everywhere, got depths {sorted(d + 1 for d in depths)}")
+        raise ValueError(
+            f"pad: expected lists nested to the same depth everywhere, got depths {sorted(d + 1 for d in depths)}"
+        )
     arrays = [_numbers(row, path) for path, row in leaves]
     shape = _padded_shape(leaves, [len(a) for a in arrays])
-    dtype = np.result_type(*(a.dtype for a in arrays if a.size)) if any(a.size for a in arrays) else np.dtype(np.float64)
+    dtype = (
+        np.result_type(*(a.dtype for a in arrays if a.size)) if any(a.size for a in arrays) else np.dtype(np.float64)
+    )
     if dtype.kind in "iub":
         dtype = np.dtype(np.float64)
     rewards, mask = np.zeros(shape, dtype), np.zeros(shape, bool)
     for (path, _), row in zip(leaves, arrays, strict=True):
-        rewards[(*path, slice(len(row)))] = row
-        mask[(*path, slice(len(row)))] = True
+        where: Any = (*path, slice(len(row)))
+        rewards[where] = row
+        mask[where] = True
     return rewards, mask
 
 
 def _collect(node: Any, path: tuple[int, ...], leaves: list[tuple[tuple[int, ...], Any]]) -> None:
     """The rows below `node` with their index paths: a row is a 1-D array, or a list without lists in it."""
     if isinstance(node, (str, bytes)) or not hasattr(node, "__len__") or not hasattr(node, "__iter__"):
-        raise TypeError(f"pad: expected a list of rows, got {node!r} at {list(path)}" if path else f"pad: expected a list of rows, got {node!r}")
-    is_row = path and (getattr(node, "ndim", 0) == 1 or not any(hasattr(item, "__len__") and getattr(item, "ndim", 1) for item in node))
+        raise TypeError(
+            f"pad: expected a list of rows, got {node!r} at {list(path)}"
+            if path
+            else f"pad: expected a list of rows, got {node!r}"
+        )
+    is_row = path and (
+        getattr(node, "ndim", 0) == 1 or not any(hasattr(item, "__len__") and getattr(item, "ndim", 1) for item in node)
+    )
     if is_row:
         leaves.append((path, node))
         return
@@ -278,7 +300,9 @@ def _numbers(row: Any, path: tuple[int, ...]) -> np.ndarray:
         if array.dtype.kind not in "fiub" and array.size:
             raise TypeError
     except (TypeError, ValueError):
-        bad = next((i for i, item in enumerate(row) if not isinstance(item, (Real, np.generic)) or isinstance(item, str)), 0)
+        bad = next(
+            (i for i, item in enumerate(row) if not isinstance(item, (Real, np.generic)) or isinstance(item, str)), 0
+        )
         raise TypeError(f"pad: expected numbers, got {row[bad]!r} at {[*path, bad]}") from None
     return array if array.size else array.astype(np.float64)
 

@@ -16,8 +16,8 @@ class BackendUnavailable(RuntimeError):
 
 
 def choose(backend: str, data: Array, *others: Any) -> str:
-    """The backend for `data`: an explicit name is used or refused, "auto" takes triton on CUDA, numba on the CPU, and torch
-    where a gradient has to flow.
+    """The backend for `data`: an explicit name is used or refused, "auto" takes triton on CUDA, numba on the CPU, and
+    torch where a gradient has to flow.
 
     Raises:
         ValueError: not the name of a backend.
@@ -35,9 +35,13 @@ def choose(backend: str, data: Array, *others: Any) -> str:
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
     if grad and backend != "torch":
-        raise TypeError(f"backend={backend!r} has no backward yet, and the data require grad: use backend='torch' or .detach()")
+        raise TypeError(
+            f"backend={backend!r} has no backward yet, and the data require grad: use backend='torch' or .detach()"
+        )
     if backend == "numba" and where != "cpu":
-        raise BackendUnavailable(f"backend='numba' runs on the CPU, the data are on {where}: use backend='triton', or move them with .cpu()")
+        raise BackendUnavailable(
+            f"backend='numba' runs on the CPU, the data are on {where}: use backend='triton', or move them with .cpu()"
+        )
     if backend == "triton":
         _check_triton(data, where)
     return backend
@@ -59,7 +63,9 @@ def _check_triton(data: Array, where: str) -> None:
             "or set TRITON_INTERPRET=1 before the first import of triton to interpret the kernel"
         )
     if data.shape[-1] > limit:
-        raise BackendUnavailable(f"backend='triton' serves at most {limit} players, got {data.shape[-1]}: use backend='torch' or 'auto'")
+        raise BackendUnavailable(
+            f"backend='triton' serves at most {limit} players, got {data.shape[-1]}: use backend='torch' or 'auto'"
+        )
 
 
 def kernel(primitive: str, backend: str) -> Any:
@@ -80,7 +86,9 @@ def kernel(primitive: str, backend: str) -> Any:
         ) from error
 
 
-def order(backend: str, rewards: Array, mask: Array | None, v_empty: Array, tables: Any, out_dtype: Any) -> tuple[Array, int | None]:
+def order(
+    backend: str, rewards: Array, mask: Array | None, v_empty: Array, tables: Any, out_dtype: Any
+) -> tuple[Array, int | None]:
     """Run the `order` primitive on flat arrays.
 
     Args:
@@ -90,7 +98,8 @@ def order(backend: str, rewards: Array, mask: Array | None, v_empty: Array, tabl
         out_dtype: dtype of the result.
 
     Returns:
-        Credits [rows, players], and the first row with a non-finite number: -1 for none, None when the kernel did not look.
+        Credits [rows, players], and the first row with a non-finite number: -1 for none, None when the kernel did not
+        look.
     """
     run = kernel("order", backend).run
     if backend == "numba":
@@ -98,7 +107,9 @@ def order(backend: str, rewards: Array, mask: Array | None, v_empty: Array, tabl
     return _order_torch(run, rewards, mask, v_empty, tables, out_dtype), None
 
 
-def _order_numba(run: Any, rewards: Array, mask: Array | None, v_empty: Array, tables: Any, out_dtype: Any) -> tuple[Array, int]:
+def _order_numba(
+    run: Any, rewards: Array, mask: Array | None, v_empty: Array, tables: Any, out_dtype: Any
+) -> tuple[Array, int]:
     dtype = np.dtype(compute_dtype(rewards.dtype))
     inputs = [_numpy(rewards, dtype), None if mask is None else _numpy(mask, np.dtype(bool)), _numpy(v_empty, dtype)]
     out = np.empty(rewards.shape, dtype)
@@ -122,7 +133,7 @@ def _numpy(x: Array, dtype: np.dtype) -> np.ndarray:
 def _order_torch(run: Any, rewards: Array, mask: Array | None, v_empty: Array, tables: Any, out_dtype: Any) -> Array:
     import torch
 
-    flat = [None if x is None else _torch(x).contiguous() for x in (rewards, mask, v_empty)]
+    flat: list[Any] = [None if x is None else _torch(x).contiguous() for x in (rewards, mask, v_empty)]
     where = flat[0].device
     dtype = getattr(torch, compute_dtype(rewards.dtype))
     if is_torch(rewards):

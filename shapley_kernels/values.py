@@ -62,7 +62,8 @@ def thin(size_weights: np.ndarray, f: np.ndarray) -> np.ndarray:
 
 
 def _grow(join: Callable[[int, np.ndarray], np.ndarray], f: np.ndarray, n: int) -> np.ndarray:
-    """`Semivalue.expectations` when sizes grow as in an urn: join(k, a) = P(the k-th other is present | a of the others were)."""
+    """`Semivalue.expectations` when sizes grow as in an urn: join(k, a) = P(the k-th other is present | a of the
+    others were)."""
     width = min(len(f), n)
     a = np.arange(width)
     present = np.zeros(width)
@@ -244,7 +245,9 @@ class SizeWeights(Semivalue):
         try:
             weights = tuple(float(x) for x in w)
         except (TypeError, ValueError):
-            raise TypeError(f"SizeWeights: w must be a list of numbers or a function n -> list of numbers, got {w!r}") from None
+            raise TypeError(
+                f"SizeWeights: w must be a list of numbers or a function n -> list of numbers, got {w!r}"
+            ) from None
         if not weights or not all(isfinite(x) for x in weights):
             raise ValueError(f"SizeWeights: w must be at least one finite number, got {w!r}")
         return weights
@@ -256,7 +259,11 @@ class SizeWeights(Semivalue):
     def _weights(self, n: int) -> tuple[float, ...]:
         weights = self._checked(self.w(n)) if callable(self.w) else self.w
         if len(weights) != n:
-            remedy = "w(n) must have length n" if callable(self.w) else "pass a function n -> w to serve any number of live players"
+            remedy = (
+                "w(n) must have length n"
+                if callable(self.w)
+                else "pass a function n -> w to serve any number of live players"
+            )
             raise ValueError(f"SizeWeights: expected {n} weights for {n} live players, got {len(weights)}; {remedy}")
         return weights
 

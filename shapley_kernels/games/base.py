@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, boolean, broadcast, cast, describe, first_nonfinite, is_torch, like, namespace, promoted, device
+from shapley_kernels.arrays import (
+    Array,
+    boolean,
+    broadcast,
+    cast,
+    describe,
+    device,
+    first_nonfinite,
+    is_torch,
+    like,
+    namespace,
+    promoted,
+)
 from shapley_kernels.values import Semivalue
 
 
@@ -53,7 +65,10 @@ class Game:
         if coalitions is not None:
             members = boolean(coalitions, self.data, "worth: coalitions")
             if not members.shape or members.shape[-1] != self.players:
-                raise ValueError(f"worth: coalitions must have shape [..., {self.players}] (players last), got {tuple(members.shape)}")
+                raise ValueError(
+                    f"worth: coalitions must have shape [..., {self.players}] (players last), "
+                    f"got {tuple(members.shape)}"
+                )
         result = self._worth(members)
         return self.restore(result) if self.restore else result
 
@@ -90,7 +105,7 @@ class Game:
         if isinstance(scalar, Game):
             return NotImplemented
         weight = self._scalar(scalar)
-        return Combination([(_times(weight, w), game) for w, game in self._parts()])
+        return Combination([(weight * w, game) for w, game in self._parts()])
 
     __rmul__ = __mul__
 
@@ -110,11 +125,14 @@ class Game:
     def _scalar(self, scalar: Any) -> Any:
         """A number, or an array of the batch shape, to multiply the worth with."""
         if isinstance(scalar, (Real, np.generic)) and not isinstance(scalar, (bool, np.bool_)):
-            if not isfinite(scalar):  # type: ignore[arg-type]
+            if not isfinite(scalar):
                 raise ValueError(f"a game can be scaled by finite numbers only, got {scalar}")
-            return float(scalar)  # type: ignore[arg-type]
+            return float(scalar)
         if not hasattr(scalar, "shape"):
-            raise TypeError(f"a game can be scaled by a number or an array of the batch shape {self.batch_shape}, got {describe(scalar)}")
+            raise TypeError(
+                f"a game can be scaled by a number or an array of the batch shape {self.batch_shape}, "
+                f"got {describe(scalar)}"
+            )
         array = cast(like(scalar, self.data, "scale"), self.dtype)
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
         if device(array) == "cpu" and (bad := first_nonfinite(array, None)) is not None:
@@ -123,10 +141,6 @@ class Game:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(players={self.players}, batch_shape={self.batch_shape}, dtype={self.dtype})"
-
-
-def _times(a: Any, b: Any) -> Any:
-    return a * b
 
 
 Weighted = tuple[Any, Any]
@@ -153,7 +167,9 @@ class Combination(Game):
         arrays = [game.data for _, game in self.parts]
         widest = arrays[0]
         for array in arrays[1:]:
-            widest = widest if promoted(widest, array) == widest.dtype else cast(array[..., :0], promoted(widest, array))
+            widest = (
+                widest if promoted(widest, array) == widest.dtype else cast(array[..., :0], promoted(widest, array))
+            )
         return widest.dtype
 
     def _worth(self, members: Array | None) -> Array:
@@ -161,7 +177,7 @@ class Combination(Game):
         return sum(weight * cast(game._worth(members), dtype) for weight, game in self.parts)
 
     def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(_times(weight, w), term) for weight, game in self.parts for w, term in game.terms(value)]
+        return [(weight * w, term) for weight, game in self.parts for w, term in game.terms(value)]
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         parts = [(_row_weight(weight, row), game.exact_worth(row)) for weight, game in self.parts]

@@ -1,6 +1,6 @@
 """Games of the sorted rewards (ordered weighted averages, OWA): max, min, mean, median, top-m, DCG, ...
 
-With the rewards of S sorted, r_(1) >= r_(2) >= ..., a game of this family is worth sum_j w_j r_(j), where the weights may
+With the rewards of S sorted, r_(1) >= r_(2) >= ..., a game of this family is worth sum_j w_j r_(j); the weights may
 depend on |S|; `v_empty` is the worth of the empty set. Under any semivalue its credits are two weighted running sums
 over the gaps of the sorted row (docs/mathematics.md), so a game here only has to give the coefficients
 
@@ -72,7 +72,7 @@ class OrderGame(Game):
             self.mask = broadcast(mask, self.rewards.shape, f"{name}: mask", "[..., players]")
         self.v_empty: float | Array
         if isinstance(v_empty, (Real, np.generic)):
-            self.v_empty = float(v_empty)  # type: ignore[arg-type]
+            self.v_empty = float(v_empty)
         else:
             array = floating(like(v_empty, self.rewards, f"{name}: v_empty"), f"{name}: v_empty")
             self.v_empty = broadcast(array, self.batch_shape, f"{name}: v_empty", "[batch]")
@@ -93,8 +93,8 @@ class OrderGame(Game):
 
     @classmethod
     def empty_share(cls, size: int, *params: Any) -> float:
-        """What v(S) - v_empty lacks: v(S) = sum_j w_j (r_(j) - v_empty) + empty_share * v_empty; sum_j w_j unless v_empty
-        also serves sets that are too small."""
+        """What v(S) - v_empty lacks: v(S) = sum_j w_j (r_(j) - v_empty) + empty_share * v_empty; sum_j w_j unless
+        v_empty also serves sets that are too small."""
         return float(cls.weights(size, *params).sum())
 
     @classmethod
@@ -130,7 +130,9 @@ class OrderGame(Game):
         elif self.mask is not None:
             members = members & self.mask
         values = xp.where(members, cast(rewards, dtype), -float("inf"))
-        ranked = values.sort(dim=-1, descending=True).values if is_torch(values) else -np.sort(-values, axis=-1)  # members first
+        ranked = (
+            values.sort(dim=-1, descending=True).values if is_torch(values) else -np.sort(-values, axis=-1)
+        )  # members first
         weights, empty_share = self._worth_weights(xp.broadcast_to(members.sum(-1), ranked.shape[:-1]), dtype)
         v_empty = self.v_empty if isinstance(self.v_empty, float) else cast(self.v_empty, dtype)
         return cast((weights * xp.where(weights != 0, ranked, 0.0)).sum(-1) + empty_share * v_empty, rewards.dtype)
@@ -147,12 +149,17 @@ class OrderGame(Game):
         return constant(weights[which], self.rewards, dtype), constant(shares[which], self.rewards, dtype)
 
 
+Recipe = tuple[tuple[float, Any, tuple[Any, ...]], ...]
+"""(scale, utility class, its params), ...: a hashable sum of utilities on the same data."""
+
+
 @dataclass(frozen=True)
 class OrderTerm:
-    """The `order` primitive on one game's data: coefficients are the sum of scale * coefficients(utility) over `recipe`."""
+    """The `order` primitive on one game's data: coefficients are the sum of scale * coefficients(utility) over
+    `recipe`."""
 
     game: OrderGame  # whose rewards, mask and v_empty are used
-    recipe: tuple[tuple[float, type[OrderGame], tuple[Any, ...]], ...]
+    recipe: Recipe
     value: Semivalue
 
     def same_data(self, other: "OrderTerm") -> bool:
@@ -169,8 +176,8 @@ class OrderTerm:
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Coefficients by live count: inside A [levels, players], outside B or None if all 0, empty C [levels], float64, and
-    level_of [players + 1] int32, from live count to row."""
+    """Coefficients by live count: inside A [levels, players], outside B or None if all 0, empty C [levels], float64,
+    and level_of [players + 1] int32, from live count to row."""
 
     inside: np.ndarray
     outside: np.ndarray | None
@@ -182,8 +189,10 @@ class Tables:
         """(inside, outside, empty, level_of) in "numpy" or "torch", in the compute dtype and on a device; kept."""
         key = (library, dtype, device)
         if key not in self._placed:
-            arrays = [None if x is None else x.astype(dtype) for x in (self.inside, self.outside, self.empty)]
-            placed = (*arrays, self.level_of)
+            arrays: list[Any] = [
+                None if x is None else x.astype(dtype) for x in (self.inside, self.outside, self.empty)
+            ]
+            placed: tuple[Any, ...] = (*arrays, self.level_of)
             if library == "torch":
                 import torch
 
@@ -193,7 +202,12 @@ class Tables:
 
 
 @lru_cache(maxsize=1024)
-def _tables(recipe: tuple[tuple[float, type[OrderGame], tuple[Any, ...]], ...], value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
+def _tables(
+    recipe: Recipe,
+    value: Semivalue,
+    players: int,
+    lives: tuple[int, ...],
+) -> Tables:
     lives = tuple(n for n in lives if n) or (1,)
     width = max(players, 1)
     inside, outside, empty = np.zeros((len(lives), width)), np.zeros((len(lives), width)), np.zeros(len(lives))
@@ -210,12 +224,13 @@ def _tables(recipe: tuple[tuple[float, type[OrderGame], tuple[Any, ...]], ...], 
 
 
 @lru_cache(maxsize=8192)
-def _coefficients(utility: type[OrderGame], params: tuple[Any, ...], value: Semivalue, n: int) -> Coefficients:
+def _coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Coefficients:
     return utility.coefficients(value, n, *params)
 
 
 class FixedWeights(OrderGame):
-    """Utilities in which the weight of the j-th best does not depend on |S|: A_k = E[w_{1 + others of the k best present}], B = 0."""
+    """Utilities in which the weight of the j-th best does not depend on |S|: A_k = E[w_{1 + others of the k best
+    present}], B = 0."""
 
     @classmethod
     def fixed_weights(cls, n: int, *params: Any) -> np.ndarray:
@@ -283,8 +298,8 @@ class Min(OrderGame):
 
 
 def _nobody_outside(value: Semivalue, n: int) -> np.ndarray:
-    """[n], entry k - 1: P(none of the n - k players outside the k best is present), seen by one of them; the last is set so
-    that B_n = 0."""
+    """[n], entry k - 1: P(none of the n - k players outside the k best is present), seen by one of them; the last is
+    set so that B_n = 0."""
     q = value.expectations(np.ones(1), n)[::-1]  # q[k] serves k = 0 .. n - 1: none of n - 1 - k others
     return np.append(q[1:], value.size_weights(n)[0])
 
@@ -324,8 +339,8 @@ def _mean_coefficients(w: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.nd
 class Median(OrderGame):
     """v(S) = median of the rewards in S, the mean of the two middle ones when |S| is even (as `numpy.median`).
 
-    Arguments as in `Max`. Coefficients in O(n^2): when a coalition of s grows by one, the weight on the level of the k best
-    moves only if exactly floor(s/2) of them are present.
+    Arguments as in `Max`. Coefficients in O(n^2): when a coalition of s grows by one, the weight on the level of the
+    k best moves only if exactly floor(s/2) of them are present.
     """
 
     @staticmethod
@@ -468,7 +483,11 @@ class KthBest(FixedWeights):
     @classmethod
     def coefficients(cls, value: Semivalue, n: int, k: int) -> Coefficients:
         inside, outside, _ = super().coefficients(value, n, k)
-        return inside, outside, 0.0  # v_empty serves all sets that are too small: a constant, of which nobody gets a share
+        return (
+            inside,
+            outside,
+            0.0,
+        )  # v_empty serves all sets that are too small: a constant, of which nobody gets a share
 
     @classmethod
     def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
@@ -549,7 +568,11 @@ class Discounted(FixedWeights):
 
     @classmethod
     def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
-        return {} if rng.integers(2) else {"weights": np.sort(rng.integers(0, 9, size=max(1, players - 1)) / 8)[::-1].copy()}
+        return (
+            {}
+            if rng.integers(2)
+            else {"weights": np.sort(rng.integers(0, 9, size=max(1, players - 1)) / 8)[::-1].copy()}
+        )
 
 
 class _Weights:
@@ -572,9 +595,14 @@ class _Weights:
         if array.ndim not in dims:
             raise ValueError(f"{owner}: weights must have shape {shapes}, got {array.shape}")
         if array.ndim == 2 and array.shape != (players, players):
-            raise ValueError(f"{owner}: weights must have shape [players, players] = ({players}, {players}), got {array.shape}")
+            raise ValueError(
+                f"{owner}: weights must have shape [players, players] = ({players}, {players}), got {array.shape}"
+            )
         if array.ndim == 1 and len(array) > players:
-            raise ValueError(f"{owner}: at most {players} weights serve {players} players, got {len(array)}; cut them to [:{players}]")
+            raise ValueError(
+                f"{owner}: at most {players} weights serve {players} players, got {len(array)}; "
+                f"cut them to [:{players}]"
+            )
         if not np.isfinite(array).all():
             raise ValueError(f"{owner}: weights must be finite, got {array[~np.isfinite(array)][0]}")
         array = np.array([0.0]) if array.size == 0 else array
@@ -598,7 +626,8 @@ def _generic_coefficients(weights: Callable[[int], np.ndarray], value: Semivalue
     """A, B, C by summing over coalition sizes and the number of the k best in the coalition. O(n^3), O(n^2) memory."""
     if n > GENERIC_PLAYERS:
         raise ValueError(
-            f"OWA: weights [n, n] cost O(n^3) = {n**3:.1e} steps for {n} live players, more than the {GENERIC_PLAYERS} allowed; "
+            f"OWA: weights [n, n] cost O(n^3) = {n**3:.1e} steps for {n} live players, "
+            f"more than the {GENERIC_PLAYERS} allowed; "
             "use a named utility, or [n] weights that do not depend on |S|"
         )
     below = np.zeros((n + 1, n + 1))  # below[s, a]: weight on the a best of s

@@ -1,1 +1,2 @@
-"""Numerical primitives, a folder each: a contract, a torch reference, a numba and a Triton kernel. None knows a game."""
+"""Numerical primitives, a folder each: a contract, a torch reference, a numba and a Triton kernel. None knows a
+game."""

@@ -1,6 +1,6 @@
 """`order`: two weighted running sums over the gaps of each sorted row.
 
-For a row with m live players, r_[1] >= ... >= r_[m], r_[m+1] = c, gaps D_k = r_[k] - r_[k+1], and the coefficients A, B, C
+For a row with m live players, r_[1] >= ... >= r_[m], r_[m+1] = c, gaps D_k = r_[k] - r_[k+1], and coefficients A, B, C
 of m live players:
 
     out_[j] = sum_{k >= j} D_k A_k + sum_{k < j} D_k B_k + c C
@@ -20,10 +20,11 @@ Every backend module has one function
 
     Compute dtype is promote(dtype of rewards, float32).
 
-Promises: masked players get exactly 0. In a row with a non-finite live reward or v_empty all live players get NaN, and no
-other row is touched. Equal rewards get bitwise equal results. A row's result does not depend on the other rows.
+Promises: masked players get exactly 0. In a row with a non-finite live reward or v_empty all live players get NaN,
+and no other row is touched. Equal rewards get bitwise equal results. A row's result does not depend on the other rows.
 
 Cost: O(players log players) per row (torch, triton; numba O(players^2) comparisons up to 32 players); reads and writes
 2 * players * itemsize bytes per row, plus players bytes with a mask.
-Error: at most (players + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps of the compute dtype, and one output rounding.
+Error: at most (players + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps of the compute dtype, and one output
+rounding.
 """

@@ -37,7 +37,8 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
 
 
 def _copy_tie_leaders(share: Any, s: Any) -> Any:
-    """Equal rewards get bitwise equal shares, though a parallel cumsum may round them apart; gradients stay as they are."""
+    """Equal rewards get bitwise equal shares, though a parallel cumsum may round them apart; gradients stay as they
+    are."""
     rank = torch.arange(s.shape[1], device=s.device)
     starts = torch.ones_like(s, dtype=torch.bool)
     starts[:, 1:] = s[:, 1:] != s[:, :-1]
