@@ -1,5 +1,4 @@
-# make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
-# make test         set up, then all that CI runs
+# make test   set up, then all that CI runs
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 
 PYTHON ?= python3
@@ -8,12 +7,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: quickstart test lint types tests interpreted compiled examples oracle clean
+.PHONY: test lint types tests interpreted clean
 
-quickstart: .venv/quickstart
-	$(BIN)/shapley-allocate examples/rollouts.jsonl --output credits.parquet --plot credits.png --force
-
-test: .venv/dev lint types tests interpreted compiled examples
+test: .venv/dev lint types tests interpreted
 
 lint:
 	$(BIN)/ruff check .
@@ -23,32 +19,22 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers $(BIN)/python -m pytest --ignore=tests/kernels
+	$(BIN)/python -m pytest --ignore=tests/kernels
 
-# the interpreter and the compiler exclude each other within a process
+# a process of its own: triton is interpreted from its first import on, or not at all
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_order_triton.py
-
-compiled:
-	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest tests/kernels/test_order_triton_compile.py
-
-examples:
-	$(BIN)/python examples/make_rollouts.py --check
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels
 
 .venv/bin/pip:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed, this is " + sys.version'
 	$(PYTHON) -m venv .venv
 
-.venv/quickstart: pyproject.toml constraints.txt | .venv/bin/pip
-	$(PIP) --editable '.[cli]'
-	touch $@
-
 # torch first and by itself, so that nothing else picks a build of it
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(PIP) torch
 	$(PIP) triton
-	$(PIP) --editable '.[cli,testing,peers]' array-api-strict ml-dtypes mypy ruff
+	$(PIP) --editable '.[testing]' mypy ruff
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info credits.parquet credits.png
+	rm -rf .venv build dist *.egg-info

@@ -5,19 +5,15 @@
     credits = sk.shapley(sk.Max(rewards))          # rewards [..., players] -> credits [..., players]
 
 A *game* says what a set is worth (`Max`, `TopM`, `OWA`, ...), a *value* how that is shared (`Shapley`, `Banzhaf`,
-...), and a
-kernel computes it on this device. `rl` turns credits into GRPO advantages. Importing this imports neither torch nor
-triton nor numba.
+...), and a kernel computes it on this device. Importing this imports neither torch nor triton nor numba.
 """
 
 from importlib.metadata import PackageNotFoundError, version
 
-from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
 from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
-from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
 try:
@@ -39,16 +35,13 @@ __all__ = [
     "Median",
     "Min",
     "Range",
-    "RewardAllocator",
     "Semivalue",
     "Shapley",
     "SizeWeights",
     "Stratum",
     "TopM",
     "TopMMean",
-    "grpo_advantages",
     "pad",
-    "rl",
     "semivalue",
     "shapley",
 ]

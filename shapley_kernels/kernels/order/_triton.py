@@ -1,8 +1,9 @@
 """`order` on the GPU: one Triton kernel for every row length up to MAX_PLAYERS.
 
-A program holds a tile of rows, sorts the values alone (no index travels along), takes the gaps and their weighted running
-sums, and then every player finds its own reward in the sorted row by binary search and reads the credit there. Tied players
-land on the same position: their credits are bitwise equal by construction.
+A program holds a tile of rows, sorts the values alone (no index travels along), takes the gaps and their weighted
+running
+sums, and then every player finds its own reward in the sorted row by binary search and reads the credit there. Tied
+players land on the same position: their credits are bitwise equal by construction.
 """
 
 from typing import Any
@@ -19,7 +20,8 @@ _WARPS = 4
 
 
 def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty: Any, level_of: Any, out: Any) -> None:
-    """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets (TRITON_INTERPRET=1).
+    """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets
+    (TRITON_INTERPRET=1).
 
     Args:
         rewards, out: of any float dtype each; int64 offsets, so rows * players may exceed 2^31.
@@ -28,10 +30,13 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
     Raises:
         Nothing of its own: `dispatch` checks, here only players <= MAX_PLAYERS is assumed.
 
-    Cost: one launch; O(log^2 players) compare-exchange passes, a scan (two with `outside`) and log2 players look-ups in shared
-        memory per tile of 1024 elements; 4 to 8 KiB of shared memory; every reward is read and every credit written once.
+    Cost: one launch; O(log^2 players) compare-exchange passes, a scan (two with `outside`) and log2 players look-ups
+    in shared
+        memory per tile of 1024 elements; 4 to 8 KiB of shared memory; every reward is read and every credit written
+        once.
         A new kernel is compiled per power of two of players, dtypes, mask or none, outside or none, and players % 16 == 0 or not.
-    Error: the bound of the package docstring. The running sums are associated in an order that depends on `players` and the
+    Error: the bound of the package docstring. The running sums are associated in an order that depends on `players`
+    and the
         dtypes alone, hence not on the batch.
     Source: bitonic sort, Batcher, "Sorting networks and their applications", AFIPS 1968.
     """
@@ -51,9 +56,10 @@ def _launch(*tensors: Any, rows_per_program: int | None = None, num_warps: int |
 def _call(*tensors: Any, rows_per_program: int | None = None, num_warps: int | None = None) -> tuple[Any, Any, Any]:
     """Grid, arguments and options of the launch. What is compiled ahead of time in the tests is built here too.
 
-    The choice: tiles of 1024 elements and 4 warps for every row length and dtype, 8 elements per lane of a 32-lane warp.
-    None of these spills, float64 rows of 1024 included; twice the tile saves no instructions per row and doubles the registers. The
-    choice must not look at the number of rows: a row's result may not depend on its batch.
+    The choice: tiles of 1024 elements and 4 warps for every row length and dtype, 8 elements per lane of a 32-lane
+    warp.
+    None of these spills, float64 rows of 1024 included; twice the tile saves no instructions per row and doubles the
+    registers. The choice must not look at the number of rows: a row's result may not depend on its batch.
     """
     rewards, _, v_empty = tensors[:3]
     rows, players = rewards.shape
@@ -87,8 +93,8 @@ def _order_rows(  # type: ignore[no-untyped-def]
     WIDTH: tl.constexpr,  # power of two >= players
     LOG_WIDTH: tl.constexpr,
 ):
-    """One tile [ROWS, WIDTH]. Rows stand ascending, absent players are -inf at their lower end: the k-th best of a row stands
-    at position WIDTH - k, whatever the number of its players."""
+    """One tile [ROWS, WIDTH]. Rows stand ascending, absent players are -inf at their lower end: the k-th best of a
+    row stands at position WIDTH - k, whatever the number of its players."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
     place = tl.broadcast_to(tl.arange(0, WIDTH)[None, :], [ROWS, WIDTH])
     offset = row[:, None] * players + place
@@ -144,8 +150,8 @@ def _credit(  # type: ignore[no-untyped-def]
 def _take(x, index):  # type: ignore[no-untyped-def]
     """x[b, index[b, i]] for x, index [ROWS, WIDTH].
 
-    Flat, so that it goes through shared memory: along an axis Triton keeps each row within a warp and shuffles, which takes the
-    square of the registers per lane, 5,659 shuffles and spills at 1024 players.
+    Flat, so that it goes through shared memory: along an axis Triton keeps each row within a warp and shuffles, which
+    takes the square of the registers per lane, 5,659 shuffles and spills at 1024 players.
     """
     ROWS: tl.constexpr = x.shape[0]
     WIDTH: tl.constexpr = x.shape[1]

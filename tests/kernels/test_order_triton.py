@@ -1,0 +1,13 @@
+import os
+
+import pytest
+
+from tests.oracle import GAMES, check_family
+
+pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="needs TRITON_INTERPRET=1")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("game", GAMES, ids=lambda g: g.__name__)
+def test_equals_rational_enumeration(game, dtype):
+    check_family(game, "triton", dtype, sizes=(1, 3, 5))

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+
+import shapley_kernels as sk
+from tests.oracle import GAMES, check_family
+
+R = [0.9, 0.5, 0.1]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("game", GAMES, ids=lambda g: g.__name__)
+def test_equals_rational_enumeration(game, backend, dtype):
+    check_family(game, backend, dtype)
+
+
+@pytest.mark.parametrize(
+    ("game", "value", "expected"),
+    [
+        (sk.Max(R), sk.Shapley(), [19 / 30, 7 / 30, 1 / 30]),
+        (sk.Max(R), sk.Banzhaf(), [0.625, 0.225, 0.025]),
+        (sk.Max(R), sk.BetaShapley(4, 1), [0.7866666666666667, 0.3866666666666667, 0.0666666666666667]),
+        (sk.Max(R), sk.LeaveOneOut(), [0.4, 0, 0]),
+        (sk.Max([1, 1, 0.5]), sk.Shapley(), [5 / 12, 5 / 12, 1 / 6]),
+        (sk.Max([-3, -1, -2]), sk.Shapley(), [-1, 0.5, -0.5]),
+        (sk.Max([-3, -1, -2], v_empty=-3), sk.Shapley(), [0, 1.5, 0.5]),
+        (sk.Min(R), sk.Shapley(), [0.3, 0.1, -0.3]),
+        (sk.TopM(R, 2), sk.Shapley(), [13 / 15, 7 / 15, 1 / 15]),
+        (sk.Mean(R), sk.Shapley(), [7 / 15, 1 / 6, -2 / 15]),
+        (sk.Range(R), sk.Shapley(), [1 / 3, 2 / 15, 1 / 3]),
+    ],
+)
+def test_golden_values(game, value, expected):
+    np.testing.assert_allclose(sk.semivalue(game, value), expected, rtol=0, atol=4e-16)
+
+
+def test_sums_of_games_on_the_same_data_are_one_launch(monkeypatch):
+    from shapley_kernels import allocate
+
+    calls = []
+    order = allocate.order
+    monkeypatch.setattr(allocate, "order", lambda *a: calls.append(1) or order(*a))
+    r = np.random.default_rng(0).random((7, 5))
+    both = sk.shapley(0.7 * sk.TopM(r, 3) + 0.3 * sk.Max(r))
+    assert len(calls) == 1
+    np.testing.assert_allclose(both, 0.7 * sk.shapley(sk.TopM(r, 3)) + 0.3 * sk.shapley(sk.Max(r)), atol=1e-15)
+
+
+def test_nonfinite_rewards_are_named_or_stay_in_their_row():
+    r = np.random.default_rng(0).random((4, 3))
+    clean = sk.shapley(sk.Max(r))
+    r[2, 1] = np.nan
+    with pytest.raises(ValueError, match=r"at \[2, 1\]"):
+        sk.shapley(sk.Max(r))
+    credits = sk.shapley(sk.Max(r), nan="propagate")
+    assert np.isnan(credits[2]).all()
+    np.testing.assert_array_equal(np.delete(credits, 2, 0), np.delete(clean, 2, 0))
+
+
+def test_torch_tensors_keep_dtype_and_gradients_flow():
+    x = torch.tensor([[0.3, 0.9, 0.5]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda r: sk.shapley(sk.Max(r)), (x,))
+    half = sk.shapley(sk.Max(x.detach().to(torch.bfloat16)))
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), sk.shapley(sk.Max(x.detach())), atol=4e-3, rtol=0)
+
+
+def test_pad_and_mask():
+    rewards, mask = sk.pad([[0.1, 0.9], [0.3]])
+    credits = sk.shapley(sk.Max(rewards, mask=mask))
+    np.testing.assert_allclose(credits, [[0.05, 0.85], [0.3, 0.0]], atol=1e-15)
+    assert credits[1, 1] == 0
