@@ -34,7 +34,8 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
     in shared
         memory per tile of 1024 elements; 4 to 8 KiB of shared memory; every reward is read and every credit written
         once.
-        A new kernel is compiled per power of two of players, dtypes, mask or none, outside or none, and players % 16 == 0 or not.
+        A new kernel is compiled per power of two of players, dtypes, with or without
+        mask and outside, and players % 16 == 0 or not.
     Error: the bound of the package docstring. The running sums are associated in an order that depends on `players`
     and the
         dtypes alone, hence not on the batch.
