@@ -6,7 +6,7 @@ from tests.oracle import GAMES, check_family
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="needs TRITON_INTERPRET=1"),
-    # absent players are -inf in the sorted row; their gaps are computed and thrown away, and the interpreter's numpy warns
+    # absent players are -inf in the sorted row; the gaps between them are thrown away, but numpy warns
     pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
 ]
 
