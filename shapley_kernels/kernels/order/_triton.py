@@ -59,8 +59,7 @@ def _call(*tensors: Any, rows_per_program: int | None = None, num_warps: int | N
 
     The choice: tiles of 1024 elements and 4 warps for every row length and dtype, 8 elements per lane of a 32-lane
     warp.
-    None of these spills, float64 rows of 1024 included; twice the tile saves no instructions per row and doubles the
-    registers. The choice must not look at the number of rows: a row's result may not depend on its batch.
+    The choice must not look at the number of rows: a row's result may not depend on its batch.
     """
     rewards, _, v_empty = tensors[:3]
     rows, players = rewards.shape
