@@ -7,9 +7,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: test lint types tests interpreted clean
+.PHONY: test lint types tests interpreted compiled examples clean
 
-test: .venv/dev lint types tests interpreted
+test: .venv/dev lint types tests interpreted compiled examples
 
 lint:
 	$(BIN)/ruff check .
@@ -21,9 +21,15 @@ types:
 tests:
 	$(BIN)/python -m pytest --ignore=tests/kernels
 
-# a process of its own: triton is interpreted from its first import on, or not at all
+# the interpreter and the compiler exclude each other within a process
 interpreted:
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_order_triton.py
+
+compiled:
+	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest tests/kernels/test_order_triton_compile.py
+
+examples:
+	$(BIN)/python examples/make_rollouts.py --check
 
 .venv/bin/pip:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed, this is " + sys.version'

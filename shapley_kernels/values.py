@@ -61,9 +61,13 @@ def thin(size_weights: np.ndarray, f: np.ndarray) -> np.ndarray:
     return result
 
 
-def _grow(join: Callable[[int, np.ndarray], np.ndarray], f: np.ndarray, n: int) -> np.ndarray:
-    """`Semivalue.expectations` when sizes grow as in an urn: join(k, a) = P(the k-th other is present | a of the
-    others were)."""
+Urn = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(k, a) -> probabilities that the k-th other is present and that it is not, when a of the others before it are. Both
+are given, because 1 - p of a p near 1 would not be accurate."""
+
+
+def _grow(urn: Urn, f: np.ndarray, n: int) -> np.ndarray:
+    """`Semivalue.expectations` when sizes grow as in an urn."""
     width = min(len(f), n)
     a = np.arange(width)
     present = np.zeros(width)
@@ -71,20 +75,20 @@ def _grow(join: Callable[[int, np.ndarray], np.ndarray], f: np.ndarray, n: int) 
     result = np.empty(n)
     for k in range(1, n + 1):
         result[k - 1] = present @ f[:width]
-        p = join(k, a)
-        stay = present * (1.0 - p)
-        stay[1:] += (present * p)[:-1]
-        present = stay
+        join, stay = urn(k, a)
+        grown = present * stay
+        grown[1:] += (present * join)[:-1]
+        present = grown
     return result
 
 
-def _size_weights_by_growth(join: Callable[[int, np.ndarray], np.ndarray], n: int) -> np.ndarray:
+def _size_weights_by_growth(urn: Urn, n: int) -> np.ndarray:
     present = np.ones(1)
     for k in range(1, n):
-        p = join(k, np.arange(k))
+        join, stay = urn(k, np.arange(k))
         grown = np.zeros(k + 1)
-        grown[:k] = present * (1.0 - p)
-        grown[1:] += present * p
+        grown[:k] = present * stay
+        grown[1:] += present * join
         present = grown
     return present
 
@@ -126,18 +130,18 @@ class Banzhaf(Semivalue):
         if not isinstance(self.p, Real) or not 0 <= self.p <= 1:
             raise ValueError(f"Banzhaf: p must be a number in [0, 1], got {self.p!r}")
 
-    def _join(self, k: int, a: np.ndarray) -> np.ndarray:
-        return np.full(len(a), float(self.p))
+    def _urn(self, k: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.full(len(a), float(self.p)), np.full(len(a), 1.0 - self.p)
 
     def size_weights(self, n: int) -> np.ndarray:
-        return _size_weights_by_growth(self._join, n)
+        return _size_weights_by_growth(self._urn, n)
 
     def exact_size_weights(self, n: int) -> list[Fraction]:
         p = Fraction(self.p)
         return [comb(n - 1, s) * p**s * (1 - p) ** (n - 1 - s) for s in range(n)]
 
     def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
-        return _grow(self._join, f, n)
+        return _grow(self._urn, f, n)
 
 
 @dataclass(frozen=True)
@@ -159,11 +163,13 @@ class BetaShapley(Semivalue):
             if not isinstance(x, Real) or not isfinite(x) or x <= 0:
                 raise ValueError(f"BetaShapley: {name} must be a finite number > 0, got {x!r}")
 
-    def _join(self, k: int, a: np.ndarray) -> np.ndarray:
-        return (self.beta + a) / (self.alpha + self.beta + k - 1)  # Polya's urn
+    def _urn(self, k: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        total = self.alpha + self.beta + (k - 1)  # Polya's urn
+        # beyond a = k - 1, which never occurs, the second one would be negative
+        return (self.beta + a) / total, np.maximum(self.alpha + (k - 1 - a), 0.0) / total
 
     def size_weights(self, n: int) -> np.ndarray:
-        return _size_weights_by_growth(self._join, n)
+        return _size_weights_by_growth(self._urn, n)
 
     def exact_size_weights(self, n: int) -> list[Fraction]:
         alpha, beta = Fraction(self.alpha), Fraction(self.beta)
@@ -178,7 +184,7 @@ class BetaShapley(Semivalue):
         return [comb(n - 1, s) * rising(beta, s) * rising(alpha, n - 1 - s) / total for s in range(n)]
 
     def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
-        return _grow(self._join, f, n)
+        return _grow(self._urn, f, n)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from shapley_kernels.arrays import (
     boolean,
     broadcast,
     cast,
+    compute_dtype,
     describe,
     device,
     first_nonfinite,
     is_torch,
     like,
+    named_dtype,
     namespace,
     promoted,
 )
@@ -133,7 +135,8 @@ class Game:
                 f"a game can be scaled by a number or an array of the batch shape {self.batch_shape}, "
                 f"got {describe(scalar)}"
             )
-        array = cast(like(scalar, self.data, "scale"), self.dtype)
+        # not the dtype of the game: products of weights would be rounded to float16 or bfloat16 again and again
+        array = cast(like(scalar, self.data, "scale"), named_dtype(self.data, compute_dtype(self.dtype)))
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
         if device(array) == "cpu" and (bad := first_nonfinite(array, None)) is not None:
             raise ValueError(f"a game can be scaled by finite numbers only, got {float(array[bad])} at {list(bad)}")
@@ -173,8 +176,8 @@ class Combination(Game):
         return widest.dtype
 
     def _worth(self, members: Array | None) -> Array:
-        dtype = self.dtype
-        return sum(weight * cast(game._worth(members), dtype) for weight, game in self.parts)
+        wide = named_dtype(self.data, compute_dtype(self.dtype))
+        return cast(sum(weight * cast(game._worth(members), wide) for weight, game in self.parts), self.dtype)
 
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(weight * w, term) for weight, game in self.parts for w, term in game.terms(value)]

@@ -293,15 +293,22 @@ class Min(OrderGame):
 
     @classmethod
     def coefficients(cls, value: Semivalue, n: int) -> Coefficients:
-        alone = value.size_weights(n)[0]
-        return np.full(n, alone), alone - _nobody_outside(value, n), 0.0
+        sizes = value.size_weights(n)
+        return np.full(n, sizes[0]), -_outside(_without_group(sizes)), 0.0
 
 
-def _nobody_outside(value: Semivalue, n: int) -> np.ndarray:
-    """[n], entry k - 1: P(none of the n - k players outside the k best is present), seen by one of them; the last is
-    set so that B_n = 0."""
-    q = value.expectations(np.ones(1), n)[::-1]  # q[k] serves k = 0 .. n - 1: none of n - 1 - k others
-    return np.append(q[1:], value.size_weights(n)[0])
+def _without_group(sizes: np.ndarray) -> np.ndarray:
+    """[n], entry k - 1: P(somebody is present, but none of the k - 1 other members of a group of k). As a difference of
+    probabilities, E_k - w_0, it would cancel where coalitions are mostly empty."""
+    somebody = sizes.copy()
+    somebody[0] = 0.0
+    return thin(somebody, np.ones(1))
+
+
+def _outside(of_group: np.ndarray) -> np.ndarray:
+    """From entry k - 1 for a member of a group of k, to entry k - 1 for one of the n - k players outside the k best;
+    the last, for nobody, is 0."""
+    return np.append(of_group[-2::-1], 0.0)
 
 
 class Mean(OrderGame):
@@ -386,8 +393,9 @@ class Range(OrderGame):
 
     @classmethod
     def coefficients(cls, value: Semivalue, n: int) -> Coefficients:
-        alone = value.size_weights(n)[0]
-        return value.expectations(np.ones(1), n) - alone, _nobody_outside(value, n) - alone, -float(alone)
+        sizes = value.size_weights(n)
+        inside = _without_group(sizes)
+        return inside, _outside(inside), -float(sizes[0])
 
 
 class TopM(FixedWeights):

@@ -1,9 +1,8 @@
 """`order` on the GPU: one Triton kernel for every row length up to MAX_PLAYERS.
 
 A program holds a tile of rows, sorts the values alone (no index travels along), takes the gaps and their weighted
-running
-sums, and then every player finds its own reward in the sorted row by binary search and reads the credit there. Tied
-players land on the same position: their credits are bitwise equal by construction.
+running sums, and then every player finds its own reward in the sorted row by binary search and reads the credit there.
+Tied players land on the same position: their credits are bitwise equal by construction.
 """
 
 from typing import Any
@@ -20,26 +19,21 @@ _WARPS = 4
 
 
 def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty: Any, level_of: Any, out: Any) -> None:
-    """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets
-    (TRITON_INTERPRET=1).
+    """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
-        rewards, out: of any float dtype each; int64 offsets, so rows * players may exceed 2^31.
-        level_of: only the entries of live counts that occur, and are positive, are used.
+        rewards, out: of any float dtype each, at most MAX_PLAYERS players; rows * players may exceed 2^31.
+        level_of: the entry of 0 live players is not used.
 
     Raises:
-        Nothing of its own: `dispatch` checks, here only players <= MAX_PLAYERS is assumed.
+        Nothing of its own: `dispatch` checks.
 
-    Cost: one launch; O(log^2 players) compare-exchange passes, a scan (two with `outside`) and log2 players look-ups
-    in shared
-        memory per tile of 1024 elements; 4 to 8 KiB of shared memory; every reward is read and every credit written
-        once.
-        A new kernel is compiled per power of two of players, dtypes, with or without
-        mask and outside, and players % 16 == 0 or not.
-    Error: the bound of the package docstring. The running sums are associated in an order that depends on `players`
-    and the
-        dtypes alone, hence not on the batch.
-    Source: bitonic sort, Batcher, "Sorting networks and their applications", AFIPS 1968.
+    Cost: one launch; per tile of 1024 elements O(log^2 players) compare-exchange passes, a scan (two with `outside`)
+        and log2 players look-ups in shared memory, 4 KiB of it (float64 8 KiB). Reads every reward once, writes every
+        credit once. Compiles once per power of two of players, players % 16 == 0 or not, dtypes, with or without mask
+        and outside.
+    Error: the bound of the package docstring. The order of additions depends on players and dtypes, not on the batch.
+    Source: bitonic sort, Batcher, "Sorting networks and their applications", AFIPS 1968, doi:10.1145/1468075.1468121.
     """
     _launch(rewards, mask, v_empty, inside, outside, empty, level_of, out)
 
@@ -58,8 +52,8 @@ def _call(*tensors: Any, rows_per_program: int | None = None, num_warps: int | N
     """Grid, arguments and options of the launch. What is compiled ahead of time in the tests is built here too.
 
     The choice: tiles of 1024 elements and 4 warps for every row length and dtype, 8 elements per lane of a 32-lane
-    warp.
-    The choice must not look at the number of rows: a row's result may not depend on its batch.
+    warp, for which registers suffice in float64 too. It must not look at the number of rows: a row's result may not
+    depend on its batch.
     """
     rewards, _, v_empty = tensors[:3]
     rows, players = rewards.shape
@@ -71,7 +65,7 @@ def _call(*tensors: Any, rows_per_program: int | None = None, num_warps: int | N
         "WIDTH": width,
         "LOG_WIDTH": width.bit_length() - 1,
         "num_warps": num_warps or _WARPS,
-        "enable_fp_fusion": True,  # fewer roundings; left open, the default changes with the triton version
+        "enable_fp_fusion": False,  # else the compiler may fuse differently for rows at different places of a tile
     }
     return (triton.cdiv(rows, height),), arguments, options
 
@@ -113,7 +107,7 @@ def _order_rows(  # type: ignore[no-untyped-def]
     r = tl.where(live & finite, r, float("-inf"))  # a NaN would break the order of the sort
 
     s = _sort(r, LOG_WIDTH)
-    credit = _credit(s, m, c, inside, outside, empty, level_of, players, ROWS, WIDTH)
+    credit = _credit(s, m, tl.where(usable, c, 0.0), inside, outside, empty, level_of, players, ROWS, WIDTH)
 
     # largest position with s <= r: the upper end of the player's ties, the same for all of them, -0.0 and 0.0 included
     position = tl.zeros([ROWS, WIDTH], tl.int32)
@@ -132,8 +126,8 @@ def _credit(  # type: ignore[no-untyped-def]
     place = tl.broadcast_to(tl.arange(0, WIDTH)[None, :], [ROWS, WIDTH])
     k = WIDTH - place  # rank from the top, 1 is the best
     used = k <= m[:, None]
-    below = tl.where(k == m[:, None], c[:, None], _take(s, tl.maximum(place - 1, 0)))
-    gap = tl.where(used, s - below, 0.0)
+    gap = s - tl.where(k < m[:, None], _take(s, tl.maximum(place - 1, 0)), c[:, None])
+    gap = tl.where(used, gap, 0.0)
 
     # a row without live players has no level, and gets 0 later
     level = tl.load(level_of + m, mask=m > 0, other=0)  # [ROWS]
