@@ -10,10 +10,12 @@ A *game* says what a set is worth (`Max`, `TopM`, `OWA`, ...), a *value* how tha
 
 from importlib.metadata import PackageNotFoundError, version
 
+from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
 from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
+from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
 try:
@@ -35,13 +37,16 @@ __all__ = [
     "Median",
     "Min",
     "Range",
+    "RewardAllocator",
     "Semivalue",
     "Shapley",
     "SizeWeights",
     "Stratum",
     "TopM",
     "TopMMean",
+    "grpo_advantages",
     "pad",
+    "rl",
     "semivalue",
     "shapley",
 ]

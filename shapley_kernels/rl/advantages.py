@@ -1,0 +1,190 @@
+"""From credits to advantages: what GRPO does with rewards, done with the credits of all candidates of a group."""
+
+import sys
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
+
+from shapley_kernels.arrays import (
+    Array,
+    boolean,
+    broadcast,
+    cast,
+    device,
+    first_nonfinite,
+    floating,
+    is_torch,
+    named_dtype,
+    namespace,
+    native,
+)
+from shapley_kernels.rl.groups import OWNER, Groups, make_groups
+
+CENTERS = ("group", "loo", "slot", "none")
+SCALES = ("group", "batch", "none")
+
+
+def grpo_advantages(
+    credits: Any,
+    mask: Any = None,
+    *,
+    group_ids: Any = None,
+    num_generations: int | None = None,
+    center: str = "group",
+    scale: str = "group",
+    ddof: int = 1,
+    min_std: float = 1e-6,
+    eps: float = 1e-4,
+    process_group: Any = None,
+) -> Any:
+    """Advantages of candidates: A = (credit - mean) / (std + eps), over the live candidates of all rollouts of a group.
+
+    Advantages are constants of the policy gradient: no gradient flows back into the credits.
+
+    Args:
+        credits: [B, G, K], B groups of G rollouts of K candidates; [G, K], one group; or [N, K] with `group_ids` or
+            `num_generations`. For plain GRPO, pass set rewards as [..., 1].
+        mask: bool, True = live, of the shape of the credits or one that broadcasts to it. What stands at masked
+            candidates is never read.
+        group_ids: [N] hashables (a list, a 1-D array or an int tensor): rollouts of one id form a group, in any order.
+        num_generations: rollouts per group, consecutive rows form a group.
+        center: what is subtracted. "group": the mean over the group. "loo": the mean over the candidates of the *other*
+            rollouts of the group (0 where there are none). "slot": the mean of the candidates at the same index.
+            "none": nothing.
+        scale: what it is divided by. "group": std + eps over the group (over the slot with center="slot"). "batch":
+            std + eps over all live credits of the batch, around their common mean. "none": nothing.
+        ddof: the variance divides by count - ddof; where that is not positive, the std counts as 0.
+        min_std: a std below it gives advantages of exactly 0. Not used with scale="none".
+        eps: added to the std.
+        process_group: `torch.distributed` group whose ranks hold parts of the same groups; with [N, K] and group_ids
+            only. Every rank has to call, if only with [0, K]; its backend must reach the credits (NCCL: on the GPU).
+
+    Returns:
+        advantages of the shape, container, dtype and device of the credits; exactly 0 for masked candidates and, unless
+        neither centred nor scaled by the group, for groups whose live credits are all equal. Computed in float64 where
+        the device has it, in two passes.
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong kind, shape or value; on the CPU also live credits that are not
+            finite (with a process group, on every rank). Elsewhere these make their own group NaN and no other.
+
+    Cost: O(B G K) time, a few float64 copies of the credits in memory. With a process group, one all_gather_object of
+        the distinct ids and at most four all_reduces of [groups], or [groups, K] for slots.
+    Source: Shao et al. (2024), arXiv 2402.03300 (GRPO); Ahmadian et al. (2024), arXiv 2402.14740 (loo); Liu et al.
+        (2025), arXiv 2503.20783 (scale="none"); for candidate sets, ShapE-GRPO, arXiv 2603.29871.
+
+    >>> import shapley_kernels as sk
+    >>> grpo_advantages(sk.shapley(sk.Max([[0.0, 1.0], [1.0, 1.0]]))).round(3).tolist()
+    [[-1.224, 1.224], [0.0, 0.0]]
+    """
+    check_options(OWNER, center, scale, ddof, min_std, eps)
+    array, restore = native(credits, f"{OWNER}: credits")
+    array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
+    live = None
+    if mask is not None:
+        live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the credits")
+    x, live = _on_host(cast(array, _wide(array))), None if live is None else _on_host(live)
+    x = _only(x, live)
+    problem = None if device(array) != "cpu" or namespace(x).isfinite(x).all() else _nonfinite(x, live)
+    groups = make_groups(x, group_ids, num_generations, process_group, problem, center == "slot")
+    if 0 not in array.shape or process_group is not None:
+        live = None if live is None else live.reshape(groups.shape)
+        x = _normalise(x.reshape(groups.shape), live, groups, center, scale, ddof, min_std, eps)
+    x = x.reshape(array.shape)
+    result = cast(x if is_torch(x) or not is_torch(array) else sys.modules["torch"].from_numpy(x), array.dtype)
+    return restore(result) if restore else result
+
+
+def _on_host(x: Array) -> Array:
+    """A torch tensor on the CPU as numpy, without a copy: small operations take a third of the time there."""
+    return x.numpy() if is_torch(x) and device(x) == "cpu" else x
+
+
+def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, eps: Any) -> None:
+    """TypeError or ValueError for options that `grpo_advantages` does not take."""
+    for name, got, known in (("center", center, CENTERS), ("scale", scale, SCALES)):
+        if got not in known:
+            raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, known))}, got {got!r}")
+    if not isinstance(ddof, Integral) or isinstance(ddof, bool):
+        raise TypeError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
+    if ddof < 0:
+        raise ValueError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
+    for name, number in (("min_std", min_std), ("eps", eps)):
+        if not isinstance(number, Real):
+            raise TypeError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
+        if not isfinite(number) or number < 0:
+            raise ValueError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
+
+
+def _wide(x: Array) -> Any:
+    """float64 where the device has it for certain, else promote(dtype, float32)."""
+    has_double = device(x).split(":")[0] in ("cpu", "cuda") or str(x.dtype).endswith("float64")
+    return named_dtype(x, "float64" if has_double else "float32")
+
+
+def _only(x: Array, live: Array | None) -> Array:
+    """x at live candidates, 0 elsewhere."""
+    return x if live is None else namespace(x).where(live, x, 0.0)
+
+
+def _nonfinite(x: Array, live: Array | None) -> str:
+    where = first_nonfinite(x, live)
+    axes = {3: "group, rollout, candidate", 2: "rollout, candidate"}.get(len(x.shape), "candidate last")
+    return (
+        f"{OWNER}: live credits must be finite, got {float(x[where])} at {list(where or ())} ({axes}); "
+        "mask candidates that do not take part (mask=)"
+    )
+
+
+def _normalise(
+    x: Array, live: Array | None, groups: Groups, center: str, scale: str, ddof: int, min_std: float, eps: float
+) -> Array:
+    """`grpo_advantages` on native arrays in the shape of `groups`, masked entries 0."""
+    if center == "none" and scale == "none":
+        return x * 1.0  # a copy: no result shares memory with the input
+    xp, slots = namespace(x), center == "slot"
+    if device(x) != "cpu":
+        x = xp.where(xp.isfinite(x), x, float("nan"))  # so that infinity, too, makes its whole group NaN
+    ones = xp.ones_like(x) if live is None else cast(live, x.dtype)
+    count = groups.total(ones, slots)
+    if 0 in count.shape:  # no rollouts on any rank
+        return x
+    # The lowest credit as origin: equal credits then are exactly 0 from here on, whatever the sums round to.
+    origin = groups.lowest(x if live is None else xp.where(live, x, float("inf")), slots)
+    origin = xp.where(count > 0, origin, 0.0)
+    above = (x - groups.spread(origin)) * ones
+    total = groups.total(above, slots)
+    mean = total / count.clip(1)
+    deviation = (above - groups.spread(mean)) * ones
+    if center == "loo":
+        centred = _minus_others(above, ones, groups.spread(total), groups.spread(count))
+    else:
+        centred = x if center == "none" else deviation
+    if scale == "none":
+        return _only(centred, live)
+    squares = groups.total(deviation * deviation, slots)
+    if scale == "batch":
+        count, squares = _pool(count, origin + mean, squares)
+    std = (squares / (count - ddof).clip(1)) ** 0.5
+    vanish = (count <= ddof) | (std < min_std) | (std == 0)
+    divisor = xp.where(vanish, float("inf"), std + eps)
+    return _only(centred / (divisor if scale == "batch" else groups.spread(divisor)) + 0.0, live)  # no negative zeros
+
+
+def _minus_others(above: Array, ones: Array, total: Array, count: Array) -> Array:
+    """Each credit minus the mean over the other rollouts of its group, 0 where these have no live candidate."""
+    others = count - ones.sum(-1, keepdims=True)
+    mean = (total - above.sum(-1, keepdims=True)) / others.clip(1)
+    return namespace(above).where(others > 0, above - mean, 0.0)
+
+
+def _pool(count: Array, mean: Array, squares: Array) -> tuple[Array, Array]:
+    """Count and sum of squared deviations of the whole batch from those of its groups; NaN groups are left out."""
+    xp = namespace(mean)
+    good = (count > 0) & (mean == mean)
+    count = xp.where(good, count, 0.0)
+    origin = xp.amin(xp.where(good, mean, float("inf")))
+    above = xp.where(good, mean - origin, 0.0)
+    everything = count.sum()
+    above = above - (count * above).sum() / everything.clip(1)
+    return everything, (xp.where(good, squares, 0.0) + count * above * above).sum()

@@ -1,0 +1,210 @@
+"""Rewards in, advantages out: utility, value and normalisation in one object, the drop-in for GRPO's advantage step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from shapley_kernels.allocate import semivalue
+from shapley_kernels.arrays import device, first_nonfinite, native
+from shapley_kernels.games import Game, Max
+from shapley_kernels.rl.advantages import check_options, grpo_advantages
+from shapley_kernels.rl.baselines import Baseline
+from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
+from shapley_kernels.values import Semivalue, Shapley
+
+OWNER = "RewardAllocator"
+OUTSIDE = ("set", "zero")
+
+
+@dataclass(frozen=True)
+class RewardAllocator:
+    """Advantages of candidates whose set earns the reward: A = normalise(value of utility(rewards)).
+
+    Args:
+        utility: what a set is worth: a game such as `Max`, or any function (rewards, mask=, **data) -> game, such as
+            `lambda r, mask=None: 0.7 * sk.TopM(r, 3, mask=mask) + 0.3 * sk.Max(r, mask=mask)`.
+        value: how that is shared: a semivalue such as `Shapley()`, or a baseline, `Broadcast()` (plain GRPO),
+            `WinnerTakesAll()`, `PrefixMarginals()`.
+        center, scale, ddof, min_std, eps: the normalisation, as in `grpo_advantages`.
+        outside: what tokens outside all candidates get: "set", the advantage of the whole set, or "zero".
+        length: as in `scatter_to_tokens`: "token", or "candidate" for equal weight of short and long candidates.
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong kind or value.
+
+    Source: ShapE-GRPO, arXiv 2603.29871; v(empty) and the statistics of the normalisation are a choice made here.
+
+    >>> import shapley_kernels as sk
+    >>> allocator = RewardAllocator(utility=sk.Max)
+    >>> allocator.advantages([[4.0, 3.0, 5.0], [5.0, 4.0, 0.0]]).round(2).tolist()
+    [[-0.15, -0.62, 0.77], [1.23, 0.31, -1.54]]
+    """
+
+    utility: Callable[..., Game] = Max
+    value: Semivalue | Baseline = Shapley()  # noqa: RUF009, it is frozen
+    center: str = "group"
+    scale: str = "group"
+    outside: str = "set"
+    length: str = "token"
+    ddof: int = field(default=1, kw_only=True)
+    min_std: float = field(default=1e-6, kw_only=True)
+    eps: float = field(default=1e-4, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not callable(self.utility):
+            raise TypeError(
+                f"{OWNER}: utility must be a class of games or a function (rewards, mask=) -> game, "
+                f"got {self.utility!r}; pass sk.Max, not sk.Max(rewards)"
+            )
+        if not isinstance(self.value, (Semivalue, Baseline)):
+            hint = "; write it with brackets" if isinstance(self.value, type) else ""
+            raise TypeError(
+                f"{OWNER}: value must be a semivalue such as sk.Shapley() or a baseline, got {self.value!r}{hint}"
+            )
+        check_options(OWNER, self.center, self.scale, self.ddof, self.min_std, self.eps)
+        for name, got, known in (("outside", self.outside, OUTSIDE), ("length", self.length, LENGTHS)):
+            if got not in known:
+                raise ValueError(f"{OWNER}: {name} must be one of {', '.join(map(repr, known))}, got {got!r}")
+
+    def credits(self, rewards: Any, mask: Any = None, **data: Any) -> Any:
+        """The value of utility(rewards, mask=mask, **data), before normalisation.
+
+        Args:
+            rewards: [..., candidates]; mask: bool, broadcasts to that, True = live; data: what else the utility takes.
+
+        Returns:
+            credits [..., candidates] in the container, dtype and device of the rewards; masked candidates get 0.
+
+        Raises:
+            TypeError, ValueError: as the utility and `semivalue`; a utility that returns no game.
+        """
+        return self._share(self._game(rewards, mask, data))
+
+    def advantages(
+        self,
+        rewards: Any,
+        mask: Any = None,
+        *,
+        group_ids: Any = None,
+        num_generations: int | None = None,
+        process_group: Any = None,
+        **data: Any,
+    ) -> Any:
+        """`grpo_advantages` of the credits.
+
+        Args:
+            rewards: [B, G, K], [G, K], or [N, K] with group_ids or num_generations; these and process_group as in
+                `grpo_advantages`, mask and data as in `credits`.
+
+        Returns:
+            advantages of the shape of the rewards, in their container, dtype and device.
+
+        Raises:
+            TypeError, ValueError: as `credits` and `grpo_advantages`.
+        """
+        credits = self._share(self._game(rewards, mask, data))
+        return self._normalise(credits, mask, self.center, group_ids, num_generations, process_group)
+
+    def set_advantages(
+        self,
+        rewards: Any,
+        mask: Any = None,
+        *,
+        group_ids: Any = None,
+        num_generations: int | None = None,
+        process_group: Any = None,
+        **data: Any,
+    ) -> Any:
+        """Advantage of each whole set: its worth v(all), normalised over the rollouts of its group as GRPO does.
+
+        Every rollout counts, one without live candidates with v(empty): leave rollouts out that do not exist, with
+        group_ids. center="slot" means "group" here.
+
+        Args: as in `advantages`.
+
+        Returns:
+            advantages [B, G], [G] or [N], the shape of the rewards without its last axis.
+
+        Raises:
+            TypeError, ValueError: as in `advantages`.
+        """
+        return self._of_sets(self._game(rewards, mask, data), group_ids, num_generations, process_group)
+
+    def token_advantages(
+        self,
+        rewards: Any,
+        candidate_ids: Any,
+        mask: Any = None,
+        *,
+        cu_seqlens: Any = None,
+        group_ids: Any = None,
+        num_generations: int | None = None,
+        process_group: Any = None,
+        **data: Any,
+    ) -> Any:
+        """Advantage of each token: that of its candidate; outside all candidates that of the set, or 0 (`outside`).
+
+        Args:
+            candidate_ids: ints [..., T] with the leading axes of the rewards, or [total tokens] with cu_seqlens, as in
+                `scatter_to_tokens`. The rest as in `advantages`.
+
+        Returns:
+            advantages of the shape of candidate_ids, in the container, dtype and device of the rewards.
+
+        Raises:
+            TypeError, ValueError: as `advantages` and `scatter_to_tokens`.
+        """
+        layout = (group_ids, num_generations, process_group)
+        game = self._game(rewards, mask, data)
+        advantages = self._normalise(self._share(game), mask, self.center, *layout)
+        outside = self._of_sets(game, *layout) if self.outside == "set" else "zero"
+        return scatter_to_tokens(advantages, candidate_ids, outside=outside, length=self.length, cu_seqlens=cu_seqlens)
+
+    def _game(self, rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
+        game = self.utility(rewards, mask=mask, **data)
+        if not isinstance(game, Game):
+            raise TypeError(f"{OWNER}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
+        return game
+
+    def _share(self, game: Game) -> Any:
+        if isinstance(self.value, Semivalue):
+            return semivalue(game, self.value)
+        _refuse_nonfinite(game)
+        return self.value.credits(game)
+
+    def _of_sets(self, game: Game, *layout: Any) -> Any:
+        _refuse_nonfinite(game)
+        worth, _ = native(game.worth(), "worth")
+        center = "group" if self.center == "slot" else self.center
+        advantages = self._normalise(worth[..., None], None, center, *layout)[..., 0]
+        return game.restore(advantages) if game.restore else advantages
+
+    def _normalise(self, credits: Any, mask: Any, center: str, *layout: Any) -> Any:
+        group_ids, num_generations, process_group = layout
+        return grpo_advantages(
+            credits,
+            mask,
+            group_ids=group_ids,
+            num_generations=num_generations,
+            center=center,
+            scale=self.scale,
+            ddof=self.ddof,
+            min_std=self.min_std,
+            eps=self.eps,
+            process_group=process_group,
+        )
+
+
+def _refuse_nonfinite(game: Game) -> None:
+    """What the kernels do for semivalues: on the CPU, a ValueError for live rewards that are not finite.
+
+    `worth` alone would not tell: the maximum of a row does not show that another entry of it is NaN.
+    """
+    data = game.data
+    if device(data) != "cpu" or tuple(data.shape) != (*game.batch_shape, game.players):
+        return
+    if (where := first_nonfinite(data, game.mask)) is not None:
+        raise ValueError(
+            f"{OWNER}: rewards must be finite, got {float(data[where])} at {list(where)} (candidate last); "
+            "mask candidates that do not take part (mask=)"
+        )

@@ -1,0 +1,154 @@
+"""What the credit of candidates changes about a batch: ties, groups that GRPO learns nothing from, free-riders."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.arrays import Array, boolean, broadcast, describe, floating, is_torch, native
+from shapley_kernels.games import Game, Max
+from shapley_kernels.rl.allocator import RewardAllocator
+from shapley_kernels.rl.baselines import Broadcast
+from shapley_kernels.rl.groups import make_groups
+
+COUNTS = (
+    "rollouts",
+    "empty_rollouts",
+    "candidates",
+    "tied_candidates",
+    "groups",
+    "zero_variance_groups",
+    "rescued_groups",
+    "free_riders",
+)
+"""Keys that add up over chunks of whole groups."""
+
+SHARES = {
+    "tied_share": ("tied_candidates", "candidates"),
+    "zero_variance_share": ("zero_variance_groups", "groups"),
+    "rescued_share": ("rescued_groups", "zero_variance_groups"),
+    "free_rider_share": ("free_riders", "candidates"),
+}
+"""Key: the counts it is the quotient of (0 where there is nothing to count)."""
+
+MEANS = {"mean_credit": "candidates", "mean_set_worth": "rollouts"}
+"""Key: the count that it is a mean over."""
+
+PREFIX = "shapley/"
+
+
+def diagnostics(
+    rewards: Any,
+    advantages: Any = None,
+    mask: Any = None,
+    *,
+    group_ids: Any = None,
+    num_generations: int | None = None,
+    utility: Callable[..., Game] = Max,
+) -> dict[str, float]:
+    """Numbers for a logger: what Shapley credit changes about this batch, compared with GRPO on the set rewards.
+
+    Args:
+        rewards: [B, G, K], [G, K], or [N, K] with group_ids or num_generations, as in `grpo_advantages`.
+        advantages: of the candidates, of the shape of the rewards; None: `RewardAllocator(utility).advantages(...)`.
+        mask: bool, broadcasts to the rewards, True = live.
+        utility: as in `RewardAllocator`.
+
+    Returns:
+        A flat dict of floats, keys "shapley/...":
+
+        rollouts, candidates (live), groups: how many there are; empty_rollouts: without live candidates.
+        tied_candidates, tied_share: live candidates whose reward equals that of another in the same rollout.
+        zero_variance_groups, zero_variance_share: groups in which plain GRPO has advantage 0 everywhere, since the sets
+            are worth the same; zero-variance filters drop them.
+        rescued_groups, rescued_share: those of them (share: of them) in which some candidate has an advantage.
+        free_riders, free_rider_share: live candidates whose advantage under GRPO (`Broadcast`) and here have opposite
+            signs: the weak in good sets, and the strong in bad ones.
+        mean_credit: Shapley credit per live candidate; mean_set_worth: v(all) per rollout.
+
+    Raises:
+        TypeError, ValueError: as `RewardAllocator.advantages`; advantages of another shape.
+
+    Cost: that of three `RewardAllocator.advantages`, and O(K log K) per rollout on the CPU; waits for the GPU.
+    """
+    array, _ = native(rewards, "diagnostics: rewards")
+    array = floating(array.detach() if is_torch(array) else array, "diagnostics: rewards")
+    layout = {"group_ids": group_ids, "num_generations": num_generations}
+    allocator = RewardAllocator(utility)
+    if advantages is None:
+        advantages = allocator.advantages(array, mask, **layout)
+    grpo = RewardAllocator(utility, Broadcast()).advantages(array, mask, **layout)
+    of_sets = _host(allocator.set_advantages(array, mask, **layout))  # [...]
+    credits, worth = _host(allocator.credits(array, mask)), _host(utility(array, mask=mask).worth())
+    live = np.ones(array.shape, bool)
+    if mask is not None:
+        live = _host(broadcast(boolean(mask, array, "diagnostics: mask"), array.shape, "diagnostics: mask", "")) > 0
+    ours = _host(native(advantages, "diagnostics: advantages")[0])
+    if ours.shape != array.shape:
+        raise ValueError(
+            f"diagnostics: advantages must have the shape of the rewards, {tuple(array.shape)}, "
+            f"got {describe(advantages)}; pass those of the candidates, not of the sets"
+        )
+    counts = _counts(_host(array), live, ours, _host(grpo), of_sets, layout)
+    counts["mean_credit"] = credits[live].sum() / max(live.sum(), 1)
+    counts["mean_set_worth"] = worth.sum() / max(worth.size, 1)
+    return _report(counts)
+
+
+def merge_diagnostics(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The `diagnostics` of all rollouts from those of chunks, each of whole groups: counts add up, the rest follows.
+
+    Args:
+        parts: dicts of `diagnostics`; other keys are left out.
+
+    Returns:
+        A dict as of `diagnostics`; all zero for no parts.
+    """
+    parts = [{key: part[PREFIX + key] for key in (*COUNTS, *MEANS)} for part in parts]
+    total = {key: sum(part[key] for part in parts) for key in COUNTS}
+    for key, over in MEANS.items():
+        total[key] = sum(part[key] * part[over] for part in parts) / max(total[over], 1)
+    return _report(total)
+
+
+def _report(numbers: Mapping[str, float]) -> dict[str, float]:
+    shares = {key: numbers[part] / max(numbers[whole], 1) for key, (part, whole) in SHARES.items()}
+    return {PREFIX + key: float(number) for key, number in {**numbers, **shares}.items()}
+
+
+def _counts(
+    rewards: np.ndarray, live: np.ndarray, ours: np.ndarray, grpo: np.ndarray, of_sets: np.ndarray, layout: Any
+) -> dict[str, float]:
+    groups = make_groups(of_sets[..., None], **layout)
+
+    def some(flags: np.ndarray) -> np.ndarray:
+        """[groups], whether any rollout of the group has its flag [...] set."""
+        return groups.total(flags.astype(float).reshape(groups.shape), slots=False).reshape(-1) > 0
+
+    silent = ~some(of_sets != 0)
+    numbers = (
+        of_sets.size,
+        (~live.any(-1)).sum(),
+        live.sum(),
+        _tied(rewards, live).sum(),
+        len(silent),
+        silent.sum(),
+        (silent & some(((ours != 0) & live).any(-1))).sum(),
+        ((np.sign(ours) * np.sign(grpo) < 0) & live).sum(),
+    )
+    return dict(zip(COUNTS, map(float, numbers), strict=True))
+
+
+def _tied(rewards: np.ndarray, live: np.ndarray) -> np.ndarray:
+    """[..., K], in sorted order: True for a live candidate with an equal one beside it."""
+    ranked = np.sort(np.where(live, rewards, np.nan), -1)  # NaN last, unequal to itself
+    same = ranked[..., 1:] == ranked[..., :-1]
+    tied = np.zeros(ranked.shape, bool)
+    tied[..., 1:] |= same
+    tied[..., :-1] |= same
+    return tied
+
+
+def _host(x: Array) -> np.ndarray:
+    """float64 numpy on the CPU."""
+    return x.detach().cpu().double().numpy() if is_torch(x) else np.asarray(x, np.float64)

@@ -1,0 +1,215 @@
+"""Which rollouts form a group: reductions over each group, and group statistics back to its rollouts."""
+
+from collections.abc import Hashable, Iterable
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.arrays import Array, constant, describe, is_torch, namespace
+
+OWNER = "grpo_advantages"
+
+
+class EqualGroups:
+    """Groups of one size, one after the other. Works on x [groups, size, K]; a statistic is [groups, 1, 1], or
+    [groups, 1, K] with slots=True."""
+
+    def __init__(self, groups: int, size: int, width: int) -> None:
+        self.shape = (groups, size, width)
+
+    def total(self, x: Array, slots: bool) -> Array:
+        return x.sum(1 if slots else (1, 2), keepdims=True)
+
+    def lowest(self, x: Array, slots: bool) -> Array:
+        return namespace(x).amin(x, 1 if slots else (1, 2), keepdims=True)
+
+    def spread(self, statistic: Array) -> Array:
+        return statistic
+
+
+class GroupsById:
+    """Groups of any size in any order. Works on x [rollouts, K]; a statistic is [groups, 1], or [groups, K] with
+    slots=True.
+
+    Args:
+        index: [rollouts] int64, the group of each rollout.
+        groups: their number.
+        width: K.
+        process_group: ranks over which the groups are spread; the reductions then run over all of them.
+    """
+
+    def __init__(self, index: Array, groups: int, width: int, process_group: Any = None) -> None:
+        self.index, self.groups, self.process_group = index, groups, process_group
+        self.shape = (len(index), width)
+        self._known: dict[bool, Array] = {}
+
+    def total(self, x: Array, slots: bool) -> Array:
+        out = self._full(x, slots, 0.0)
+        if is_torch(x):
+            out.index_add_(0, self._places(slots), x.reshape(-1))
+        else:
+            np.add.at(out, self._places(slots), x.reshape(-1))
+        return self._over_ranks(out, "SUM").reshape(self.groups, self._width(slots))
+
+    def lowest(self, x: Array, slots: bool) -> Array:
+        out = self._full(x, slots, float("inf"))
+        if is_torch(x):
+            out.scatter_reduce_(0, self._places(slots), x.reshape(-1), "amin")
+        else:
+            np.minimum.at(out, self._places(slots), x.reshape(-1))
+        return self._over_ranks(out, "MIN").reshape(self.groups, self._width(slots))
+
+    def spread(self, statistic: Array) -> Array:
+        return statistic[self.index]
+
+    def _full(self, x: Array, slots: bool, start: float) -> Array:
+        """A flat statistic, full of `start`."""
+        size = (self.groups * self._width(slots),)
+        return x.new_full(size, start) if is_torch(x) else np.full(size, start, x.dtype)
+
+    def _width(self, slots: bool) -> int:
+        return self.shape[1] if slots else 1
+
+    def _places(self, slots: bool) -> Array:
+        """[rollouts * K]: where in a flat statistic each entry of x belongs."""
+        if slots not in self._known:
+            xp, width = namespace(self.index), self.shape[1]
+            index = self.index[:, None]
+            if slots:
+                index = index * width + constant(np.arange(width), self.index, self.index.dtype)
+            self._known[slots] = xp.broadcast_to(index, self.shape).reshape(-1)
+        return self._known[slots]
+
+    def _over_ranks(self, statistic: Array, how: str) -> Array:
+        """The statistic summed (or its minimum taken) over the ranks, in place."""
+        if self.process_group is not None:
+            import torch
+            import torch.distributed as dist
+
+            shared = statistic if is_torch(statistic) else torch.from_numpy(statistic)
+            dist.all_reduce(shared, op=getattr(dist.ReduceOp, how), group=self.process_group)
+        return statistic
+
+
+Groups = EqualGroups | GroupsById
+
+
+def make_groups(
+    x: Array,
+    group_ids: Any,
+    num_generations: Any,
+    process_group: Any = None,
+    problem: str | None = None,
+    slots: bool = False,
+) -> Groups:
+    """The groups that the arguments of `grpo_advantages` describe.
+
+    Args:
+        x: [B, G, K], [G, K] or [N, K].
+        group_ids, num_generations, process_group: as there.
+        problem: what is wrong with the data of this rank: raised on every rank of the process group, so that none waits
+            for one that gave up.
+        slots: statistics per candidate index are needed, so K must be the same on all ranks.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit together, and `problem`.
+    """
+    shape = tuple(x.shape)
+    if process_group is not None and group_ids is None:
+        raise ValueError(
+            f"{OWNER}: process_group needs group_ids to know which rollouts on other ranks belong together, got None; "
+            "pass ids that are equal on all ranks, such as prompt uids"
+        )
+    if problem is not None and process_group is None:
+        raise ValueError(problem)
+    if group_ids is None and num_generations is None:
+        if len(shape) not in (2, 3):
+            raise ValueError(
+                f"{OWNER}: credits must have shape [groups, rollouts, candidates] or [rollouts, candidates], "
+                f"got {shape}; reshape them, or flatten to [N, K] and pass group_ids"
+            )
+        return EqualGroups(*(1, *shape)[-3:])
+    if group_ids is not None and num_generations is not None:
+        raise ValueError(f"{OWNER}: expected group_ids or num_generations, got both; leave one out")
+    if len(shape) != 2:
+        name = "num_generations" if group_ids is None else "group_ids"
+        raise ValueError(
+            f"{OWNER}: with {name}, credits must have shape [rollouts, candidates], got {shape}; "
+            f"leave {name} out or flatten the leading axes with reshape(-1, {shape[-1] if shape else 1})"
+        )
+    if group_ids is None:
+        size = _group_size(num_generations, shape[0])
+        return EqualGroups(shape[0] // size, size, shape[1])
+    ids, distinct = _ids(group_ids, shape[0])
+    if process_group is not None:
+        distinct = _gather(distinct, shape[1] if slots else None, problem, process_group)
+    place = dict(zip(distinct, range(len(distinct)), strict=True))
+    index = np.fromiter(map(place.__getitem__, ids), np.int64, len(ids))
+    return GroupsById(constant(index, x, namespace(x).int64), len(place), shape[1], process_group)
+
+
+def _group_size(num_generations: Any, rollouts: int) -> int:
+    if not isinstance(num_generations, Integral) or isinstance(num_generations, bool):
+        raise TypeError(
+            f"{OWNER}: num_generations must be an int >= 1, got {num_generations!r}; for uneven groups use group_ids"
+        )
+    size = int(num_generations)
+    if size < 1 or rollouts % size:
+        raise ValueError(
+            f"{OWNER}: num_generations must be >= 1 and divide the number of rollouts ({rollouts}), got {size}; "
+            "use group_ids for uneven groups"
+        )
+    return size
+
+
+def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, None]]:
+    """One hashable Python object per rollout, and the distinct ones in order of appearance."""
+    ids = group_ids.tolist() if hasattr(group_ids, "tolist") else group_ids
+    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__") or not hasattr(ids, "__iter__"):
+        raise TypeError(
+            f"{OWNER}: group_ids must be a list or 1-D array of ids, got {describe(group_ids)}; use list(...)"
+        )
+    if len(ids) != rollouts or len(getattr(group_ids, "shape", (rollouts,))) != 1:
+        got = tuple(group_ids.shape) if hasattr(group_ids, "shape") else len(ids)
+        raise ValueError(
+            f"{OWNER}: group_ids must have one id per rollout ({rollouts}), got {got}; "
+            "repeat the id of a prompt once per rollout"
+        )
+    ids = list(ids)
+    try:
+        distinct = dict.fromkeys(ids)
+    except TypeError as error:
+        raise TypeError(f"{OWNER}: group_ids must be hashable, got an {error}; turn lists into tuples") from None
+    for group in distinct:
+        if is_torch(group):
+            raise TypeError(
+                f"{OWNER}: group_ids must be values, got a {type(ids).__name__} of torch tensors; "
+                "pass one tensor, or .item() of each"
+            )
+        if group != group:
+            raise ValueError(
+                f"{OWNER}: group_ids must not be missing, got {group!r} at {ids.index(group)}; "
+                "drop that rollout or name its group"
+            )
+    return ids, distinct
+
+
+def _gather(
+    distinct: Iterable[Hashable], width: int | None, problem: str | None, process_group: Any
+) -> dict[Hashable, None]:
+    """The distinct ids of all ranks, in one order everywhere; raises on all ranks what is wrong on one."""
+    import torch.distributed as dist
+
+    found: list[Any] = [None] * dist.get_world_size(process_group)
+    dist.all_gather_object(found, (list(distinct), width, problem), group=process_group)
+    for rank, (_, _, problem) in enumerate(found):
+        if problem is not None:
+            raise ValueError(f"{problem} (rank {rank} of the process group)")
+    widths = [width for _, width, _ in found]
+    if len(set(widths)) > 1:
+        raise ValueError(
+            f"{OWNER}: center='slot' needs the same number of candidates on all ranks, got {widths}; "
+            "pad to the largest with masked candidates, on ranks without rollouts too"
+        )
+    return dict.fromkeys(group for ids, _, _ in found for group in ids)

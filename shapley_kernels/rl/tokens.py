@@ -1,0 +1,173 @@
+"""From candidates to tokens: each token of a response gets the advantage of the candidate it belongs to."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.arrays import (
+    Array,
+    broadcast,
+    cast,
+    compute_dtype,
+    constant,
+    describe,
+    floating,
+    is_torch,
+    like,
+    named_dtype,
+    namespace,
+    native,
+    rows,
+)
+
+OWNER = "scatter_to_tokens"
+LENGTHS = ("token", "candidate")
+
+
+def scatter_to_tokens(
+    advantages: Any,
+    candidate_ids: Any,
+    *,
+    outside: Any = "zero",
+    length: str = "token",
+    cu_seqlens: Any = None,
+) -> Any:
+    """Advantages per token: A_k for the tokens of candidate k, `outside` for all others.
+
+    Args:
+        advantages: [..., K], the leading axes are rollouts: [N, K], or [K] for one.
+        candidate_ids: ints [..., T], 1..K for the tokens of candidate 1..K, 0 for all others (prompt, separators,
+            padding; leave out of the loss, as always, what is not trained on). With cu_seqlens: [total tokens].
+        outside: what the other tokens get: "zero", or an array [...] of one number per rollout, such as the advantage
+            of the whole set.
+        length: "token": A_k on each token, so that under a token mean a long candidate weighs more. "candidate":
+            A_k * mean_j(L_j) / L_k, L the number of tokens and the mean over the candidates of that rollout that have
+            any: the mean over a rollout's candidate tokens is then the plain mean over its candidates.
+        cu_seqlens: [rollouts + 1] ints on any device, for a packed row: rollout i has the tokens cu_seqlens[i] ..
+            cu_seqlens[i + 1] - 1. This is flash-attention's cu_seqlens, and offsets() of a jagged tensor.
+
+    Returns:
+        [..., T] (or [total tokens]) in the container, dtype and device of the advantages.
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong kind or shape, ids outside 0..K, cu_seqlens that do not start at
+            0, decrease, or end elsewhere than at the last token.
+
+    Cost: O(tokens + rollouts K), one int64 array of the shape of the ids. On a GPU it waits for the check of the ids.
+    Source: ShapE-GRPO, arXiv 2603.29871.
+
+    >>> scatter_to_tokens([1.0, -1.0], [0, 1, 1, 1, 0, 2], outside=0.5).tolist()
+    [0.5, 1.0, 1.0, 1.0, 0.5, -1.0]
+    >>> scatter_to_tokens([1.0, -1.0], [0, 1, 1, 1, 0, 2], length="candidate").round(2).tolist()
+    [0.0, 0.67, 0.67, 0.67, 0.0, -2.0]
+    """
+    if length not in LENGTHS:
+        raise ValueError(f"{OWNER}: length must be 'token' or 'candidate', got {length!r}")
+    array, restore = native(advantages, f"{OWNER}: advantages")
+    array = floating(array, f"{OWNER}: advantages")
+    if not array.shape:
+        raise ValueError(
+            f"{OWNER}: advantages must have shape [..., candidates], got the number {describe(advantages)}"
+        )
+    xp, (*lead, players) = namespace(array), tuple(array.shape)
+    ids = _integers(like(candidate_ids, array, f"{OWNER}: candidate_ids"), "candidate_ids")
+    rollout = _rollouts(ids, tuple(lead), cu_seqlens)
+    _check_ids(ids, players)
+    table = rows(xp.concatenate([_outside(outside, array)[..., None], array], -1), players + 1)
+    place = (rollout * (players + 1) + cast(rows(ids, ids.shape[-1]), xp.int64)).reshape(-1)  # [tokens], in the table
+    if length == "candidate":
+        table = cast(table * _length_weights(place, table), array.dtype)
+    result = xp.take(table.reshape(-1), place).reshape(ids.shape)
+    return restore(result) if restore else result
+
+
+def _integers(x: Array, name: str) -> Array:
+    kind = str(x.dtype).removeprefix("torch.")
+    if not kind.startswith(("int", "uint")) and 0 not in x.shape:  # an empty list has no dtype of its own
+        raise TypeError(f"{OWNER}: {name} must be integers, got dtype {kind}; convert them, for example to int64")
+    return x
+
+
+def _rollouts(ids: Array, lead: tuple[int, ...], cu_seqlens: Any) -> Array:
+    """The rollout that each token belongs to: [rollouts, 1], or [total tokens] of a packed row."""
+    shape, count = tuple(ids.shape), prod(lead)
+    if cu_seqlens is None:
+        if not shape or shape[:-1] != lead:
+            raise ValueError(
+                f"{OWNER}: candidate_ids must have shape [..., tokens] with the leading axes {lead} of the advantages, "
+                f"got {shape}; pass one row of ids per rollout, or a packed row with cu_seqlens"
+            )
+        return constant(np.arange(count)[:, None], ids, namespace(ids).int64)
+    if len(shape) != 1:
+        raise ValueError(
+            f"{OWNER}: with cu_seqlens, candidate_ids must have shape [total tokens], got {shape}; "
+            "leave cu_seqlens out for padded rows"
+        )
+    lengths = np.diff(_offsets(cu_seqlens, count, shape[0]))
+    if is_torch(ids):
+        lengths = constant(lengths, ids, namespace(ids).int64)
+        return namespace(ids).repeat_interleave(lengths, output_size=shape[0])
+    return np.repeat(np.arange(count), lengths)
+
+
+def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
+    """cu_seqlens on the host, checked."""
+    array = _integers(native(cu_seqlens, f"{OWNER}: cu_seqlens")[0], "cu_seqlens")
+    offsets = cast(array.cpu().numpy() if is_torch(array) else array, np.dtype(np.int64))
+    subject = f"{OWNER}: cu_seqlens must"
+    if offsets.shape != (rollouts + 1,):
+        raise ValueError(
+            f"{subject} have shape ({rollouts + 1},), one more than the {rollouts} rollouts of the advantages, "
+            f"got {offsets.shape}; it is [0, L_0, L_0 + L_1, ...]"
+        )
+    if offsets[0] != 0:
+        raise ValueError(f"{subject} start at 0, got {offsets[0]}; subtract it, and pass the ids of these tokens only")
+    if (falls := np.flatnonzero(np.diff(offsets) < 0)).size:
+        i = int(falls[0])
+        raise ValueError(
+            f"{subject} not decrease, got {offsets[i]} then {offsets[i + 1]} at rollout {i}; "
+            "pass running sums of lengths, not the lengths"
+        )
+    if offsets[-1] != tokens:
+        raise ValueError(
+            f"{subject} end at the number of ids ({tokens}), got {offsets[-1]}; "
+            "cut padding off the packed row, or add a rollout for it"
+        )
+    return offsets
+
+
+def _check_ids(ids: Array, players: int) -> None:
+    bad = (ids < 0) | (ids > players)
+    if not bool(bad.any()):
+        return
+    where = tuple(int(i[0]) for i in (bad.nonzero(as_tuple=True) if is_torch(bad) else bad.nonzero()))
+    raise ValueError(
+        f"{OWNER}: candidate_ids must be in 0..{players} (0 = no candidate, k = candidate k of {players}), "
+        f"got {int(ids[where])} at {list(where)} (token last); "
+        "if -1 means no candidate, add 1 to all; if there are more candidates, pad the advantages"
+    )
+
+
+def _outside(outside: Any, array: Array) -> Array:
+    """One number per rollout, in the dtype of the advantages."""
+    if isinstance(outside, str):
+        if outside != "zero":
+            raise ValueError(f"{OWNER}: outside must be 'zero' or one number per rollout, got {outside!r}")
+        outside = 0.0
+    per_rollout = floating(like(outside, array, f"{OWNER}: outside"), f"{OWNER}: outside")
+    return broadcast(cast(per_rollout, array.dtype), tuple(array.shape[:-1]), f"{OWNER}: outside", "[rollouts]")
+
+
+def _length_weights(place: Array, table: Array) -> Array:
+    """[rollouts, 1 + K]: 1 for the tokens outside, mean_j(L_j) / L_k for those of candidate k."""
+    if is_torch(table):
+        counts = place.new_zeros(table.numel()).scatter_add_(0, place, place.new_ones(1).expand(len(place)))
+    else:
+        counts = np.bincount(place, minlength=table.size)
+    tokens = cast(counts.reshape(table.shape), named_dtype(table, compute_dtype(table.dtype)))
+    inside = tokens[:, 1:]
+    mean = inside.sum(1) / (inside > 0).sum(1).clip(1)
+    weights = mean[:, None] / tokens.clip(1)
+    weights[:, 0] = 1.0
+    return weights

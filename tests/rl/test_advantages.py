@@ -1,0 +1,468 @@
+"""grpo_advantages against its definition in plain Python."""
+
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from math import sqrt
+
+import numpy as np
+import pytest
+import torch
+
+import shapley_kernels as sk
+from shapley_kernels.rl import advantages, grpo_advantages
+
+CENTERS = ("group", "loo", "slot", "none")
+SCALES = ("group", "batch", "none")
+EPS = {"float64": 2.3e-16, "float32": 6e-8, "float16": 4.9e-4, "bfloat16": 3.91e-3}  # half a unit in the last place
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Torch tensors stay torch tensors and non-finite ones pass, as on a GPU."""
+    monkeypatch.setattr(advantages, "device", lambda x: "cuda:0" if isinstance(x, torch.Tensor) else "cpu")
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def spread(values, ddof):
+    if len(values) <= ddof:
+        return 0.0
+    middle = mean(values)
+    return sqrt(sum((x - middle) ** 2 for x in values) / (len(values) - ddof))
+
+
+def divided(x, std, min_std, eps):
+    return 0.0 if std < min_std or std == 0 else x / (std + eps)
+
+
+def oracle(credits, mask, ids, center="group", scale="group", ddof=1, min_std=1e-6, eps=1e-4):
+    """The definition, one candidate at a time. credits, mask: [N][K] lists; ids: [N]."""
+    rollouts, players = range(len(credits)), range(len(credits[0]) if credits else 0)
+    live = [(i, k) for i, k in product(rollouts, players) if mask[i][k]]
+    everything = [credits[i][k] for i, k in live]
+    result = [[0.0 for _ in players] for _ in rollouts]
+    for i, k in live:
+        x = credits[i][k]
+        group = [(j, m) for j, m in live if ids[j] == ids[i]]
+        if center == "slot":
+            group = [(j, m) for j, m in group if m == k]
+        values = [credits[j][m] for j, m in group]
+        others = [credits[j][m] for j, m in group if j != i]
+        if center == "loo":
+            centred = x - mean(others) if others else 0.0
+        else:
+            centred = x if center == "none" else x - mean(values)
+        if scale == "none":
+            result[i][k] = centred
+        else:
+            std = spread(values if scale == "group" else everything, ddof)
+            result[i][k] = divided(centred, std, min_std, eps)
+    return np.array(result).reshape(len(credits), len(players))
+
+
+def as_container(x, dtype, container):
+    """float64 numpy data in a container and dtype, and the float64 numbers that it then holds."""
+    if container == "torch":
+        tensor = torch.tensor(x).to(getattr(torch, dtype))
+        return tensor, tensor.double().numpy()
+    array = x.astype(dtype)
+    return array, array.astype(float)
+
+
+def numbers(x):
+    return x.double().numpy() if isinstance(x, torch.Tensor) else x.astype(float)
+
+
+def check(credits, mask, layout, center, scale, dtype, container, **options):
+    """credits [B, G, K] in one of four layouts, against the oracle."""
+    groups, size, players = credits.shape
+    rng = np.random.default_rng(5)
+    ids = np.repeat(np.arange(groups), size)
+    credits = credits.reshape(-1, players)
+    mask = None if mask is None else mask.reshape(-1, players)
+    arguments = {}
+    if layout == "one group":
+        ids = np.zeros_like(ids)
+    if layout == "num_generations":
+        arguments["num_generations"] = size
+    if layout == "group_ids":
+        order = rng.permutation(len(ids))  # interleaved
+        ids, credits, mask = ids[order], credits[order], None if mask is None else mask[order]
+        arguments["group_ids"] = [f"prompt {i}" for i in ids]
+    shape = (groups, size, players) if layout == "groups" else credits.shape
+    given, exact = as_container(credits.reshape(shape), dtype, container)
+    flags = np.ones(shape, bool) if mask is None else mask.reshape(shape)
+    arguments["mask"] = None if mask is None else torch.tensor(flags) if container == "torch" else flags
+    before = numbers(given).copy()
+    found = grpo_advantages(given, center=center, scale=scale, **arguments, **options)
+    assert type(found) is type(given)
+    assert found.dtype == given.dtype
+    assert tuple(found.shape) == shape
+    np.testing.assert_array_equal(numbers(given), before)  # input unmodified
+    exact = exact.reshape(-1, players)
+    expected = oracle(exact.tolist(), flags.reshape(-1, players).tolist(), ids.tolist(), center, scale, **options)
+    found = numbers(found).reshape(-1, players)
+    assert np.isfinite(found).all()
+    assert (found[~flags.reshape(-1, players)] == 0).all()
+    largest = np.abs(exact[flags.reshape(-1, players)]).max(initial=0)
+    dust = 1e-13 * (1 + largest) * (1 / options.get("min_std", 1e-6) if largest > 100 else 1)
+    np.testing.assert_allclose(
+        found, expected, rtol=EPS[dtype] * 1.01 + 1e-12, atol=dust + (6e-8 if dtype == "float16" else 0)
+    )
+
+
+def example(masked, seed=0):
+    """Three groups of four rollouts of five candidates: random, constant, and one rollout without live candidates."""
+    rng = np.random.default_rng(seed)
+    credits = rng.normal(size=(3, 4, 5))
+    credits[1] = 0.3
+    mask = None
+    if masked:
+        mask = rng.random(credits.shape) < 0.6
+        mask[2, 1] = False
+        mask[2, 2, 0] = mask[0, 0, 0] = True
+        credits[~mask] = np.nan
+    return credits, mask
+
+
+@pytest.mark.parametrize("layout", ["groups", "one group", "num_generations", "group_ids"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("container", "dtype"),
+    [
+        ("numpy", "float64"),
+        ("numpy", "float32"),
+        ("numpy", "float16"),
+        ("torch", "float64"),
+        ("torch", "float32"),
+        ("torch", "float16"),
+        ("torch", "bfloat16"),
+    ],
+)
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_equals_the_definition(center, scale, container, dtype, masked, layout):
+    check(*example(masked), layout, center, scale, dtype, container)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("layout", ["groups", "group_ids"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_torch_operations_equal_the_definition(center, scale, masked, layout):
+    check(*example(masked), layout, center, scale, "float32", "torch")
+
+
+@pytest.mark.parametrize("options", [{"ddof": 0}, {"ddof": 3}, {"ddof": 100}, {"eps": 0.5}, {"min_std": 0.9}])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_options_equal_the_definition(center, scale, options):
+    for masked in (False, True):
+        check(*example(masked), "groups", center, scale, "float64", "numpy", **options)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 4), (1, 5, 1), (4, 1, 1), (3, 1, 3)])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_smallest_groups(center, scale, shape):
+    credits = np.random.default_rng(0).normal(size=shape)
+    for layout in ("groups", "num_generations", "group_ids"):
+        check(credits, None, layout, center, scale, "float64", "numpy")
+    if shape[1] == 1 and center == "loo":
+        assert (grpo_advantages(credits, center=center, scale=scale) == 0).all()
+
+
+GOLDEN = [
+    ([[4, 3, 5], [5, 4]], [[-0.63238, -1.26475, 0.63238], [1.26475, 0, 0]]),
+    ([[0, 1, 0], [1, 1]], [[-0.95595, 1.43393, -0.95595], [0.23899, 0.23899, 0]]),
+]
+
+
+@pytest.mark.parametrize(("rewards", "expected"), GOLDEN)
+def test_golden_values(rewards, expected):
+    rewards, mask = sk.pad([[float(x) for x in row] for row in rewards])
+    found = grpo_advantages(sk.shapley(sk.Max(rewards, mask=mask)), mask)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5.01e-6)
+    np.testing.assert_array_equal(
+        found, grpo_advantages(sk.shapley(sk.Max(rewards, mask=mask)), mask, group_ids=["x", "x"])
+    )
+    assert (grpo_advantages(rewards.max(-1)[:, None]) == 0).all()  # plain GRPO: the sets tie
+
+
+def test_golden_value_of_plain_grpo():
+    found = grpo_advantages(np.array([[1.0], [2.0], [3.0]]), eps=0.0)
+    np.testing.assert_array_equal(found, [[-1], [0], [1]])
+
+
+@pytest.mark.parametrize("center", CENTERS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_rows_may_come_in_any_order(center, scale):
+    rng = np.random.default_rng(1)
+    credits, ids = rng.normal(size=(40, 3)), rng.integers(0, 7, 40)
+    mask = rng.random((40, 3)) < 0.7
+    order = rng.permutation(40)
+    found = grpo_advantages(credits, mask, group_ids=ids, center=center, scale=scale)
+    moved = grpo_advantages(credits[order], mask[order], group_ids=ids[order], center=center, scale=scale)
+    np.testing.assert_allclose(moved, found[order], rtol=1e-12, atol=1e-13)
+
+
+def test_ids_of_any_kind():
+    credits = np.random.default_rng(0).normal(size=(6, 2))
+    places = [2, 0, 1, 0, 2, 2]
+    expected = grpo_advantages(credits, group_ids=places)
+    kinds = [
+        ["b", "c", "a"],
+        [uuid.uuid4() for _ in range(3)],
+        [(0, "x"), (1, None), frozenset()],
+        [np.int64(4), np.int64(-1), np.int64(2**40)],
+        [None, 1, "1"],
+        [b"1", 2.5, True],
+    ]
+    for names in kinds:
+        np.testing.assert_array_equal(grpo_advantages(credits, group_ids=[names[i] for i in places]), expected)
+    for ids in (tuple(places), np.array(places, np.int8), np.array(["k", "l", "m"])[places], torch.tensor(places)):
+        np.testing.assert_array_equal(grpo_advantages(credits, group_ids=ids), expected)
+    found = grpo_advantages(credits, group_ids=range(6))
+    np.testing.assert_array_equal(found, grpo_advantages(credits[:, None])[:, 0])
+    found = grpo_advantages(torch.tensor(credits), group_ids=np.array(places, object))
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+@pytest.mark.parametrize("constant", [0.1, 1 / 3, 1e6 + 0.1, -7e-12])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_constant_groups_leave_no_dust(center, scale, constant):
+    """0.1 summed 21 times and divided by 21 is not 0.1: the result has to be 0 all the same."""
+    credits = np.full((2, 7, 3), constant)
+    credits[1] = np.random.default_rng(0).normal(size=(7, 3))
+    for x in (credits, torch.tensor(credits), torch.tensor(credits).float()):
+        for arguments in ({}, {"num_generations": 7}, {"group_ids": [0] * 7 + [1] * 7}):
+            given = x if not arguments else x.reshape(14, 3)
+            found = grpo_advantages(given, center=center, scale=scale, min_std=0.0, eps=0.0, **arguments)
+            found = numbers(found).reshape(2, 7, 3)
+            if center == "none" and scale != "group":
+                assert (found[0] != 0).all()
+            else:
+                assert (found[0] == 0).all()
+                assert not np.signbit(found[0]).any()
+            assert (found[1] != 0).all()
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_constant_groups_leave_no_dust_in_torch_operations():
+    credits = torch.full((2, 7, 3), 0.1, dtype=torch.float64)
+    for center, scale in product(CENTERS[:3], SCALES):
+        found = grpo_advantages(credits, center=center, scale=scale, min_std=0.0, eps=0.0)
+        assert (found == 0).all()
+        found = grpo_advantages(credits[0], center=center, scale=scale, group_ids=[1] * 7, min_std=0.0, eps=0.0)
+        assert (found == 0).all()
+
+
+def test_neither_centred_nor_scaled_is_the_identity():
+    credits = np.random.default_rng(0).normal(size=(2, 3, 4))
+    mask = np.random.default_rng(1).random((2, 3, 4)) < 0.5
+    for x, m in ((credits, mask), (torch.tensor(credits), torch.tensor(mask))):
+        found = grpo_advantages(x, m, center="none", scale="none")
+        np.testing.assert_array_equal(numbers(found), np.where(mask, credits, 0))
+        found = grpo_advantages(x, center="none", scale="none")
+        found[0, 0, 0] = 100  # not the memory of the input
+        assert x[0, 0, 0] == credits[0, 0, 0] != 100
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [("float32", 1e6), ("float64", 1e10), ("float32", -1e6)])
+@pytest.mark.parametrize("center", CENTERS[:3])
+def test_a_large_common_offset_costs_nothing(center, dtype, offset):
+    """In one pass, E[x^2] - E[x]^2 would leave nothing of the variance."""
+    rng = np.random.default_rng(0)
+    step = {"float32": 0.0625, "float64": 1e-3}[dtype]
+    credits = (offset + step * rng.integers(0, 9, (3, 4, 5))).astype(dtype)
+    found = grpo_advantages(credits, center=center, eps=0.0)
+    expected = grpo_advantages((credits.astype(float) - offset), center=center, eps=0.0)
+    assert np.abs(expected).max() > 0.5
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("center", CENTERS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_group_does_not_depend_on_the_batch(center, scale):
+    credits = np.random.default_rng(0).normal(size=(9, 8, 5)).astype(np.float32)
+    mask = np.random.default_rng(1).random(credits.shape) < 0.8
+    for x, m in ((credits, mask), (torch.tensor(credits), torch.tensor(mask))):
+        everything = grpo_advantages(x, m, center=center, scale=scale)
+        again = grpo_advantages(x, m, center=center, scale=scale)
+        assert (again == everything).all()
+        if scale != "batch":
+            for i in (0, 4):
+                assert (grpo_advantages(x[i : i + 1], m[i : i + 1], center=center, scale=scale) == everything[i]).all()
+                assert (grpo_advantages(x[i], m[i], center=center, scale=scale) == everything[i]).all()
+
+
+def test_containers_agree_bitwise():
+    credits, mask = example(True)
+    for center, scale in product(CENTERS, SCALES):
+        expected = grpo_advantages(credits, mask, center=center, scale=scale)
+        found = grpo_advantages(torch.tensor(credits), torch.tensor(mask), center=center, scale=scale)
+        np.testing.assert_array_equal(found.numpy(), expected)
+        found = grpo_advantages(np.asfortranarray(credits), mask, center=center, scale=scale)
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 4), (4, 0)])
+def test_nothing_to_do(shape):
+    for x in (np.zeros(shape), torch.zeros(shape, dtype=torch.bfloat16)):
+        for center, scale in product(CENTERS, SCALES):
+            found = grpo_advantages(x, center=center, scale=scale)
+            assert tuple(found.shape) == shape
+            assert found.dtype == x.dtype
+            if len(shape) == 2:
+                assert tuple(grpo_advantages(x, group_ids=[0] * shape[0], center=center, scale=scale).shape) == shape
+
+
+def test_no_live_candidates_at_all():
+    for center, scale in product(CENTERS, SCALES):
+        for arguments in ({}, {"group_ids": [0, 0, 1]}, {"num_generations": 1}):
+            found = grpo_advantages(
+                np.full((3, 2), np.nan), np.zeros((3, 2), bool), center=center, scale=scale, **arguments
+            )
+            np.testing.assert_array_equal(found, 0)
+
+
+def test_masks_broadcast_and_inputs_may_be_views():
+    credits = np.random.default_rng(0).normal(size=(2, 3, 4))
+    expected = grpo_advantages(credits, np.broadcast_to([True, True, False, True], credits.shape))
+    np.testing.assert_array_equal(grpo_advantages(credits, [True, True, False, True]), expected)
+    credits.flags.writeable = False
+    np.testing.assert_array_equal(grpo_advantages(credits, np.array([True, True, False, True])), expected)
+    view = np.asfortranarray(np.repeat(credits, 2, axis=1))[:, ::2]
+    np.testing.assert_allclose(grpo_advantages(view, [True, True, False, True]), expected, rtol=1e-13, atol=1e-14)
+
+
+def test_no_gradient_flows_back():
+    credits = torch.randn(2, 3, 4, requires_grad=True)
+    assert not grpo_advantages(credits).requires_grad
+    assert not grpo_advantages(credits, center="none", scale="none").requires_grad
+
+
+def test_integers_and_lists():
+    expected = [[-1, 0, 1]]
+    assert grpo_advantages([[1, 2, 3]], eps=0.0).tolist() == expected
+    assert grpo_advantages(np.array([[1, 2, 3]]), eps=0.0).dtype == np.float64
+    assert grpo_advantages(torch.tensor([[1, 2, 3]]), eps=0.0).dtype == torch.float32
+
+
+def test_threads_do_not_disturb_each_other():
+    rng = np.random.default_rng(0)
+    batches = [(rng.normal(size=(60, 4)), rng.integers(0, 9, 60)) for _ in range(40)]
+    expected = [grpo_advantages(x, group_ids=ids, center="slot") for x, ids in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda batch: grpo_advantages(batch[0], group_ids=batch[1], center="slot"), batches))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_credits_are_refused_on_the_cpu(bad):
+    credits = np.zeros((2, 3, 4))
+    credits[1, 0, 3] = bad
+    message = rf"live credits must be finite, got {bad} at \[1, 0, 3\] \(group, rollout, candidate\); mask"
+    for x in (credits, torch.tensor(credits), torch.tensor(credits).half()):
+        with pytest.raises(ValueError, match=message):
+            grpo_advantages(x)
+    mask = np.isfinite(credits)
+    assert np.isfinite(grpo_advantages(credits, mask)).all()
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(("center", "scale"), [p for p in product(CENTERS, SCALES) if p != ("none", "none")])
+def test_non_finite_credits_spoil_their_own_group_elsewhere(center, scale, bad):
+    torch.manual_seed(0)
+    credits, mask = torch.randn(3, 4, 5, dtype=torch.float64), torch.rand(3, 4, 5) < 0.9
+    mask[1, 2, 3] = True
+    spoiled = credits.clone()
+    spoiled[1, 2, 3] = bad
+    for arguments in ({}, {"group_ids": [0] * 4 + [1] * 4 + [2] * 4}):
+        shape = (12, 5) if arguments else (3, 4, 5)
+        found = grpo_advantages(spoiled.reshape(shape), mask.reshape(shape), center=center, scale=scale, **arguments)
+        found = found.reshape(3, 4, 5)
+        assert found[1, 2, 3].isnan()
+        assert (found[~mask] == 0).all()
+        left_out = mask.clone()  # from the statistics of the batch
+        left_out[(1, slice(None), 3) if center == "slot" else 1] = False
+        expected = grpo_advantages(credits, left_out, center=center, scale=scale)
+        torch.testing.assert_close(found[[0, 2]], expected[[0, 2]], rtol=1e-12, atol=1e-13)
+        if center == "group":
+            assert found[1][mask[1]].isnan().all()
+
+
+def test_wide_accumulation_where_the_device_has_it(monkeypatch):
+    assert advantages._wide(torch.zeros(1)) == torch.float64
+    assert advantages._wide(np.zeros(1, np.float16)) == np.float64
+    monkeypatch.setattr(advantages, "device", lambda x: "mps:0")
+    assert advantages._wide(torch.zeros(1, dtype=torch.bfloat16)) == torch.float32
+    check(*example(True), "groups", "loo", "batch", "bfloat16", "torch")
+
+
+ERRORS = [
+    (ValueError, {"group_ids": list(range(31))}, r"group_ids must have one id per rollout \(32\), got 31; repeat"),
+    (ValueError, {"group_ids": np.zeros((32, 1))}, r"group_ids must have one id per rollout \(32\), got \(32, 1\)"),
+    (TypeError, {"group_ids": "a" * 32}, "group_ids must be a list or 1-D array"),
+    (TypeError, {"group_ids": 3}, "group_ids must be a list or 1-D array of ids, got 3"),
+    (TypeError, {"group_ids": (i for i in range(32))}, "group_ids must be a list"),
+    (TypeError, {"group_ids": [[0]] * 32}, "group_ids must be hashable, got an unhashable type: 'list'; turn lists"),
+    (TypeError, {"group_ids": list(torch.zeros(32))}, "list of torch tensors; pass one tensor"),
+    (ValueError, {"group_ids": [0] * 31 + [float("nan")]}, "group_ids must not be missing, got nan at 31"),
+    (
+        ValueError,
+        {"num_generations": 5},
+        r"must be >= 1 and divide the number of rollouts \(32\), got 5; use group_ids",
+    ),
+    (ValueError, {"num_generations": 0}, "got 0"),
+    (TypeError, {"num_generations": 4.0}, "num_generations must be an int >= 1, got 4.0"),
+    (TypeError, {"num_generations": True}, "got True"),
+    (ValueError, {"num_generations": 4, "group_ids": [0] * 32}, "got both; leave one out"),
+    (ValueError, {"process_group": object()}, "process_group needs group_ids"),
+    (ValueError, {"center": "median"}, "center must be one of 'group', 'loo', 'slot', 'none', got 'median'"),
+    (ValueError, {"scale": True}, "scale must be one of 'group', 'batch', 'none', got True"),
+    (TypeError, {"ddof": 1.0}, "ddof must be an integer >= 0, got 1.0"),
+    (ValueError, {"ddof": -1}, "ddof must be an integer >= 0, got -1"),
+    (TypeError, {"eps": "0"}, "eps must be a finite number >= 0, got '0'"),
+    (ValueError, {"min_std": float("nan")}, "min_std must be a finite number >= 0, got nan"),
+    (TypeError, {"mask": np.ones((32, 3))}, "mask: expected dtype bool"),
+    (TypeError, {"mask": torch.ones(32, 3, dtype=torch.bool)}, "mask: expected a numpy array"),
+    (ValueError, {"mask": np.ones((32, 4), bool)}, r"mask: expected shape \(32, 3\)"),
+]
+
+
+@pytest.mark.parametrize(("error", "arguments", "message"), ERRORS)
+def test_errors_name_the_argument_and_the_remedy(error, arguments, message):
+    with pytest.raises(error, match=message) as caught:
+        grpo_advantages(np.zeros((32, 3)), **arguments)
+    assert str(caught.value).startswith("grpo_advantages: ")
+
+
+def test_errors_about_shapes_and_kinds_of_credits():
+    for shape in ((3,), (), (1, 2, 3, 4)):
+        with pytest.raises(ValueError, match="credits must have shape"):
+            grpo_advantages(np.zeros(shape))
+    for arguments in ({"group_ids": [0, 1]}, {"num_generations": 1}):
+        with pytest.raises(
+            ValueError, match=r"credits must have shape \[rollouts, candidates\], got \(2, 3, 4\); leave"
+        ):
+            grpo_advantages(np.zeros((2, 3, 4)), **arguments)
+    for x in (np.zeros((2, 3), complex), np.array([["a"]])):
+        with pytest.raises(TypeError, match="grpo_advantages: credits: expected real numbers"):
+            grpo_advantages(x)
+    with pytest.raises(TypeError, match="grpo_advantages: credits: expected"):
+        grpo_advantages(None)
+
+
+def test_importing_it_imports_no_torch():
+    code = "import sys, shapley_kernels.rl; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,0 +1,188 @@
+"""RewardAllocator is the composition of its parts, and nothing else."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+import shapley_kernels as sk
+from shapley_kernels.rl import Broadcast, RewardAllocator, WinnerTakesAll, grpo_advantages, scatter_to_tokens
+
+VALUES = (sk.Shapley(), sk.Banzhaf(0.3), Broadcast(), WinnerTakesAll())
+
+
+def example(container="numpy", seed=0):
+    rng = np.random.default_rng(seed)
+    rewards, mask = rng.normal(size=(3, 4, 5)), rng.random((3, 4, 5)) < 0.8
+    rewards[~mask] = np.nan
+    ids = rng.integers(0, 6, (3, 4, 11))
+    if container == "torch":
+        return torch.tensor(rewards).float(), torch.tensor(mask), torch.tensor(ids)
+    return rewards, mask, ids
+
+
+@pytest.mark.parametrize("container", ["numpy", "torch"])
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_is_the_composition_of_its_parts(value, container):
+    rewards, mask, ids = example(container)
+    for center, scale, outside, length in product(
+        ("group", "loo", "slot", "none"), ("group", "batch", "none"), ("set", "zero"), ("token", "candidate")
+    ):
+        options = {"center": center, "scale": scale}
+        allocator = RewardAllocator(sk.Min, value, **options, outside=outside, length=length)
+        game = sk.Min(rewards, mask=mask)
+        credits = sk.semivalue(game, value) if isinstance(value, sk.Semivalue) else value.credits(game)
+        advantages = grpo_advantages(credits, mask, **options)
+        of_sets = grpo_advantages(game.worth()[..., None], center="group" if center == "slot" else center, scale=scale)[
+            ..., 0
+        ]
+        tokens = scatter_to_tokens(advantages, ids, outside=of_sets if outside == "set" else "zero", length=length)
+        for found, expected in (
+            (allocator.credits(rewards, mask), credits),
+            (allocator.advantages(rewards, mask), advantages),
+            (allocator.set_advantages(rewards, mask), of_sets),
+            (allocator.token_advantages(rewards, ids, mask), tokens),
+        ):
+            assert type(found) is type(rewards)
+            assert found.dtype == rewards.dtype
+            np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_layouts_reach_the_normalisation():
+    rewards, mask, ids = example()
+    allocator = RewardAllocator(length="candidate", ddof=0, eps=0.5, min_std=0.2)
+    expected = (
+        allocator.advantages(rewards, mask),
+        allocator.set_advantages(rewards, mask),
+        allocator.token_advantages(rewards, ids, mask),
+    )
+    assert np.abs(expected[0] - RewardAllocator().advantages(rewards, mask)).max() > 0.1
+    flat, flags = rewards.reshape(12, 5), mask.reshape(12, 5)
+    for layout in ({"num_generations": 4}, {"group_ids": [f"prompt {i // 4}" for i in range(12)]}):
+        found = (
+            allocator.advantages(flat, flags, **layout),
+            allocator.set_advantages(flat, flags, **layout),
+            allocator.token_advantages(flat, ids.reshape(12, 11), flags, **layout),
+        )
+        for x, y in zip(found, expected, strict=True):
+            np.testing.assert_allclose(x, y.reshape(x.shape), rtol=1e-13, atol=1e-14)
+        packed = allocator.token_advantages(flat, ids.reshape(-1), flags, cu_seqlens=np.arange(13) * 11, **layout)
+        np.testing.assert_array_equal(packed.reshape(12, 11), found[2])
+
+
+def test_golden_values():
+    """Two sets that tie: plain GRPO learns nothing, the candidates differ all the same."""
+    rewards, mask = sk.pad([[4.0, 3.0, 5.0], [5.0, 4.0]])
+    allocator = RewardAllocator()
+    np.testing.assert_allclose(allocator.credits(rewards, mask), [[1.5, 1, 2.5], [3, 2, 0]])
+    expected = [[-0.63238, -1.26475, 0.63238], [1.26475, 0, 0]]
+    np.testing.assert_allclose(allocator.advantages(rewards, mask), expected, rtol=0, atol=5.01e-6)
+    assert (allocator.set_advantages(rewards, mask) == 0).all()
+    assert (RewardAllocator(value=Broadcast()).advantages(rewards, mask) == 0).all()
+    ids = [[1, 1, 0, 2, 3], [0, 1, 2, 0, 0]]
+    expected = [[-0.63238, -0.63238, 0, -1.26475, 0.63238], [0, 1.26475, 0, 0, 0]]
+    np.testing.assert_allclose(allocator.token_advantages(rewards, ids, mask), expected, rtol=0, atol=5.01e-6)
+
+
+def test_tokens_outside_candidates_get_the_advantage_of_the_set():
+    rewards, ids = [[1.0, 0.0], [0.0, 0.0], [0.0, 2.0]], [[0, 1, 2]] * 3
+    found = RewardAllocator(eps=0.0).token_advantages(rewards, ids)
+    np.testing.assert_array_equal(found[:, 0], [0, -1, 1])
+    assert (found[:, 1:] != 0).all()
+    found = RewardAllocator(eps=0.0, outside="zero").token_advantages(rewards, ids)
+    np.testing.assert_array_equal(found[:, 0], 0)
+
+
+def test_rollouts_without_candidates_count_as_sets_worth_v_empty():
+    rewards, mask = sk.pad([[2.0], [], [1.0, 1.5]])
+    found = RewardAllocator(eps=0.0).set_advantages(rewards, mask, v_empty=1.0)
+    np.testing.assert_allclose(found, [1, -1, 0], atol=1e-15)
+    np.testing.assert_array_equal(RewardAllocator().advantages(rewards, mask)[1], 0)
+
+
+def test_utilities_take_data_and_combine():
+    rewards, mask, _ = example()
+    v_empty = np.linspace(-1, 1, 12).reshape(3, 4)
+    found = RewardAllocator(sk.TopM).credits(rewards, mask, m=2, v_empty=v_empty)
+    np.testing.assert_array_equal(found, sk.shapley(sk.TopM(rewards, 2, mask=mask, v_empty=v_empty)))
+
+    def mixture(r, mask=None, bonus=None):
+        return 0.7 * sk.TopM(r, 3, mask=mask) + 0.3 * sk.Max(bonus, mask=mask)
+
+    found = RewardAllocator(mixture).credits(rewards, mask, bonus=-rewards)
+    expected = 0.7 * sk.shapley(sk.TopM(rewards, 3, mask=mask)) + 0.3 * sk.shapley(sk.Max(-rewards, mask=mask))
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+    found = RewardAllocator(mixture).set_advantages(rewards, mask, bonus=-rewards)
+    worth = 0.7 * sk.TopM(rewards, 3, mask=mask).worth() + 0.3 * sk.Max(-rewards, mask=mask).worth()
+    np.testing.assert_allclose(found, grpo_advantages(worth[..., None])[..., 0], rtol=1e-12, atol=1e-13)
+
+
+def test_results_return_to_the_container_of_the_rewards():
+    xp = pytest.importorskip("array_api_strict")
+    rewards, _, ids = example()
+    rewards = np.nan_to_num(rewards)
+    for value in VALUES:
+        allocator, given = RewardAllocator(value=value), xp.asarray(rewards)
+        for found, expected in (
+            (allocator.credits(given), allocator.credits(rewards)),
+            (allocator.advantages(given), allocator.advantages(rewards)),
+            (allocator.set_advantages(given), allocator.set_advantages(rewards)),
+            (allocator.token_advantages(given, xp.asarray(ids)), allocator.token_advantages(rewards, ids)),
+        ):
+            assert type(found) is type(given)
+            np.testing.assert_array_equal(np.from_dlpack(found), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_low_precision_stays_close(dtype):
+    rewards, mask, ids = example("torch")
+    rewards = rewards.to(getattr(torch, dtype))
+    wide = RewardAllocator().token_advantages(rewards.double(), ids, mask)
+    found = RewardAllocator().token_advantages(rewards, ids, mask)
+    assert found.dtype == rewards.dtype
+    torch.testing.assert_close(found.double(), wide, rtol=0, atol=20 * torch.finfo(rewards.dtype).eps)
+
+
+def test_rewards_that_require_grad():
+    rewards, mask, ids = example("torch")
+    rewards = torch.nan_to_num(rewards).requires_grad_()
+    found = RewardAllocator().token_advantages(rewards, ids, mask)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, RewardAllocator().token_advantages(rewards.detach(), ids, mask))
+
+
+def test_is_a_value():
+    assert RewardAllocator(sk.Min, sk.Banzhaf()) == RewardAllocator(sk.Min, sk.Banzhaf())
+    assert RewardAllocator(sk.Min) != RewardAllocator(sk.Max)
+    assert "value=Banzhaf(p=0.5)" in repr(RewardAllocator(value=sk.Banzhaf()))
+
+
+ERRORS = [
+    (TypeError, {"utility": sk.Max([1.0])}, r"utility must be a class of games .* pass sk.Max, not sk.Max\(rewards\)"),
+    (TypeError, {"value": sk.Shapley}, "value must be a semivalue such as .* write it with brackets"),
+    (TypeError, {"value": "shapley"}, "value must be a semivalue such as .* got 'shapley'"),
+    (ValueError, {"center": "mean"}, "center must be one of"),
+    (ValueError, {"scale": "std"}, "scale must be one of"),
+    (ValueError, {"outside": "none"}, "outside must be one of 'set', 'zero', got 'none'"),
+    (ValueError, {"length": "sequence"}, "length must be one of 'token', 'candidate', got 'sequence'"),
+    (TypeError, {"ddof": 0.5}, "ddof must be an integer"),
+    (ValueError, {"eps": -1}, "eps must be a finite number >= 0, got -1"),
+]
+
+
+@pytest.mark.parametrize(("error", "arguments", "message"), ERRORS)
+def test_errors_name_the_argument_when_it_is_made(error, arguments, message):
+    with pytest.raises(error, match=message) as caught:
+        RewardAllocator(**arguments)
+    assert str(caught.value).startswith("RewardAllocator: ")
+
+
+def test_errors_in_use():
+    with pytest.raises(TypeError, match="RewardAllocator: utility must return a game such as"):
+        RewardAllocator(lambda r, mask=None: r).advantages([[1.0]])
+    for call in (RewardAllocator().set_advantages, RewardAllocator().credits, RewardAllocator().advantages):
+        with pytest.raises(ValueError, match=r"rewards must be finite, got nan at \[1, 0\]"):
+            call(np.array([[1.0, 2.0], [np.nan, 3.0]]))
+    with pytest.raises(ValueError, match=r"candidate_ids must be in 0\.\.2"):
+        RewardAllocator().token_advantages([[1.0, 2.0]], [[3]])

@@ -1,0 +1,133 @@
+"""Diagnostics against counting in plain Python."""
+
+import numpy as np
+import pytest
+import torch
+
+import shapley_kernels as sk
+from shapley_kernels.rl import Broadcast, RewardAllocator, diagnostics, merge_diagnostics
+
+
+def count(rewards, mask, ids, utility):
+    """rewards, mask [N, K], ids [N]."""
+    ours = RewardAllocator(utility).advantages(rewards, mask, group_ids=ids)
+    grpo = RewardAllocator(utility, Broadcast()).advantages(rewards, mask, group_ids=ids)
+    worth, credits = utility(rewards, mask=mask).worth(), RewardAllocator(utility).credits(rewards, mask)
+    found = dict.fromkeys(("rollouts", "empty_rollouts", "candidates", "tied_candidates", "groups"), 0)
+    found |= dict.fromkeys(("zero_variance_groups", "rescued_groups", "free_riders"), 0)
+    for row, flags, a, b in zip(rewards, mask, ours, grpo, strict=True):
+        live = [i for i in range(len(row)) if flags[i]]
+        found["rollouts"] += 1
+        found["empty_rollouts"] += not live
+        found["candidates"] += len(live)
+        found["tied_candidates"] += sum(any(row[i] == row[j] for j in live if j != i) for i in live)
+        found["free_riders"] += sum(a[i] * b[i] < 0 for i in live)
+    for group in set(ids):
+        rows = [i for i in range(len(ids)) if ids[i] == group]
+        silent = len({worth[i] for i in rows}) == 1
+        found["groups"] += 1
+        found["zero_variance_groups"] += silent
+        found["rescued_groups"] += silent and any(
+            ours[i, k] != 0 for i in rows for k in range(len(ours[0])) if mask[i, k]
+        )
+    found["mean_credit"] = credits[mask].sum() / max(found["candidates"], 1)
+    found["mean_set_worth"] = sum(worth) / len(worth)
+    found["tied_share"] = found["tied_candidates"] / max(found["candidates"], 1)
+    found["free_rider_share"] = found["free_riders"] / max(found["candidates"], 1)
+    found["zero_variance_share"] = found["zero_variance_groups"] / found["groups"]
+    found["rescued_share"] = found["rescued_groups"] / max(found["zero_variance_groups"], 1)
+    return {f"shapley/{key}": float(number) for key, number in found.items()}
+
+
+def example(seed):
+    rng = np.random.default_rng(seed)
+    rewards, mask = rng.integers(0, 3, (30, 4)) / 2, rng.random((30, 4)) < 0.75
+    mask[3] = False
+    rewards[~mask] = np.nan
+    return rewards, mask, rng.integers(0, 9, 30).tolist()
+
+
+@pytest.mark.parametrize("utility", [sk.Max, sk.Median])
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_counting(seed, utility):
+    rewards, mask, ids = example(seed)
+    found, expected = (
+        diagnostics(rewards, mask=mask, group_ids=ids, utility=utility),
+        count(rewards, mask, ids, utility),
+    )
+    assert found.keys() == expected.keys()
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert all(type(number) is float for number in found.values())
+    assert found["shapley/free_riders"] > 0
+    in_torch = diagnostics(torch.tensor(rewards), mask=torch.tensor(mask), group_ids=ids, utility=utility)
+    assert in_torch == pytest.approx(expected, rel=1e-12)
+
+
+def test_golden_values():
+    rewards, mask = sk.pad([[[4.0, 3.0, 5.0], [5.0, 4.0]], [[1.0, 1.0], [0.0, 0.0, 0.0]], [[], []]])
+    found = diagnostics(rewards, mask=mask)
+    assert found == pytest.approx(
+        {
+            "shapley/rollouts": 6,
+            "shapley/empty_rollouts": 2,
+            "shapley/candidates": 10,
+            "shapley/tied_candidates": 5,
+            "shapley/groups": 3,
+            "shapley/zero_variance_groups": 2,
+            "shapley/rescued_groups": 1,
+            "shapley/free_riders": 0,
+            "shapley/mean_credit": 1.1,
+            "shapley/mean_set_worth": 11 / 6,
+            "shapley/tied_share": 0.5,
+            "shapley/zero_variance_share": 2 / 3,
+            "shapley/rescued_share": 0.5,
+            "shapley/free_rider_share": 0,
+        }
+    )
+
+
+def test_a_free_rider():
+    """A set of one good and one bad candidate against a mediocre one: GRPO praises the bad candidate."""
+    found = diagnostics([[1.0, 0.0], [0.5, 0.5]])
+    assert found["shapley/free_riders"] == 1
+    assert found["shapley/free_rider_share"] == 0.25
+
+
+def test_layouts_agree():
+    rewards = np.random.default_rng(0).integers(0, 2, (6, 4, 3)).astype(float)
+    expected = diagnostics(rewards)
+    assert diagnostics(rewards.reshape(24, 3), num_generations=4) == expected
+    assert diagnostics(rewards.reshape(24, 3), group_ids=np.repeat(np.arange(6), 4)) == pytest.approx(expected)
+    assert diagnostics(rewards.tolist()) == expected
+    assert expected["shapley/zero_variance_groups"] > 0
+
+
+def test_given_advantages_are_the_ones_compared():
+    rewards = np.random.default_rng(0).integers(0, 3, (6, 4, 3)).astype(float)
+    expected = diagnostics(rewards)
+    allocator = RewardAllocator()
+    assert diagnostics(rewards, allocator.advantages(rewards)) == expected
+    grpo = RewardAllocator(value=Broadcast()).advantages(rewards)
+    found = diagnostics(rewards, -grpo)
+    assert found["shapley/free_riders"] == (grpo != 0).sum()
+    assert diagnostics(rewards, np.zeros_like(rewards))["shapley/rescued_groups"] == 0
+    with pytest.raises(
+        ValueError, match=r"advantages must have the shape of the rewards, \(6, 4, 3\), got numpy.ndarray"
+    ):
+        diagnostics(rewards, allocator.set_advantages(rewards))
+
+
+def test_chunks_of_whole_groups_merge():
+    rewards, mask, ids = example(0)
+    order = np.argsort(ids, kind="stable")
+    rewards, mask, ids = rewards[order], mask[order], [ids[i] for i in order]
+    expected = diagnostics(rewards, mask=mask, group_ids=ids)
+    cut = ids.index(5)
+    parts = [
+        diagnostics(rewards[s], mask=mask[s], group_ids=ids[s]) for s in (slice(0, cut), slice(cut, None), slice(0, 0))
+    ]
+    assert merge_diagnostics(parts) == pytest.approx(expected, rel=1e-12)
+    assert merge_diagnostics({**part, "loss": 1.0} for part in parts) == pytest.approx(expected, rel=1e-12)
+    assert set(merge_diagnostics([])) == set(expected)
+    assert not any(merge_diagnostics([]).values())
+    assert diagnostics(np.zeros((0, 3)), group_ids=[]) == merge_diagnostics([])

@@ -1,0 +1,228 @@
+"""scatter_to_tokens against its definition in plain Python."""
+
+import numpy as np
+import pytest
+import torch
+
+from shapley_kernels.rl import scatter_to_tokens
+
+EPS = {"float64": 2.3e-16, "float32": 6e-8, "float16": 4.9e-4, "bfloat16": 3.91e-3}
+
+
+def oracle(advantages, rows, outside, length):
+    """rows: the ids of each rollout. The float64 result, one list per rollout."""
+    result = []
+    for values, ids, rest in zip(advantages, rows, outside, strict=True):
+        counts = {k: list(ids).count(k) for k in set(ids) - {0}}
+        average = sum(counts.values()) / len(counts) if counts else 0.0
+        out = []
+        for k in ids:
+            weight = average / counts[k] if k and length == "candidate" else 1.0
+            out.append(values[k - 1] * weight if k else rest)
+        result.append(out)
+    return result
+
+
+def example(seed, rollouts=5, tokens=23, players=4):
+    rng = np.random.default_rng(seed)
+    advantages = rng.normal(size=(rollouts, players))
+    ids = rng.integers(0, players + 1, (rollouts, tokens))
+    ids[0] = 0
+    ids[1][ids[1] == 2] = 0  # a candidate without tokens
+    return advantages, ids, rng.normal(size=rollouts)
+
+
+def place(x, dtype, container):
+    return torch.tensor(x).to(getattr(torch, dtype)) if container == "torch" else x.astype(dtype)
+
+
+def numbers(x):
+    return x.double().numpy() if isinstance(x, torch.Tensor) else x.astype(float)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("length", ["token", "candidate"])
+@pytest.mark.parametrize("with_set", [False, True])
+@pytest.mark.parametrize(
+    ("container", "dtype"),
+    [("numpy", "float64"), ("numpy", "float32"), ("numpy", "float16"), *(("torch", dtype) for dtype in EPS)],
+)
+def test_equals_the_definition(container, dtype, with_set, length, packed):
+    advantages, ids, outside = example(0)
+    given, outside = place(advantages, dtype, container), place(outside, dtype, container)
+    rest = numbers(outside) if with_set else np.zeros(len(ids))
+    arguments = {"outside": outside} if with_set else {}
+    rows = list(ids)
+    if packed:
+        lengths = [23, 5, 0, 23, 1]
+        rows = [row[:n] for row, n in zip(ids, lengths, strict=True)]
+        arguments["cu_seqlens"] = np.cumsum([0, *lengths])
+        ids = np.concatenate(rows)
+    expected = oracle(numbers(given).tolist(), [row.tolist() for row in rows], rest.tolist(), length)
+    expected = np.concatenate(expected) if packed else np.array(expected)
+    ids = torch.tensor(ids) if container == "torch" else ids
+    found = scatter_to_tokens(given, ids, length=length, **arguments)
+    assert type(found) is type(given)
+    assert found.dtype == given.dtype
+    assert tuple(found.shape) == tuple(ids.shape)
+    rtol = 0 if length == "token" else EPS[dtype] * 1.01 + (1e-6 if dtype != "float64" else 1e-15)
+    np.testing.assert_allclose(numbers(found), expected, rtol=rtol, atol=0)
+
+
+def test_golden_values():
+    ids = [[0, 1, 1, 1, 0, 2], [2, 2, 0, 0, 0, 0]]
+    found = scatter_to_tokens([[1.0, -1.0], [0.25, 0.5]], ids, outside=[0.125, -0.125])
+    assert found.tolist() == [[0.125, 1, 1, 1, 0.125, -1], [0.5, 0.5, -0.125, -0.125, -0.125, -0.125]]
+    found = scatter_to_tokens(np.array([[3.0, -1.0], [0.25, 0.5]]), ids, length="candidate")
+    assert found.tolist() == [[0, 2, 2, 2, 0, -2], [0.5, 0.5, 0, 0, 0, 0]]
+
+
+def test_candidates_weigh_the_same_under_a_token_mean():
+    """The mean over a rollout's candidate tokens is the plain mean over its candidates that have tokens."""
+    advantages, ids, _ = example(1, rollouts=40)
+    for container in ("numpy", "torch"):
+        given = place(advantages, "float64", container)
+        found = numbers(scatter_to_tokens(given, ids.tolist(), length="candidate"))
+        by_token = numbers(scatter_to_tokens(given, ids.tolist(), length="token"))
+        for row, plain, values, tokens in zip(found, by_token, advantages, ids, strict=True):
+            present = sorted(set(tokens.tolist()) - {0})
+            if present:
+                np.testing.assert_allclose(
+                    row[tokens > 0].mean(), values[np.array(present) - 1].mean(), rtol=1e-12, atol=1e-15
+                )
+                np.testing.assert_allclose(plain[tokens > 0].sum(), sum(values[k - 1] for k in tokens if k), rtol=1e-12)
+            assert (row[tokens == 0] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
+def test_ids_and_offsets_of_any_integer_kind(dtype):
+    advantages, ids, _ = example(2)
+    expected = scatter_to_tokens(advantages, ids)
+    np.testing.assert_array_equal(scatter_to_tokens(advantages, ids.astype(dtype)), expected)
+    found = scatter_to_tokens(torch.tensor(advantages), torch.tensor(ids.astype(dtype)))
+    np.testing.assert_array_equal(found.numpy(), expected)
+    offsets = np.arange(6) * 23
+    kinds = [
+        offsets.tolist(),
+        offsets.astype(np.int32),
+        torch.tensor(offsets),
+        torch.tensor(offsets, dtype=torch.int32),
+    ]
+    for cu_seqlens in kinds:
+        found = scatter_to_tokens(advantages, ids.reshape(-1).astype(dtype), cu_seqlens=cu_seqlens)
+        np.testing.assert_array_equal(found, expected.reshape(-1))
+        found = scatter_to_tokens(torch.tensor(advantages), ids.reshape(-1).tolist(), cu_seqlens=cu_seqlens)
+        np.testing.assert_array_equal(found.numpy(), expected.reshape(-1))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+def test_offsets_of_a_jagged_tensor():
+    ids = torch.nested.nested_tensor([torch.tensor([0, 1]), torch.tensor([2, 2, 1])], layout=torch.jagged)
+    found = scatter_to_tokens(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), ids.values(), cu_seqlens=ids.offsets())
+    assert found.tolist() == [0, 1, 4, 4, 3]
+
+
+def test_any_number_of_leading_axes():
+    advantages, ids, outside = example(3, rollouts=12)
+    expected = scatter_to_tokens(advantages, ids, outside=outside, length="candidate")
+    lead = (2, 3, 2)
+    found = scatter_to_tokens(
+        advantages.reshape(*lead, -1), ids.reshape(*lead, -1), outside=outside.reshape(lead), length="candidate"
+    )
+    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+    np.testing.assert_array_equal(
+        scatter_to_tokens(advantages[4], ids[4], outside=outside[4], length="candidate"), expected[4]
+    )
+    packed = scatter_to_tokens(
+        advantages.reshape(*lead, -1),
+        ids.reshape(-1),
+        outside=outside.reshape(lead),
+        length="candidate",
+        cu_seqlens=np.arange(13) * 23,
+    )
+    np.testing.assert_array_equal(packed.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize("length", ["token", "candidate"])
+@pytest.mark.parametrize(("rollouts", "tokens", "players"), [(0, 3, 2), (2, 0, 2), (2, 3, 0), (0, 0, 0)])
+def test_nothing_to_do(rollouts, tokens, players, length):
+    for make in (np.zeros, torch.zeros):
+        found = scatter_to_tokens(
+            make((rollouts, players)),
+            make((rollouts, tokens), dtype=int),
+            length=length,
+        )
+        assert tuple(found.shape) == (rollouts, tokens)
+        found = scatter_to_tokens(
+            make((rollouts, players)),
+            make(rollouts * tokens, dtype=int),
+            length=length,
+            cu_seqlens=[i * tokens for i in range(rollouts + 1)],
+        )
+        assert tuple(found.shape) == (rollouts * tokens,)
+
+
+def test_inputs_stay_as_they_are_and_may_be_read_only_or_strided():
+    advantages, ids, outside = example(4)
+    expected = scatter_to_tokens(advantages, ids, outside=outside, length="candidate")
+    copies = [x.copy() for x in (advantages, ids, outside)]
+    for x in (advantages, ids, outside):
+        x.flags.writeable = False
+    np.testing.assert_array_equal(scatter_to_tokens(advantages, ids, outside=outside, length="candidate"), expected)
+    for x, copy in zip((advantages, ids, outside), copies, strict=True):
+        np.testing.assert_array_equal(x, copy)
+    strided = np.repeat(ids, 2, 1)[:, ::2]
+    np.testing.assert_array_equal(
+        scatter_to_tokens(np.asfortranarray(advantages), strided, outside=outside, length="candidate"), expected
+    )
+
+
+ADVANTAGES, IDS = np.zeros((2, 3)), np.array([[0, 1, 2, 3, 0], [1, 1, 2, 2, 0]])
+ERRORS = [
+    (
+        ValueError,
+        {"ids": np.where(IDS == 3, 4, IDS)},
+        r"candidate_ids must be in 0..3 .* got 4 at \[0, 3\] .* pad the adv",
+    ),
+    (ValueError, {"ids": IDS - 1}, r"got -1 at \[0, 0\] \(token last\); if -1 means no candidate, add 1"),
+    (TypeError, {"ids": IDS * 1.0}, "candidate_ids must be integers, got dtype float64"),
+    (TypeError, {"ids": IDS > 0}, "candidate_ids must be integers, got dtype bool"),
+    (TypeError, {"ids": torch.tensor(IDS)}, "candidate_ids: expected a numpy array"),
+    (ValueError, {"ids": IDS[:1]}, r"shape \[..., tokens\] with the leading axes \(2,\) .* got \(1, 5\)"),
+    (ValueError, {"ids": IDS[0]}, r"got \(5,\)"),
+    (ValueError, {"ids": 1}, r"got \(\)"),
+    (ValueError, {"ids": IDS, "cu_seqlens": [0, 5, 10]}, r"must have shape \[total tokens\], got \(2, 5\)"),
+    (
+        ValueError,
+        {"ids": IDS[0], "cu_seqlens": [0, 5]},
+        r"cu_seqlens must have shape \(3,\), .* got \(2,\); it is \[0, L_0",
+    ),
+    (ValueError, {"ids": IDS[0], "cu_seqlens": [1, 2, 5]}, "cu_seqlens must start at 0, got 1; subtract"),
+    (
+        ValueError,
+        {"ids": IDS[0], "cu_seqlens": [0, 6, 5]},
+        "must not decrease, got 6 then 5 at rollout 1; pass running sums",
+    ),
+    (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 2, 4]}, r"must end at the number of ids \(5\), got 4"),
+    (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 2, 7]}, r"must end at the number of ids \(5\), got 7"),
+    (TypeError, {"ids": IDS[0], "cu_seqlens": [0.0, 2.0, 5.0]}, "cu_seqlens must be integers, got dtype float64"),
+    (ValueError, {"ids": IDS, "outside": "set"}, "outside must be 'zero' or one number per rollout, got 'set'"),
+    (ValueError, {"ids": IDS, "outside": np.zeros(3)}, r"outside: expected shape \(2,\) \[rollouts\]"),
+    (TypeError, {"ids": IDS, "outside": torch.zeros(2)}, "outside: expected a numpy array"),
+    (ValueError, {"ids": IDS, "length": "mean"}, "length must be 'token' or 'candidate', got 'mean'"),
+    (ValueError, {"ids": IDS, "advantages": 1.0}, r"advantages must have shape \[..., candidates\]"),
+    (TypeError, {"ids": IDS, "advantages": np.zeros((2, 3), complex)}, "advantages: expected real numbers"),
+]
+
+
+@pytest.mark.parametrize(("error", "arguments", "message"), ERRORS)
+def test_errors_name_the_argument_and_the_remedy(error, arguments, message):
+    arguments = dict(arguments)
+    with pytest.raises(error, match=message) as caught:
+        scatter_to_tokens(arguments.pop("advantages", ADVANTAGES), arguments.pop("ids"), **arguments)
+    assert str(caught.value).startswith("scatter_to_tokens: ")
+
+
+def test_bad_ids_of_torch_are_named_too():
+    with pytest.raises(ValueError, match=r"got 5 at \[1, 2\]"):
+        scatter_to_tokens(torch.zeros(2, 3), torch.tensor([[0, 1, 2], [0, 3, 5]]))
