@@ -72,10 +72,9 @@ class PrefixMarginals(Baseline):
 
     For independent candidates it optimises what Shapley credit does, for `Max` the mixture sum_m J_m / m of the
     expected best J_m of m = 1 .. K candidates, but with more noise: the Shapley value is its average over all
-    orders. So
-    it is biased for J_K, and also where candidates are written in view of those before: what a candidate does for later
-    ones is not paid (v(all) - v(o_1 .. o_{k-1}) would be unbiased). Of two equal candidates only the first is paid.
-    Credits sum to v(all) - v(empty).
+    orders. So it is biased for J_K, and also where candidates are written in view of those before: what a candidate
+    does for later ones is not paid (v(all) - v(o_1 .. o_{k-1}) would be unbiased). Of two equal candidates only the
+    first is paid. Credits sum to v(all) - v(empty).
 
     Cost: O(players^2) time and memory per row: `worth` of each prefix.
     Source: Shapley (1953), whose value is the average of these over all orders, doi:10.1515/9781400881970-018.
