@@ -1,40 +1,105 @@
-"""The definition of a semivalue, in rational arithmetic."""
+"""The definition of a semivalue in rational arithmetic: the judge of everything else."""
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import combinations
-from math import comb
+from functools import partial
+from math import comb, lcm
+from typing import Any
 
 from shapley_kernels.games import Game
 from shapley_kernels.values import Semivalue, Shapley
 
 MAX_PLAYERS = 16
+"""2^16 coalitions take about a second."""
 
 
-def exact_semivalue(game: Game, value: Semivalue | None = None, row: int = 0) -> list[Fraction]:
-    """phi_i = sum over S of w_|S| / C(n-1, |S|) (v(S + i) - v(S)), by 2^n enumeration; masked players get 0.
+def exact_semivalue(
+    game: Game | Callable[[frozenset[int]], Any],
+    value: Semivalue | None = None,
+    row: int | None = None,
+    *,
+    players: int | None = None,
+) -> list[Any]:
+    """phi_i = sum over S without i of w_|S| / C(n-1, |S|) (v(S + i) - v(S)), by 2^n enumeration; masked players get 0.
 
     Args:
-        game: at most 16 live players in the row.
+        game: a game with at most 16 live players in each row; or, with `players`, any worth function from a frozenset
+            of player indices to a number (floats count as the rational number they are).
         value: None: Shapley.
-        row: index into the flattened batch.
+        row: index into the flattened batch; None: all rows.
+        players: the number of players of a worth function, at most 16.
+
+    Returns:
+        Fractions [players] for one row, a single game or a worth function, else lists nested like the batch shape.
 
     Raises:
-        ValueError: too many live players.
+        TypeError: a worth function without `players`.
+        ValueError: too many players.
 
-    Cost: O(n 2^n) rational operations.
+    Cost: 2^n worths and O(n 2^n) integer additions per row.
+
+    >>> exact_semivalue(lambda s: max(s, default=0), players=3)
+    [Fraction(0, 1), Fraction(1, 2), Fraction(3, 2)]
     """
+    value = value or Shapley()
+    if not isinstance(game, Game):
+        if players is None:
+            raise TypeError(f"exact_semivalue: expected a game, or a worth function and players=, got {game!r} alone")
+        return share(worth_table(game, range(players)), value)
+    of_row = partial(_of_row, game, value)
+    if row is not None:
+        return of_row(row)
+    if not game.batch_shape:
+        return of_row(0)
+    rows = 1
+    for size in game.batch_shape:
+        rows *= size
+    return _nested([of_row(i) for i in range(rows)], game.batch_shape)
+
+
+def _of_row(game: Game, value: Semivalue, row: int) -> list[Fraction]:
     live = game.live_players(row)
+    credits = [Fraction(0)] * game.players
+    for i, credit in zip(live, share(worth_table(game.exact_worth(row), live), value), strict=True):
+        credits[i] = credit
+    return credits
+
+
+def _nested(items: list[Any], shape: Sequence[int]) -> list[Any]:
+    if len(shape) == 1:
+        return items
+    width = len(items) // shape[0] if shape[0] else 0
+    return [_nested(items[i * width : (i + 1) * width], shape[1:]) for i in range(shape[0])]
+
+
+def worth_table(worth: Callable[[frozenset[int]], Any], live: Sequence[int]) -> list[Fraction]:
+    """v of all 2^n coalitions of the players `live`; bit t of the index says whether live[t] is in."""
     n = len(live)
     if n > MAX_PLAYERS:
         raise ValueError(f"exact_semivalue: at most {MAX_PLAYERS} live players can be enumerated, got {n}")
-    v = game.exact_worth(row)
-    worth = {s: v(s) for size in range(n + 1) for s in combinations(live, size)}
-    credits = [Fraction(0)] * game.players
-    weights = (value or Shapley()).exact_size_weights(n) if n else []
-    for coalition, before in worth.items():
-        for i in live:
-            if i not in coalition:
-                s = len(coalition)
-                after = worth[tuple(sorted((*coalition, i)))]
-                credits[i] += weights[s] / comb(n - 1, s) * (after - before)
-    return credits
+    coalitions = (frozenset(live[t] for t in range(n) if index >> t & 1) for index in range(1 << n))
+    return [_rational(worth(coalition)) for coalition in coalitions]
+
+
+def _rational(x: Any) -> Fraction:
+    return Fraction(x if isinstance(x, (int, float, Fraction)) else float(x))
+
+
+def share(table: Sequence[Fraction], value: Semivalue) -> list[Fraction]:
+    """The credits [n] of a `worth_table` [2^n]: worths are summed by coalition size first, the weights come last."""
+    n = len(table).bit_length() - 1
+    unit = lcm(*(worth.denominator for worth in table))
+    total = [0] * (n + 1)  # [size], in 1 / unit: sum of v(S)
+    joined = [[0] * (n + 1) for _ in range(n)]  # [player][size]: of those S with the player in
+    for index, worth in enumerate(table):
+        size, amount = index.bit_count(), worth.numerator * (unit // worth.denominator)
+        total[size] += amount
+        for t in range(n):
+            if index >> t & 1:
+                joined[t][size] += amount
+    weights = value.exact_size_weights(n) if n else []
+    return [
+        sum((w * (own[s + 1] - (total[s] - own[s])) / comb(n - 1, s) for s, w in enumerate(weights)), Fraction(0))
+        / unit
+        for own in joined
+    ]

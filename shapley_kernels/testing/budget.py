@@ -1,0 +1,226 @@
+"""Error budgets: how far credits may be from the truth, known before they are computed.
+
+Each primitive has its own bound; for `order` it is that of docs/mathematics.md, per row with n live players
+
+    (n + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps,
+
+eps that of the compute dtype promote(dtype, float32), and one rounding of the result to the dtype of the output. This
+takes A, B and C to be as good as rounded; where weights of the user may cancel in them, the promise on coefficients,
+n 2.2e-16 max(|A|, |B|), comes on top.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.arrays import Array, compute_dtype, describe, device
+from shapley_kernels.games import Game
+from shapley_kernels.games.order import OWA, Discounted, OrderGame, OrderTerm
+from shapley_kernels.games.order import _coefficients as coefficients
+from shapley_kernels.testing.examples import numbers
+from shapley_kernels.values import Semivalue, Shapley
+
+PRECISION = {
+    "float64": (2.0**-52, 2.0**-1074),
+    "float32": (2.0**-23, 2.0**-149),
+    "float16": (2.0**-10, 2.0**-24),
+    "bfloat16": (2.0**-7, 2.0**-133),
+}
+"""eps (twice the largest relative rounding error) and the smallest subnormal of each dtype."""
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """What the credits of `game` under `value` may deviate by; made by `error_budget`."""
+
+    game: Game
+    value: Semivalue
+    computing: np.ndarray
+    """[rows] float64: the bound before the result is rounded to the dtype of the output."""
+
+    def at(self, exact: np.ndarray) -> np.ndarray:
+        """Largest |error| where the truth is `exact` [rows, players]: rounding of the result included."""
+        eps, quantum = PRECISION[dtype_name(self.game.dtype)]
+        computing = self.computing[:, None]
+        return computing + eps / 2 * (np.abs(exact) + computing) + quantum / 2
+
+
+def error_budget(game: Game, value: Semivalue | None = None) -> Budget:
+    """The a-priori bound for the credits of a game, combinations included.
+
+    Args:
+        game: of the order family, its data (those of live players) exactly as the kernel gets them.
+        value: None: Shapley.
+
+    Terms that were merged into one launch pay one more rounding each; so do launches that are added up.
+    """
+    value = value or Shapley()
+    terms = game.terms(value)
+    rows = int(np.prod(game.batch_shape, dtype=int))
+    computing = np.zeros(rows)
+    for weight, term in terms:
+        number = isinstance(weight, float)
+        factor = np.abs(np.broadcast_to(weight if number else numbers(weight).reshape(-1), rows))
+        merged = 0 if len(term.recipe) == 1 and number and weight * term.recipe[0][0] == 1.0 else len(term.recipe)
+        launches = 0 if len(terms) == 1 and number else len(terms)
+        eps, quantum = PRECISION[compute_dtype(term.game.dtype)]
+        for row in range(rows):
+            n, size, shift, given = _size(term, row)
+            roundings = n + 2 + merged + launches
+            computing[row] += factor[row] * (roundings * eps / 2 * size + shift * eps + given) + 2 * n * quantum
+    return Budget(game, value, computing)
+
+
+def _size(term: OrderTerm, row: int) -> tuple[int, float, float, float]:
+    """n, sum_k |D_k| (|A_k| + |B_k|), |c C| and the error through coefficients, of one row and all merged utilities."""
+    ranked, c = _ranked(term, row)
+    n = len(ranked)
+    gaps = np.abs(ranked - np.append(ranked[1:], c)[:n])
+    size = shift = given = 0.0
+    for scale, utility, inside, outside, empty in _parts(term, n):
+        magnitude = np.abs(inside) + np.abs(outside)
+        size += abs(scale) * float(gaps @ magnitude)
+        shift += abs(scale * c * empty)
+        if _may_cancel(utility):
+            largest = max(np.abs(inside).max(), np.abs(outside).max())
+            given += abs(scale) * n * PRECISION["float64"][0] * float(largest * (gaps.sum() + abs(c)))
+    return n, size, shift, given
+
+
+def _may_cancel(utility: Any) -> bool:
+    """Whether coefficients are sums of numbers of both signs, chosen by the user: generic code, or weights as
+    argument."""
+    generic = getattr(utility.coefficients, "__func__", None) is vars(OrderGame)["coefficients"].__func__
+    return generic or issubclass(utility, (OWA, Discounted))
+
+
+def _ranked(term: OrderTerm, row: int) -> tuple[np.ndarray, float]:
+    """The live rewards, descending, and v_empty, in float64 and hence exactly."""
+    game = term.game
+    rewards = numbers(game.rewards).reshape(-1, game.players)[row]
+    c = game.v_empty if isinstance(game.v_empty, float) else float(numbers(game.v_empty).reshape(-1)[row])
+    return np.sort(rewards[game.live_players(row)])[::-1], c
+
+
+def _parts(term: OrderTerm, n: int) -> Iterator[tuple[float, Any, np.ndarray, np.ndarray, float]]:
+    """scale, utility, A, B, C of what was merged into the term, for n live players; nothing for none."""
+    for scale, utility, params in term.recipe if n else ():
+        yield (scale, utility, *coefficients(utility, params, term.value, n))
+
+
+def gap_form(game: Game, value: Semivalue | None = None, row: int = 0) -> list[Fraction]:
+    """The credits of one row of a game of the order family, by the gap formula in rational arithmetic.
+
+    For rows that are too long to enumerate. It takes the float64 coefficients A, B, C at their word, so it judges the
+    kernel; the coefficients are judged by `exact_semivalue`.
+
+    Args: as in `exact_semivalue`. Cost: O(n) rational operations per term.
+    """
+    credits = [Fraction(0)] * game.players
+    for weight, term in game.terms(value or Shapley()):
+        ranked, empty_worth = _ranked(term, row)
+        levels = [Fraction(float(r)) for r in (*ranked, empty_worth)]
+        gaps = [upper - lower for upper, lower in pairwise(levels)]
+        factor = Fraction(weight if isinstance(weight, float) else float(numbers(weight).reshape(-1)[row]))
+        rewards = numbers(term.game.rewards).reshape(-1, game.players)[row]
+        ranking = sorted(game.live_players(row), key=lambda i, r=rewards: -r[i])  # type: ignore[misc]
+        for scale, _, inside, outside, empty in _parts(term, len(ranked)):
+            amount = sum((d * Fraction(float(a)) for d, a in zip(gaps, inside, strict=True)), Fraction(0))
+            amount += levels[-1] * Fraction(empty)
+            for i, d, a, b in zip(ranking, gaps, inside, outside, strict=True):
+                credits[i] += factor * Fraction(scale) * amount
+                amount += d * (Fraction(float(b)) - Fraction(float(a)))
+    return credits
+
+
+def dtype_name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def errors(credits: Array, exact: Sequence[Any], budget: Budget) -> tuple[np.ndarray, np.ndarray]:
+    """|credit - exact| and what is allowed, both [rows, players] float64; differences are taken between rationals."""
+    game = budget.game
+    got = numbers(credits).reshape(len(budget.computing), game.players)
+    truth = [_rows_of(exact, len(game.batch_shape))[row] for row in range(len(got))]
+    error = np.array(
+        [
+            [float(abs(Fraction(float(x)) - e)) for x, e in zip(*pair, strict=True)]
+            for pair in zip(got, truth, strict=True)
+        ]
+    )
+    size = np.array([[float(e) for e in row] for row in truth])
+    return error.reshape(got.shape), budget.at(size.reshape(got.shape))
+
+
+def _rows_of(nested: Sequence[Any], depth: int) -> list[Any]:
+    if depth == 0:
+        return [nested]
+    return [row for item in nested for row in _rows_of(item, depth - 1)]
+
+
+def worst(credits: Array, exact: Sequence[Any], budget: Budget) -> float:
+    """The largest error in units of the bound."""
+    return float(_ratio(*errors(credits, exact, budget)).max(initial=0.0))
+
+
+def _ratio(error: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """error / allowed, 0 where both are 0; NaN stays."""
+    with np.errstate(all="ignore"):
+        return np.divide(error, allowed, out=np.where(error == 0, 0.0, np.inf), where=allowed != 0)
+
+
+def assert_like_rewards(credits: Any, game: Game) -> None:
+    """Container, dtype, shape and device of the credits are those of the game."""
+    want, shape = game.data, (*game.batch_shape, game.players)
+    assert type(credits) is type(want), f"credits are {describe(credits)}, the rewards {describe(want)}"
+    assert dtype_name(credits.dtype) == dtype_name(game.dtype), f"credits are {describe(credits)}, not {game.dtype}"
+    assert tuple(credits.shape) == shape, f"credits are {describe(credits)}, not of shape {shape}"
+    assert device(credits) == device(want), f"credits are on {device(credits)}, the rewards on {device(want)}"
+
+
+def assert_within_budget(credits: Any, exact: Sequence[Any], budget: Budget) -> None:
+    """Raise an AssertionError unless the credits are what the game asks for, finite, and within the budget of the
+    truth.
+
+    Args:
+        credits: [..., players], of `shapley(game)` or `semivalue(game, value)`.
+        exact: Fractions, nested like the batch shape, such as `exact_semivalue(game, value)`.
+        budget: `error_budget(game, value)`.
+    """
+    game = budget.game
+    assert_like_rewards(credits, game)
+    got = numbers(credits).reshape(-1, game.players)
+    bad = ~np.isfinite(got).all(axis=-1)
+    assert not bad.any(), (
+        f"not finite: row {bad.argmax()} of {game!r} got {got[bad.argmax()]}\n{_inputs(game, int(bad.argmax()))}"
+    )
+    error, allowed = errors(credits, exact, budget)
+    inside = error <= allowed  # so that a bound of NaN is a failure
+    if inside.all():
+        return
+    ratio = np.where(inside, 0.0, _ratio(error, allowed))
+    row = int(np.unravel_index(ratio.argmax(), ratio.shape)[0])
+    truth = [float(x) for x in _rows_of(exact, len(game.batch_shape))[row]]
+    raise AssertionError(
+        f"{game!r} under {budget.value}: error {ratio.max():.3g} times the bound in row {row} "
+        f"({(~inside).any(-1).sum()} of {len(got)} rows are outside)\n{_inputs(game, row)}\n"
+        f"  expected {truth}\n  got      {got[row].tolist()}\n  error    {error[row].tolist()}\n"
+        f"  bound    {allowed[row].tolist()}"
+    )
+
+
+def _inputs(game: Game, row: int) -> str:
+    """The data of one row, one line per distinct part of the game."""
+    lines = []
+    for weight, term in game.terms(Shapley()):
+        part = term.game
+        rewards = numbers(part.rewards).reshape(-1, part.players)[row].tolist()
+        c = part.v_empty if isinstance(part.v_empty, float) else numbers(part.v_empty).reshape(-1)[row]
+        recipe = " + ".join(f"{scale:g} * {utility.__name__}{params or ''}" for scale, utility, params in term.recipe)
+        factor = "" if isinstance(weight, float) else f", times {numbers(weight).reshape(-1)[row]}"
+        lines.append(f"  rewards  {rewards}, live {part.live_players(row)}, v_empty {c}: {recipe}{factor}")
+    return "\n".join(lines)

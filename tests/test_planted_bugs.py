@@ -1,0 +1,327 @@
+"""A test of the tests: every planted bug is caught, by the axiom one expects, and its correct twin passes."""
+
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+from shapley_kernels.kernels.order import _numba
+from shapley_kernels.testing import AxiomViolation, check_axioms
+from shapley_kernels.testing.axioms import AXIOMS
+from shapley_kernels.testing.checks import LAWS, Subject
+from shapley_kernels.values import Shapley
+
+
+def gap_form(rewards, mask, v_empty, *, divisor=0, unwritten=False, tie_break=False, leak=False, dtype=np.float64):
+    """The max game under Shapley, one row at a time, with switches for what can go wrong."""
+    out = np.empty(rewards.shape, rewards.dtype)
+    carried = 0.0
+    for b, row in enumerate(rewards):
+        live = np.flatnonzero(mask[b])
+        out[b, ~mask[b]] = 0.0
+        if not np.isfinite(row[live]).all():
+            out[b, live] = np.nan
+            continue
+        order = live[np.argsort(-row[live], kind="stable")]
+        c = v_empty[b] if np.ndim(v_empty) else v_empty
+        ranked = np.append(row[order], c).astype(dtype)
+        total = dtype(carried)
+        for k in range(len(order), 0, -1):
+            total += (ranked[k - 1] - ranked[k]) / dtype(k + divisor)
+            if not (unwritten and k == len(order) == rewards.shape[1]):
+                out[b, order[k - 1]] = total
+        if tie_break and len(order) > 1 and ranked[0] == ranked[1]:
+            out[b, order[:2]] += 0.25 * (ranked[0] - c) * np.array([1, -1])
+        carried = total if leak else 0.0
+    return out
+
+
+def correct(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty)
+
+
+def wrong_divisor(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty, divisor=1)
+
+
+def unwritten_last_element(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty, unwritten=True)
+
+
+def tie_broken_by_index(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty, tie_break=True)
+
+
+def mask_ignored(rewards, mask, v_empty):
+    return gap_form(rewards, np.ones_like(mask), v_empty)
+
+
+def v_empty_dropped(rewards, mask, v_empty):
+    return gap_form(rewards, mask, 0.0)
+
+
+def row_leaking(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty, leak=True)
+
+
+def float32_inside(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty, dtype=np.float32)
+
+
+def clipped_negatives(rewards, mask, v_empty):
+    return gap_form(np.maximum(rewards, 0.0), mask, v_empty)
+
+
+def modified_in_place(rewards, mask, v_empty):
+    result = gap_form(rewards, mask, v_empty)
+    rewards *= mask
+    rewards.sort(axis=-1)
+    return result
+
+
+def nan_everywhere(rewards, mask, v_empty):
+    result = gap_form(rewards, mask, v_empty)
+    return result + 0.0 * result.sum() * mask
+
+
+def masked_by_multiplication(rewards, mask, v_empty):
+    return gap_form(rewards * mask, mask, v_empty) + 0.0 * rewards * ~mask
+
+
+def float32_out(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty).astype(np.float32)
+
+
+def shares_of_reward(rewards, mask, v_empty):
+    """Efficient and symmetric, but no Shapley value: the surplus in equal parts."""
+    best = np.where(mask, rewards, -np.inf).max(axis=-1)
+    surplus = np.where(mask.any(-1), best - v_empty, 0.0)
+    return np.where(mask, surplus[:, None] / np.maximum(mask.sum(-1, keepdims=True), 1), 0.0).astype(rewards.dtype)
+
+
+def winner_takes_all(rewards, mask, v_empty):
+    """Efficient, symmetric, null players get nothing: only sums of games give it away."""
+    best = np.where(mask, rewards, -np.inf).max(axis=-1)
+    winners = mask & (rewards == best[:, None])
+    surplus = np.where(mask.any(-1), best - v_empty, 0.0)
+    return np.where(winners, surplus[:, None] / np.maximum(winners.sum(-1, keepdims=True), 1), 0.0)
+
+
+def first_is_favoured(rewards, mask, v_empty):
+    """A tenth of the second player's credit goes to the first, if no two are equal."""
+    result = gap_form(rewards, mask, v_empty)
+    for row, found in zip(rewards, result, strict=True):
+        if 1 < len(row) == len(set(row)) and found.all():
+            found[:2] += found[1] / 10 * np.array([1, -1])
+    return result
+
+
+def abel_form(rewards, v_empty):
+    """The same sum by parts: right in exact arithmetic, it cancels under a large common offset."""
+    order = np.argsort(-rewards, axis=-1, kind="stable")
+    r = np.take_along_axis(rewards, order, -1)
+    n = r.shape[1]
+    k = np.arange(1, n + 1)
+    below = np.cumsum((r / np.maximum(k * (k - 1), 1))[:, ::-1], axis=-1)[:, ::-1]
+    below = np.append(below[:, 1:], np.zeros((len(r), 1)), axis=-1)
+    out = np.empty_like(rewards)
+    np.put_along_axis(out, order, r / k - below - (v_empty / n)[:, None], -1)
+    return out
+
+
+def gap_form_without_mask(rewards, v_empty):
+    return gap_form(rewards, np.ones(rewards.shape, bool), v_empty)
+
+
+def rewards_only(rewards):
+    return gap_form(rewards, np.ones(rewards.shape, bool), 0.0)
+
+
+def mean_instead(rewards):
+    return rewards / rewards.shape[-1]
+
+
+BUGS = [
+    (wrong_divisor, correct, "efficiency"),
+    (unwritten_last_element, correct, "completeness"),
+    (tie_broken_by_index, correct, "symmetry"),
+    (mask_ignored, correct, "masked players"),
+    (v_empty_dropped, correct, "efficiency"),
+    (row_leaking, correct, "independence of rows"),
+    (float32_inside, correct, "accuracy"),
+    (clipped_negatives, correct, "null player"),
+    (modified_in_place, correct, "inputs"),
+    (nan_everywhere, correct, "independence of rows"),
+    (masked_by_multiplication, correct, "masked players"),
+    (float32_out, correct, "form"),
+    (shares_of_reward, correct, "null player"),
+    (winner_takes_all, correct, "additivity"),
+    (first_is_favoured, correct, "relabelling"),
+    (abel_form, gap_form_without_mask, "accuracy"),
+    (mean_instead, rewards_only, "efficiency"),
+]
+
+
+@pytest.mark.parametrize(("bug", "axiom"), [(bug, axiom) for bug, _, axiom in BUGS], ids=[b[0].__name__ for b in BUGS])
+def test_planted_bug_is_caught_by_its_axiom(bug, axiom):
+    options = {} if bug is not abel_form else {"v_empty": "batch"}
+    with pytest.raises(AxiomViolation) as caught:
+        check_axioms(bug, **options)
+    message = str(caught.value)
+    assert caught.value.axiom == axiom, message
+    assert message.startswith(f"{axiom}: {AXIOMS[axiom].__doc__}")
+    for label in ("rewards", "mask", "v_empty", "expected", "got"):
+        assert f"\n  {label}" in message
+
+
+@pytest.mark.parametrize("twin", dict.fromkeys(twin for _, twin, _ in BUGS), ids=lambda f: f.__name__)
+def test_correct_twin_passes(twin):
+    check_axioms(twin, v_empty="batch" if twin is gap_form_without_mask else None)
+
+
+def test_counterexamples_are_small():
+    with pytest.raises(AxiomViolation) as caught:
+        check_axioms(tie_broken_by_index)
+    lines = dict(line.split(maxsplit=1) for line in str(caught.value).splitlines()[1:])
+    assert lines["rewards"] in ("[[0.0, 0.0]]", "[[1.0, 1.0]]", "[[-1.0, -1.0]]")
+    assert lines["expected"] in ("[[0, 0]]", "[[1/2, 1/2]]", "[[-1/2, -1/2]]")
+
+
+def test_other_games_values_and_dtypes_are_told_apart():
+    def median(rewards, mask, v_empty):
+        return sk.semivalue(sk.Median(rewards, mask=mask, v_empty=v_empty), sk.Banzhaf(), nan="propagate")
+
+    check_axioms(median, game=sk.Median, value=sk.Banzhaf(), max_examples=50)
+    with pytest.raises(AxiomViolation, match="definition"):
+        check_axioms(median, game=sk.Median, value=sk.LeaveOneOut(), max_examples=50)
+    check_axioms(correct, dtype="float32", max_examples=50)
+
+
+def test_tolerance_replaces_the_budget():
+    check_axioms(float32_inside, tolerance=1e-5, max_examples=50)
+    with pytest.raises(AxiomViolation, match="accuracy") as caught:
+        check_axioms(float32_inside, tolerance=1e-12, max_examples=50)
+    assert "the tolerance is" in str(caught.value)
+
+
+def test_two_runs_find_the_same_counterexample():
+    def message():
+        with pytest.raises(AxiomViolation) as caught:
+            check_axioms(wrong_divisor)
+        return str(caught.value)
+
+    assert message() == message()
+
+
+# -- bugs in a kernel, behind the laws -------------------------------------------------------------------------------
+
+
+def kernel_with(bug):
+    """`run` of the numba kernel, spoilt."""
+    run = _numba.run
+
+    def spoilt(rewards, mask, v_empty, inside, outside, empty, level_of, out):
+        return bug(run, rewards, mask, v_empty, inside, outside, empty, level_of, out)
+
+    return patch.object(_numba, "run", spoilt)
+
+
+def without_outside(run, rewards, mask, v_empty, inside, outside, *rest):
+    return run(rewards, mask, v_empty, inside, None, *rest)
+
+
+def without_shift(run, rewards, mask, v_empty, inside, outside, empty, *rest):
+    return run(rewards, mask, v_empty, inside, outside, np.zeros_like(empty), *rest)
+
+
+def last_row_skipped(run, *arguments):
+    before = arguments[-1][-1:].copy()
+    bad = run(*arguments)
+    arguments[-1][-1:] = before
+    return bad
+
+
+def mask_dropped(run, rewards, mask, *rest):
+    return run(np.where(np.isnan(rewards), 0, rewards), None, *rest)
+
+
+def batch_mixed(run, *arguments):
+    bad = run(*arguments)
+    out = arguments[-1]
+    out += 1e-7 * np.nanmean(out) * (out != 0)
+    return bad
+
+
+def biased_by_index(run, *arguments):
+    bad = run(*arguments)
+    out = arguments[-1]
+    out *= 1 + np.arange(out.shape[1]) * 4 * np.finfo(out.dtype).eps
+    return bad
+
+
+def in_place(run, rewards, *rest):
+    bad = run(rewards, *rest)
+    if rewards.flags.writeable:
+        rewards[...] = 0
+    return bad
+
+
+def nan_forgiven(run, rewards, mask, v_empty, *rest):
+    run(np.where(np.isfinite(rewards), rewards, 0), mask, np.where(np.isfinite(v_empty), v_empty, 0), *rest)
+    return -1
+
+
+def nan_not_named(run, *arguments):
+    run(*arguments)
+    return -1
+
+
+def one_percent_more(run, *arguments):
+    bad = run(*arguments)
+    arguments[-1][...] *= 1.01
+    return bad
+
+
+def offset_added(run, *arguments):
+    bad = run(*arguments)
+    arguments[-1][...] += (arguments[-1] != 0) * 1e-3
+    return bad
+
+
+KERNEL_BUGS = [
+    (without_outside, sk.Mean, {"equals_enumeration", "equals_gap_formula", "efficiency"}),
+    (without_shift, sk.TopM, {"equals_enumeration", "equals_gap_formula", "efficiency"}),
+    (last_row_skipped, sk.Max, {"equals_enumeration", "every_element_is_written"}),
+    (mask_dropped, sk.Max, {"equals_enumeration", "masked_players"}),
+    (batch_mixed, sk.Max, {"equals_enumeration", "batch_invariance", "nonfinite_stays_in_its_row"}),
+    (biased_by_index, sk.Median, {"equals_gap_formula", "symmetry", "relabelling"}),
+    (in_place, sk.Max, {"inputs_unmodified"}),
+    (nan_forgiven, sk.Max, {"nonfinite_stays_in_its_row", "nonfinite_raises"}),
+    (nan_not_named, sk.Max, {"nonfinite_raises"}),
+    (one_percent_more, sk.Max, {"equals_enumeration", "efficiency", "equals_gap_formula", "one_player"}),
+    (offset_added, sk.Max, {"equals_enumeration", "scaling", "additivity"}),
+]
+
+
+@pytest.mark.parametrize(("bug", "game", "laws"), KERNEL_BUGS, ids=[b[0].__name__ for b in KERNEL_BUGS])
+def test_laws_catch_a_spoilt_kernel(bug, game, laws):
+    subject = Subject(game, Shapley(), "numba")
+    with kernel_with(bug):
+        broken = {law.name for law in LAWS if law.holds(subject) and not holds(law, subject)}
+    assert laws <= broken
+
+
+def holds(law, subject):
+    try:
+        law.check(subject)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_every_law_holds_for_the_kernel_as_it_is_and_breaks_for_some_bug():
+    subject = Subject(sk.Max, Shapley(), "numba")
+    assert all(holds(law, subject) for law in LAWS if law.holds(subject))
+    caught = {law for _, _, laws in KERNEL_BUGS for law in laws}
+    assert caught | {"null_player", "determinism", "empty_shapes", "layout", "shift"} >= {law.name for law in LAWS}
