@@ -1,4 +1,5 @@
-# make test   set up, then all that CI runs
+# make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
+# make test         set up, then all that CI runs
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 
 PYTHON ?= python3
@@ -7,7 +8,11 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: test lint types tests interpreted compiled examples clean
+.PHONY: quickstart test lint types tests interpreted compiled examples clean
+
+quickstart: .venv/quickstart
+	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
+	@echo 'Written: credits.parquet credits.png'
 
 test: .venv/dev lint types tests interpreted compiled examples
 
@@ -19,7 +24,7 @@ types:
 	$(BIN)/mypy
 
 tests:
-	$(BIN)/python -m pytest --ignore=tests/kernels
+	SHAPLEY_REQUIRE=numba,torch $(BIN)/python -m pytest --ignore=tests/kernels
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
@@ -35,11 +40,15 @@ examples:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed, this is " + sys.version'
 	$(PYTHON) -m venv .venv
 
+.venv/quickstart: pyproject.toml constraints.txt | .venv/bin/pip
+	$(PIP) --editable '.[cli]'
+	touch $@
+
 # torch first and by itself, so that nothing else picks a build of it
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(PIP) torch
 	$(PIP) triton
-	$(PIP) --editable '.[testing]' mypy ruff
+	$(PIP) --editable '.[cli,testing]' array-api-strict mypy ruff
 	touch $@
 
 clean:
