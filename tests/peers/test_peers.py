@@ -1,0 +1,67 @@
+"""Independent oracles: other people's packages, given the worth of every coalition, agree (extra [peers])."""
+
+import importlib
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+from shapley_kernels.games import GAMES
+
+ROUNDING = 1e-13  # of the peers: they sum 2^n floats, our own error is below 1e-15 here
+PLAYERS = 6
+
+
+def peer(name):
+    if "peers" in os.environ.get("SHAPLEY_REQUIRE", "").split(","):
+        return importlib.import_module(name)
+    return pytest.importorskip(name)
+
+
+def game_of(utility, seed, players=PLAYERS):
+    rng = np.random.default_rng(seed)
+    rewards = rng.integers(-8, 9, players) / 8 + rng.choice([0.0, 0.01], players)
+    return utility(rewards, **utility.example_params(rng, players), v_empty=float(rng.integers(-2, 3)) / 4)
+
+
+def table(game):
+    """Worth of all coalitions, player 0 the lowest bit of the index."""
+    bits = np.arange(2**game.players)[:, None] >> np.arange(game.players) & 1
+    return game.worth(bits.astype(bool))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("utility", GAMES, ids=lambda g: g.__name__)
+class TestOrderGames:
+    @pytest.mark.filterwarnings("ignore")
+    @pytest.mark.parametrize(("index", "value"), [("SV", sk.Shapley()), ("BV", sk.Banzhaf())])
+    def test_shapiq(self, utility, seed, index, value):
+        game = game_of(utility, seed)
+        computer = peer("shapiq").ExactComputer(lambda s: game.worth(np.atleast_2d(s).astype(bool)), n_players=PLAYERS)
+        found = computer(index, 1)
+        expected = [found[(i,)] for i in range(PLAYERS)]
+        np.testing.assert_allclose(sk.semivalue(game, value), expected, rtol=0, atol=ROUNDING)
+
+    @pytest.mark.parametrize(("function", "value"), [("shapley", sk.Shapley()), ("banzhaf", sk.Banzhaf())])
+    def test_coopgame(self, utility, seed, function, value):
+        coopgame, game = peer("coopgame"), game_of(utility, seed)
+        worth = table(game)  # coopgame has no place for v(empty): take it off
+        expected = getattr(coopgame, function)(coopgame.Game((worth - worth[0])[1:].tolist()))
+        np.testing.assert_allclose(sk.semivalue(game, value), expected, rtol=0, atol=ROUNDING)
+
+    def test_shapley_numba(self, utility, seed):
+        game = game_of(utility, seed)
+        peer("shapley_numba")
+        shapley = importlib.import_module("shapley_numba.shapley").shapley
+        expected = shapley(
+            SimpleNamespace(value=lambda members: game.worth(members.astype(bool))), PLAYERS, use_numba=False
+        )
+        np.testing.assert_allclose(sk.shapley(game), expected, rtol=0, atol=ROUNDING)
+
+
+def test_airport_game():
+    costs = [8.0, 11.0, 13.0, 18.0]
+    expected = peer("coopgame").airport(costs)["shapley"]
+    assert sk.shapley(sk.Max(costs)).tolist() == expected == [2, 3, 4, 9]
