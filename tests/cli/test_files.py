@@ -188,7 +188,12 @@ def test_signals(tmp_path: Path, number: int, status: int) -> None:
     out.write_bytes(b"old")
     command = [*COMMAND, "-", "-o", str(out), "--force", "--plot", str(tmp_path / "p.png")]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(scratch)}
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        # a test run in the background ignores SIGINT, which the command would inherit
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdin
         process.stdin.write(json.dumps(ROWS[0]).encode() + b"\n")
