@@ -1,0 +1,73 @@
+"""Which backend runs, what is imported when, and what a missing package says."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import shapley_kernels as sk
+from shapley_kernels.dispatch import choose
+
+R = np.array([[0.9, 0.5, 0.1]])
+
+
+def in_fresh_process(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_import_is_light():
+    done = in_fresh_process(
+        "import sys, shapley_kernels\n"
+        "print([m for m in ('torch', 'triton', 'numba', 'hypothesis', 'pyarrow', 'matplotlib') if m in sys.modules])"
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "backend", "remedy"),
+    [("numba", "numba", "pip install numba"), ("torch", "torch", "pip install 'shapley_kernels[torch]'")],
+)
+def test_missing_package_names_the_install_line(package, backend, remedy):
+    done = in_fresh_process(
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import shapley_kernels as sk\n"
+        f"try:\n    sk.shapley(sk.Max([1.0, 2.0]), backend={backend!r})\n"
+        "except sk.BackendUnavailable as error:\n    print(error)"
+    )
+    assert remedy in done.stdout, done.stderr
+
+
+def test_auto_choices():
+    tensor = torch.from_numpy(R)
+    assert choose("auto", R) == "numba"
+    assert choose("auto", tensor) == "numba"
+    assert choose("auto", tensor.clone().requires_grad_()) == "torch"
+    with torch.no_grad():
+        assert choose("auto", tensor.clone().requires_grad_()) == "numba"
+
+
+def test_explicit_backends_are_used_or_refused():
+    with pytest.raises(ValueError, match="expected one of 'auto', 'numba', 'triton', 'torch', got 'cuda'"):
+        sk.shapley(sk.Max(R), backend="cuda")
+    with pytest.raises(TypeError, match="use backend='torch'"):
+        sk.shapley(sk.Max(torch.from_numpy(R).requires_grad_()), backend="numba")
+    with pytest.raises(sk.BackendUnavailable, match="runs on the CPU"):
+        sk.shapley(sk.Max(torch.empty(2, 3, device="meta")), backend="numba")
+    with pytest.raises(sk.BackendUnavailable, match=r"GPU|not installed"):
+        sk.shapley(sk.Max(R), backend="triton")
+
+
+def test_gradient_at_ties_is_finite_and_sums_to_that_of_the_worth():
+    x = torch.tensor([[1.0, 1.0, 0.5, 0.5]], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(sk.shapley(sk.Max(x)).sum(), x)
+    assert torch.isfinite(gradient).all()
+    assert gradient.sum().item() == pytest.approx(1, abs=1e-15)  # d max / d r, one of the two best
+    assert set(gradient.round(decimals=12).flatten().tolist()) == {0.0, 1.0}
+
+
+def test_gradient_flows_into_v_empty():
+    c = torch.tensor([0.25], dtype=torch.float64, requires_grad=True)
+    rewards = torch.from_numpy(R)
+    assert torch.autograd.gradcheck(lambda c: sk.shapley(sk.Max(rewards, v_empty=c)), (c,))

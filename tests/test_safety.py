@@ -1,0 +1,52 @@
+"""Many threads at once, after fork, spawned: RL stacks do all of it."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+
+
+def credits(seed):
+    rewards = np.random.default_rng(seed).random((500, 7))
+    return sk.shapley(0.5 * sk.Max(rewards) + 0.5 * sk.Median(rewards))
+
+
+def test_threads_at_once_first_compile_included():
+    code = (
+        "import threading, numpy as np, shapley_kernels as sk\n"
+        "r = np.random.default_rng(0).random((200, 6)); found = [None] * 8; start = threading.Barrier(8)\n"
+        "def work(i):\n    start.wait(); found[i] = sk.shapley(sk.Mean(r))\n"
+        "threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "assert all(np.array_equal(f, found[0]) for f in found), found\n"
+        "assert np.allclose(found[0].sum(1), r.mean(1), atol=1e-14); print('equal')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.strip() == "equal", done.stderr
+
+
+def test_threads_agree_with_one_thread():
+    alone = [credits(seed) for seed in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        for one, other in zip(alone, pool.map(credits, range(24)), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_fork_after_use():
+    expected = credits(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for found in pool.map(credits, [0, 0, 0, 0]):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_spawn():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply(credits, (3,)), credits(3))
