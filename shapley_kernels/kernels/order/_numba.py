@@ -8,7 +8,10 @@ import numba
 import numpy as np
 
 INSERTION_SORT = 32
-"""Up to this many live players an insertion sort is faster than a quicksort."""
+"""Up to this many players a row is sorted in the kernel; above, numpy's vectorised argsort is faster."""
+
+ARGSORT_CHUNK = 1 << 16
+"""Elements argsorted at a time, so that the order stays in the cache."""
 
 
 def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty: Any, level_of: Any, out: Any) -> int:
@@ -17,12 +20,27 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
     Returns:
         The first row with a non-finite live reward or v_empty, -1 when there is none.
     """
-    kernel = _compiled(inside.dtype.char, mask is not None, outside is not None)
-    return kernel(rewards, mask, v_empty, inside, outside, empty, level_of, out)
+    rows, players = rewards.shape
+    tables = (inside, outside, empty, level_of)
+    if players <= INSERTION_SORT:
+        kernel = _compiled(inside.dtype.char, mask is not None, outside is not None, False)
+        return kernel(rewards, mask, v_empty, *tables, None, out)
+    kernel = _compiled(inside.dtype.char, mask is not None, outside is not None, True)
+    step = max(1, ARGSORT_CHUNK // players)
+    first_bad = -1
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        live = None if mask is None else mask[part]
+        ascending = np.argsort(rewards[part] if live is None else np.where(live, rewards[part], -np.inf), axis=1)
+        c = v_empty[part] if v_empty.size > 1 else v_empty
+        bad = kernel(rewards[part], live, c, *tables, ascending, out[part])
+        if bad >= 0 and first_bad < 0:
+            first_bad = start + bad
+    return first_bad
 
 
 @lru_cache
-def _compiled(dtype: str, masked: bool, has_outside: bool) -> Any:
+def _compiled(dtype: str, masked: bool, has_outside: bool, sorted_before: bool) -> Any:
     """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
     real = numba.float32 if dtype == "f" else numba.float64
 
@@ -38,12 +56,13 @@ def _compiled(dtype: str, masked: bool, has_outside: bool) -> Any:
         read(real, 2) if has_outside else none,
         read(real, 1),
         read(numba.int32, 1),
+        read(numba.int64, 2) if sorted_before else none,
         numba.types.Array(real, 2, "C"),
     )
     return numba.njit(signature, nogil=True, error_model="numpy")(_order)
 
 
-def _order(rewards, mask, v_empty, inside, outside, empty, level_of, out):  # type: ignore[no-untyped-def]
+def _order(rewards, mask, v_empty, inside, outside, empty, level_of, ascending, out):  # type: ignore[no-untyped-def]
     rows, players = rewards.shape
     zero = rewards.dtype.type(0)
     key = np.empty(players, rewards.dtype)  # live rewards, descending
@@ -68,7 +87,12 @@ def _order(rewards, mask, v_empty, inside, outside, empty, level_of, out):  # ty
             if first_bad < 0:
                 first_bad = b
             continue
-        _sort_descending(key, who, live)
+        if ascending is None:
+            _sort_descending(key, who, live)
+        else:  # masked players stand first
+            for t in range(live):
+                who[t] = ascending[b, players - 1 - t]
+                key[t] = rewards[b, who[t]]
         level = level_of[live]
         # gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal
         total = zero
@@ -90,11 +114,6 @@ def _order(rewards, mask, v_empty, inside, outside, empty, level_of, out):  # ty
 
 @numba.njit(nogil=True, error_model="numpy")
 def _sort_descending(key, who, live):  # type: ignore[no-untyped-def]
-    if live > INSERTION_SORT:
-        order = np.argsort(key[:live])[::-1]
-        key[:live] = key[order]
-        who[:live] = who[order]
-        return
     for t in range(1, live):
         r, i = key[t], who[t]
         u = t - 1
