@@ -47,6 +47,10 @@ def test_sums_of_games_on_the_same_data_are_one_launch(monkeypatch):
     np.testing.assert_allclose(both, 0.7 * sk.shapley(sk.TopM(r, 3)) + 0.3 * sk.shapley(sk.Max(r)), atol=1e-15)
 
 
+def test_python_sum_of_games():
+    np.testing.assert_array_equal(sum([sk.Max(R), sk.Min(R)]).worth(), sk.Max(R).worth() + sk.Min(R).worth())
+
+
 def test_nonfinite_rewards_are_named_or_stay_in_their_row():
     r = np.random.default_rng(0).random((4, 3))
     clean = sk.shapley(sk.Max(r))

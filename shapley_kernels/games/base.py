@@ -98,6 +98,9 @@ class Game:
             return NotImplemented
         return Combination([*self._parts(), *other._parts()])
 
+    def __radd__(self, other: Any) -> "Game":
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # the start of sum([a, b, c])
+
     def __sub__(self, other: "Game") -> "Game":
         if not isinstance(other, Game):
             return NotImplemented

@@ -26,5 +26,5 @@ and no other row is touched. Equal rewards get bitwise equal results. A row's re
 Cost: O(players log players) per row (torch, triton; numba with an insertion sort up to 32 players); reads and writes
 2 * players * itemsize bytes per row, plus players bytes with a mask.
 Error: at most (players + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps of the compute dtype, and one output
-rounding.
+rounding. Gaps must not overflow: rewards and v_empty within half the largest number of the compute dtype.
 """
