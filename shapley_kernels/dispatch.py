@@ -104,22 +104,30 @@ class Run:
         """Whether every kernel looked for non-finite data, and found none."""
 
     def __call__(
-        self, primitive: str, arrays: Sequence[Array | None], tables: "Tables", shape: tuple[int, int]
+        self,
+        primitive: str,
+        arrays: Sequence[Array | None],
+        tables: "Tables",
+        shape: tuple[int, int],
+        dtype: Any = None,
     ) -> Array:
-        """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape.
+        """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape, in
+        `dtype` (None: that of the call).
 
-        Computed in promote(dtype, float32) of the first array of floats.
+        Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
         """
+        dtype = self.dtype if dtype is None else dtype
         backend = choose(self.backend, primitive, shape[1], *arrays)
         run = kernel(primitive, backend).run
-        compute = next(compute_dtype(x.dtype) for x in arrays if x is not None and "float" in str(x.dtype))
+        floats = (x.dtype for x in arrays if x is not None and "float" in str(x.dtype))
+        compute = compute_dtype(next(floats, dtype))
         library = next(is_torch(x) for x in arrays if x is not None)
         if backend == "numba":
             out, bad = _run_numba(run, arrays, tables, shape, compute)
             self.clean &= bad == -1
-            return _handed_back(out, library, self.dtype)
+            return _handed_back(out, library, dtype)
         self.clean = False
-        return _run_torch(run, arrays, tables, shape, compute, library, self.dtype)
+        return _run_torch(run, arrays, tables, shape, compute, library, dtype)
 
 
 def _run_numba(

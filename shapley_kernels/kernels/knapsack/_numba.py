@@ -51,6 +51,7 @@ def _compiled(dtype: str, chances: bool, weights: bool, masked: bool, nodes: boo
 
 
 def _knapsack(chance, weight, mask, worth, t, node_weight, sizes, level_of, out):  # type: ignore[no-untyped-def]
+    # `x is None` is decided at compile time where x is None; where it is not, both branches are compiled
     rows, players = out.shape
     cap = worth.shape[1] - 1
     one = worth.dtype.type(1)
@@ -58,10 +59,9 @@ def _knapsack(chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
     c = np.empty(players, worth.dtype)  # of the live players
     w = np.empty(players, np.int64)
     who = np.empty(players, np.int64)
+    states = players
     if t is not None:
         states = len(t)
-    else:
-        states = players
     depth = 0  # halvings down to one player
     while 1 << depth < players:
         depth += 1
@@ -95,9 +95,9 @@ def _knapsack(chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
             while used > 1 and mix[used - 1] == zero:  # sizes above the largest one with a weight need no state
                 used -= 1
             state[0, 0, 0] = one
-        else:
+        if node_weight is not None:
             mix = node_weight
-            state[0, 0, :] = one
+            state[0, 0] = one
         depth = 0
         while 1 << depth < live:
             depth += 1
@@ -113,7 +113,7 @@ def _knapsack(chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
                     count[level] += 1
                     if sizes is not None:
                         _add_by_size(state[level, :, :used], c[j], w[j], count[level])
-                    else:
+                    if t is not None:
                         _add_by_node(state[level], c[j], w[j], t)
             credit = zero
             for total in range(cap):
