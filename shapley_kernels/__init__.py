@@ -14,7 +14,27 @@ from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
-from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
+from shapley_kernels.games import (
+    OWA,
+    AtLeast,
+    BudgetCap,
+    Clusters,
+    Discounted,
+    FacilityLocation,
+    Game,
+    KthBest,
+    LogSum,
+    Max,
+    Mean,
+    Median,
+    Min,
+    NoisyOr,
+    Range,
+    TopM,
+    TopMMean,
+    Volume,
+    WeightedVoting,
+)
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
@@ -25,17 +45,23 @@ except PackageNotFoundError:  # used from a source tree that is not installed
 
 __all__ = [
     "OWA",
+    "AtLeast",
     "BackendUnavailable",
     "Banzhaf",
     "BetaShapley",
+    "BudgetCap",
+    "Clusters",
     "Discounted",
+    "FacilityLocation",
     "Game",
     "KthBest",
     "LeaveOneOut",
+    "LogSum",
     "Max",
     "Mean",
     "Median",
     "Min",
+    "NoisyOr",
     "Range",
     "RewardAllocator",
     "Semivalue",
@@ -44,6 +70,8 @@ __all__ = [
     "Stratum",
     "TopM",
     "TopMMean",
+    "Volume",
+    "WeightedVoting",
     "grpo_advantages",
     "pad",
     "rl",

@@ -111,23 +111,21 @@ class Run:
         shape: tuple[int, int],
         dtype: Any = None,
     ) -> Array:
-        """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape, in
-        `dtype` (None: that of the call).
+        """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape.
 
         Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
         """
-        dtype = self.dtype if dtype is None else dtype
         backend = choose(self.backend, primitive, shape[1], *arrays)
         run = kernel(primitive, backend).run
         floats = (x.dtype for x in arrays if x is not None and "float" in str(x.dtype))
-        compute = compute_dtype(next(floats, dtype))
+        compute = compute_dtype(next(floats, dtype or self.dtype))
         library = next(is_torch(x) for x in arrays if x is not None)
         if backend == "numba":
             out, bad = _run_numba(run, arrays, tables, shape, compute)
             self.clean &= bad == -1
-            return _handed_back(out, library, dtype)
+            return _handed_back(out, library, dtype or self.dtype)
         self.clean = False
-        return _run_torch(run, arrays, tables, shape, compute, library, dtype)
+        return _run_torch(run, arrays, tables, shape, compute, library, dtype or self.dtype)
 
 
 def _run_numba(

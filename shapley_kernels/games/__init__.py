@@ -1,6 +1,8 @@
 """Set utilities: what is a set of candidates worth? One file per family."""
 
 from shapley_kernels.games.base import Combination, Game
+from shapley_kernels.games.facility import Clusters, FacilityLocation
+from shapley_kernels.games.multilinear import AtLeast, LogSum, NoisyOr
 from shapley_kernels.games.order import (
     OWA,
     Discounted,
@@ -14,8 +16,14 @@ from shapley_kernels.games.order import (
     TopMMean,
 )
 from shapley_kernels.games.order_base import OrderGame
+from shapley_kernels.games.volume import Volume
+from shapley_kernels.games.voting import BudgetCap, WeightedVoting
 
-GAMES: tuple[type[OrderGame], ...] = (Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA)
+GAMES: tuple[type[Game], ...] = (
+    *(Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA),
+    *(FacilityLocation, Clusters),
+    *(NoisyOr, AtLeast, LogSum, Volume, WeightedVoting, BudgetCap),
+)
 """Every game, the one list that tests, benchmarks and docs go through."""
 
 __all__ = [*(game.__name__ for game in GAMES), "GAMES", "Combination", "Game", "OrderGame"]

@@ -15,23 +15,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, constant, named_dtype, namespace, numbers, rows
+from shapley_kernels.arrays import Array, cast, compute_dtype, named_dtype, namespace, numbers, rows
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
 from shapley_kernels.values import Semivalue
 
 
-def present(game: Game, members: Array | None) -> Array:
-    """bool [..., players]: in S (None: everybody) and live."""
-    if members is None:
-        if game.mask is not None:
-            return game.mask
-        ones = np.ones((*game.batch_shape, game.players), bool)
-        return constant(ones, game.data, named_dtype(game.data, "bool"))
-    return members if game.mask is None else members & game.mask
+def live_rows(game: Game) -> np.ndarray:
+    """[rows, players] bool."""
+    if game.mask is None:
+        return np.ones((prod(game.batch_shape), game.players), bool)
+    return numbers(game.mask).reshape(-1, game.players).astype(bool)
 
 
-def mixture(value: Semivalue, players: int, lives: tuple[int, ...], scale: float = 1.0) -> tuple[np.ndarray | None, ...]:
+def mixture(
+    value: Semivalue, players: int, lives: tuple[int, ...], scale: float = 1.0
+) -> tuple[np.ndarray | None, ...]:
     """(t, weight, None, None) where the value has nodes, else (None, None, sizes, level_of), times `scale`."""
     nodes = value.nodes(players)
     if nodes is not None:
@@ -71,8 +70,9 @@ class ProductTerm(Term):
         rounded themselves, and what rounding of the nodes to the compute dtype may do."""
         game, n = self.game, self.game.players
         x = numbers(self.x).reshape(-1, n)
-        masks = np.ones(x.shape, bool) if game.mask is None else numbers(game.mask).reshape(-1, n).astype(bool)
-        return np.array([_product_bound(self, xi, live) for xi, live in zip(x, masks, strict=True)]).reshape(-1, n)
+        return np.array([_product_bound(self, xi, live) for xi, live in zip(x, live_rows(game), strict=True)]).reshape(
+            -1, n
+        )
 
 
 def _product_bound(term: ProductTerm, x: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -159,10 +159,10 @@ class NoisyOr(Game):
         p = numbers(self.p).reshape(-1, self.players)[row]
         return lambda members: 1 - prod((1 - Fraction(float(p[i])) for i in members if i in live), start=Fraction(1))
 
-    def _worth(self, members: Array | None) -> Array:
+    def _worth(self, members: Array) -> Array:
         xp = namespace(self.p)
         dtype = named_dtype(self.p, compute_dtype(self.dtype))
-        p = xp.where(present(self, members), cast(self.p, dtype), 0.0)
+        p = xp.where(members, cast(self.p, dtype), 0.0)
         failed = xp.cumprod(1 - p, -1)  # with p added where all before failed, nothing cancels
         before = xp.concatenate([xp.ones_like(failed[..., :1]), failed[..., :-1]], -1)
         return cast((p * before).sum(-1), self.dtype)
@@ -201,7 +201,7 @@ class TotalTerm(Term):
         shape = (prod(game.batch_shape), n)
         chance = np.ones(shape) if self.chance is None else numbers(self.chance).reshape(shape)
         weight = np.ones(shape, int) if self.weight is None else numbers(self.weight).reshape(shape).astype(int)
-        masks = np.ones(shape, bool) if game.mask is None else numbers(game.mask).reshape(shape).astype(bool)
+        masks = live_rows(game)
         eps, total, bound = np.finfo(compute_dtype(game.dtype)).eps, np.arange(cap + 1), np.zeros(shape)
         for row in range(shape[0]):
             live = np.flatnonzero(masks[row])
@@ -264,9 +264,9 @@ class AtLeast(Game):
 
         return worth
 
-    def _worth(self, members: Array | None) -> Array:
+    def _worth(self, members: Array) -> Array:
         xp = namespace(self.p)
-        p = xp.where(present(self, members), cast(self.p, named_dtype(self.p, compute_dtype(self.dtype))), 0.0)
+        p = xp.where(members, cast(self.p, named_dtype(self.p, compute_dtype(self.dtype))), 0.0)
         none = xp.zeros_like(p[..., :1].sum(-1, keepdims=True))  # [..., 1], also without players
         fewer = [none[..., 0] + 1.0, *[none[..., 0]] * (min(self.m, self.players + 1) - 1)]  # P(k successes), k < m
         enough = none[..., 0] + float(self.m == 0)
@@ -323,7 +323,7 @@ class LogSumTerm(Term):
     def error_bound(self) -> np.ndarray:
         """[rows, players]: see `LogSum`; the credit is at most sum_s |w_s| log(1 + w_i / base)."""
         game, n = self.game, self.game.players
-        masks = numbers(present(game, None)).reshape(-1, n).astype(bool)
+        masks = live_rows(game)
         w = np.where(masks, numbers(game.w).reshape(-1, n), 0.0) / game.base
         eps = np.finfo(compute_dtype(game.dtype)).eps
         mass = np.array([np.abs(self.value.size_weights(m)).sum() if m else 0.0 for m in masks.sum(-1)])
@@ -383,8 +383,8 @@ class LogSum(Game):
 
         return worth
 
-    def _worth(self, members: Array | None) -> Array:
+    def _worth(self, members: Array) -> Array:
         xp = namespace(self.w)
         dtype = named_dtype(self.w, compute_dtype(self.dtype))
-        total = xp.where(present(self, members), cast(self.w, dtype), 0.0).sum(-1)
+        total = xp.where(members, cast(self.w, dtype), 0.0).sum(-1)
         return cast(xp.log1p(total / self.base), self.dtype)

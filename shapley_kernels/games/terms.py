@@ -24,7 +24,7 @@ class Run(Protocol):
     """Runs a primitive of `kernels/` on the backend of the call."""
 
     dtype: Any
-    """That of the results of the call."""
+    """That of the credits."""
 
     def __call__(
         self,
@@ -35,7 +35,7 @@ class Run(Protocol):
         dtype: Any = None,
     ) -> Array:
         """`arrays` and `tables` in the order of the contract of the primitive -> [rows, players] of that shape, in
-        `dtype` (None: that of the call)."""
+        `dtype`, or that of the credits."""
 
 
 class Term:

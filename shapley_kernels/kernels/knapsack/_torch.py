@@ -34,6 +34,7 @@ def run(
         usable = torch.isfinite(c).all(1, keepdim=True)
         c = torch.where(usable, c, 0.0)
         table = worth.expand(rows, -1)[part]
+        law: _Law
         if t is None:
             law = _Sizes(c, w, live, table, sizes[level_of[live.sum(1)].long()])
         else:
@@ -50,13 +51,13 @@ class _Law:
         self.states, self.cap = states, worth.shape[1] - 1
         self.total = torch.arange(self.cap, device=worth.device)
 
-    def start(self) -> Any:
+    def start(self) -> tuple[Any, Any]:
         """(state of nobody, number of live players in it [rows])."""
         state = self.worth.new_zeros(len(self.worth), self.states, self.cap)
         self.empty(state)
         return state, torch.zeros_like(self.live[:, 0], dtype=torch.long)
 
-    def leaves(self, state: Any, low: int, high: int) -> list[Any]:
+    def leaves(self, state: tuple[Any, Any], low: int, high: int) -> list[Any]:
         """Credits per unit of chance, [rows] each, of the players low .. high - 1, from the state of all others."""
         if high - low == 1:
             weight = self.weight[:, low, None]
@@ -65,13 +66,14 @@ class _Law:
         middle = (low + high) // 2
         left = right = state
         for j in range(middle, high):
-            left = self.add(*left, j)
+            left = self.add(left, j)
         for j in range(low, middle):
-            right = self.add(*right, j)
+            right = self.add(right, j)
         return self.leaves(left, low, middle) + self.leaves(right, middle, high)
 
-    def add(self, state: Any, count: Any, j: int) -> Any:
-        count = count + self.live[:, j]
+    def add(self, old: tuple[Any, Any], j: int) -> tuple[Any, Any]:
+        """The state with player j in it."""
+        state, count = old[0], old[1] + self.live[:, j]
         from_total = self.total - self.weight[:, j, None]  # [rows, cap]
         moved = state.gather(2, from_total.clamp(min=0)[:, None].expand_as(state))
         moved = torch.where((from_total >= 0)[:, None], moved, 0.0)

@@ -41,7 +41,7 @@ def _sizes(y: Any, live: Any, sizes: Any) -> Any:
     `mean` holds the means over the coalitions of a of the k players so far, `rest` what each of them contributes to
     the result once the players after i have joined.
     """
-    rows, players = y.shape
+    players = y.shape[1]
     a = torch.arange(players, device=y.device)  # [players]
     zero = torch.zeros_like(y[:, :1])
     before = live.cumsum(1) - live.long()  # [rows, players]: live players before each
