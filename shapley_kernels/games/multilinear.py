@@ -83,8 +83,10 @@ def _product_bound(term: ProductTerm, x: np.ndarray, live: np.ndarray) -> np.nda
     y = 1 + x[live]
     nodes = term.value.nodes(n)
     if nodes is None:
-        weights = np.abs(term.value.size_weights(int(live.sum())))
-        absolute, moved = mean_products(y) @ weights, 0.0
+        m = len(y)
+        weights = np.abs(term.value.size_weights(m))
+        # coalitions without i are a part of all: their mean is at most the whole over their share
+        absolute, moved = float(weights @ (m / (m - np.arange(m)) * products_by_size(y)[:-1])), 0.0
         roundings = 7 * n + 8
     else:
         products = [node_products(y, t) for t in nodes[0]]
@@ -102,14 +104,6 @@ def node_products(y: np.ndarray, t: float) -> np.ndarray:
     factor = 1 - t + t * y
     before = np.cumprod(np.append(1.0, factor[:-1]))
     return before * np.cumprod(np.append(1.0, factor[:0:-1]))[::-1]
-
-
-def mean_products(y: np.ndarray) -> np.ndarray:
-    """[i, s]: mean over the coalitions of s players without i of the product of their y."""
-    means = np.zeros((len(y), len(y)))
-    for i in range(len(y)):
-        means[i] = products_by_size(np.delete(y, i))
-    return means
 
 
 def products_by_size(y: np.ndarray) -> np.ndarray:

@@ -150,11 +150,11 @@ class VolumeTerm(Term):
         game, n = self.game, self.game.players
         xp = namespace(game.kernel)
         kernel = cast(game.kernel, named_dtype(game.kernel, "float64")).reshape(-1, n, n)
-        known = xp.isfinite(kernel)
         mask = None if game.mask is None else game.mask.reshape(-1, n)
         if mask is not None:
-            known = known & mask[:, :, None] & mask[:, None, :]
-        kernel = xp.where(known, kernel, 0.0)
+            kernel = xp.where(mask[:, :, None] & mask[:, None, :], kernel, 0.0)
+        usable = xp.isfinite(kernel).reshape(-1, n * n).all(-1)  # [rows]; the others get NaN later
+        kernel = xp.where(usable[:, None, None], kernel, 0.0)
         kernel = (kernel + xp.swapaxes(kernel, 1, 2)) / 2
         size = xp.amax(xp.abs(kernel).reshape(-1, n * n), -1)  # [rows]
         if mask is not None:
