@@ -28,10 +28,10 @@ tests:
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_order_triton.py
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest $(wildcard tests/kernels/test_*_triton.py)
 
 compiled:
-	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest tests/kernels/test_order_triton_compile.py
+	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest $(wildcard tests/kernels/test_*_triton_compile.py)
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check

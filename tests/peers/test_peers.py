@@ -65,3 +65,25 @@ def test_airport_game():
     costs = [8.0, 11.0, 13.0, 18.0]
     expected = peer("coopgame").airport(costs)["shapley"]
     assert sk.shapley(sk.Max(costs)).tolist() == expected == [2, 3, 4, 9]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_noisy_or_is_a_product_kernel():
+    """shapiq takes the worth prod (1 - p) and its recursion on elementary symmetric polynomials."""
+    peer("shapiq")
+    module = importlib.import_module("shapiq.explainer.product_kernel.product_kernel")
+    p = np.random.default_rng(0).uniform(0.1, 0.9, 20)
+    model = SimpleNamespace(alpha=np.ones(1), d=len(p), kernel_type="rbf")
+    computer = module.ProductKernelComputer(model, max_order=1, index="SV")
+    failed = [np.array([1 - x]) for x in p]
+    expected = [-computer.compute_shapley_value(failed, i) for i in range(len(p))]
+    np.testing.assert_allclose(sk.shapley(sk.NoisyOr(p)), expected, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted_voting(seed):
+    powerindices = peer("powerindices")
+    weights = np.random.default_rng(seed).integers(1, 30, 25)
+    quota = int(weights.sum() // 2 + 1)
+    game = sk.WeightedVoting(weights, quota=quota)
+    np.testing.assert_allclose(sk.shapley(game), powerindices.compute_ssi(quota, weights.tolist()), atol=ROUNDING)
