@@ -299,7 +299,7 @@ class LogSumTerm(Term):
         w = rows(cast(game.w, dtype), players)
         w = xp.where(xp.isfinite(w) if mask is None else xp.isfinite(w) & mask, w, 0.0) / game.base  # [rows, players]
         lowest = -BELOW - xp.log1p(w.sum(-1))  # [rows]
-        u = TOP - STEP * np.arange(1 + ceil((TOP - float(lowest.min())) / STEP))  # [points]
+        u = TOP - STEP * np.arange(1 + ceil((TOP - numbers(lowest).min()) / STEP))  # [points]
         tables = product_tables(self.value, players, live_counts(game, self.value), -1.0)
         total = xp.zeros_like(w)
         step = max(1, CHUNK // prod(w.shape))
