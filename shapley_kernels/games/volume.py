@@ -12,11 +12,13 @@ from shapley_kernels.arrays import (
     Array,
     cast,
     compute_dtype,
+    constant,
     device,
     first_true,
     is_torch,
     named_dtype,
     namespace,
+    needs_grad,
     numbers,
     zeros,
 )
@@ -161,7 +163,11 @@ class VolumeTerm(Term):
             eye = cast(zeros(kernel, (n, n), "float64"), kernel.dtype)
             eye[range(n), range(n)] = 1.0
             kernel = kernel - xp.where(mask, 0.0, 1.0 + n * size[:, None])[:, :, None] * eye
-        lam, vectors = xp.linalg.eigh(kernel)
+        if is_torch(kernel) and device(kernel) == "cpu" and not needs_grad(kernel):
+            # numpy's eigenvectors do not depend on where a matrix stands in memory, torch's (MKL) do
+            lam, vectors = (constant(x, kernel, kernel.dtype) for x in np.linalg.eigh(numbers(kernel)))
+        else:
+            lam, vectors = xp.linalg.eigh(kernel)
         allowed = -rounding(game) * n**0.5 * size[:, None]
         indefinite = lam < allowed
         if mask is not None:

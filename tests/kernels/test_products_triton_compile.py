@@ -1,8 +1,6 @@
 """The Triton kernels of `multilinear` and `knapsack` compile for every target. Needs triton, no GPU, no
 TRITON_INTERPRET."""
 
-import re
-
 import pytest
 
 from tests.kernels.conftest import INTERPRETED, need
@@ -66,12 +64,9 @@ def test_multilinear(target, players, dtype, masked, form):
     [(16, 4, torch.float32, True, False), (100, 1250, torch.float64, False, True)],
 )
 def test_knapsack(target, players, cap, dtype, chances, weights, form):
-    kernel = aot.compile_call(target, *total_call(form, players, cap, dtype, chances, weights))
-    found = aot.usage(kernel)
+    found = aot.usage(aot.compile_call(target, *total_call(form, players, cap, dtype, chances, weights)))
     assert 0 < found.registers < 128
     assert found.spills == 0
-    if "amdgcn" in kernel.asm and found.warps > 1:  # states pass through memory: written before the barrier
-        assert re.search(r"s_waitcnt vmcnt\(0\)[^\n]*\n\s*s_barrier", kernel.asm["amdgcn"])
 
 
 def test_the_choice_ignores_the_number_of_rows():

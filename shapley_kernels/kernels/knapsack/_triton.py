@@ -112,8 +112,8 @@ def _knapsack(  # type: ignore[no-untyped-def]
     worth += row * worth_stride
 
     everybody = tl.arange(0, 1 << DEPTH)
-    c, _, alive = _load(chance, weight, mask, data, everybody, players, cap, dtype)
-    bad = tl.max(tl.where(tl.abs(c) < float("inf"), 0, 1), axis=0)
+    _, _, alive, finite = _load(chance, weight, mask, data, everybody, players, cap, dtype)
+    bad = tl.max(tl.where(finite, 0, 1), axis=0)
     live = tl.sum(alive.to(tl.int32), axis=0)
     mix = node_weight
     if t is None:
@@ -139,12 +139,12 @@ def _knapsack(  # type: ignore[no-untyped-def]
                 source = space + (level - 1) * cells
                 for j in range(steps):
                     target = space + tl.where((steps - 1 - j) % 2 == 0, level, DEPTH + 1) * cells
-                    cj, wj, here = _load(chance, weight, mask, data, other + j, players, cap, dtype)
+                    cj, wj, here, _ = _load(chance, weight, mask, data, other + j, players, cap, dtype)
                     k += here.to(tl.int32)
                     _add(source, target, cj, wj, here, k, t, cap, cells, BLOCK)
                     tl.debug_barrier()
                     source = target
-        ci, wi, here = _load(chance, weight, mask, data, i, players, cap, dtype)
+        ci, wi, here, _ = _load(chance, weight, mask, data, i, players, cap, dtype)
         total = tl.zeros([BLOCK], dtype)
         for start in range(0, cells, BLOCK):
             cell = start + tl.arange(0, BLOCK)
@@ -161,7 +161,8 @@ def _knapsack(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _load(chance, weight, mask, data, player, players, cap, dtype):  # type: ignore[no-untyped-def]
-    """(chance, weight, is live) of one or many players; (0, 0, False) for masked ones and beyond the last."""
+    """(chance, weight, is live, chance is finite) of one or many players; (0, 0, False, True) for masked ones and beyond
+    the last. Chances that are not finite are 0: such rows become NaN at the end."""
     live = player < players
     if mask is not None:
         live = live & tl.load(mask + data + player, mask=live, other=0).to(tl.int1)
@@ -171,7 +172,8 @@ def _load(chance, weight, mask, data, player, players, cap, dtype):  # type: ign
         c = tl.load(chance + data + player, mask=live, other=0.0).to(dtype)
     if weight is not None:
         w = tl.minimum(tl.load(weight + data + player, mask=live, other=0), cap)
-    return c, w, live
+    finite = tl.abs(c) < float("inf")
+    return tl.where(finite, c, 0.0), w, live, finite
 
 
 @triton.jit

@@ -108,6 +108,12 @@ def _load(x, mask, offset, here, dtype):  # type: ignore[no-untyped-def]
     return tl.load(x + offset, mask=live, other=0.0).to(dtype), live
 
 
+@triton.jit
+def _finite(x):  # type: ignore[no-untyped-def]
+    """x, 0 where it is not finite: such rows become NaN at the end."""
+    return tl.where(tl.abs(x) < float("inf"), x, 0.0)
+
+
 @triton.jit(do_not_specialize=["rows", "players", "nodes"])
 def _nodes(  # type: ignore[no-untyped-def]
     x,  # [rows, players]
@@ -130,8 +136,8 @@ def _nodes(  # type: ignore[no-untyped-def]
     own, live = _load(x, mask, offset, here, dtype)
     left, _ = _load(x, mask, offset - 1, here & (place > 0), dtype)
     right, _ = _load(x, mask, offset + 1, here & (place + 1 < players), dtype)
-    left += 1.0
-    right += 1.0
+    left = 1.0 + _finite(left)
+    right = 1.0 + _finite(right)
     credit = tl.zeros([ROWS, WIDTH], dtype)
     for q in range(nodes):
         join = tl.load(t + q)
@@ -140,7 +146,7 @@ def _nodes(  # type: ignore[no-untyped-def]
         after = tl.cumprod(stay + join * right, axis=1, reverse=True)
         credit += tl.load(weight + q) * (before * after)
     bad = tl.max(tl.where(tl.abs(own) < float("inf"), 0, 1), axis=1)  # [ROWS]
-    phi = tl.where((bad > 0)[:, None], float("nan"), own * credit)
+    phi = tl.where((bad > 0)[:, None], float("nan"), _finite(own) * credit)
     tl.store(out + offset, tl.where(live, phi, 0.0).to(out.dtype.element_ty), mask=here)
 
 
@@ -171,6 +177,7 @@ def _sizes(  # type: ignore[no-untyped-def]
         tl.store(states + i * (ROWS * WIDTH) + cell, mean)
         xi, live = _load(x, mask, row * players + i, inside, dtype)
         bad = tl.where(tl.abs(xi) < float("inf"), bad, 1)
+        xi = _finite(xi)
         k += live.to(tl.int32)
         lower = tl.where(a > 0, _take(mean, tl.maximum(a - 1, 0)), 0.0)
         stay = tl.maximum(k[:, None] - a, 0).to(dtype)
@@ -183,6 +190,7 @@ def _sizes(  # type: ignore[no-untyped-def]
     for j in range(players):
         i = players - 1 - j
         xi, live = _load(x, mask, row * players + i, inside, dtype)
+        xi = _finite(xi)
         mean = tl.load(states + i * (ROWS * WIDTH) + cell)
         phi = tl.where(bad > 0, float("nan"), xi * tl.sum(mean * rest, axis=1))
         tl.store(out + row * players + i, tl.where(live, phi, 0.0).to(out.dtype.element_ty), mask=inside)
