@@ -164,7 +164,7 @@ class VolumeTerm(Term):
             eye[range(n), range(n)] = 1.0
             kernel = kernel - xp.where(mask, 0.0, 1.0 + n * size[:, None])[:, :, None] * eye
         if is_torch(kernel) and device(kernel) == "cpu" and not needs_grad(kernel):
-            # numpy's eigenvectors do not depend on where a matrix stands in memory, torch's (MKL) do
+            # torch's last bits may depend on the place of a matrix in its batch
             lam, vectors = (constant(x, kernel, kernel.dtype) for x in np.linalg.eigh(numbers(kernel)))
         else:
             lam, vectors = xp.linalg.eigh(kernel)

@@ -161,8 +161,8 @@ def _knapsack(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _load(chance, weight, mask, data, player, players, cap, dtype):  # type: ignore[no-untyped-def]
-    """(chance, weight, is live, chance is finite) of one or many players; (0, 0, False, True) for masked ones and beyond
-    the last. Chances that are not finite are 0: such rows become NaN at the end."""
+    """(chance, weight, is live, chance is finite) of one or many players; (0, 0, False, True) for masked ones and those
+    beyond the last. Chances that are not finite are 0: such rows become NaN at the end."""
     live = player < players
     if mask is not None:
         live = live & tl.load(mask + data + player, mask=live, other=0).to(tl.int1)
