@@ -14,7 +14,21 @@ from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
-from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
+from shapley_kernels.games import (
+    OWA,
+    Discounted,
+    Game,
+    KthBest,
+    Max,
+    Mean,
+    Median,
+    Min,
+    Pairwise,
+    Range,
+    Table,
+    TopM,
+    TopMMean,
+)
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
@@ -36,12 +50,14 @@ __all__ = [
     "Mean",
     "Median",
     "Min",
+    "Pairwise",
     "Range",
     "RewardAllocator",
     "Semivalue",
     "Shapley",
     "SizeWeights",
     "Stratum",
+    "Table",
     "TopM",
     "TopMMean",
     "grpo_advantages",

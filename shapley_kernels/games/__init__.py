@@ -14,8 +14,13 @@ from shapley_kernels.games.order import (
     TopMMean,
 )
 from shapley_kernels.games.order_base import OrderGame
+from shapley_kernels.games.pairwise import Pairwise
+from shapley_kernels.games.table import Table
 
-GAMES: tuple[type[OrderGame], ...] = (Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA)
+GAMES: tuple[type[Game], ...] = (
+    *(Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA),
+    *(Pairwise, Table),
+)
 """Every game, the one list that tests, benchmarks and docs go through."""
 
 __all__ = [*(game.__name__ for game in GAMES), "GAMES", "Combination", "Game", "OrderGame"]

@@ -282,9 +282,9 @@ def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
         return None
     *batch, players = mask.shape
     if axes == COALITIONS:
-        inside = np.arange(2**players)[:, None] >> np.arange(players) & 1 == 1  # [2^players, players]
-        outside = ~constant(inside, mask, named_dtype(mask, "bool"))
-        return (outside | mask[..., None, :]).all(-1)
+        integers = named_dtype(mask, "int64")
+        masked = (cast(~mask, integers) * constant(1 << np.arange(players), mask, integers)).sum(-1)  # as an index
+        return constant(np.arange(1 << players), mask, integers) & masked[..., None] == 0
     live, own = None, len(array.shape) - len(batch)
     for axis in axes:
         part = mask.reshape((*batch, *(players if a == axis else 1 for a in range(-own, 0))))

@@ -28,8 +28,8 @@ def case(seed, rows, players, dtype=torch.float64, *, valued=True, masked=False,
     w[:, range(players), range(players)] = np.nan
     real = rig.real(dtype)
     return (
-        torch.tensor(values, dtype=dtype) if valued else None,
         torch.tensor(w, dtype=dtype),
+        torch.tensor(values, dtype=dtype) if valued else None,
         None if live is None else torch.tensor(live),
         torch.tensor(rng.standard_normal(levels), dtype=real),
         torch.tensor(rng.standard_normal(levels), dtype=real),
@@ -38,18 +38,18 @@ def case(seed, rows, players, dtype=torch.float64, *, valued=True, masked=False,
 
 
 def launch(backend, tensors, out_dtype=None, **forced):
-    w = tensors[1]
+    w = tensors[0]
     if backend == "numba":  # dispatch hands it the compute dtype
         tensors = tuple(x if x is None or not x.is_floating_point() else x.to(rig.real(x.dtype)) for x in tensors)
     module = rig.backend("pairwise", backend)
     run = (lambda *t: module._launch(*t, **forced)) if forced else module.run
-    dtype = tensors[1].dtype if backend == "numba" else out_dtype or w.dtype
+    dtype = tensors[0].dtype if backend == "numba" else out_dtype or w.dtype
     return rig.launch(run, tensors, w.shape[:2], backend, dtype)[0]
 
 
 def formula(tensors):
     """out and its error bound before output rounding [rows, players]: rational sums, rounded once."""
-    values, w, mask, own, pair, level_of = (None if x is None else x.cpu().double().numpy() for x in tensors)
+    w, values, mask, own, pair, level_of = (None if x is None else x.cpu().double().numpy() for x in tensors)
     eps = torch.finfo(tensors[3].dtype).eps
     rows, players = w.shape[:2]
     out, bound = np.zeros((rows, players)), np.zeros((rows, players))
@@ -120,10 +120,10 @@ def test_non_finite_value_or_pair(backend, players, bad):
     tensors = (*tensors[:2], live, *tensors[3:])
     before = launch(backend, tensors)
     assert before.isfinite().all()
-    values, w = tensors[0].clone(), tensors[1].clone()
+    w, values = tensors[0].clone(), tensors[1].clone()
     values[1, 0] = bad
     w[2, 0, 1] = w[2, 1, 0] = bad
-    after = launch(backend, (values, w, *tensors[2:]))
+    after = launch(backend, (w, values, *tensors[2:]))
     for row in range(rows):
         if row in (1, 2):
             assert after[row][live[row]].isnan().all()
@@ -136,18 +136,18 @@ def test_numba_names_the_first_bad_row():
     tensors = list(case(3, 6, 5))
     run = rig.backend("pairwise", "numba").run
     assert rig.launch(run, tuple(tensors), (6, 5), "numba", torch.float64)[1] == -1
-    tensors[0][4, 2] = np.nan
-    tensors[1][3, 0, 4] = tensors[1][3, 4, 0] = np.inf
+    tensors[1][4, 2] = np.nan
+    tensors[0][3, 0, 4] = tensors[0][3, 4, 0] = np.inf
     assert rig.launch(run, tuple(tensors), (6, 5), "numba", torch.float64)[1] == 3
 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradients(masked):
-    values, w, mask, own, pair, level_of = case(4, 3, 5, masked=masked)
+    w, values, mask, own, pair, level_of = case(4, 3, 5, masked=masked)
     values.requires_grad_()
     w.requires_grad_()
     out = torch.empty(3, 5, dtype=torch.float64)
-    rig.backend("pairwise", "torch").run(values, w, mask, own, pair, level_of, out)
+    rig.backend("pairwise", "torch").run(w, values, mask, own, pair, level_of, out)
     weight = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     (out * weight).sum().backward()
     live = torch.ones(3, 5, dtype=torch.bool) if mask is None else mask

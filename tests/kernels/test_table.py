@@ -70,7 +70,9 @@ def formula(tensors):
                     gains[s.bit_count()] += gain
                     sizes[s.bit_count()] += abs(gain)
             out[b, i] = float(sum(w * g for w, g in zip(weight, gains, strict=False)) / unit)
-            bound[b, i] = (players + 6) * eps / 2 * float(sum(w * g for w, g in zip(weight, sizes, strict=False)) / unit)
+            bound[b, i] = (
+                (players + 6) * eps / 2 * float(sum(w * g for w, g in zip(weight, sizes, strict=False)) / unit)
+            )
     return out, bound
 
 
@@ -129,7 +131,10 @@ def test_does_not_lose_a_digit_every_four_players(backend):
 @backends
 @pytest.mark.parametrize("shape", [(0, 3), (5, 0), (0, 0)])
 def test_nothing_to_do(backend, shape):
-    assert launch(backend, (*case(0, *shape, masked=True)[:3], torch.zeros(shape[1] + 1, dtype=torch.int32))).shape == shape
+    assert (
+        launch(backend, (*case(0, *shape, masked=True)[:3], torch.zeros(shape[1] + 1, dtype=torch.int32))).shape
+        == shape
+    )
 
 
 @backends

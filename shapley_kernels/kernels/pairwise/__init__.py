@@ -6,10 +6,10 @@ For a row with m live players
 
 Every backend module has one function
 
-    run(values, w, mask, own, pair, level_of, out)
+    run(w, values, mask, own, pair, level_of, out)
 
+    w         [rows, players, players], contiguous, symmetric: rows or columns may be summed; the diagonal is not read
     values    [rows, players], contiguous, or None when all are 0: a
-    w         [rows, players, players], contiguous, symmetric: either triangle may be read; the diagonal is not
     mask      [rows, players] bool, contiguous, or None; what stands at masked players must not matter
     own       [levels], compute dtype
     pair      [levels], compute dtype

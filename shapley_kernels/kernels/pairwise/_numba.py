@@ -8,13 +8,13 @@ import numba
 import numpy as np
 
 
-def run(values: Any, w: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> int:
-    """See the package docstring; numpy arrays, values, w and out in the compute dtype.
+def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> int:
+    """See the package docstring; numpy arrays, w, values and out in the compute dtype.
 
     Returns:
         The first row with a non-finite live value or pair, -1 when there is none.
     """
-    return _compiled(own.dtype.char, values is not None, mask is not None)(values, w, mask, own, pair, level_of, out)
+    return _compiled(own.dtype.char, values is not None, mask is not None)(w, values, mask, own, pair, level_of, out)
 
 
 @lru_cache
@@ -26,8 +26,8 @@ def _compiled(dtype: str, valued: bool, masked: bool) -> Any:
         return numba.types.Array(kind, dims, "C", readonly=True)
 
     signature = numba.int64(
-        read(real, 2) if valued else numba.types.none,
         read(real, 3),
+        read(real, 2) if valued else numba.types.none,
         read(numba.boolean, 2) if masked else numba.types.none,
         read(real, 1),
         read(real, 1),
@@ -37,7 +37,7 @@ def _compiled(dtype: str, valued: bool, masked: bool) -> Any:
     return numba.njit(signature, nogil=True, error_model="numpy")(_pairwise)
 
 
-def _pairwise(values, w, mask, own, pair, level_of, out):  # type: ignore[no-untyped-def]
+def _pairwise(w, values, mask, own, pair, level_of, out):  # type: ignore[no-untyped-def]
     rows, players = out.shape
     zero = w.dtype.type(0)
     total = np.empty(players, w.dtype)

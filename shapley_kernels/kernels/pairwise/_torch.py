@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 
-def run(values: Any, w: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> None:
+def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> None:
     """See the package docstring. About 3 passes over w; sums in a tree, error O(log players)."""
-    rows, players = out.shape
+    players = out.shape[1]
     if out.numel() == 0:
         return
     dtype = own.dtype

@@ -10,16 +10,19 @@ import torch
 import triton
 import triton.language as tl
 
+MAX_PLAYERS = 65535 * 8
+"""Blocks of 8 players are the second axis of the grid."""
+
 _TILE = 1024
 _COLUMNS = 128
 _WARPS = 4
 
 
-def run(values: Any, w: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> None:
+def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> None:
     """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
-        values, w, out: of any float dtype each; rows * players^2 may exceed 2^31, any number of players.
+        w, values, out: of any float dtype each, at most MAX_PLAYERS players; rows * players^2 may exceed 2^31.
         level_of: the entry of 0 live players is not used.
 
     Raises:
@@ -31,7 +34,7 @@ def run(values: Any, w: Any, mask: Any, own: Any, pair: Any, level_of: Any, out:
     Error: at most players / 128 + log2(128) additions one after the other, within the bound of the package docstring.
         The order of additions depends on players and dtypes, not on the batch.
     """
-    _launch(values, w, mask, own, pair, level_of, out)
+    _launch(w, values, mask, own, pair, level_of, out)
 
 
 def _launch(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> None:
@@ -78,8 +81,8 @@ def _calls(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> list[tu
 
 @triton.jit(do_not_specialize=["rows"])
 def _pair_sums(  # type: ignore[no-untyped-def]
-    values,  # [rows, players] or None
     w,  # [rows, players, players]
+    values,  # [rows, players] or None
     mask,  # [rows, players] or None
     own,  # [levels]
     pair,  # [levels]
