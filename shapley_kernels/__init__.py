@@ -29,6 +29,7 @@ from shapley_kernels.games import (
     TopM,
     TopMMean,
 )
+from shapley_kernels.interactions import interactions
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
@@ -61,6 +62,7 @@ __all__ = [
     "TopM",
     "TopMMean",
     "grpo_advantages",
+    "interactions",
     "pad",
     "rl",
     "semivalue",

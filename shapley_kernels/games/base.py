@@ -105,6 +105,16 @@ class Game:
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
+    def pairs(self, value: Semivalue) -> Array | None:
+        """Pair interactions by array code in closed form, in the library of the data and the compute dtype: the mean of
+        v(S+i+j) - v(S+i) - v(S+j) + v(S), coalitions S of the n - 2 other live players drawn by the size weights of
+        `value` for n - 1 players. None: there is no closed form, and `interactions` goes through all worths.
+
+        Returns:
+            [..., players, players], symmetric; what stands on the diagonal and at masked players means nothing.
+        """
+        return None
+
     @classmethod
     def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
         """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
@@ -327,6 +337,16 @@ class Combination(Game):
 
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(weight * w, term) for weight, game in self.parts for w, term in game.terms(value)]
+
+    def pairs(self, value: Semivalue) -> Array | None:
+        """Pair interactions by array code in closed form, in the library of the data and the compute dtype: the mean of
+        v(S+i+j) - v(S+i) - v(S+j) + v(S), coalitions S of the n - 2 other live players drawn by the size weights of
+        `value` for n - 1 players. None: there is no closed form, and `interactions` goes through all worths.
+
+        Returns:
+            [..., players, players], symmetric; what stands on the diagonal and at masked players means nothing.
+        """
+        return None
 
     @classmethod
     def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:

@@ -110,6 +110,16 @@ class Pairwise(Game):
             worth = worth + (own if members is None else xp.where(members, own, 0.0)).sum(-1)
         return cast(worth, self.w.dtype)
 
+    def pairs(self, value: Semivalue) -> Array:
+        weight = np.array([0.0, 0.0, *(fsum(value.size_weights(n - 1)) for n in range(2, self.players + 1))])
+        dtype = named_dtype(self.w, compute_dtype(self.w.dtype))
+        if self.mask is None:
+            factor = constant(weight[self.players : self.players + 1], self.w, dtype)  # 1 for a probabilistic value
+        else:
+            factor = constant(weight, self.w, dtype)[self.mask.sum(-1)][..., None]
+        above = namespace(self.w).triu(cast(self.w, dtype) * factor[..., None], 1)
+        return above + above.swapaxes(-1, -2)
+
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
         w = numbers(self.w).reshape(-1, self.players, self.players)[row].tolist()
