@@ -68,13 +68,13 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
     >>> sk.interactions(sk.Max([0.9, 0.5, 0.1])).round(4).tolist()
     [[0.6333, -0.45, -0.05], [-0.45, 0.2333, -0.05], [-0.05, -0.05, 0.0333]]
     """
-    if index not in INDICES:
+    if not isinstance(index, str) or index not in INDICES:
         raise ValueError(f"index: expected one of {', '.join(map(repr, INDICES))}, got {index!r}")
     if backend == "torch" and isinstance(game, Game) and not is_torch(game.data):
         found = interactions(_in_torch(game), index, backend=backend, nan=nan).numpy().astype(game.dtype, copy=False)
         return game.restore(found) if game.restore else found
     own, pair = INDICES[index]
-    diagonal = semivalue(_native(game), own, backend=backend, nan=nan)  # checks the other arguments
+    diagonal = semivalue(_native(game), own, backend=backend, nan=nan)  # checks the arguments
     result = _matrix(game, diagonal, pair, backend)
     return game.restore(result) if game.restore else result
 
@@ -157,7 +157,8 @@ def _pairs_of_table(game: Table, value: Semivalue, backend: str) -> Array:
 def _native(game: Game) -> Game:
     """The same game, with results in numpy or torch."""
     native = copy(game)
-    native.restore = None
+    if isinstance(game, Game):
+        native.restore = None
     return native
 
 

@@ -49,7 +49,7 @@ def _table(values, mask, weights, level_of, block_bits, out):  # type: ignore[no
     for x in range(1, 1 << block_bits):
         count[x] = count[x >> 1] + (x & 1)
     weight = np.zeros((players + 1, 1 << block_bits), values.dtype)
-    turned = np.empty(1 << block_bits, values.dtype)
+    local = np.empty(2 << block_bits, values.dtype)
     gain = np.empty(1 << block_bits, values.dtype)
     partial = np.empty((players, players + 1), values.dtype)
     prepared = -1  # live count that `weight` is for
@@ -74,13 +74,13 @@ def _table(values, mask, weights, level_of, block_bits, out):  # type: ignore[no
                     size = outside + count[x]
                     weight[outside, x] = weights[level_of[live], size] if size < live else zero
         if mask is None:
-            _row(values[b], live, weight, block_bits, turned, gain, partial, credit)
+            _row(values[b], live, weight, block_bits, local, gain, partial, credit)
         else:
             coalition = 0  # a table of the live players alone
             for x in range(1 << live):
                 packed[x] = values[b, coalition]
                 coalition = (coalition - everybody) & everybody
-            _row(packed, live, weight, block_bits, turned, gain, partial, credit)
+            _row(packed, live, weight, block_bits, local, gain, partial, credit)
         usable = True
         for t in range(live):
             usable &= np.isfinite(credit[t])
@@ -92,7 +92,7 @@ def _table(values, mask, weights, level_of, block_bits, out):  # type: ignore[no
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _row(v, n, weight, block_bits, turned, gain, partial, credit):  # type: ignore[no-untyped-def]
+def _row(v, n, weight, block_bits, local, gain, partial, credit):  # type: ignore[no-untyped-def]
     """credit [n] of the table v [2^n]; weight [players outside the block, place in the block]."""
     low = min(n, block_bits)
     width = 1 << low
@@ -102,30 +102,34 @@ def _row(v, n, weight, block_bits, turned, gain, partial, credit):  # type: igno
         for i in range(n - low):
             outside += block >> i & 1
         start = block << low
-        _turn(v, start, low, swap, turned)
-        for i in range(low):
-            if i < swap:  # the weights are the same in the turned block: they depend on the number of players alone
-                _gains_within(turned, 0, weight, outside, i + low - swap, low, gain)
+        _copy_and_turn(v, start, low, swap, local)
+        for i in range(n):
+            length, leaf = width >> 1, block
+            if i < low:  # the weights are the same in the turned block: they depend on the number of players alone
+                turned = i < swap
+                _gains_within(local, width * turned, weight, outside, i + (low - swap) * turned, low, gain)
             else:
-                _gains_within(v, start, weight, outside, i, low, gain)
-            credit[i] = _into_tree(_total(gain, width >> 1), partial, i, block)
-        for bit in range(n - low):
-            if block >> bit & 1 == 0:
+                bit = i - low
+                if block >> bit & 1:
+                    continue
                 _gains(v, start, start + (width << bit), weight, outside, width, gain)
-                leaf = block & ((1 << bit) - 1) | (block >> (bit + 1) << bit)
-                credit[low + bit] = _into_tree(_total(gain, width), partial, low + bit, leaf)
+                length, leaf = width, block & ((1 << bit) - 1) | (block >> (bit + 1) << bit)
+            credit[i] = _into_tree(_total(gain, length), partial, i, leaf)
 
 
 # Indices below are unsigned: numba makes a signed one wrap around at the end of the array, and then does not vectorise.
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _turn(v, start, low, swap, turned):  # type: ignore[no-untyped-def]
-    """The block with its lower `swap` players put above the others."""
+def _copy_and_turn(v, start, low, swap, local):  # type: ignore[no-untyped-def]
+    """The block, and behind it the block with its lower `swap` players put above the others."""
     start, swap, rest = np.uint64(start), np.uint64(swap), np.uint64(low - swap)
+    width = np.uint64(1) << np.uint64(low)
     for i in range(np.uint64(1) << rest):
         for j in range(np.uint64(1) << swap):
-            turned[(j << rest) + i] = v[start + (i << swap) + j]
+            x = v[start + (i << swap) + j]
+            local[(i << swap) + j] = x
+            local[width + (j << rest) + i] = x
 
 
 @numba.njit(nogil=True, error_model="numpy")
