@@ -16,7 +16,9 @@ from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
 from shapley_kernels.games import (
     OWA,
+    Clusters,
     Discounted,
+    FacilityLocation,
     Game,
     KthBest,
     Max,
@@ -43,7 +45,9 @@ __all__ = [
     "BackendUnavailable",
     "Banzhaf",
     "BetaShapley",
+    "Clusters",
     "Discounted",
+    "FacilityLocation",
     "Game",
     "KthBest",
     "LeaveOneOut",

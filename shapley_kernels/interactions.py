@@ -147,8 +147,8 @@ def _pairs_of_table(game: Table, value: Semivalue, backend: str) -> Array:
         others = [i for i in range(players) if i != j]
         live = None if game.mask is None else game.mask[..., others]
         credits.append(semivalue(Table(gains, mask=live), value, backend=backend, nan="propagate"))
-    i, j = np.indices((players, players))
-    place = np.minimum(i, j) * (players - 1) + np.maximum(i, j) - 1  # in the rows of the smaller of the two
+    one, other = np.indices((players, players))
+    place = np.minimum(one, other) * (players - 1) + np.maximum(one, other) - 1  # in the rows of the smaller of the two
     flat = xp.stack(credits, -2).reshape((*batch, (players - 1) ** 2))
     place[players - 1, players - 1] = 0
     return flat[..., constant(place, game.values, named_dtype(game.values, "int64"))]

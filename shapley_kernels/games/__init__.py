@@ -1,6 +1,7 @@
 """Set utilities: what is a set of candidates worth? One file per family."""
 
 from shapley_kernels.games.base import Combination, Game
+from shapley_kernels.games.facility import Clusters, FacilityLocation
 from shapley_kernels.games.order import (
     OWA,
     Discounted,
@@ -19,6 +20,7 @@ from shapley_kernels.games.table import Table
 
 GAMES: tuple[type[Game], ...] = (
     *(Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA),
+    *(FacilityLocation, Clusters),
     *(Pairwise, Table),
 )
 """Every game, the one list that tests, benchmarks and docs go through."""

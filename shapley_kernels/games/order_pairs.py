@@ -4,7 +4,6 @@ The game of level k sees a coalition through its size and its number of the k be
 one of three ways: both of them are among the k best (P_k), one of them (Q_k), or none (R_k).
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,9 +18,14 @@ PairCoefficients = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 """P, Q, R [n] (entry k - 1 serves the k best) and E, the interaction of a pair through v_empty."""
 
 
+PairTables = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray, np.ndarray]
+"""P, Q, R [levels, players] (the latter two None when all 0), E [levels], float64; and level_of [players + 1]."""
+
+
 def pairs_of_game(game: OrderGame, value: Semivalue) -> Array:
     """Interactions [..., players, players] of all pairs, in the compute dtype: see `Game.pairs`."""
-    tables = pair_tables(type(game), game.params, value, game.players, live_counts(game, value))
+    utility: Any = type(game)
+    tables = pair_tables(utility, game.params, value, game.players, live_counts(game, value))
     dtype = named_dtype(game.rewards, compute_dtype(game.dtype))
     v_empty = game.v_empty
     if isinstance(v_empty, float):
@@ -29,7 +33,7 @@ def pairs_of_game(game: OrderGame, value: Semivalue) -> Array:
     return pairs(cast(game.rewards, dtype), game.mask, cast(v_empty, dtype), tables)
 
 
-def pairs(rewards: Array, mask: Array | None, v_empty: Array, tables: Sequence[np.ndarray | None]) -> Array:
+def pairs(rewards: Array, mask: Array | None, v_empty: Array, tables: PairTables) -> Array:
     """For players of ranks i < j: sum_{k >= j} D_k P_k + sum_{i <= k < j} D_k Q_k + sum_{k < i} D_k R_k + v_empty E.
 
     Args:
@@ -88,8 +92,8 @@ def _shifted(x: Array) -> Array:
 @lru_cache(maxsize=256)
 def pair_tables(
     utility: Any, params: tuple[Any, ...], value: Semivalue, players: int, lives: tuple[int, ...]
-) -> tuple[np.ndarray | None, ...]:
-    """P, Q, R [levels, players] (the latter two None when all 0), E [levels], and level_of [players + 1], float64."""
+) -> PairTables:
+    """The coefficients of `pairs` for the live counts that occur; cached."""
     counts, level_of = levels(players, lives)
     shape = (len(counts), max(players, 1))
     both, one, none, empty = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(len(counts))

@@ -95,19 +95,12 @@ class Pairwise(Game):
         bad = super()._bad_entries(name, array)
         return bad & self._pairs(None) if name == "w" else bad
 
-    def _worth(self, members: Array | None) -> Array:
-        xp = namespace(self.w)
-        if members is None:
-            members = self.mask
-        elif self.mask is not None:
-            members = members & self.mask
-        dtype = named_dtype(self.w, compute_dtype(self.w.dtype))
+    def _worth(self, members: Array) -> Array:
+        xp, dtype = namespace(self.w), named_dtype(self.w, compute_dtype(self.w.dtype))
         above = constant(np.triu(np.ones((self.players, self.players), bool), 1), self.w, named_dtype(self.w, "bool"))
-        worth = xp.where(above if members is None else above & self._pairs(members), cast(self.w, dtype), 0.0)
-        worth = worth.sum((-2, -1))
+        worth = xp.where(above & self._pairs(members), cast(self.w, dtype), 0.0).sum((-2, -1))
         if self.values is not None:
-            own = cast(self.values, dtype)
-            worth = worth + (own if members is None else xp.where(members, own, 0.0)).sum(-1)
+            worth = worth + xp.where(members, cast(self.values, dtype), 0.0).sum(-1)
         return cast(worth, self.w.dtype)
 
     def pairs(self, value: Semivalue) -> Array:

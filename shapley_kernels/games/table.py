@@ -24,7 +24,6 @@ from shapley_kernels.arrays import (
     native,
     numbers,
     rows,
-    zeros,
 )
 from shapley_kernels.games.base import COALITIONS, Game, Weighted
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
@@ -91,12 +90,8 @@ class Table(Game):
         ours = array[..., constant(order, array, named_dtype(array, "int64"))]
         return cls(restore(ours) if restore else ours, mask)
 
-    def _worth(self, members: Array | None) -> Array:
+    def _worth(self, members: Array) -> Array:
         xp, integers = namespace(self.values), named_dtype(self.values, "int64")
-        if members is None:
-            members = self.mask if self.mask is not None else zeros(self.values, (self.players,), "bool") == 0
-        elif self.mask is not None:
-            members = members & self.mask
         bit = constant(1 << np.arange(self.players), self.values, integers)
         index = (cast(members, integers) * bit).sum(-1)  # [...]
         shape = np.broadcast_shapes(tuple(index.shape), self.batch_shape)
