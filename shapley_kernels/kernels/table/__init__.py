@@ -21,8 +21,8 @@ For size weights p_s of a semivalue, weights_s = p_s / C(m - 1, s).
 Promises: masked players get exactly 0. In a row with a non-finite live entry all live players get NaN, and no other
 row is touched. A row's result does not depend on the other rows.
 
-Cost: players 2^(players - 1) differences a row. Memory beside the arguments: numba 2^players numbers with a mask,
-else a few KiB; Triton none; torch 3 rows 2^(players - 1) numbers (with a mask 5).
+Cost: players 2^(players - 1) differences a row. Memory beside the arguments: numba 2^players numbers; Triton none;
+torch 3 rows 2^(players - 1) numbers (with a mask 5).
 Error: differences are taken first, so what all worths have in common costs nothing, and they are summed in a tree
 (compensated, in Triton): at most (players + 6) eps/2 sum_S weights_|S| |v(S + i) - v(S)| of the compute dtype, and one
 output rounding. Differences must not overflow. Worst found against rational arithmetic in units of it: TODO

@@ -44,7 +44,7 @@ def _table(values, mask, weights, level_of, block_bits, out):  # type: ignore[no
     zero = values.dtype.type(0)
     who = np.arange(players)
     credit = np.empty(players, values.dtype)
-    packed = np.empty(0 if mask is None else 1 << players, values.dtype)
+    packed = np.empty(1 << players, values.dtype)
     count = np.zeros(1 << block_bits, np.int64)  # players in a coalition of the block
     for x in range(1, 1 << block_bits):
         count[x] = count[x >> 1] + (x & 1)
@@ -73,14 +73,11 @@ def _table(values, mask, weights, level_of, block_bits, out):  # type: ignore[no
                 for x in range(1 << low):
                     size = outside + count[x]
                     weight[outside, x] = weights[level_of[live], size] if size < live else zero
-        if mask is None:
-            _row(values[b], live, weight, block_bits, local, gain, partial, credit)
-        else:
-            coalition = 0  # a table of the live players alone
-            for x in range(1 << live):
-                packed[x] = values[b, coalition]
-                coalition = (coalition - everybody) & everybody
-            _row(packed, live, weight, block_bits, local, gain, partial, credit)
+        coalition = 0
+        for x in range(1 << live):  # the table of the live players alone
+            packed[x] = values[b, coalition]
+            coalition = (coalition - everybody) & everybody
+        _row(packed, live, weight, block_bits, local, gain, partial, credit)
         usable = True
         for t in range(live):
             usable &= np.isfinite(credit[t])
