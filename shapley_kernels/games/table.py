@@ -152,7 +152,8 @@ def _from_shapiq_order(players: int) -> np.ndarray:
 
 
 def _of_mapping(worths: Mapping[Any, Any]) -> np.ndarray:
-    values = np.full(1 << _players(len(worths)), np.nan)
+    values = np.zeros(1 << _players(len(worths)))
+    given = np.zeros(len(values), bool)
     for members, worth in worths.items():
         index = sum(1 << int(i) for i in set(members))
         if index >= len(values):
@@ -161,6 +162,11 @@ def _of_mapping(worths: Mapping[Any, Any]) -> np.ndarray:
                 f"{tuple(members)}; number the players from 0 and give the worth of every coalition"
             )
         values[index] = worth
+        given[index] = True
+    if not given.all():
+        index = int((~given).argmax())
+        missing = tuple(i for i in range(len(given).bit_length()) if index >> i & 1)
+        raise ValueError(f"Table.from_shapiq: expected the worth of every coalition, got no worth of {missing}")
     return values
 
 
