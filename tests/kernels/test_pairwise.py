@@ -86,8 +86,8 @@ def check(tensors, out):
 @pytest.mark.parametrize("valued", [False, True], ids=["pairs", "values"])
 @pytest.mark.parametrize("players", SIZES)
 def test_equals_the_formula(backend, players, valued, masked):
-    for dtype in rig.DTYPES:
-        tensors = case(players, 2 if players > 20 else 40, players, dtype, valued=valued, masked=masked)
+    for dtype in rig.DTYPES if players < 10 else rig.DTYPES[:2]:
+        tensors = case(players, 1 if players > 20 else 20, players, dtype, valued=valued, masked=masked)
         check(tensors, launch(backend, tensors))
 
 
@@ -98,22 +98,22 @@ def test_nothing_to_do(backend, shape):
 
 
 @backends
-@pytest.mark.parametrize("players", [3, 16, 40])
+@pytest.mark.parametrize("players", [3, 33])
 def test_rows_do_not_depend_on_the_batch(backend, players):
-    tensors = case(1, 37, players, torch.float32, masked=True)
+    tensors = case(1, 9, players, torch.float32, masked=True)
     out = launch(backend, tensors)
-    order = torch.tensor(np.random.default_rng(0).permutation(37))
-    for subset in (order, order[:1], order[1:8], order[:17]):
+    order = torch.tensor(np.random.default_rng(0).permutation(9))
+    for subset in (order, order[:1], order[1:8]):
         part = [x[subset].contiguous() for x in tensors[:3]]
         assert torch.equal(rig.bits(launch(backend, (*part, *tensors[3:]))), rig.bits(out[subset]))
 
 
 @backends
 @pytest.mark.parametrize("bad", rig.NON_FINITE)
-@pytest.mark.parametrize("players", [5, 40, 150])
+@pytest.mark.parametrize("players", [5, 33])
 def test_non_finite_value_or_pair(backend, players, bad):
     """The live players of that row get NaN, masked ones 0, and every other row what it got before."""
-    rows = 6 if players < 100 else 3
+    rows = 4
     tensors = case(2, rows, players, torch.float32)
     live = torch.rand(rows, players, generator=torch.Generator().manual_seed(0)) < 0.7
     live[:, :2] = True

@@ -98,7 +98,7 @@ def check(tensors, out):
 def test_equals_the_formula(backend, players, masked):
     for dtype in rig.DTYPES if players < 8 else rig.DTYPES[:2]:
         for value in (Shapley(), Banzhaf(0.25)):
-            tensors = case(players, max(1, 64 >> players), players, dtype, masked=masked, value=value)
+            tensors = case(players, max(1, 32 >> players), players, dtype, masked=masked, value=value)
             check(tensors, launch(backend, tensors))
 
 
@@ -112,8 +112,8 @@ def test_large_common_offset(backend):
 
 @backends
 def test_does_not_lose_a_digit_every_four_players(backend):
-    """15 players, float32: 2^14 terms a player. Summed one after the other they would be off by many eps."""
-    n = 15
+    """13 players, float32: 2^12 terms a player. Summed one after the other they would be off by many eps."""
+    n = 13
     rng = np.random.default_rng(0)
     size = np.array([s.bit_count() for s in range(1 << n)])
     whole = rng.integers(0, 1 << 20, 1 << n)  # exact in float32
@@ -140,9 +140,9 @@ def test_nothing_to_do(backend, shape):
 @backends
 @pytest.mark.parametrize("players", [3, 9])
 def test_rows_do_not_depend_on_the_batch(backend, players):
-    tensors = case(1, 17, players, torch.float32, masked=True)
+    tensors = case(1, 9, players, torch.float32, masked=True)
     out = launch(backend, tensors)
-    order = torch.tensor(np.random.default_rng(0).permutation(17))
+    order = torch.tensor(np.random.default_rng(0).permutation(9))
     for subset in (order, order[:1], order[1:8]):
         part = [x[subset].contiguous() for x in tensors[:2]]
         assert torch.equal(rig.bits(launch(backend, (*part, *tensors[2:]))), rig.bits(out[subset]))
@@ -150,7 +150,7 @@ def test_rows_do_not_depend_on_the_batch(backend, players):
 
 @backends
 @pytest.mark.parametrize("bad", rig.NON_FINITE)
-@pytest.mark.parametrize("players", [1, 4, 10])
+@pytest.mark.parametrize("players", [1, 4])
 def test_non_finite_entry(backend, players, bad):
     """The live players of that row get NaN, masked ones 0, and every other row what it got before."""
     tensors = case(2, 5, players, torch.float32)
@@ -201,7 +201,7 @@ needs_triton = pytest.mark.skipif("triton" not in rig.backends(), reason="needs 
 
 @needs_triton
 @pytest.mark.parametrize(("tile", "num_warps"), [(2, 1), (16, 8), (4096, 4)])
-@pytest.mark.parametrize("players", [1, 3, 6])
+@pytest.mark.parametrize("players", [1, 4])
 def test_forced_choices(players, tile, num_warps):
     tensors = case(5, 3, players, torch.float32, masked=True)
     check(tensors, launch("triton", tensors, tile=tile, num_warps=num_warps))
