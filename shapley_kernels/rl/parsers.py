@@ -16,7 +16,7 @@ Parser: TypeAlias = Callable[[str], tuple[Found, str | None]]
 MALFORMED, TRUNCATED = "malformed", "truncated"
 
 _LIST_OPENS = re.compile(r'\[(?=[ \t\n\r]*(?:["{]|\Z))')  # else a bracket of the prose around, such as [1]
-_JSON_SPACE = re.compile(r"[ \t\n\r]*")
+_JSON_SPACE = " \t\n\r"
 _CUT_SCALAR = re.compile(r"[\w.+\\-]*\s*")  # what is left after the error where the text ends within true, -1.5, \u00e9
 _NUMBER = re.compile(r"^ {0,2}([0-9]{1,3})[.)](?=\s|\Z)", re.MULTILINE)  # indented more: a list within a candidate
 
@@ -105,43 +105,50 @@ def _check_text(owner: str, name: str, text: Any) -> None:
 
 
 def _json_list(text: str, key: str | None) -> tuple[Found, str | None]:
-    for opening in _LIST_OPENS.finditer(text):
-        found, problem = _json_items(text, opening.end(), key)
+    at = 0
+    while opening := _LIST_OPENS.search(text, at):
+        found, problem, at = _json_items(text, opening.end(), key)
         if found or problem == TRUNCATED:
             return found, problem
     return [], MALFORMED
 
 
-def _json_items(text: str, at: int, key: str | None) -> tuple[Found, str | None]:
-    """The items of the list that opens before `at`."""
+def _json_items(text: str, at: int, key: str | None) -> tuple[Found, str | None, int]:
+    """The items of the list that opens before `at`, and where it ends or goes wrong."""
     from json import JSONDecoder  # here, to keep the import of the package cheap
 
     read = JSONDecoder().raw_decode
     found: Found = []
     while True:
-        at = _JSON_SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty string
+        at = _behind_space(text, at)
         try:
             value, end = read(text, at)
-        except RecursionError:
-            return found, MALFORMED
-        except ValueError as error:  # JSONDecodeError, or a number of too many digits
-            return found, TRUNCATED if _is_cut(text, error) else MALFORMED
+        except RecursionError:  # brackets within brackets, thousands deep
+            return found, MALFORMED, len(text)
+        except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
+            return found, TRUNCATED if _is_cut(text, error) else MALFORMED, getattr(error, "pos", len(text))
         candidate = _json_candidate(value, text[at:end], key)
         if candidate is None:
-            return found, MALFORMED
+            return found, MALFORMED, end
         found.append((at, end, candidate))
-        at = _JSON_SPACE.match(text, end).end()  # type: ignore[union-attr]
+        at = _behind_space(text, end)
         mark = text[at : at + 1]
         if mark != ",":
-            return found, None if mark == "]" else MALFORMED if mark else TRUNCATED
+            return found, None if mark == "]" else MALFORMED if mark else TRUNCATED, at
         at += 1
+
+
+def _behind_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _JSON_SPACE:
+        at += 1
+    return at
 
 
 def _is_cut(text: str, error: Any) -> bool:
     """Whether `json` stopped because the text ended."""
     if getattr(error, "msg", "").startswith("Unterminated string"):
         return True
-    return bool(_CUT_SCALAR.fullmatch(text, getattr(error, "pos", 0)))
+    return hasattr(error, "pos") and bool(_CUT_SCALAR.fullmatch(text, error.pos))
 
 
 def _json_candidate(value: Any, source: str, key: str | None) -> str | None:

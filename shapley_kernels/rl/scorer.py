@@ -233,9 +233,7 @@ class SetScorer:
             )
         return None
 
-    def _scored(
-        self, found: Candidates, calls: list[_Call], rewards: list[list[float] | None], token_ids: Any
-    ) -> Scored:
+    def _scored(self, found: Candidates, calls: list[_Call], rewards: list[list[float] | None]) -> Scored:
         floor = float(self.floor)
         instead = floor if isinstance(self.on_error, str) else float(self.on_error)
         table, failed = np.zeros(tuple(found.mask.shape)), 0
