@@ -178,8 +178,8 @@ def _numbered(text: str) -> tuple[Found, str | None]:
     for number, (mark, end) in enumerate(zip(marks, ends, strict=False), 1):
         if int(mark[1]) != number:
             return found, MALFORMED
-        item = text[mark.start() : end].rstrip()
-        found.append((mark.start(), mark.start() + len(item), text[mark.end() : end].strip()))
+        start = mark.start(1)
+        found.append((start, start + len(text[start:end].rstrip()), text[mark.end() : end].strip()))
     return found, None
 
 

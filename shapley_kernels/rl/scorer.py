@@ -188,26 +188,32 @@ class SetScorer:
             raise TypeError(f"{OWNER}: score must be declared `async def` to be awaited, got {result!r} from it")
         return self._read(call, result)
 
-    async def _ask_async(self, call: _Call, gate: Any) -> list[float] | None:
-        async with gate:
-            try:
-                result = await self.score(call.given, **call.columns)
-            except Exception as error:
-                return self._failed(call, error)
+    async def _ask_async(self, call: _Call) -> list[float] | None:
+        try:
+            result = await self.score(call.given, **call.columns)
+        except Exception as error:
+            return self._failed(call, error)
         return self._read(call, result)
 
     async def _ask_all(self, calls: list[_Call]) -> list[list[float] | None]:
         """All calls, `concurrency` at a time, results in the order of the calls; what raises, ends the others."""
         import asyncio
 
-        gate = asyncio.Semaphore(self.concurrency)
-        tasks = [asyncio.ensure_future(self._ask_async(call, gate)) for call in calls]
+        rewards: list[list[float] | None] = [None] * len(calls)
+        queue = iter(enumerate(calls))
+
+        async def work() -> None:
+            for i, call in queue:
+                rewards[i] = await self._ask_async(call)
+
+        workers = [asyncio.ensure_future(work()) for _ in range(min(self.concurrency, len(calls)))]
         try:
-            return await asyncio.gather(*tasks)
+            await asyncio.gather(*workers)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return rewards
 
     def _failed(self, call: _Call, error: Exception) -> list[float] | None:
         if self.on_error == "raise":
