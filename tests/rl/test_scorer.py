@@ -1,13 +1,16 @@
 """SetScorer: every way of scoring gives the same rewards, failures name the candidate, order never depends on time."""
 
+import ast
 import asyncio
 import contextvars
 import doctest
 import functools
 import pickle
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -428,6 +431,22 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_page_in_docs():
+    """Its code runs, and what its comments say is what comes out."""
+    page = (Path(__file__).parents[2] / "docs" / "candidates.md").read_text(encoding="utf-8")
+    names, shown = {}, []
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+        shown += re.findall(r"^(scored\.\w+)  # (.+)$", block, re.MULTILINE)
+    assert len(shown) == 5
+    for expression, comment in shown:
+        found = eval(expression, names)
+        assert (found if isinstance(found, list) else found.tolist()) == ast.literal_eval(comment), expression
+    assert names["advantages"].shape == (3, 6)
+    assert names["answer"]('["draft"]</think>["a"]') == ([(18, 21, "a")], None)
+    assert names["answer"]('["draft"]') == ([], "truncated")
 
 
 def test_docstrings():
