@@ -1,6 +1,6 @@
 """Responses in, rewards of their candidates out: parse, ask a user's function, pad."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
 from math import isfinite
@@ -110,8 +110,8 @@ class SetScorer:
     def __call__(self, token_ids: Any, mask: Any = None, *, finished: Any = None, **columns: Any) -> Scored:
         """Parses and scores responses.
 
-        With an async score, this waits for it, where an event loop already runs on a loop of another thread: call
-        `ascore` there instead if score uses what belongs to the running loop.
+        An async score runs on an event loop of its own. Where a loop runs already, as in a notebook, this works too,
+        but blocks it; `await scorer.ascore(...)` does not, and score may use what belongs to that loop.
 
         Args:
             token_ids, mask, finished: as in `candidate_ids`.
@@ -218,23 +218,24 @@ class SetScorer:
     def _failed(self, call: _Call, error: Exception) -> list[float] | None:
         if self.on_error == "raise":
             raise RuntimeError(
-                f"{OWNER}: score failed for {_name(call)}: {type(error).__name__}: {error}; "
+                f"{OWNER}: score failed for {_name(call.answers)}: {type(error).__name__}: {error}; "
                 "on_error='floor' gives such candidates the lowest reward instead"
             ) from error
         return None
 
     def _read(self, call: _Call, result: Any) -> list[float] | None:
         wanted = () if self.takes == "candidate" else (len(call.answers),)
-        problem = _problem(numbers := _array(result), wanted, result)
-        if problem is None and (bad := np.flatnonzero(~np.isfinite(numbers.reshape(-1)))).size:
-            where = call.answers[bad[0]]
-            call = _Call(None, {}, [where])
-            problem = ValueError(f"a finite number, got {numbers.reshape(-1)[bad[0]]}")
+        numbers, answers = _array(result), call.answers
+        problem = _problem(numbers, wanted, result)
+        flat = numbers.reshape(-1)
+        if problem is None and (bad := np.flatnonzero(~np.isfinite(flat))).size:
+            problem = ValueError(f"a finite number, got {flat[bad[0]]}")
+            answers = [answers[bad[0]]]
         if problem is None:
-            return numbers.reshape(-1).tolist()
+            return flat.tolist()
         if self.on_error == "raise":
             raise type(problem)(
-                f"{OWNER}: score must give {problem} for {_name(call)}; "
+                f"{OWNER}: score must give {problem} for {_name(answers)}; "
                 "on_error='floor' gives such candidates the lowest reward instead"
             )
         return None
@@ -268,21 +269,18 @@ def _is_async(score: Callable[..., Any]) -> bool:
     return iscoroutinefunction(score) or iscoroutinefunction(type(score).__call__)
 
 
-def _wait(work: Awaitable[Any]) -> Any:
-    """The result of `work`, which runs on an event loop of its own, also where this thread already runs one."""
+def _wait(work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of `work`, which runs on an event loop of its own, in another thread where this one runs a loop."""
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
     from contextvars import copy_context
 
-    async def all_of_it() -> Any:
-        return await work
-
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(all_of_it())
+        return asyncio.run(work)
     with ThreadPoolExecutor(1) as other:
-        return other.submit(copy_context().run, asyncio.run, all_of_it()).result()
+        return other.submit(copy_context().run, asyncio.run, work).result()
 
 
 def _check_columns(columns: dict[str, Any], count: int) -> None:
@@ -299,10 +297,10 @@ def _check_columns(columns: dict[str, Any], count: int) -> None:
             )
 
 
-def _name(call: _Call) -> str:
+def _name(answers: list[tuple[int, int]]) -> str:
     """Whom a call is about, counted from 0."""
-    (i, k), (last, _) = call.answers[0], call.answers[-1]
-    if len(call.answers) == 1:
+    (i, k), (last, _) = answers[0], answers[-1]
+    if len(answers) == 1:
         return f"response {i}, candidate {k} (from 0)"
     return f"the candidates of response {i}" if i == last else f"the candidates of responses {i} .. {last}"
 
