@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,7 @@ class Scored(Candidates):
         return super().metrics | {f"{PREFIX}failed_scores": float(self.failed_scores)}
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     """One call of the user's function: what it is given, and whose rewards it answers: (response, candidate)."""
 
     given: Any
@@ -51,7 +50,7 @@ class _Call:
     answers: list[tuple[int, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SetScorer:
     """Rewards for the candidates of responses: `scorer(token_ids, ...)`, or `await scorer.ascore(token_ids, ...)`.
 
