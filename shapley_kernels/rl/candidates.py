@@ -99,7 +99,8 @@ def candidate_ids(
     ended = _finished(finished, len(rows))
     policies = {MALFORMED: malformed, TRUNCATED: truncated}
     known: dict[int, bytes] = {}
-    ids = np.zeros((len(rows), _width(token_ids, rows)), np.int64)
+    tokens = max(map(len, rows), default=getattr(token_ids, "shape", (0,))[-1])
+    ids = np.zeros((len(rows), tokens), np.int64)
     texts, problems = [], []
     for i, (row, live) in enumerate(zip(rows, masks, strict=True)):
         pieces = _pieces(row, live, read, known, i)
@@ -142,7 +143,7 @@ def _pieces(row: np.ndarray, live: np.ndarray | None, read: ReadToken, known: di
             if token < 0:
                 raise LookupError  # a list would count from its end
             piece = read(token)
-        except LookupError as error:
+        except (LookupError, OverflowError) as error:
             raise ValueError(
                 f"{OWNER}: token_ids must be in the vocabulary, got {token} at [{i}, {tokens.index(token)}] "
                 "(token last); mask padding and ignored labels (mask=), and check that this is the model's tokenizer"
@@ -243,6 +244,8 @@ def _rows(values: Any, name: str, kinds: str) -> list[np.ndarray]:
     """A padded array or a list of rows, as numpy arrays on the host, of the dtype kinds given."""
     if getattr(values, "is_nested", False):
         raise TypeError(f"{OWNER}: {name} must be [N, T] or a list of rows, got a nested tensor; pass list(x.unbind())")
+    if isinstance(values, np.ndarray) and values.dtype == object:
+        values = list(values)
     if isinstance(values, np.ndarray) or is_torch(values):
         if values.ndim != 2:
             raise ValueError(
@@ -257,7 +260,7 @@ def _rows(values: Any, name: str, kinds: str) -> list[np.ndarray]:
 def _row(row: Any, name: str, kinds: str) -> np.ndarray:
     if isinstance(row, Integral):
         raise TypeError(f"{OWNER}: {name} must be a row, got {row!r}; for one response, pass [ids]")
-    if not isinstance(row, (list, tuple, np.ndarray)) and not is_torch(row):
+    if isinstance(row, (str, bytes)) or not hasattr(row, "__len__") or not hasattr(row, "__getitem__"):
         raise TypeError(f"{OWNER}: {name} must be a list or 1-D array, got {describe(row)}")
     try:
         array = np.asarray(_host(row))
@@ -304,10 +307,6 @@ def _finished(finished: Any, count: int) -> Sequence[bool | None]:
 
 def _host(x: Any) -> Any:
     return x.detach().cpu().numpy() if is_torch(x) else x
-
-
-def _width(token_ids: Any, rows: list[np.ndarray]) -> int:
-    return token_ids.shape[1] if hasattr(token_ids, "shape") else max(map(len, rows), default=0)
 
 
 def _as_given(x: np.ndarray, token_ids: Any) -> Array:

@@ -3,6 +3,7 @@
 import doctest
 import json
 import pickle
+from array import array
 from itertools import pairwise
 
 import numpy as np
@@ -267,6 +268,12 @@ def test_how_a_response_ended():
     assert found.problems == ["truncated"]
 
 
+def test_candidates_without_text_keep_their_number():
+    found = of_bytes(["ab"], lambda text: ([(0, 1, "a"), (1, 1, ""), (1, 2, "b")], None))
+    assert found.ids.tolist() == [[1, 3]]
+    assert found.texts == [["a", "", "b"]]
+
+
 def test_max_candidates_limits_and_pads():
     texts = ['["a","b","c"]', '["a"]']
     found = of_bytes(texts, json_list(), max_candidates=2)
@@ -310,6 +317,8 @@ def test_containers():
         [row, row[:2]],
         (tuple(row), row[:2]),
         [np.array(row, np.int32), row[:2]],
+        [array("l", row), array("q", row[:2])],
+        np.array([row, row[:2]], object),
         [torch.tensor(row), torch.tensor(row[:2], dtype=torch.int32)],
     ):
         found = candidate_ids(given_ids, lambda byte: bytes([byte]), json_list())
@@ -454,6 +463,12 @@ def test_encoding_the_text_again_would_be_wrong(tokenizer):
     assert found.ids.tolist() == [[0] + [1] * 8 + [0, 0] + [2] * 7 + [0]]
     if byte_level:
         assert len(ids) == len(text.encode())
+
+
+def test_ids_that_a_tokenizer_cannot_hold(tokenizer):
+    for token in (tokenizer.get_vocab_size(), 2**31, 2**40, -1):
+        with pytest.raises(ValueError, match=rf"token_ids must be in the vocabulary, got {token} at \[1, 0\]"):
+            candidate_ids([[0], [token]], tokenizer, json_list())
 
 
 def test_decoders_that_look_at_neighbours_are_refused():
