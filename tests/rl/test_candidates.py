@@ -269,9 +269,20 @@ def test_how_a_response_ended():
 
 
 def test_candidates_without_text_keep_their_number():
-    found = of_bytes(["ab"], lambda text: ([(0, 1, "a"), (1, 1, ""), (1, 2, "b")], None))
-    assert found.ids.tolist() == [[1, 3]]
+    def parser(text):
+        return [(0, 1, "a"), (1, 1, ""), (2, 3, "b")], None
+
+    found = of_bytes(["a b"], parser)
+    assert found.ids.tolist() == [[1, 0, 3]]
     assert found.texts == [["a", "", "b"]]
+    for straddle, k in (("first", 1), ("last", 1), ("none", 0)):
+        assert candidate_ids([[0, 1]], [b"a ", b"b"], parser, straddle=straddle).ids.tolist() == [[k, 3]]
+
+
+def test_characters_of_all_lengths():
+    text = "\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
+    found = of_bytes([text], lambda text: ([(k, k + 1, c) for k, c in enumerate(text)], None))
+    assert found.ids.tolist() == [[k for k, c in enumerate(text, 1) for _ in c.encode()]]
 
 
 def test_max_candidates_limits_and_pads():
