@@ -93,6 +93,8 @@ def candidate_ids(
     ([[1, 1, 2, 0, 0]], [[True, True]], [['red', 'blue']])
     """
     check_policies(OWNER, straddle, malformed, truncated, max_candidates)
+    if not callable(parser):
+        raise TypeError(f"{OWNER}: parser must be a function, such as rl.json_list(), got {parser!r}")
     read = token_reader(tokenizer)
     rows = _rows(token_ids, "token_ids", "iu")
     masks = _masks(mask, rows)
@@ -114,8 +116,8 @@ def candidate_ids(
         problems.append(problem)
     counts = np.array([len(row) for row in texts], int)
     width = max(counts, default=0) if max_candidates is None else max_candidates
-    live = np.arange(width) < counts[:, None]
-    return Candidates(_as_given(ids, token_ids), _as_given(live, token_ids), texts, problems)
+    present = np.arange(width) < counts[:, None]
+    return Candidates(_as_given(ids, token_ids), _as_given(present, token_ids), texts, problems)
 
 
 def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, max_candidates: Any) -> None:
@@ -144,8 +146,9 @@ def _pieces(row: np.ndarray, live: np.ndarray | None, read: ReadToken, known: di
                 raise LookupError  # a list would count from its end
             piece = read(token)
         except (LookupError, OverflowError) as error:
+            at = np.argmax((row == token) & (True if live is None else live))
             raise ValueError(
-                f"{OWNER}: token_ids must be in the vocabulary, got {token} at [{i}, {tokens.index(token)}] "
+                f"{OWNER}: token_ids must be in the vocabulary, got {token} at [{i}, {at}] "
                 "(token last); mask padding and ignored labels (mask=), and check that this is the model's tokenizer"
             ) from error
         if not isinstance(piece, bytes | None):

@@ -292,6 +292,7 @@ def test_max_candidates_limits_and_pads():
     assert found.mask.tolist() == [[True, False]] * 2
     found = of_bytes(texts, json_list(), max_candidates=2, malformed="keep")
     assert found.texts == [["a", "b"], ["a"]]
+    assert of_bytes(texts, json_list(), max_candidates=3).problems == [None, None]
     assert of_bytes(texts, json_list(), max_candidates=5).mask.shape == (2, 5)
     assert of_bytes(texts, json_list()).mask.tolist() == [[True] * 3, [True, False, False]]
 
@@ -530,6 +531,7 @@ ERRORS = [
     ),
     (ValueError, {"token_ids": [[-1]]}, r"got -1 at \[0, 0\] .* mask padding"),
     (ValueError, {"token_ids": [[-1]], "tokenizer": lambda i: b"a"}, r"got -1 at \[0, 0\]"),
+    (ValueError, {"token_ids": [[-1, 0, -1]], "mask": [[0, 1, 1]]}, r"got -1 at \[0, 2\]"),
     (ValueError, {"token_ids": [[5]], "tokenizer": {1: b"a"}}, r"got 5 at \[0, 0\]"),
     (TypeError, {"token_ids": "ab"}, r"token_ids must be an array \[N, T\] or a list of rows, got builtins.str"),
     (TypeError, {"token_ids": [0, 1]}, r"token_ids\[0\] must be a row, got 0; for one response, pass \[ids\]"),
@@ -558,6 +560,7 @@ ERRORS = [
         {"tokenizer": ["a", "b"]},
         "tokenizer must give bytes, or None for a special token, got 'a' for the id 0",
     ),
+    (TypeError, {"parser": "json"}, r"parser must be a function, such as rl.json_list\(\), got 'json'"),
     (TypeError, {"parser": json_list}, r"parser must return .* for response 0; write rl.json_list\(\), with brackets"),
     (TypeError, {"parser": separated}, r"parser must return .* with brackets"),
     (TypeError, {"parser": lambda text: None}, "parser must return .* got None"),
