@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import contextvars
-import doctest
 import functools
 import pickle
 import re
@@ -19,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import shapley_kernels as sk
-import shapley_kernels.rl.scorer
 from shapley_kernels.rl import SetScorer, json_list, separated
 
 
@@ -447,7 +445,3 @@ def test_the_page_in_docs():
     assert names["advantages"].shape == (3, 6)
     assert names["answer"]('["draft"]</think>["a"]') == ([(18, 21, "a")], None)
     assert names["answer"]('["draft"]') == ([], "truncated")
-
-
-def test_docstrings():
-    assert doctest.testmod(shapley_kernels.rl.scorer).failed == 0
