@@ -320,7 +320,7 @@ def test_a_failure_ends_the_other_calls():
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)  # as closing a connection takes
             ended.append(text)
 
     async def outlives_it():
