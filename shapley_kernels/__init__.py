@@ -14,6 +14,7 @@ from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
+from shapley_kernels.estimate import Estimate, estimate
 from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
@@ -29,6 +30,7 @@ __all__ = [
     "Banzhaf",
     "BetaShapley",
     "Discounted",
+    "Estimate",
     "Game",
     "KthBest",
     "LeaveOneOut",
@@ -44,6 +46,7 @@ __all__ = [
     "Stratum",
     "TopM",
     "TopMMean",
+    "estimate",
     "grpo_advantages",
     "pad",
     "rl",
