@@ -164,12 +164,13 @@ class _Stratum:
 
 
 def _strata(players: int, pairs: int) -> list[_Stratum]:
-    """How many pairs of every size: proportional to c_s / sqrt(s (n - s)), which is best when what is left of d(S)
-    varies as much for every size; at least two (or all), so that there is a standard error."""
+    """How many pairs of every size: proportional to c_s (s (n - s))^-3/4, at least two (or all), so that there is a
+    standard error. The exponent 1/2 is best if what is left of d(S) varies as much for every size, 1 (the Shapley
+    kernel) if small coalitions vary more, as under a maximum."""
     sizes = range(1, players // 2 + 1)
     shares = [0.5 if 2 * s == players else 1.0 for s in sizes]
     population = [comb(players, s) // (2 if 2 * s == players else 1) for s in sizes]
-    wanted = np.array([c / sqrt(s * (players - s)) for s, c in zip(sizes, shares, strict=True)])
+    wanted = np.array([c / (s * (players - s)) ** 0.75 for s, c in zip(sizes, shares, strict=True)])
     most = np.array([min(total, pairs) for total in population], np.int64)
     least = np.minimum(most, 2)
     low, high = 0.0, (pairs + 1) / wanted.min(initial=1.0)
@@ -222,10 +223,11 @@ class _Sample:
         self.slices = [slice(int(end) - count, int(end)) for end, count in zip(ends, counts, strict=True)]
         self.sizes = np.repeat([float(stratum.size) for stratum in strata], counts)  # [pairs]
         self.unseen = np.repeat([stratum.unseen for stratum in strata], counts)
-        scale = [
-            s.share**2 * players / (s.size * (players - s.size)) / max(s.count, 1) ** 2 for s in strata
-        ]  # of e_k^2 in the variances of all players together
-        weights = np.repeat(scale, counts)
+        # of e_k^2 in the variances of all players together
+        scale = np.repeat([s.share**2 * players / (s.size * (players - s.size)) / s.count**2 for s in strata], counts)
+        self.scale = scale * self.unseen
+        # fully sampled strata need no regression, they only help while there are few pairs
+        weights = scale * (self.unseen + players / max(len(chosen), 1))
         self.weights = weights / (weights.mean() if len(weights) else 1.0)
 
     def less_gain(self, differences: np.ndarray, gain: float) -> np.ndarray:
@@ -251,10 +253,11 @@ class _Sample:
                 spread = np.var(e[part, None] * self.vectors(stratum, part), axis=0, ddof=1)
                 row[:] = stratum.share**2 * stratum.unseen / stratum.count * spread
         total = parts.sum(0)
+        total *= 1 + parameters / (2 * len(e))  # second order: fits that leave out one another's pair are correlated
         most = max(len(e) - parameters, 1.0)
         freedom = np.array([max(stratum.count - 1, 1) for stratum in self.strata])
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = total**2 / (parts**2 / freedom[:, None]).sum(0)
+            found = parts.sum(0) ** 2 / (parts**2 / freedom[:, None]).sum(0)
         return total, np.clip(np.where(np.isfinite(found), found, most), 1.0, most)
 
 
@@ -308,7 +311,7 @@ def _fit(sample: _Sample, y: np.ndarray, controls: list[_Control]) -> _Fit | Non
         if stratum.unseen:  # b is correlated with the sample; this is the covariance, by leaving out (jackknife)
             moved = ((shift[part] - shift[part].mean(0)) * x[part]).sum(1)
             corrected[part] -= stratum.unseen * stratum.count / (stratum.count - 1) * moved
-    error = float((sample.weights * sample.unseen * left_out**2).sum())
+    error = float((sample.scale * left_out**2).sum())
     return _Fit(b @ phi, corrected, left_out, error, float(leverage.sum()))
 
 
