@@ -6,8 +6,8 @@ Only the differences d(S) = v(S) - v(N - S) of a coalition and its complement ma
     u_i(S) = 1/s for i in S, -1/(n-s) for i outside,    c_s = 1, or 1/2 for s = n/2 (each pair stands there once).
 
 So the pairs (S, N - S) are sampled, each size a stratum, without replacement. Every u sums to 0 over the players, so
-every estimate is efficient; a fully sampled stratum has no error. Regression on the additive games and the surrogate
-takes out of d what they explain, and their known Shapley values put it back (docs/estimate.md).
+every estimate is efficient; a fully sampled stratum has no error. Regression on simple games and the surrogate takes
+out of d what they explain, and their known Shapley values put it back (docs/estimate.md).
 """
 
 import sys
@@ -280,15 +280,25 @@ class _Fit:
 
 
 def _fits(sample: _Sample, y: np.ndarray, surrogates: list[_Control]) -> Iterator[_Fit]:
-    """Controls to choose from: additive games by least squares and by ridge regression, with and without surrogate."""
+    """Controls to choose from: plain or curved, by least squares or by ridge regression, with or without surrogate."""
     n = sample.players
-    columns = 2 * (sample.chosen - sample.sizes[:, None] / n)
-    values = np.eye(n) - 1 / n
+    middle = (2 * sample.sizes / n - 1) ** 2  # [pairs], 0 for half of the players, 1 for none and all
+    additive = 2 * (sample.chosen - sample.sizes[:, None] / n)  # of the game |S n {i}|
+    sizes = [stratum.size for stratum in sample.strata if 2 * stratum.size < n]
+    symmetric = (sample.sizes[:, None] == sizes).astype(float)  # of games of |S| alone: nobody gets more than another
+    share = (np.eye(n) - 1 / n) * 2 / (n - 1)  # of c_s = 1: additive games have the same in every stratum
+    curve = sum(stratum.share * (2 * stratum.size / n - 1) ** 2 for stratum in sample.strata)
+    plain = (
+        np.concatenate([additive, symmetric], axis=1),
+        np.concatenate([np.eye(n) - 1 / n, np.zeros((len(sizes), n))]),
+    )
+    curved = np.concatenate([plain[0], middle[:, None] * additive], axis=1), np.concatenate([plain[1], curve * share])
     for extra in ([], surrogates) if surrogates else ([],):
-        for ridge in (0.0, n - 1.0):
-            fit = _fit(sample, y, [_Control(columns, values, ridge), *extra])
-            if fit is not None:
-                yield fit
+        for differences, values in (plain, curved):
+            for ridge in (0.0, float(len(values))):
+                fit = _fit(sample, y, [_Control(differences, values, ridge), *extra])
+                if fit is not None:
+                    yield fit
 
 
 def _fit(sample: _Sample, y: np.ndarray, controls: list[_Control]) -> _Fit | None:
