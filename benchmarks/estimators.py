@@ -1,12 +1,13 @@
 """`sk.estimate` beside other estimators, at an equal budget, on judges that score sets of sentences.
 
-    python benchmarks/estimators.py            # 1,000 runs each, about 10 minutes
-    python benchmarks/estimators.py --quick    # 100 runs, one budget
+    python benchmarks/estimators.py                           # 1,000 runs each, minutes
+    python benchmarks/estimators.py --quick --budget large    # 100 runs
 
 A judge pays the best quality in the set, less a penalty for sentences that resemble each other (cosine of TF-IDF
 vectors): the sum or the mean over the pairs in the set. The surrogate is `sk.Max(quality)`. Columns: mean squared error
 of textbook permutation sampling divided by that of the row; how often the 95 % interval of a player holds its Shapley
-value, on average and for the worst player. Peers (shapiq) get a tenth of the runs and give no intervals.
+value, on average and for the worst player. Peers (shapiq) get a twentieth of the runs and give no
+intervals.
 """
 
 import argparse
@@ -42,7 +43,7 @@ SENTENCES = {
     "If the server does not answer, pause, then try again.": 0.50,
     "Download nothing, and read the file over the network every time.": 0.12,
 }
-BUDGETS = {8: (40, 128), 12: (60, 400), 16: (80, 640)}
+BUDGETS = {"small": {8: 40, 12: 60, 16: 80}, "large": {8: 128, 12: 400, 16: 640}}
 PENALTY = {"sum": 0.1, "mean": 1.0}
 SURROGATES = {"Max": lambda quality, cosine: sk.Max(quality)}
 """Name -> game, from the quality [players] and the cosines [players, players]."""
@@ -188,18 +189,19 @@ def bar(shown: bool) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--players", type=int, nargs="+", choices=BUDGETS, default=list(BUDGETS))
+    parser.add_argument("--players", type=int, nargs="+", choices=(8, 12, 16), default=[8, 12, 16])
+    parser.add_argument("--budget", nargs="+", choices=BUDGETS, default=list(BUDGETS))
     parser.add_argument("--penalty", nargs="+", choices=PENALTY, default=list(PENALTY))
     parser.add_argument("--surrogate", choices=SURROGATES, default="Max")
     parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--quick", action="store_true", help="100 runs, the larger budget only")
+    parser.add_argument("--quick", action="store_true", help="100 runs")
     parser.add_argument("--no-progress", action="store_true")
     args = parser.parse_args()
     runs = 100 if args.quick else args.runs
     cases = [
-        (players, budget, penalty)
+        (players, BUDGETS[size][players], penalty)
+        for size in args.budget
         for players in args.players
-        for budget in (BUDGETS[players][1:] if args.quick else BUDGETS[players])
         for penalty in args.penalty
     ]
     print("| players | budget | penalty | estimator | error ratio | coverage, mean and worst player |")
@@ -220,7 +222,7 @@ def main() -> None:
             }
             reference = None
             for name, run in estimators.items():
-                error, coverage = measure(run, phi, range(runs // 10 if name.startswith("shapiq") else runs))
+                error, coverage = measure(run, phi, range(runs // 20 if name.startswith("shapiq") else runs))
                 reference = reference or error
                 ratio = f"{reference / error:.2f}" if error > 1e-24 else "exact"
                 print(f"| {players} | {budget} | {penalty} | {name} | {ratio} | {coverage} |", flush=True)
