@@ -126,23 +126,18 @@ def estimate(
     exact = int(budget) >= 2**players
     strata = _strata(players, 2 ** (players - 1) - 1 if exact else (int(budget) - 2) // 2)
     members = [_draw(players, stratum.size, stratum.count, rng) for stratum in strata]
-    chosen = np.concatenate([np.zeros((1, players), bool), *members])  # [1 + pairs, players], empty first
-    worth = _evaluate(f, np.concatenate([chosen, ~chosen]), progress)
-    gain = worth[len(chosen)] - worth[0]
-    sample = _Sample(players, strata, chosen[1:])
-    y = sample.less_gain((worth[: len(chosen)] - worth[len(chosen) :])[1:], gain)
+    sample = _Sample(players, strata, np.concatenate([np.zeros((0, players), bool), *members]))
+    # a bad surrogate is found before f, which may be dear, is called
+    controls = [] if surrogate is None or exact else [_control(surrogate, sample)]
+    worth = _evaluate(f, sample.coalitions(), progress)
+    gain, y = sample.differences(worth)
     if exact:
-        zero = np.zeros(players)
         values = gain / players + sample.stratum_means(y)
-        return Estimate(values, zero, len(worth), True, np.full(players, np.inf))
-    return _regress(sample, y, gain, len(worth), [] if surrogate is None else [_control(surrogate, sample)])
-
-
-def _regress(sample: "_Sample", y: np.ndarray, gain: float, evaluations: int, controls: list["_Control"]) -> Estimate:
+        return Estimate(values, np.zeros(players), len(worth), True, np.full(players, np.inf))
     best = min(_fits(sample, y, controls), key=lambda fit: fit.error)
-    values = gain / sample.players + best.explained + sample.stratum_means(best.residuals)
+    values = gain / players + best.explained + sample.stratum_means(best.residuals)
     variances, freedom = sample.variances(best.left_out, best.parameters)
-    return Estimate(values, np.sqrt(variances), evaluations, False, freedom)
+    return Estimate(values, np.sqrt(variances), len(worth), False, freedom)
 
 
 # ---- which coalitions -----------------------------------------------------------------------------------------------
@@ -230,9 +225,17 @@ class _Sample:
         weights = scale * (self.unseen + players / max(len(chosen), 1))
         self.weights = weights / (weights.mean() if len(weights) else 1.0)
 
-    def less_gain(self, differences: np.ndarray, gain: float) -> np.ndarray:
-        """d of v(S) - gain |S| / n, the game without what everybody gets alike."""
-        return differences - gain * (2 * self.sizes / self.players - 1)
+    def coalitions(self) -> np.ndarray:
+        """What has to be evaluated  [2 + 2 pairs, players]: the empty set, the chosen ones, all their complements."""
+        first = np.concatenate([np.zeros((1, self.players), bool), self.chosen])
+        return np.concatenate([first, ~first])
+
+    def differences(self, worth: np.ndarray) -> tuple[float, np.ndarray]:
+        """From the worth of `coalitions`: gain = v(N) - v(empty), and d [pairs] of v(S) - gain |S| / n, the game less
+        what everybody gets alike."""
+        first, complements = np.split(worth, 2)
+        gain = float(complements[0] - first[0])
+        return gain, (first - complements)[1:] - gain * (2 * self.sizes / self.players - 1)
 
     def vectors(self, stratum: _Stratum, part: slice) -> np.ndarray:
         """u [count, players]"""
@@ -327,14 +330,11 @@ def _fit(sample: _Sample, y: np.ndarray, controls: list[_Control]) -> _Fit | Non
 
 def _control(game: Game, sample: _Sample) -> _Control:
     """The surrogate as a control, scaled to differences around 1."""
-    chosen = np.concatenate([np.zeros((1, sample.players), bool), sample.chosen])
-    worth = _numbers(
-        game._worth(constant(np.concatenate([chosen, ~chosen]), game.data, named_dtype(game.data, "bool"))), "surrogate"
-    )
-    gain = worth[len(chosen)] - worth[0]
-    column = sample.less_gain((worth[: len(chosen)] - worth[len(chosen) :])[1:], gain)
     values = _numbers(shapley(game, nan="raise"), "surrogate")
     values = values - values.mean()
+    coalitions = constant(sample.coalitions(), game.data, named_dtype(game.data, "bool"))
+    worth = _numbers(game._worth(coalitions), "surrogate")
+    column = sample.differences(worth)[1]
     size = np.sqrt(np.mean(column**2))
     rounding = 1e3 * np.finfo("float32" if "32" in str(game.dtype) else "float64").eps * np.abs(worth).max()
     scale = 1 / size if size > rounding else 0.0  # nothing but rounding: everybody gets alike in this game
@@ -342,17 +342,16 @@ def _control(game: Game, sample: _Sample) -> _Control:
 
 
 def _student(level: float, freedom: np.ndarray) -> np.ndarray:
-    """x with P(|t| <= x) = level, by bisection on the integral of cos^(nu - 1) from 0 to arctan(x / sqrt(nu))."""
-    nodes, weights = np.polynomial.legendre.leggauss(256)
+    """x with P(|t| <= x) = level, by Newton steps on C times the integral of cos^(nu - 1) from 0 to arctan(x / sqrt(nu)).
+    That is concave, so that the steps from 0 never pass the root."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
     nu = np.clip(freedom, 1.0, 1000.0)[:, None]  # above, it is the normal distribution to 0.3 %
-    logs = np.array([lgamma((v + 1) / 2) - lgamma(v / 2) for v in nu[:, 0]])[:, None]
-    low, high = np.zeros_like(nu), np.full_like(nu, pi / 2)
-    for _ in range(60):
-        middle = (low + high) / 2
-        angles = middle / 2 * (nodes + 1)
-        inside = middle / sqrt(pi) * np.exp(logs) * (np.cos(angles) ** (nu - 1)) @ weights[:, None]
-        low, high = np.where(inside < level, middle, low), np.where(inside < level, high, middle)
-    return (np.tan(low) * np.sqrt(nu))[:, 0]
+    peak = np.exp([[lgamma((v + 1) / 2) - lgamma(v / 2)] for v in nu[:, 0]]) * 2 / sqrt(pi)
+    angle = np.zeros_like(nu)
+    for _ in range(40):
+        inside = angle / 2 * peak * (np.cos(angle / 2 * (nodes + 1)) ** (nu - 1) @ weights[:, None])
+        angle += (level - inside) / (peak * np.cos(angle) ** (nu - 1))
+    return (np.tan(angle) * np.sqrt(nu))[:, 0]
 
 
 # ---- the judge ------------------------------------------------------------------------------------------------------
