@@ -342,7 +342,7 @@ def _control(game: Game, sample: _Sample) -> _Control:
 
 
 def _student(level: float, freedom: np.ndarray) -> np.ndarray:
-    """x with P(|t| <= x) = level, by Newton steps on C times the integral of cos^(nu - 1) from 0 to arctan(x / sqrt(nu)).
+    """x with P(|t| <= x) = level, by Newton steps on the integral of C cos^(nu - 1) from 0 to arctan(x / sqrt(nu)).
     That is concave, so that the steps from 0 never pass the root."""
     nodes, weights = np.polynomial.legendre.leggauss(64)
     nu = np.clip(freedom, 1.0, 1000.0)[:, None]  # above, it is the normal distribution to 0.3 %
