@@ -76,15 +76,15 @@ def estimate(
     surrogate: Game | None = None,
     progress: bool = False,
 ) -> Estimate:
-    """Shapley values of a game that is known only by evaluation, unbiased up to O(1 / pairs^2).
+    """Shapley values of a game that is known only by evaluation; efficient, and unbiased up to O(1 / pairs^2).
 
-    With d(S) = f(S) - f(N - S), sampled pairs k of size s, and b the weighted ridge fit of d on control games g
-    (the additive ones, and the surrogate) with Shapley values phi(g):
+    With d(S) = f(S) - f(N - S), sampled pairs k of size s, and b the weighted ridge fit of d on control games g (the
+    additive ones, those of |S| alone, their product, and the surrogate) with Shapley values phi(g):
 
         values = (f(N) - f(empty)) / n + b . phi(g) + sum_s c_s mean_k e_k u(S_k),
 
-    e_k the residual d - b . d_g as if the fit had not seen pair k. Which controls enter is decided by the error on
-    pairs left out, so a surrogate that does not help is not used.
+    e_k the residual d - b . d_g, corrected for the fit having seen pair k. Which controls enter is decided by the error
+    on pairs left out, so a surrogate that does not help is not used.
 
     Args:
         f: takes coalitions, bool [m, players], True = in the coalition, and returns their worth [m]: numpy, torch or a
@@ -109,9 +109,9 @@ def estimate(
 
     Cost: `budget` evaluations in about 16 calls of f (one for up to 64 coalitions); beside that
         O(budget players^2 + players^3) operations and O(budget players) memory.
-    Error: `standard_errors`; the 95 % intervals cover 93 to 96 % in `benchmarks/estimators.py`. A game with
-        interactions of at most two players (`Pairwise`), or one that the surrogate explains up to such a game, is exact
-        to rounding from about 2 players + 4 evaluations on.
+    Error: `standard_errors`; how often the intervals hold the truth is printed by `benchmarks/estimators.py`. A game
+        with interactions of at most two players, or one that the surrogate explains up to such a game, is exact to
+        rounding once the pairs determine the fit without any one of them, from about 4 players evaluations on.
     Source: permutation sampling, Castro, Gomez and Tejada (2009), doi:10.1016/j.cor.2008.04.004; antithetic pairs,
         Mitchell, Cooper, Frank and Holmes (2022), arXiv 2104.12199; paired coalitions and regression, Covert and Lee
         (2021), arXiv 2012.01536; control variates in stratified samples, Cochran (1977), Sampling Techniques, ch. 5, 7.
