@@ -24,14 +24,16 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers $(BIN)/python -m pytest --ignore=tests/kernels
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(BIN)/python -m pytest --ignore=tests/kernels
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest $(wildcard tests/kernels/test_*_triton.py)
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_order_triton.py \
+		tests/kernels/test_pairwise.py tests/kernels/test_table.py tests/kernels/test_products_triton.py
 
 compiled:
-	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest $(wildcard tests/kernels/test_*_triton_compile.py)
+	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest tests/kernels/test_order_triton_compile.py \
+		tests/kernels/test_pairwise_table_compile.py tests/kernels/test_products_triton_compile.py
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check
@@ -48,7 +50,7 @@ examples:
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(PIP) torch
 	$(PIP) triton
-	$(PIP) --editable '.[cli,testing,peers]' array-api-strict mypy ruff
+	$(PIP) --editable '.[cli,testing,peers]' array-api-strict mypy ruff tokenizers
 	touch $@
 
 clean:

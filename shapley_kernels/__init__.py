@@ -14,11 +14,13 @@ from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
+from shapley_kernels.estimate import Estimate, estimate
 from shapley_kernels.games import (
     OWA,
     AtLeast,
     BudgetCap,
     Clusters,
+    Coverage,
     Discounted,
     FacilityLocation,
     Game,
@@ -29,12 +31,15 @@ from shapley_kernels.games import (
     Median,
     Min,
     NoisyOr,
+    Pairwise,
     Range,
+    Table,
     TopM,
     TopMMean,
     Volume,
     WeightedVoting,
 )
+from shapley_kernels.interactions import interactions
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
@@ -51,7 +56,9 @@ __all__ = [
     "BetaShapley",
     "BudgetCap",
     "Clusters",
+    "Coverage",
     "Discounted",
+    "Estimate",
     "FacilityLocation",
     "Game",
     "KthBest",
@@ -62,17 +69,21 @@ __all__ = [
     "Median",
     "Min",
     "NoisyOr",
+    "Pairwise",
     "Range",
     "RewardAllocator",
     "Semivalue",
     "Shapley",
     "SizeWeights",
     "Stratum",
+    "Table",
     "TopM",
     "TopMMean",
     "Volume",
     "WeightedVoting",
+    "estimate",
     "grpo_advantages",
+    "interactions",
     "pad",
     "rl",
     "semivalue",
