@@ -425,7 +425,8 @@ def sum_of_topics(
             these = slice(topic, topic + width)
             share = credits_of(xp.swapaxes(data[some, :, these], 1, 2), live)
             if weights is not None:
-                share = share * cast(weights[some, these], share.dtype)[:, :, None]
+                with np.errstate(invalid="ignore"):  # infinite weights: such rows become NaN, or are refused
+                    share = share * cast(weights[some, these], share.dtype)[:, :, None]
             total = total + share.sum(1)
         done.append(total)
     credits = xp.concatenate(done).reshape((*game.batch_shape, players))
