@@ -15,6 +15,8 @@ from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
 from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
+from shapley_kernels.kernels import warm_up
+from shapley_kernels.kernels._threads import get_num_threads, set_num_threads
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
@@ -44,9 +46,12 @@ __all__ = [
     "Stratum",
     "TopM",
     "TopMMean",
+    "get_num_threads",
     "grpo_advantages",
     "pad",
     "rl",
     "semivalue",
+    "set_num_threads",
     "shapley",
+    "warm_up",
 ]

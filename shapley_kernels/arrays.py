@@ -3,6 +3,7 @@ DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -125,9 +126,16 @@ def floating(x: Array, name: str) -> Array:
     )
 
 
+@lru_cache  # the names of dtypes are slow to make
 def compute_dtype(dtype: Any) -> str:
     """The dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
     return "float64" if str(dtype).endswith("float64") else "float32"
+
+
+@lru_cache
+def is_float(dtype: Any) -> bool:
+    """Whether it is a dtype of real floats, of numpy or torch."""
+    return "float" in str(dtype)
 
 
 def cast(x: Array, dtype: Any) -> Array:

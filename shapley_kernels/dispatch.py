@@ -3,11 +3,12 @@
 import importlib
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, compute_dtype, device, is_torch, needs_grad
+from shapley_kernels.arrays import Array, compute_dtype, device, is_float, is_torch, needs_grad
 
 if TYPE_CHECKING:
     from shapley_kernels.games.terms import Tables
@@ -72,6 +73,7 @@ def _check_triton(primitive: str, players: int, where: str) -> None:
         )
 
 
+@lru_cache
 def kernel(primitive: str, backend: str) -> Any:
     """The module of one primitive for one backend.
 
@@ -112,7 +114,7 @@ class Run:
         """
         backend = choose(self.backend, primitive, shape[1], *arrays)
         run = kernel(primitive, backend).run
-        compute = next(compute_dtype(x.dtype) for x in arrays if x is not None and "float" in str(x.dtype))
+        compute = next(compute_dtype(x.dtype) for x in arrays if x is not None and is_float(x.dtype))
         library = next(is_torch(x) for x in arrays if x is not None)
         if backend == "numba":
             out, bad = _run_numba(run, arrays, tables, shape, compute)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from shapley_kernels.kernels import _threads
-from shapley_kernels.kernels.order import _network, _numba
+from shapley_kernels.kernels.order import _network, _numba, _step
 
-VARIANTS = ("network", "argsort")
-SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 33, 64, 100, 257)
+VARIANTS = ("step", "network", "argsort")
+SIZES = {"step": (1, 2, 5), "network": (1, 2, 5, 8, 9, 13, 16, 33, 64, 100, 257), "argsort": (1, 2, 9, 64)}
 
 
 def reward_rows(rng, players, dtype):
@@ -95,11 +95,16 @@ def check(args, **options):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_formula(variant, dtype):
-    for players in SIZES:
+    for players in SIZES[variant]:
         rewards = np.concatenate([reward_rows(np.random.default_rng(seed), players, dtype) for seed in range(3)])
         for masked in (False, True):
             for outside in (False, True):
                 check(case(players, rewards, masked=masked, outside=outside, per_row=masked), variant=variant)
+
+
+def test_step_form_of_most_players():
+    rewards = np.concatenate([reward_rows(np.random.default_rng(seed), 8, np.float32) for seed in range(100)])
+    check(case(8, rewards, masked=True, outside=True, per_row=True), variant="step")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -113,18 +118,20 @@ def test_variants_agree_to_the_bit(dtype):
 def test_the_number_of_players_chooses(monkeypatch):
     chosen = []
     compiled = _numba._compiled
-    monkeypatch.setattr(_numba, "_compiled", lambda variant, *a: chosen.append(variant) or compiled(variant, *a))
-    for players in (_numba.NETWORK, _numba.NETWORK + 1):
+    monkeypatch.setattr(_numba, "_compiled", lambda variant, *kind: chosen.append(variant) or compiled(variant, *kind))
+    for players in (_numba.STEP + 1, _numba.NETWORK, _numba.NETWORK + 1):
         check(case(0, np.random.default_rng(0).random((2, players), dtype=np.float32)))
-    assert chosen == ["network", "argsort"]
+    assert chosen == ["network", "network", "argsort"]
+    check(case(0, np.random.default_rng(0).random((2, 5), dtype=np.float32)))
+    assert len(chosen) == 3
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_row_is_its_own(variant):
     """Neither its place in the tile nor the rows beside it matter, NaN rows included; ties are bitwise equal."""
     rng = np.random.default_rng(0)
-    for players in (3, 8, 20):
-        tile = _network.lanes(players)
+    for players in (5,) if variant == "step" else (3, 20):
+        tile = _step._TILE if variant == "step" else _network.lanes(players)
         rewards = (rng.integers(-4, 5, (2 * tile + 3, players)) / 4).astype(np.float32)
         args = case(1, rewards, outside=True)
         whole = check(args, variant=variant)
@@ -147,7 +154,7 @@ def test_a_row_is_its_own(variant):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "all ones"])
 def test_what_is_not_finite_stays_in_its_row(variant, bad):
     for dtype in (np.float32, np.float64):
-        for players in (1, 6, 12):
+        for players in (1, 5):
             rewards = np.random.default_rng(0).random((5, players)).astype(dtype)
             args = case(0, rewards, masked=True, outside=True, per_row=True)
             rewards, mask, v_empty = args[:3]

@@ -49,8 +49,9 @@ def compiled(function: Callable[..., Any], signature: Any) -> Any:
 
 def folder() -> Path | None:
     """Where kernels are kept; None when the user has no home."""
-    if config.CACHE_DIR:
-        return Path(config.CACHE_DIR)
+    chosen = getattr(config, "CACHE_DIR", "")  # numba's own setting
+    if chosen:
+        return Path(chosen)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
     elif sys.platform == "darwin":

@@ -7,9 +7,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from numbers import Integral
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 PARTS = 4
 """Parts of the rows per thread, so that a thread that is held up does not hold up the others."""
@@ -18,7 +21,7 @@ PARTS = 4
 class _State:
     lock = threading.Lock()
     limit: int | None = None
-    pool: ThreadPoolExecutor | None = None
+    pool: "ThreadPoolExecutor | None" = None
 
 
 def set_num_threads(threads: int | None) -> None:
@@ -55,7 +58,9 @@ def over_rows(work: Callable[[int, int], int], rows: int, grain: int, smallest: 
     Returns:
         The first bad row, or -1.
     """
-    threads = min(get_num_threads(), rows // max(1, smallest))
+    threads = rows // max(1, smallest)
+    if threads > 1:
+        threads = min(threads, get_num_threads())
     if threads < 2:
         return work(0, rows)
     step = -(-rows // (threads * PARTS * grain)) * grain
@@ -70,8 +75,8 @@ def over_rows(work: Callable[[int, int], int], rows: int, grain: int, smallest: 
     helpers: list[Future[None]] = []
     # the interpreter may be shutting down, or the pool be replaced just now: do without
     with contextlib.suppress(RuntimeError):
-        for _ in range(threads - 1):
-            helpers.append(_pool().submit(help_out))  # noqa: PERF401  those before a failure must be known
+        while len(helpers) < threads - 1:
+            helpers.append(_pool().submit(help_out))
     help_out()
     for helper in helpers:
         if not helper.cancel():  # it never began: all parts are taken
@@ -79,7 +84,9 @@ def over_rows(work: Callable[[int, int], int], rows: int, grain: int, smallest: 
     return min((row for row in found if row >= 0), default=-1)
 
 
-def _pool() -> ThreadPoolExecutor:
+def _pool() -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor
+
     with _State.lock:
         if _State.pool is None:
             _State.pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), thread_name_prefix="shapley_kernels")

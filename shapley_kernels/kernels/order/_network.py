@@ -25,7 +25,7 @@ def network(players: int) -> np.ndarray:
 
     Source: Batcher (1968), doi:10.1145/1468075.1468121.
     """
-    steps = []
+    steps: list[tuple[int, int]] = []
     width = 1  # of the runs that are sorted already
     while width < players:
         apart = width
@@ -41,7 +41,7 @@ def network(players: int) -> np.ndarray:
 
 def lanes(players: int) -> int:
     """Rows in a tile: so many that the keys stay in the cache."""
-    return int(np.clip(8192 // max(1, players) // 16 * 16, 32, 256))
+    return int(np.clip(8192 // max(1, players) // 16 * 16, 64, 256))
 
 
 def rows_by_network(  # type: ignore[no-untyped-def]
@@ -82,12 +82,11 @@ def _load(bits, mask, b, width, key, live):  # type: ignore[no-untyped-def]
             for i in range(players):
                 key[i, lane] = bits[b + lane, i]
     else:
-        absent = bits.dtype.type(-1)
         for lane in range(width):
             n = 0
             for i in range(players):
-                here = mask[b + lane, i]
-                key[i, lane] = bits[b + lane, i] if here else absent
+                here = np.int64(mask[b + lane, i])
+                key[i, lane] = bits[b + lane, i] | (here - 1)  # no branch on the mask: it cannot be predicted
                 n += here
             live[lane] = n
 
@@ -99,15 +98,17 @@ def _make_keys(key, width, index, odd):  # type: ignore[no-untyped-def]
     exponent = key.dtype.type(0x7F800000 if key.itemsize == 4 else 0x7FF0000000000000)
     sign = 8 * key.itemsize - 1
     magnitude = key.dtype.type(0x7FFFFFFF if key.itemsize == 4 else 0x7FFFFFFFFFFFFFFF)
+    leading = key.dtype.type(~index)
     one, none = key.dtype.type(1), key.dtype.type(0)
     for lane in range(width):
         odd[lane] = none
     for i in range(key.shape[0]):
+        player = key.dtype.type(i)
         for lane in range(width):
             x = key[i, lane]
             odd[lane] += one if (x & exponent) == exponent else none
             rising = x ^ ((x >> sign) & magnitude)  # of a negative number, more magnitude is less
-            key[i, lane] = (~rising & ~index) | i
+            key[i, lane] = (~rising & leading) | player
 
 
 @helper
@@ -187,9 +188,13 @@ def _refuse(mask, b, out):  # type: ignore[no-untyped-def]
 def _sort_exactly(rewards, b, ranks, lane, index, live):  # type: ignore[no-untyped-def]
     """Sort row b, which is almost sorted: insertions, and where these are too many, a merge sort."""
     moves = MOVES * live
+    before = rewards[b, ranks[0, lane] & index]
     for t in range(1, live):
         player = ranks[t, lane] & index
         r = rewards[b, player]
+        if r <= before:
+            before = r
+            continue
         u = t - 1
         while u >= 0 and rewards[b, ranks[u, lane] & index] < r:
             ranks[u + 1, lane] = ranks[u, lane]

@@ -2,6 +2,7 @@
 once and after a fork."""
 
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numba
@@ -10,6 +11,10 @@ import numpy as np
 from shapley_kernels.kernels._compile import compiled
 from shapley_kernels.kernels._threads import over_rows
 from shapley_kernels.kernels.order._network import lanes, network, rows_by_network, scan
+from shapley_kernels.kernels.order._step import kernel as step_kernel
+
+STEP = 8
+"""Up to this many players the step form is the fastest."""
 
 NETWORK = 1024
 """Up to this many players rows are sorted by a network over lanes; above, by numpy's argsort."""
@@ -36,29 +41,59 @@ def run(
     """See the package docstring; numpy arrays, rewards and out in the compute dtype.
 
     Args:
-        variant: "network" or "argsort"; None: by the number of players.
+        variant: "step", "network" or "argsort"; None: by the number of players.
 
     Returns:
         The first row with a non-finite live reward or v_empty, -1 when there is none.
     """
     rows, players = rewards.shape
     tables = (inside, outside, empty, level_of)
-    if variant is None:
-        variant = "network" if players <= NETWORK else "argsort"
-    kernel = _compiled(variant, inside.dtype.char, mask is not None, outside is not None)
-    if variant == "network":
+    variant = variant or _variant(players)
+    kernel = _kernel(variant, players, inside.dtype.char, mask is not None, outside is not None)
+    tile = 1
+    if variant == "step":
+
+        def work(start: int, stop: int) -> int:
+            return _by_steps(kernel, rewards, mask, v_empty, tables, start, stop, out)
+
+    elif variant == "network":
+        tile, steps = lanes(players), network(players)
         bits = rewards.view(np.int32 if rewards.itemsize == 4 else np.int64)
-        steps, tile = network(players), lanes(players)
 
         def work(start: int, stop: int) -> int:
             return kernel(rewards, bits, mask, v_empty, *tables, steps, tile, start, stop, out)
+
     else:
-        tile = 1
 
         def work(start: int, stop: int) -> int:
             return _by_argsort(kernel, rewards, mask, v_empty, tables, start, stop, out)
 
     return over_rows(work, rows, tile, THREADED // max(1, players))
+
+
+def warm_up(players: list[int], dtypes: list[str]) -> None:
+    """Have the kernels ready for these numbers of players and compute dtypes."""
+    for n, dtype, masked, outside in product(players, dtypes, (False, True), (False, True)):
+        _kernel(_variant(n), n, np.dtype(dtype).char, masked, outside)
+
+
+def _variant(players: int) -> str:
+    return "step" if players <= STEP else "network" if players <= NETWORK else "argsort"
+
+
+def _kernel(variant: str, players: int, *kind: Any) -> Any:
+    return _compiled_step(players, *kind) if variant == "step" else _compiled(variant, *kind)
+
+
+def _by_steps(kernel: Any, rewards: Any, mask: Any, v_empty: Any, tables: Any, start: int, stop: int, out: Any) -> int:
+    """Rows start .. stop of few players. Returns the first bad row, or -1."""
+    part = slice(start, stop)
+    live = None if mask is None else mask[part].view(np.uint8).reshape(-1)
+    c = v_empty[part] if v_empty.size > 1 else v_empty
+    if not kernel(rewards[part].reshape(-1), live, c, *tables, out[part].reshape(-1)):
+        return -1
+    nan = np.isnan(out[part]).any(axis=1)
+    return start + int(nan.argmax()) if nan.any() else -1
 
 
 def _by_argsort(
@@ -78,23 +113,40 @@ def _by_argsort(
 
 
 @lru_cache
+def _compiled_step(players: int, dtype: str, masked: bool, has_outside: bool) -> Any:
+    """The step kernel for one number of players and dtype ("f" or "d")."""
+    real = numba.float32 if dtype == "f" else numba.float64
+    flat = (_read(real, 1), _read(numba.uint8, 1) if masked else numba.types.none, _read(real, 1))
+    signature = numba.boolean(*flat, *_tables(real, has_outside), numba.types.Array(real, 1, "C"))
+    return compiled(step_kernel(players, masked, has_outside), signature)
+
+
+@lru_cache
 def _compiled(variant: str, dtype: str, masked: bool, has_outside: bool) -> Any:
-    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
+    """The kernel of another variant for one dtype."""
     real, integer = (numba.float32, numba.int32) if dtype == "f" else (numba.float64, numba.int64)
 
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
-    none = numba.types.none
-    data = (read(numba.boolean, 2) if masked else none, read(real, 1))
-    tables = (read(real, 2), read(real, 2) if has_outside else none, read(real, 1), read(numba.int32, 1))
+    data = (_read(numba.boolean, 2) if masked else numba.types.none, _read(real, 1))
     result = numba.types.Array(real, 2, "C")
     if variant == "network":
-        place = (read(numba.int32, 2), numba.int64, numba.int64, numba.int64)
-        signature = numba.int64(read(real, 2), read(integer, 2), *data, *tables, *place, result)
+        place = (_read(numba.int32, 2), numba.int64, numba.int64, numba.int64)
+        tables = _tables(real, has_outside)
+        signature = numba.int64(_read(real, 2), _read(integer, 2), *data, *tables, *place, result)
         return compiled(rows_by_network, signature)
-    signature = numba.int64(read(real, 2), *data, *tables, numba.types.Array(numba.int64, 2, "A"), numba.int64, result)
+    ranks = numba.types.Array(numba.int64, 2, "A")
+    signature = numba.int64(_read(real, 2), *data, *_tables(real, has_outside), ranks, numba.int64, result)
     return compiled(_rows_by_argsort, signature)
+
+
+def _tables(real: Any, has_outside: bool) -> tuple[Any, ...]:
+    """Types of inside, outside, empty and level_of."""
+    outside = _read(real, 2) if has_outside else numba.types.none
+    return (_read(real, 2), outside, _read(real, 1), _read(numba.int32, 1))
+
+
+def _read(kind: Any, dims: int) -> Any:
+    """An array that is only read: one signature serves read-only and writable ones."""
+    return numba.types.Array(kind, dims, "C", readonly=True)
 
 
 def _rows_by_argsort(  # type: ignore[no-untyped-def]
