@@ -14,7 +14,21 @@ from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
-from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
+from shapley_kernels.games import (
+    OWA,
+    Clusters,
+    Discounted,
+    FacilityLocation,
+    Game,
+    KthBest,
+    Max,
+    Mean,
+    Median,
+    Min,
+    Range,
+    TopM,
+    TopMMean,
+)
 from shapley_kernels.kernels import warm_up
 from shapley_kernels.kernels._threads import get_num_threads, set_num_threads
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
@@ -30,7 +44,9 @@ __all__ = [
     "BackendUnavailable",
     "Banzhaf",
     "BetaShapley",
+    "Clusters",
     "Discounted",
+    "FacilityLocation",
     "Game",
     "KthBest",
     "LeaveOneOut",
