@@ -145,9 +145,9 @@ def is_float(dtype: Any) -> bool:
 
 def cast(x: Array, dtype: Any) -> Array:
     """`x` in `dtype` (a numpy or torch dtype of x's own library), without a copy if it already is."""
-    if is_torch(x):
-        return x.to(dtype)
-    return x if x.dtype == dtype else x.astype(dtype)
+    if x.dtype == dtype:
+        return x
+    return x.to(dtype) if is_torch(x) else x.astype(dtype)
 
 
 def numbers(x: Array) -> np.ndarray:
@@ -171,7 +171,7 @@ def promoted(a: Array, b: Array) -> Any:
 
 def device(x: Array) -> str:
     """ "cpu", "cuda:0", ...; numpy arrays are on the CPU."""
-    return str(x.device) if is_torch(x) else "cpu"
+    return str(x.device) if is_torch(x) and not x.is_cpu else "cpu"
 
 
 def like(x: Any, reference: Array, name: str) -> Array:
