@@ -60,7 +60,7 @@ def kernel(players: int, masked: bool, outside: bool) -> Callable[..., Any]:
         live="p = mask[part]" if masked else "",
         body="\n            ".join(body),
     )
-    space: dict[str, Any] = {"np_empty": np.empty, "inf": np.inf}
+    space: dict[str, Any] = {"__name__": __name__, "np_empty": np.empty, "inf": np.inf}
     exec(compile(source, __file__, "exec"), space)
     return space[name]
 
