@@ -156,7 +156,7 @@ def test_an_error_in_a_thread_arrives(limit):
 
 
 def large(seed=0):
-    rewards = np.random.default_rng(seed).random((2**16, 3), dtype=np.float32)
+    rewards = np.random.default_rng(seed).random((2**18, 3), dtype=np.float32)
     return sk.shapley(sk.Max(rewards)), rewards
 
 
@@ -166,7 +166,7 @@ def test_many_callers_share_the_pool(limit):
     alone = [large(seed)[0] for seed in range(8)]
     sk.set_num_threads(3)
     with ThreadPoolExecutor(8) as callers:
-        calls = [callers.submit(large, seed % 8) for seed in range(48)]
+        calls = [callers.submit(large, seed % 8) for seed in range(24)]
         for threads in (2, 1, 4, 3):
             sk.set_num_threads(threads)
         for seed, call in enumerate(calls):
@@ -192,7 +192,7 @@ def test_at_exit():
     code = (
         "import atexit, numpy as np, shapley_kernels as sk\n"
         "sk.set_num_threads(2)\n"
-        "rewards = np.random.default_rng(0).random((2**16, 3), dtype=np.float32)\n"
+        "rewards = np.random.default_rng(0).random((2**18, 3), dtype=np.float32)\n"
         "first = sk.shapley(sk.Max(rewards))\n"
         "atexit.register(lambda: print(np.array_equal(sk.shapley(sk.Max(rewards)), first)))"
     )
