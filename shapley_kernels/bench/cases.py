@@ -1,0 +1,270 @@
+"""What is timed: every game on inputs of many shapes, by each backend and by the few lines a user would write instead.
+
+A *point* is a game on inputs of one shape; all *methods* of a point get the same numbers.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+import shapley_kernels as sk
+from shapley_kernels.games import GAMES, OWA, Game, Mean, Min, OrderGame, Range
+from shapley_kernels.games.order import FixedWeights
+from shapley_kernels.testing.examples import numbers, place, rounded
+
+LATENCY = ((32, 8, 5),)
+"""Calls of one GRPO step: 32 prompts, 8 rollouts, 5 candidates."""
+
+THROUGHPUT = ((2**18, 8), (2**15, 64), (2**11, 1024))
+"""Whole data sets, 8 MiB of float32."""
+
+QUICK = ((32, 8, 5), (4096, 8), (512, 64))
+
+GPU_THROUGHPUT = ((2**20, 8), (2**18, 64), (2**14, 1024))
+"""Enough rows to fill a GPU."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A game on inputs of one shape [..., players]."""
+
+    game: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.game} {'x'.join(map(str, self.shape))} {self.dtype}"
+
+
+class Inputs:
+    """The numbers of a point: made once, handed to every method.
+
+    Args:
+        seed: other seeds give other numbers, for buffers that are rotated.
+    """
+
+    def __init__(self, point: Point, seed: int = 0) -> None:
+        self.point = point
+        self.utility = named(point.game)
+        players = point.shape[-1]
+        self.params = _params(self.utility, players)
+        self.data = rounded(np.random.default_rng([seed, *point.shape]).random(point.shape), point.dtype)
+        """[..., players] float64: numbers of the dtype of the point."""
+
+    @property
+    def players(self) -> int:
+        return self.point.shape[-1]
+
+    def rewards(self, container: str, dtype: str | None = None) -> Any:
+        """[..., players] in "numpy" or "torch", in the dtype of the point unless another is given."""
+        return place(self.data, container, dtype or self.point.dtype, self.point.device)
+
+    def game(self, rewards: Any) -> Game:
+        """The game of the point on (some rows of) the rewards."""
+        return self.utility(rewards, **self.params)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Credits [..., players] in float64 throughout; the gate holds it, too, against rational numbers."""
+        return numbers(sk.shapley(self.game(self.data)))
+
+    @property
+    def bytes(self) -> int:
+        """Traffic that no method can avoid: rewards in, credits out."""
+        return 2 * self.data.size * (2 if "16" in self.point.dtype else int(self.point.dtype[-2:]) // 8)
+
+
+def _params(utility: type[OrderGame], players: int) -> dict[str, Any]:
+    """Arguments beside the rewards: the first draw that serves this many players (`OWA[n, n]` stops at 512)."""
+    for draw in range(100):
+        params = utility.example_params(np.random.default_rng([players, draw]), players)
+        try:
+            sk.shapley(utility(np.zeros(players), **params))
+        except ValueError:
+            continue
+        return params
+    raise AssertionError(f"{utility.__name__}: no example for {players} players")
+
+
+@cache
+def named(game: str) -> type[OrderGame]:
+    """The class of `GAMES` with this name."""
+    return next(utility for utility in GAMES if utility.__name__ == game)
+
+
+class Unsuited(Exception):
+    """Why a method does not take part at a point; the message is shown."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to compute credits.
+
+    `prepare(inputs)` gives the call that is timed: without arguments, all the work from rewards to credits in it. It
+    raises `Unsuited` where the method has nothing to offer.
+    """
+
+    name: str
+    kind: str
+    """"ours", "five-liner", "peer", or "roof" for the copy."""
+    prepare: Callable[[Inputs], Callable[[], Any]]
+    packages: tuple[str, ...] = ()
+    precision: str | None = None
+    """What it computes in, where that is less than the dtype of the point."""
+
+    def call(self, inputs: Inputs) -> Callable[[], Any]:
+        """`prepare`, `Unsuited` when a package is missing."""
+        for package in self.packages:
+            if importlib.util.find_spec(package) is None:
+                name = INSTALL.get(package, package)
+                raise Unsuited(f"{package} is not installed: pip install {name}")
+        return self.prepare(inputs)
+
+
+INSTALL = {
+    "torch": "'shapley_kernels[torch]'",
+    "triton": "'shapley_kernels[triton]'",
+    **{p: "'shapley_kernels[peers]'" for p in ("coopgame", "shap", "shapiq", "shapley_numba")},
+}
+
+
+# -- shapley_kernels -------------------------------------------------------------------------------------------------
+
+
+def _ours(backend: str) -> Method:
+    container = "numpy" if backend == "numba" else "torch"
+
+    def prepare(inputs: Inputs) -> Callable[[], Any]:
+        device = inputs.point.device
+        if (backend == "numba") != (device == "cpu") and backend != "torch":
+            raise Unsuited(f"backend {backend!r} does not run on {device}")
+        rewards, build, threads = inputs.rewards(container), inputs.game, inputs.point.threads
+        if backend != "numba" or threads == 1:
+            return lambda: sk.shapley(build(rewards), backend=backend)
+        return _divided(lambda part: sk.shapley(build(part), backend=backend), rewards, threads)
+
+    return Method(backend, "ours", prepare, () if backend == "numba" else (backend,))
+
+
+def _divided(credits: Callable[[Any], Any], rewards: np.ndarray, threads: int) -> Callable[[], Any]:
+    """The rows dealt out to Python threads: the kernel holds no lock, and starts no threads of its own."""
+    parts = np.array_split(rewards, threads)
+    pool = ThreadPoolExecutor(threads)
+    return lambda: np.concatenate(list(pool.map(credits, parts)))
+
+
+OURS = tuple(_ours(backend) for backend in ("numba", "torch", "triton"))
+
+
+# -- five lines of numpy or torch ------------------------------------------------------------------------------------
+
+
+def numpy_rows(r: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """phi_[j] = sum_{k >= j} (r_[k] - r_[k+1]) inside_k, the rows sorted ascending; `inside` from the worst up."""
+    order = np.argsort(r, -1)
+    gaps = np.diff(np.take_along_axis(r, order, -1), axis=-1, prepend=r.dtype.type(0)) * inside
+    out = np.empty_like(r)
+    np.put_along_axis(out, order, np.cumsum(gaps, -1), -1)
+    return out
+
+
+def torch_rows(r: Any, inside: Any) -> Any:
+    """`numpy_rows` in torch."""
+    import torch
+
+    s, order = torch.sort(r, dim=-1)
+    gaps = torch.diff(s, dim=-1, prepend=torch.zeros_like(s[..., :1])) * inside
+    return torch.empty_like(r).scatter_(-1, order, gaps.cumsum(-1))
+
+
+def five_liner(inputs: Inputs) -> tuple[Callable[[Any, Any, Any], Any], np.ndarray]:
+    """What a user would write for the game of `inputs`: lines(rows, rewards, inside) with `numpy_rows` or `torch_rows`
+    as `rows`, and `inside`.
+
+    Raises:
+        Unsuited: nothing as short is known.
+    """
+    utility, n = inputs.utility, inputs.players
+    at_least = np.arange(n, 0, -1)
+    if issubclass(utility, FixedWeights) or (utility is OWA and inputs.params["weights"].ndim == 1):
+        weights = utility.weights(n, *inputs.game(np.zeros(n)).params)  # of the j-th best
+        return lambda rows, r, inside: rows(r, inside), (weights.cumsum() / at_least[::-1])[::-1].copy()
+    if utility is Min:
+        return lambda rows, r, inside: -rows(-r, inside), 1 / at_least
+    if utility is Range:
+        return lambda rows, r, inside: rows(r, inside) + rows(-r, inside), 1 / at_least
+    if utility is Mean:
+        own = (1 / at_least).sum() / n
+        rest = (own - 1 / n) / max(n - 1, 1)
+        return lambda rows, r, both: r * both[0] - r.sum(-1)[..., None] * both[1], np.array([own + rest, rest])
+    raise Unsuited(f"no five-liner for {utility.__name__}")
+
+
+def _numpy_lines(inputs: Inputs) -> Callable[[], Any]:
+    if inputs.point.device != "cpu":
+        raise Unsuited(f"numpy does not run on {inputs.point.device}")
+    lines, inside = five_liner(inputs)
+    rewards = inputs.rewards("numpy")
+    inside = inside.astype(rewards.dtype)
+    return lambda: lines(numpy_rows, rewards, inside)
+
+
+def _torch_lines(inputs: Inputs) -> Callable[[], Any]:
+    lines, inside = five_liner(inputs)
+    rewards = inputs.rewards("torch")
+    on_device = place(inside, "torch", inputs.point.dtype, inputs.point.device)
+    return lambda: lines(torch_rows, rewards, on_device)
+
+
+def _compiled_lines(inputs: Inputs) -> Callable[[], Any]:
+    import torch
+
+    lines, inside = five_liner(inputs)
+    rewards = inputs.rewards("torch")
+    on_device = place(inside, "torch", inputs.point.dtype, inputs.point.device)
+    compiled = torch.compile(lambda r, a: lines(torch_rows, r, a), dynamic=False)
+    return lambda: compiled(rewards, on_device)
+
+
+FIVE_LINERS = (
+    Method("numpy-five-liner", "five-liner", _numpy_lines),
+    Method("torch-five-liner", "five-liner", _torch_lines, ("torch",)),
+)
+
+COMPILED = Method("compiled-five-liner", "five-liner", _compiled_lines, ("torch",))
+"""The torch five-liner under torch.compile: seconds of compilation per shape, so only where asked for."""
+
+
+# -- the roof --------------------------------------------------------------------------------------------------------
+
+
+def _copy(inputs: Inputs) -> Callable[[], Any]:
+    """A copy that moves the same bytes: every reward read, every credit written."""
+    if inputs.point.device == "cpu":
+        rewards = inputs.rewards("numpy")
+        out = np.empty_like(rewards)
+        return lambda: np.copyto(out, rewards)
+    tensor = inputs.rewards("torch")
+    target = tensor.clone()
+    return lambda: target.copy_(tensor)
+
+
+ROOF = Method("copy", "roof", _copy)
+
+
+def points(
+    games: Iterable[str],
+    shapes: Sequence[tuple[int, ...]],
+    dtypes: Iterable[str],
+    device: str = "cpu",
+    threads: int = 1,
+) -> list[Point]:
+    """Every game on every shape and dtype."""
+    return [Point(game, shape, dtype, device, threads) for game in games for shape in shapes for dtype in dtypes]

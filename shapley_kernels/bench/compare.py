@@ -1,0 +1,108 @@
+"""Two sets of records: what became faster or slower, as far as the samples can tell."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from shapley_kernels.bench.records import BenchError, Record
+
+CONFIDENCE = 0.95
+MARGIN = 0.05
+"""Ratios nearer to 1 than this are called the same."""
+
+FEWEST = 5
+"""Blocks on each side below which there is no interval."""
+
+
+class Verdict(str, Enum):
+    """How b stands to a."""
+
+    SLOWER = "SLOWER"
+    FASTER = "FASTER"
+    UNDECIDED = "UNDECIDED"
+    SAME = "SAME"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One point of both sides. `ratio` is median(b) / median(a), `low` and `high` its bootstrap interval."""
+
+    key: tuple[Any, ...]
+    a: float
+    b: float
+    ratio: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+def compare(a: Sequence[Record], b: Sequence[Record], margin: float = MARGIN) -> list[Comparison]:
+    """Every key that both sides have; several records of one key are pooled. SLOWER ones come first.
+
+    The interval is the percentile bootstrap of the ratio of medians, resampling blocks of consecutive samples. It
+    knows the noise within runs; only pooled runs tell it about the noise between them.
+
+    Args:
+        margin: FASTER if the whole interval is below 1 - margin, SLOWER if above 1 + margin, SAME if between, else
+            UNDECIDED; so too with less than `FEWEST` blocks.
+    """
+    left, right = _pooled(a), _pooled(b)
+    found = [_compared(key, left[key], right[key], margin) for key in left if key in right]
+    return sorted(found, key=lambda c: list(Verdict).index(c.verdict))
+
+
+def _pooled(records: Iterable[Record]) -> dict[tuple[Any, ...], np.ndarray]:
+    blocks: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for record in records:
+        blocks[record.key] += record.blocks_s
+    return {key: np.array(found) for key, found in blocks.items()}
+
+
+def _compared(key: tuple[Any, ...], a: np.ndarray, b: np.ndarray, margin: float) -> Comparison:
+    ratio = float(np.median(b) / np.median(a))
+    low, high = _interval(a, b)
+    return Comparison(key, float(np.median(a)), float(np.median(b)), ratio, low, high, verdict(low, high, margin))
+
+
+def verdict(low: float, high: float, margin: float) -> Verdict:
+    """See `compare`."""
+    if high < 1 - margin:
+        return Verdict.FASTER
+    if low > 1 + margin:
+        return Verdict.SLOWER
+    if low >= 1 - margin and high <= 1 + margin:
+        return Verdict.SAME
+    return Verdict.UNDECIDED
+
+
+def _interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    if min(len(a), len(b)) < FEWEST:
+        return 0.0, float("inf")
+    found = bootstrap(
+        (b, a),
+        lambda x, y, axis: np.median(x, axis) / np.median(y, axis),
+        n_resamples=4999,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def refuse_other_machines(a: Sequence[Record], b: Sequence[Record]) -> None:
+    """Times of different machines say nothing about the code.
+
+    Raises:
+        BenchError: the records are not all of one machine; the message names what differs.
+    """
+    first = a[0].machine
+    for record in (*a, *b):
+        names = sorted({*first, *record.machine})
+        if different := [name for name in names if first.get(name) != record.machine.get(name)]:
+            what = "; ".join(f"{name} {first.get(name)!r} and {record.machine.get(name)!r}" for name in different)
+            raise BenchError(f"the records are of different machines: {what}; --force compares them all the same")

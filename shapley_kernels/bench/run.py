@@ -1,0 +1,108 @@
+"""The loop over points: inputs, gate, times, records."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from shapley_kernels.bench import machine, measure
+from shapley_kernels.bench.cases import ROOF, Inputs, Method, Point, Unsuited
+from shapley_kernels.bench.gate import check
+from shapley_kernels.bench.measure import Timing
+from shapley_kernels.bench.records import Record
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A method that does not take part at a point."""
+
+    point: Point
+    method: str
+    reason: str
+
+
+def run(
+    points: Sequence[Point],
+    methods: Sequence[Method],
+    seconds: float,
+    advance: Callable[[], None] = lambda: None,
+) -> Iterator[Record | Skipped]:
+    """Measure every method at every point.
+
+    Args:
+        seconds: of samples per method and point.
+        advance: called after every method that was measured or skipped.
+
+    Raises:
+        GateFailed: a method gave wrong credits.
+    """
+    for point in points:
+        with machine.limited_to(point.threads):
+            yield from _measured(point, methods, seconds)
+        for _ in methods:
+            advance()
+
+
+def _measured(point: Point, methods: Sequence[Method], seconds: float) -> Iterator[Record | Skipped]:
+    inputs = Inputs(point)
+    taking_part: list[tuple[Method, Any]] = []
+    for method in methods:
+        try:
+            taking_part.append((method, method.call(inputs)))
+        except Unsuited as reason:
+            yield Skipped(point, method.name, str(reason))
+    if not taking_part:
+        return
+    taking_part.append((ROOF, ROOF.call(inputs)))
+    timings, errors = {}, {}
+    for method, call in taking_part:
+        credits, first = measure.first_call(call, point.device)
+        errors[method.name] = check(method, inputs, credits) if method is not ROOF else 0.0
+        timings[method.name] = Timing(first)
+    measure.interleaved(timings, _samplers(point, inputs, taking_part), seconds)
+    for method, call in taking_part:
+        timing = timings[method.name]
+        if point.device != "cpu":
+            timing.host = measure.host_seconds(call)
+        if method is not ROOF:
+            yield _record(inputs, method, timing, timings[ROOF.name].median, errors[method.name])
+
+
+def _samplers(point: Point, inputs: Inputs, taking_part: Sequence[tuple[Method, Any]]) -> dict[str, Callable[[], Any]]:
+    if point.device == "cpu":
+        return {method.name: measure.cpu_sampler(call) for method, call in taking_part}
+    more = [Inputs(point, seed) for seed in range(1, measure.gpu_copies(inputs.bytes))]
+    return {
+        method.name: measure.gpu_sampler([call, *(method.call(other) for other in more)])
+        for method, call in taking_part
+    }
+
+
+def _record(inputs: Inputs, method: Method, timing: Timing, roof: float, error: float) -> Record:
+    point = inputs.point
+    return Record(
+        game=point.game,
+        value="Shapley",
+        method=method.name,
+        kind=method.kind,
+        dtype=point.dtype,
+        shape=point.shape,
+        device=point.device,
+        threads=point.threads,
+        median_s=timing.median,
+        q20_s=timing.quantile(0.2),
+        q80_s=timing.quantile(0.8),
+        samples=len(timing.samples),
+        blocks_s=tuple(timing.blocks()),
+        first_call_s=timing.first,
+        host_s=timing.host,
+        bytes=inputs.bytes,
+        roof_s=roof,
+        max_error=error,
+        machine=machine.machine(),
+        versions=machine.versions(),
+        load=machine.load(),
+        commit=machine.commit(),
+        command=machine.command(),
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )

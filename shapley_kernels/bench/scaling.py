@@ -1,0 +1,71 @@
+"""Exponents: how the time grows with players, rows and threads."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import linregress, t
+
+from shapley_kernels.bench.records import Record
+
+FEWEST = 3
+"""Points of a fit."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """time ~ x^exponent, by least squares on logarithms."""
+
+    exponent: float
+    error: float
+    """Half the width of its 95 % confidence interval."""
+    points: int
+    first: float
+    last: float
+    """The range of x that was fitted."""
+
+
+def fit(x: Sequence[float], seconds: Sequence[float]) -> Fit | None:
+    """The exponent over the upper half of x, but at least `FEWEST` points: small inputs show the cost of a call.
+
+    Args:
+        x: > 0; seconds: > 0, as many.
+
+    Returns:
+        None with less than `FEWEST` different x.
+    """
+    order = np.argsort(x)
+    positions, times = np.asarray(x, float)[order], np.asarray(seconds, float)[order]
+    if len(np.unique(positions)) < FEWEST:
+        return None
+    kept = max(FEWEST, (len(positions) + 1) // 2)
+    positions, times = positions[-kept:], times[-kept:]
+    if len(np.unique(positions)) < 2:
+        return None
+    line = linregress(np.log(positions), np.log(times))
+    error = float(line.stderr * t.ppf(0.975, kept - 2))
+    return Fit(float(line.slope), error, kept, float(positions[0]), float(positions[-1]))
+
+
+AXES = ("players", "rows", "threads")
+
+
+def series(records: Iterable[Record], axis: str) -> dict[tuple[str, str], list[Record]]:
+    """(game, method) -> records that differ in `axis` alone, of the longest such series."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        fixed = tuple(getattr(record, other) for other in AXES if other != axis)
+        groups.setdefault((record.game, record.method, record.dtype, record.device, *fixed), []).append(record)
+    longest: dict[tuple[str, str], list[Record]] = {}
+    for found in groups.values():
+        name = (found[0].game, found[0].method)
+        found = sorted(found, key=lambda record: getattr(record, axis))
+        if len({getattr(r, axis) for r in found}) > len({getattr(r, axis) for r in longest.get(name, [])}):
+            longest[name] = found
+    return longest
+
+
+def fits(records: Sequence[Record], axis: str) -> list[tuple[tuple[str, str], Fit]]:
+    """(game, method) and its fit, where there are enough points."""
+    found = ((name, fit([getattr(r, axis) for r in s], [r.median_s for r in s])) for name, s in series(records, axis).items())
+    return [(name, it) for name, it in found if it is not None]
