@@ -1,4 +1,4 @@
-"""The command `shapley-bench`: how fast credits are, checked before they are timed, beside what else one could write."""
+"""The command `shapley-bench`: how fast credits are, checked before they are timed, beside what else one may write."""
 
 import sys
 

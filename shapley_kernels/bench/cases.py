@@ -4,6 +4,8 @@ A *point* is a game on inputs of one shape; all *methods* of a point get the sam
 """
 
 import importlib.util
+import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ LATENCY = ((32, 8, 5),)
 THROUGHPUT = ((2**18, 8), (2**15, 64), (2**11, 1024))
 """Whole data sets, 8 MiB of float32."""
 
-QUICK = ((32, 8, 5), (4096, 8), (512, 64))
+QUICK = ((32, 8, 5), (512, 64))
 
 GPU_THROUGHPUT = ((2**20, 8), (2**18, 64), (2**14, 1024))
 """Enough rows to fill a GPU."""
@@ -51,7 +53,7 @@ class Inputs:
     """
 
     def __init__(self, point: Point, seed: int = 0) -> None:
-        self.point = point
+        self.point, self.seed = point, seed
         self.utility = named(point.game)
         players = point.shape[-1]
         self.params = _params(self.utility, players)
@@ -64,6 +66,8 @@ class Inputs:
 
     def rewards(self, container: str, dtype: str | None = None) -> Any:
         """[..., players] in "numpy" or "torch", in the dtype of the point unless another is given."""
+        if container == "numpy" and (dtype or self.point.dtype) == "bfloat16":
+            raise Unsuited("numpy has no bfloat16")
         return place(self.data, container, dtype or self.point.dtype, self.point.device)
 
     def game(self, rewards: Any) -> Game:
@@ -131,7 +135,7 @@ class Method:
 INSTALL = {
     "torch": "'shapley_kernels[torch]'",
     "triton": "'shapley_kernels[triton]'",
-    **{p: "'shapley_kernels[peers]'" for p in ("coopgame", "shap", "shapiq", "shapley_numba")},
+    **dict.fromkeys(("coopgame", "shap", "shapiq", "shapley_numba"), "'shapley_kernels[peers]'"),
 }
 
 
@@ -194,7 +198,7 @@ def five_liner(inputs: Inputs) -> tuple[Callable[[Any, Any, Any], Any], np.ndarr
     utility, n = inputs.utility, inputs.players
     at_least = np.arange(n, 0, -1)
     if issubclass(utility, FixedWeights) or (utility is OWA and inputs.params["weights"].ndim == 1):
-        weights = utility.weights(n, *inputs.game(np.zeros(n)).params)  # of the j-th best
+        weights = utility.weights(n, *utility(np.zeros(n), **inputs.params).params)  # of the j-th best
         return lambda rows, r, inside: rows(r, inside), (weights.cumsum() / at_least[::-1])[::-1].copy()
     if utility is Min:
         return lambda rows, r, inside: -rows(-r, inside), 1 / at_least
@@ -226,9 +230,13 @@ def _torch_lines(inputs: Inputs) -> Callable[[], Any]:
 def _compiled_lines(inputs: Inputs) -> Callable[[], Any]:
     import torch
 
+    if inputs.point.device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        raise Unsuited("torch.compile needs a C++ compiler")
     lines, inside = five_liner(inputs)
     rewards = inputs.rewards("torch")
     on_device = place(inside, "torch", inputs.point.dtype, inputs.point.device)
+    if inputs.seed == 0:
+        torch.compiler.reset()  # after some shapes it would give up compiling, and say so only in a log
     compiled = torch.compile(lambda r, a: lines(torch_rows, r, a), dynamic=False)
     return lambda: compiled(rewards, on_device)
 
@@ -246,14 +254,15 @@ COMPILED = Method("compiled-five-liner", "five-liner", _compiled_lines, ("torch"
 
 
 def _copy(inputs: Inputs) -> Callable[[], Any]:
-    """A copy that moves the same bytes: every reward read, every credit written."""
+    """A copy that moves the same bytes: half of them read, half written."""
+    half = inputs.bytes // 2
     if inputs.point.device == "cpu":
-        rewards = inputs.rewards("numpy")
-        out = np.empty_like(rewards)
-        return lambda: np.copyto(out, rewards)
-    tensor = inputs.rewards("torch")
-    target = tensor.clone()
-    return lambda: target.copy_(tensor)
+        source, target = np.ones(half, np.uint8), np.zeros(half, np.uint8)
+        return lambda: np.copyto(target, source)
+    import torch
+
+    tensors = [torch.full((half,), n, dtype=torch.uint8, device=inputs.point.device) for n in (1, 0)]
+    return lambda: tensors[1].copy_(tensors[0])
 
 
 ROOF = Method("copy", "roof", _copy)

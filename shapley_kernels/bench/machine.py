@@ -61,13 +61,15 @@ def _gpu() -> str | None:
 @cache
 def versions() -> dict[str, str]:
     """Python and the packages that matter, as far as installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {package: _version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **{p: version for p, version in found.items() if version}}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @cache
@@ -95,6 +97,18 @@ def command() -> str:
 def load() -> float | None:
     """Mean number of processes that wanted to run during the last minute."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def disturbances() -> list[str]:
+    """What will make times worse, or vary."""
+    found = []
+    here = machine()
+    busy = load()
+    if busy is not None and busy > 0.5 * here["cores"]:
+        found.append(f"load average {busy} on {here['cores']} cores: others are running, times will be too long")
+    if here["governor"] not in (None, "performance"):
+        found.append(f"the frequency governor is {here['governor']!r}, not 'performance'")
+    return found
 
 
 @contextmanager

@@ -177,5 +177,3 @@ def whole_file(path: Path, force: bool) -> Iterator[Any]:
             os.replace(temporary, target)
         else:
             temporary.unlink()
-
-

@@ -21,36 +21,21 @@ class Skipped:
     reason: str
 
 
-def run(
-    points: Sequence[Point],
-    methods: Sequence[Method],
-    seconds: float,
-    advance: Callable[[], None] = lambda: None,
-) -> Iterator[Record | Skipped]:
-    """Measure every method at every point.
-
-    Args:
-        seconds: of samples per method and point.
-        advance: called after every method that was measured or skipped.
+def run(point: Point, methods: Sequence[Method], seconds: float) -> Iterator[Record | Skipped]:
+    """Measure the methods at a point, `seconds` of samples each.
 
     Raises:
         GateFailed: a method gave wrong credits.
     """
-    for point in points:
-        with machine.limited_to(point.threads):
-            yield from _measured(point, methods, seconds)
-        for _ in methods:
-            advance()
+    with machine.limited_to(point.threads):
+        yield from _measured(point, methods, seconds)
 
 
 def _measured(point: Point, methods: Sequence[Method], seconds: float) -> Iterator[Record | Skipped]:
     inputs = Inputs(point)
-    taking_part: list[tuple[Method, Any]] = []
-    for method in methods:
-        try:
-            taking_part.append((method, method.call(inputs)))
-        except Unsuited as reason:
-            yield Skipped(point, method.name, str(reason))
+    calls = [(method, _prepared(method, inputs)) for method in methods]
+    yield from (call for _, call in calls if isinstance(call, Skipped))
+    taking_part: list[tuple[Method, Any]] = [(m, call) for m, call in calls if not isinstance(call, Skipped)]
     if not taking_part:
         return
     taking_part.append((ROOF, ROOF.call(inputs)))
@@ -66,6 +51,14 @@ def _measured(point: Point, methods: Sequence[Method], seconds: float) -> Iterat
             timing.host = measure.host_seconds(call)
         if method is not ROOF:
             yield _record(inputs, method, timing, timings[ROOF.name].median, errors[method.name])
+
+
+def _prepared(method: Method, inputs: Inputs) -> Any:
+    """The call, or why there is none."""
+    try:
+        return method.call(inputs)
+    except Unsuited as reason:
+        return Skipped(inputs.point, method.name, str(reason))
 
 
 def _samplers(point: Point, inputs: Inputs, taking_part: Sequence[tuple[Method, Any]]) -> dict[str, Callable[[], Any]]:

@@ -67,5 +67,7 @@ def series(records: Iterable[Record], axis: str) -> dict[tuple[str, str], list[R
 
 def fits(records: Sequence[Record], axis: str) -> list[tuple[tuple[str, str], Fit]]:
     """(game, method) and its fit, where there are enough points."""
-    found = ((name, fit([getattr(r, axis) for r in s], [r.median_s for r in s])) for name, s in series(records, axis).items())
+    found = (
+        (name, fit([getattr(r, axis) for r in s], [r.median_s for r in s])) for name, s in series(records, axis).items()
+    )
     return [(name, it) for name, it in found if it is not None]
