@@ -1,7 +1,7 @@
 """The points and methods of `shapley-bench run --quick` as a pytest-benchmark suite.
 
-    python -m pytest benchmarks                          # a table
-    python -m pytest benchmarks --benchmark-disable      # each call once, checked
+python -m pytest benchmarks                          # a table
+python -m pytest benchmarks --benchmark-disable      # each call once, checked
 """
 
 import pytest

@@ -192,7 +192,7 @@ def scaling_command(
             if found := scaling.fits(records, axis):
                 console.print(report.fitted(axis, found))
             else:
-                typer.echo(f"{axis}: fewer than {scaling.FEWEST} points that differ in it alone", err=True)
+                typer.echo(f"{axis}: no two points that differ in it alone", err=True)
 
 
 def _growing(axis: str, games: Sequence[str], quick: bool) -> list[Point]:

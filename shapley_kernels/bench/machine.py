@@ -1,7 +1,6 @@
 """Where and with what a number was measured."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shlex
@@ -113,14 +112,13 @@ def disturbances() -> list[str]:
 
 @contextmanager
 def limited_to(threads: int) -> Iterator[None]:
-    """BLAS, OpenMP and torch use this many threads inside the block."""
+    """BLAS, OpenMP and torch, if it is imported, use this many threads inside the block."""
     import threadpoolctl
 
     with ExitStack() as stack:
         stack.enter_context(threadpoolctl.threadpool_limits(threads))
-        if "torch" in sys.modules or importlib.util.find_spec("torch"):
-            import torch
-
+        if "torch" in sys.modules:
+            torch = sys.modules["torch"]
             before = torch.get_num_threads()
             stack.callback(torch.set_num_threads, before)
             torch.set_num_threads(threads)

@@ -129,6 +129,7 @@ def _speed_ups(axes: Axes, records: Sequence[Record]) -> None:
     axes.barh(place, ratios - 1, left=1, color=[COLOURS[method] for *_, method in found], alpha=0.8)
     axes.set_yticks(place, [name for name, *_ in found], fontsize=8)
     axes.set_xscale("log")
+    axes.margins(x=0.15)
     axes.axvline(1, color="black", linewidth=1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g} x"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))

@@ -88,7 +88,9 @@ def fitted(axis: str, found: Iterable[tuple[tuple[str, str], Fit]]) -> Table:
     table = _table("game", "method", f"time ~ {axis}^", "95 % interval", "fitted over", left=2)
     for (game, method), fit in found:
         over = f"{fit.first:,.0f} to {fit.last:,.0f}, {fit.points} points"
-        table.add_row(game, method, f"{fit.exponent:.2f}", f"± {fit.error:.2f}", over)
+        table.add_row(
+            game, method, f"{fit.exponent:.2f}", "none" if fit.error == float("inf") else f"± {fit.error:.2f}", over
+        )
     return table
 
 

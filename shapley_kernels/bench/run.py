@@ -27,24 +27,23 @@ def run(point: Point, methods: Sequence[Method], seconds: float) -> Iterator[Rec
     Raises:
         GateFailed: a method gave wrong credits.
     """
-    with machine.limited_to(point.threads):
-        yield from _measured(point, methods, seconds)
-
-
-def _measured(point: Point, methods: Sequence[Method], seconds: float) -> Iterator[Record | Skipped]:
     inputs = Inputs(point)
     calls = [(method, _prepared(method, inputs)) for method in methods]
     yield from (call for _, call in calls if isinstance(call, Skipped))
     taking_part: list[tuple[Method, Any]] = [(m, call) for m, call in calls if not isinstance(call, Skipped)]
-    if not taking_part:
-        return
-    taking_part.append((ROOF, ROOF.call(inputs)))
+    if taking_part:
+        with machine.limited_to(point.threads):
+            yield from _measured(inputs, [*taking_part, (ROOF, ROOF.call(inputs))], seconds)
+
+
+def _measured(inputs: Inputs, taking_part: Sequence[tuple[Method, Any]], seconds: float) -> Iterator[Record]:
+    point = inputs.point
     timings, errors = {}, {}
     for method, call in taking_part:
         credits, first = measure.first_call(call, point.device)
         errors[method.name] = check(method, inputs, credits) if method is not ROOF else 0.0
         timings[method.name] = Timing(first)
-    measure.interleaved(timings, _samplers(point, inputs, taking_part), seconds)
+    measure.interleaved(timings, _samplers(inputs, taking_part), seconds)
     for method, call in taking_part:
         timing = timings[method.name]
         if point.device != "cpu":
@@ -61,10 +60,10 @@ def _prepared(method: Method, inputs: Inputs) -> Any:
         return Skipped(inputs.point, method.name, str(reason))
 
 
-def _samplers(point: Point, inputs: Inputs, taking_part: Sequence[tuple[Method, Any]]) -> dict[str, Callable[[], Any]]:
-    if point.device == "cpu":
+def _samplers(inputs: Inputs, taking_part: Sequence[tuple[Method, Any]]) -> dict[str, Callable[[], Any]]:
+    if inputs.point.device == "cpu":
         return {method.name: measure.cpu_sampler(call) for method, call in taking_part}
-    more = [Inputs(point, seed) for seed in range(1, measure.gpu_copies(inputs.bytes))]
+    more = [Inputs(inputs.point, seed) for seed in range(1, measure.gpu_copies(inputs.bytes))]
     return {
         method.name: measure.gpu_sampler([call, *(method.call(other) for other in more)])
         for method, call in taking_part

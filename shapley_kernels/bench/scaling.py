@@ -8,8 +8,8 @@ from scipy.stats import linregress, t
 
 from shapley_kernels.bench.records import Record
 
-FEWEST = 3
-"""Points of a fit."""
+FEWEST = 4
+"""Points of a fit, where there are as many."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Fit:
 
     exponent: float
     error: float
-    """Half the width of its 95 % confidence interval."""
+    """Half the width of its 95 % confidence interval; infinite with two points."""
     points: int
     first: float
     last: float
@@ -32,19 +32,16 @@ def fit(x: Sequence[float], seconds: Sequence[float]) -> Fit | None:
         x: > 0; seconds: > 0, as many.
 
     Returns:
-        None with less than `FEWEST` different x.
+        None with less than two different x.
     """
-    order = np.argsort(x)
+    order = np.argsort(x)[-max(FEWEST, (len(x) + 1) // 2) :]
     positions, times = np.asarray(x, float)[order], np.asarray(seconds, float)[order]
-    if len(np.unique(positions)) < FEWEST:
-        return None
-    kept = max(FEWEST, (len(positions) + 1) // 2)
-    positions, times = positions[-kept:], times[-kept:]
     if len(np.unique(positions)) < 2:
         return None
     line = linregress(np.log(positions), np.log(times))
-    error = float(line.stderr * t.ppf(0.975, kept - 2))
-    return Fit(float(line.slope), error, kept, float(positions[0]), float(positions[-1]))
+    freedom = len(order) - 2
+    error = float(line.stderr * t.ppf(0.975, freedom)) if freedom else float("inf")
+    return Fit(float(line.slope), error, len(order), float(positions[0]), float(positions[-1]))
 
 
 AXES = ("players", "rows", "threads")
