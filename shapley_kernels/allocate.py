@@ -3,26 +3,11 @@
 import sys
 from typing import Any
 
-import numpy as np
-
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    device,
-    first_nonfinite,
-    is_torch,
-    named_dtype,
-    namespace,
-    rows,
-)
-from shapley_kernels.dispatch import choose, order
-from shapley_kernels.games.base import Game
-from shapley_kernels.games.order import OrderTerm
+from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_torch, named_dtype, namespace, zeros
+from shapley_kernels.dispatch import Run
+from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.terms import Term
 from shapley_kernels.values import Semivalue, Shapley
-
-ALL_LIVE_COUNTS = 64
-"""Up to this many players, masked games take coefficients for every live count, without looking which ones occur."""
 
 
 def shapley(game: Game, *, backend: str = "auto", nan: str | None = None) -> Any:
@@ -74,95 +59,66 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
         raise TypeError(f"value: expected a semivalue such as sk.Banzhaf(), got {value!r}{hint}")
     if nan not in (None, "raise", "propagate"):
         raise ValueError(f"nan: expected None, 'raise' or 'propagate', got {nan!r}")
-    terms = _merge(game.terms(value))
-    dtype = game.dtype
-    if len(terms) == 1 and isinstance(terms[0][0], float):  # the scale is in the coefficients
-        credits = _run_order(terms[0][1], dtype, backend, nan)
+    terms, dtype = merge(game.terms(value)), game.dtype
+    if 0 in (*game.batch_shape, game.players):
+        credits = cast(zeros(game.data, (*game.batch_shape, game.players), "float32"), dtype)
+    elif len(terms) == 1 and isinstance(terms[0][0], float) and terms[0][0] == 1.0:
+        credits = _credits(terms[0][1], dtype, backend, nan)
     else:
         wide = named_dtype(game.data, compute_dtype(dtype))
-        parts = [_scaled(weight, _run_order(term, wide, backend, nan)) for weight, term in terms]
+        parts = [_scaled(weight, _credits(term, wide, backend, nan)) for weight, term in terms]
         credits = cast(sum(parts[1:], parts[0]), dtype)
     return game.restore(credits) if game.restore else credits
 
 
-def _merge(terms: list[tuple[Any, OrderTerm]]) -> list[tuple[Any, OrderTerm]]:
-    """One term for all that share data and [batch] weight; number weights move into the coefficients."""
-    merged: list[tuple[Any, OrderTerm]] = []
+def merge(terms: list[Weighted]) -> list[Weighted]:
+    """The same sum with number weights inside the coefficients, and terms of one [batch] weight merged where they can
+    be one run."""
+    merged: list[Weighted] = []
     for weight, term in terms:
-        if isinstance(weight, float) and weight != 1.0:
-            recipe = tuple((weight * scale, utility, params) for scale, utility, params in term.recipe)
-            term = OrderTerm(term.game, recipe, term.value)
-        factor = 1.0 if isinstance(weight, float) else weight
+        factor = weight
+        if isinstance(weight, float) and (scaled := term if weight == 1.0 else term.scaled(weight)) is not None:
+            term, factor = scaled, 1.0
         for i, (other_factor, other) in enumerate(merged):
-            if other_factor is factor and other.same_data(term):
-                merged[i] = (factor, OrderTerm(other.game, other.recipe + term.recipe, term.value))
+            if _equal(factor, other_factor) and (both := other.merged(term)) is not None:
+                merged[i] = (factor, both)
                 break
         else:
             merged.append((factor, term))
     return merged
 
 
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two weights are the same number or the same array."""
+    return a == b if isinstance(a, float) and isinstance(b, float) else a is b
+
+
 def _scaled(weight: Any, credits: Array) -> Array:
-    return credits if isinstance(weight, float) else cast(weight, credits.dtype)[..., None] * credits
+    if isinstance(weight, float):
+        return credits if weight == 1.0 else weight * credits
+    return cast(weight, credits.dtype)[..., None] * credits
 
 
-def _run_order(term: OrderTerm, dtype: Any, backend: str, nan: str | None) -> Array:
-    game = term.game
-    rewards, players, shape = game.rewards, game.players, game.rewards.shape
-    backend = choose(backend, rewards, game.v_empty)
-    flat = rows(rewards, players)
-    if flat.shape[0] == 0 or players == 0:
-        return cast(namespace(rewards).zeros_like(rewards), dtype)
-    mask = None if game.mask is None else rows(game.mask, players)
-    tables = term.tables(_live_counts(mask, players, term.value))
-    credits, bad = order(backend, flat, mask, _flat_v_empty(game), tables, dtype)
-    if bad != -1 and _raises(nan, rewards):
-        _refuse_nonfinite(game)
-    return credits.reshape(shape)
+def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
+    """Credits of one term in `dtype`, with bad data refused or made NaN."""
+    game, run = term.game, Run(backend, dtype)
+    if _raises(nan, game.data):
+        if not term.spreads_nonfinite:
+            game.refuse_bad_data()
+        credits = term.credits(run)
+        if not run.clean and term.spreads_nonfinite:
+            game.refuse_bad_data()
+        return credits
+    credits = term.credits(run)
+    if term.spreads_nonfinite:
+        return credits
+    bad = game.bad_rows()[..., None]
+    return namespace(credits).where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
 
 
-def _live_counts(mask: Array | None, players: int, value: Semivalue) -> tuple[int, ...]:
-    if mask is None:
-        return (players,)
-    if players <= ALL_LIVE_COUNTS and value.fixed_players is None:
-        return tuple(range(players + 1))
-    counts = mask.sum(-1)
-    return tuple(int(n) for n in np.unique(counts.cpu().numpy() if is_torch(counts) else counts))
-
-
-def _flat_v_empty(game: Any) -> Array:
-    """[1] or [rows] in the compute dtype."""
-    dtype = named_dtype(game.rewards, compute_dtype(game.rewards.dtype))
-    if not isinstance(game.v_empty, float):
-        return rows(cast(game.v_empty, dtype), None)
-    if is_torch(game.rewards):
-        return sys.modules["torch"].full((1,), game.v_empty, dtype=dtype, device=game.rewards.device)
-    return np.full(1, game.v_empty, dtype)
-
-
-def _raises(nan: str | None, rewards: Array) -> bool:
+def _raises(nan: str | None, data: Array) -> bool:
     if nan is not None:
         return nan == "raise"
-    if device(rewards) != "cpu":
+    if device(data) != "cpu":
         return False
-    return not (is_torch(rewards) and sys.modules["torch"].compiler.is_compiling())
-
-
-def _refuse_nonfinite(game: Any) -> None:
-    """Raise a ValueError that names the first live reward or v_empty that is not finite, if there is one."""
-    hint = "mask players that do not take part (mask=), or pass nan='propagate' to get NaN in that row alone"
-    where = first_nonfinite(game.rewards, game.mask)
-    if where is not None:
-        raise ValueError(
-            f"{type(game).__name__}: rewards must be finite, got {float(game.rewards[where])} "
-            f"at {list(where)} (player last); {hint}"
-        )
-    if isinstance(game.v_empty, float):
-        if not np.isfinite(game.v_empty):
-            raise ValueError(f"{type(game).__name__}: v_empty must be finite, got {game.v_empty}")
-        return
-    where = first_nonfinite(game.v_empty, None)
-    if where is not None:
-        raise ValueError(
-            f"{type(game).__name__}: v_empty must be finite, got {float(game.v_empty[where])} at {list(where)}; {hint}"
-        )
+    return not (is_torch(data) and sys.modules["torch"].compiler.is_compiling())

@@ -137,6 +137,13 @@ def cast(x: Array, dtype: Any) -> Array:
     return x if x.dtype == dtype else x.astype(dtype)
 
 
+def numbers(x: Array) -> np.ndarray:
+    """Any array as float64 numpy on the host: exact for every float dtype."""
+    if is_torch(x):
+        return x.detach().cpu().to(sys.modules["torch"].float64).numpy()
+    return np.asarray(x).astype(np.float64)
+
+
 def named_dtype(x: Array, name: str) -> Any:
     """The dtype object called `name` ("float32", "bool", ...) in the library of `x`."""
     return getattr(sys.modules["torch"], name) if is_torch(x) else np.dtype(name)
@@ -223,15 +230,24 @@ def needs_grad(*arrays: Any) -> bool:
 
 def first_nonfinite(x: Array, live: Array | None) -> tuple[int, ...] | None:
     """Index of the first live entry of `x` that is NaN or infinite, None when all are finite."""
-    xp = namespace(x)
-    bad = ~xp.isfinite(x)
-    if live is not None:
-        bad = bad & live
-    where = bad.reshape(-1).nonzero()  # a tuple of arrays in numpy, [hits, 1] in torch
+    bad = ~namespace(x).isfinite(x)
+    return first_true(bad if live is None else bad & live)
+
+
+def first_true(x: Array) -> tuple[int, ...] | None:
+    """Index of the first True of a bool array, None when there is none."""
+    where = x.reshape(-1).nonzero()  # a tuple of arrays in numpy, [hits, 1] in torch
     hits = where if is_torch(x) else where[0]
     if len(hits) == 0:
         return None
     return tuple(int(i) for i in np.unravel_index(int(hits[0]), tuple(x.shape)))
+
+
+def zeros(reference: Array, shape: Sequence[int], dtype: str) -> Array:
+    """Zeros in the library and on the device of `reference`."""
+    if is_torch(reference):
+        return sys.modules["torch"].zeros(tuple(shape), dtype=named_dtype(reference, dtype), device=reference.device)
+    return np.zeros(tuple(shape), dtype)
 
 
 def pad(values: Sequence[Any]) -> tuple[Array, Array]:

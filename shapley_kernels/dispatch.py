@@ -2,11 +2,15 @@
 
 import importlib
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shapley_kernels.arrays import Array, compute_dtype, device, is_torch, needs_grad
+
+if TYPE_CHECKING:
+    from shapley_kernels.games.terms import Tables
 
 BACKENDS = ("auto", "numba", "triton", "torch")
 
@@ -15,23 +19,23 @@ class BackendUnavailable(RuntimeError):
     """The backend that was asked for cannot run here; the message says what to install or change."""
 
 
-def choose(backend: str, data: Array, *others: Any) -> str:
-    """The backend for `data`: an explicit name is used or refused, "auto" takes triton on CUDA, numba on the CPU, and
-    torch where a gradient has to flow.
+def choose(backend: str, primitive: str, players: int, *arrays: Array | None) -> str:
+    """The backend for one run of a primitive: an explicit name is used or refused, "auto" takes triton on CUDA, numba
+    on the CPU, and torch where a gradient has to flow or rows are too long for triton.
 
     Raises:
         ValueError: not the name of a backend.
         TypeError: a kernel without a backward was asked for, for data that requires grad.
         BackendUnavailable: the backend is not installed, or cannot reach the data where they are.
     """
-    where = device(data)
-    grad = needs_grad(data, *others)
+    data = [x for x in arrays if x is not None]
+    where, grad = device(data[0]), needs_grad(*data)
     if backend == "auto":
         if grad:
             return "torch"
         if where == "cpu":
             return "numba"
-        return "triton" if where.startswith("cuda") and data.shape[-1] <= _triton_limit() else "torch"
+        return "triton" if where.startswith("cuda") and players <= _triton_limit(primitive) else "torch"
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
     if grad and backend != "torch":
@@ -43,7 +47,7 @@ def choose(backend: str, data: Array, *others: Any) -> str:
             f"backend='numba' runs on the CPU, the data are on {where}: use backend='triton', or move them with .cpu()"
         )
     if backend == "triton":
-        _check_triton(data, where)
+        _check_triton(primitive, players, where)
     return backend
 
 
@@ -51,20 +55,20 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def _triton_limit() -> int:
-    return kernel("order", "triton").MAX_PLAYERS
+def _triton_limit(primitive: str) -> int:
+    return kernel(primitive, "triton").MAX_PLAYERS
 
 
-def _check_triton(data: Array, where: str) -> None:
-    limit = _triton_limit()
+def _check_triton(primitive: str, players: int, where: str) -> None:
+    limit = _triton_limit(primitive)
     if where == "cpu" and not _interpreted():
         raise BackendUnavailable(
             "backend='triton' runs on a GPU, the data are on the CPU: move them with .cuda(), use backend='numba', "
             "or set TRITON_INTERPRET=1 before the first import of triton to interpret the kernel"
         )
-    if data.shape[-1] > limit:
+    if players > limit:
         raise BackendUnavailable(
-            f"backend='triton' serves at most {limit} players, got {data.shape[-1]}: use backend='torch' or 'auto'"
+            f"backend='triton' serves at most {limit} players, got {players}: use backend='torch' or 'auto'"
         )
 
 
@@ -86,63 +90,83 @@ def kernel(primitive: str, backend: str) -> Any:
         ) from error
 
 
-def order(
-    backend: str, rewards: Array, mask: Array | None, v_empty: Array, tables: Any, out_dtype: Any
-) -> tuple[Array, int | None]:
-    """Run the `order` primitive on flat arrays.
+class Run:
+    """The runs of primitives of one call: `games.terms.Run`.
 
     Args:
-        backend: "numba", "triton" or "torch".
-        rewards: [rows, players]; mask: [rows, players] bool or None; v_empty: [1] or [rows] in the compute dtype.
-        tables: coefficients (`games.order.Tables`).
-        out_dtype: dtype of the result.
-
-    Returns:
-        Credits [rows, players], and the first row with a non-finite number: -1 for none, None when the kernel did not
-        look.
+        backend: as in `shapley`.
+        dtype: of the results, a dtype of the library of the data.
     """
-    run = kernel("order", backend).run
-    if backend == "numba":
-        return _order_numba(run, rewards, mask, v_empty, tables, out_dtype)
-    return _order_torch(run, rewards, mask, v_empty, tables, out_dtype), None
+
+    def __init__(self, backend: str, dtype: Any) -> None:
+        self.backend, self.dtype = backend, dtype
+        self.clean = True
+        """Whether every kernel looked for non-finite data, and found none."""
+
+    def __call__(
+        self, primitive: str, arrays: Sequence[Array | None], tables: "Tables", shape: tuple[int, int]
+    ) -> Array:
+        """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape.
+
+        Computed in promote(dtype, float32) of the first array of floats.
+        """
+        backend = choose(self.backend, primitive, shape[1], *arrays)
+        run = kernel(primitive, backend).run
+        compute = next(compute_dtype(x.dtype) for x in arrays if x is not None and "float" in str(x.dtype))
+        library = next(is_torch(x) for x in arrays if x is not None)
+        if backend == "numba":
+            out, bad = _run_numba(run, arrays, tables, shape, compute)
+            self.clean &= bad == -1
+            return _handed_back(out, library, self.dtype)
+        self.clean = False
+        return _run_torch(run, arrays, tables, shape, compute, library, self.dtype)
 
 
-def _order_numba(
-    run: Any, rewards: Array, mask: Array | None, v_empty: Array, tables: Any, out_dtype: Any
-) -> tuple[Array, int]:
-    dtype = np.dtype(compute_dtype(rewards.dtype))
-    inputs = [_numpy(rewards, dtype), None if mask is None else _numpy(mask, np.dtype(bool)), _numpy(v_empty, dtype)]
-    out = np.empty(rewards.shape, dtype)
-    bad = run(*inputs, *tables.on("numpy", dtype.name, "cpu"), out)
-    if is_torch(rewards):
+def _run_numba(
+    run: Any, arrays: Sequence[Array | None], tables: "Tables", shape: tuple[int, int], compute: str
+) -> tuple[np.ndarray, int | None]:
+    """Result in the compute dtype, and what the kernel says of non-finite rows: the first, -1 for none, None if it did
+    not look."""
+    dtype = np.dtype(compute)
+    inputs = [None if x is None else _numpy(x, dtype) for x in arrays]
+    out = np.empty(shape, dtype)
+    return out, run(*inputs, *tables.on("numpy", compute, "cpu"), out)
+
+
+def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
+    if torch_result:
         import torch
 
-        return torch.from_numpy(out).to(out_dtype), bad
-    return out if out.dtype == out_dtype else out.astype(out_dtype), bad
+        return torch.from_numpy(out).to(dtype)
+    return out if out.dtype == dtype else out.astype(dtype)
 
 
-def _numpy(x: Array, dtype: np.dtype) -> np.ndarray:
-    """A CPU array as contiguous numpy of `dtype`; no copy when it is that already."""
+def _numpy(x: Array, compute: np.dtype) -> np.ndarray:
+    """A CPU array as contiguous numpy, floats in the compute dtype; no copy when it is that already."""
     if is_torch(x):
         import torch
 
-        x = x.detach().to(getattr(torch, dtype.name)).numpy()
-    return np.ascontiguousarray(x, dtype)
+        x = (x.detach().to(getattr(torch, compute.name)) if x.is_floating_point() else x).numpy()
+    return np.ascontiguousarray(x, x.dtype if x.dtype.kind in "bi" else compute)
 
 
-def _order_torch(run: Any, rewards: Array, mask: Array | None, v_empty: Array, tables: Any, out_dtype: Any) -> Array:
+def _run_torch(
+    run: Any,
+    arrays: Sequence[Array | None],
+    tables: "Tables",
+    shape: tuple[int, int],
+    compute: str,
+    torch_result: bool,
+    dtype: Any,
+) -> Array:
+    """For the torch and triton backends, which read every float dtype and write any."""
     import torch
 
-    flat: list[Any] = [None if x is None else _torch(x).contiguous() for x in (rewards, mask, v_empty)]
-    where = flat[0].device
-    dtype = getattr(torch, compute_dtype(rewards.dtype))
-    if is_torch(rewards):
-        out = torch.empty(rewards.shape, dtype=out_dtype, device=where)
-        run(*flat, *tables.on("torch", compute_dtype(rewards.dtype), str(where)), out)
-        return out
-    out = torch.empty(rewards.shape, dtype=dtype)
-    run(*flat, *tables.on("torch", compute_dtype(rewards.dtype), "cpu"), out)
-    return out.numpy().astype(out_dtype, copy=False)
+    inputs: list[Any] = [None if x is None else _torch(x).contiguous() for x in arrays]
+    where = next(x.device for x in inputs if x is not None)
+    out = torch.empty(shape, dtype=dtype if torch_result else getattr(torch, compute), device=where)
+    run(*inputs, *tables.on("torch", compute, str(where)), out)
+    return out if torch_result else out.numpy().astype(dtype, copy=False)
 
 
 def _torch(x: Array) -> Any:

@@ -41,11 +41,11 @@ def test_missing_package_names_the_install_line(package, backend, remedy):
 
 def test_auto_choices():
     tensor = torch.from_numpy(R)
-    assert choose("auto", R) == "numba"
-    assert choose("auto", tensor) == "numba"
-    assert choose("auto", tensor.clone().requires_grad_()) == "torch"
+    assert choose("auto", "order", 3, R) == "numba"
+    assert choose("auto", "order", 3, tensor) == "numba"
+    assert choose("auto", "order", 3, tensor.clone().requires_grad_()) == "torch"
     with torch.no_grad():
-        assert choose("auto", tensor.clone().requires_grad_()) == "numba"
+        assert choose("auto", "order", 3, tensor.clone().requires_grad_()) == "numba"
 
 
 def test_explicit_backends_are_used_or_refused():

@@ -3,14 +3,14 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from tests.oracle import GAMES, check_family
+from tests.oracle import ORDER_GAMES, check_family
 
 R = [0.9, 0.5, 0.1]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize("backend", ["numba", "torch"])
-@pytest.mark.parametrize("game", GAMES, ids=lambda g: g.__name__)
+@pytest.mark.parametrize("game", ORDER_GAMES, ids=lambda g: g.__name__)
 def test_equals_rational_enumeration(game, backend, dtype):
     check_family(game, backend, dtype)
 
@@ -36,14 +36,14 @@ def test_golden_values(game, value, expected):
 
 
 def test_sums_of_games_on_the_same_data_are_one_launch(monkeypatch):
-    from shapley_kernels import allocate
+    from shapley_kernels import dispatch
 
     calls = []
-    order = allocate.order
-    monkeypatch.setattr(allocate, "order", lambda *a: calls.append(1) or order(*a))
+    kernel = dispatch.kernel
+    monkeypatch.setattr(dispatch, "kernel", lambda *a: calls.append(a) or kernel(*a))
     r = np.random.default_rng(0).random((7, 5))
     both = sk.shapley(0.7 * sk.TopM(r, 3) + 0.3 * sk.Max(r))
-    assert len(calls) == 1
+    assert calls == [("order", "numba")]
     np.testing.assert_allclose(both, 0.7 * sk.shapley(sk.TopM(r, 3)) + 0.3 * sk.shapley(sk.Max(r)), atol=1e-15)
 
 

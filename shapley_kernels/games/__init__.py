@@ -9,11 +9,11 @@ from shapley_kernels.games.order import (
     Mean,
     Median,
     Min,
-    OrderGame,
     Range,
     TopM,
     TopMMean,
 )
+from shapley_kernels.games.order_base import OrderGame
 
 GAMES: tuple[type[OrderGame], ...] = (Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA)
 """Every game, the one list that tests, benchmarks and docs go through."""

@@ -1,10 +1,14 @@
-"""What every game has: worth, shape, mask, and the algebra of sums and multiples."""
+"""What every game has: its data, worth, and the algebra of sums and multiples.
+
+To add a family: in a file of its own, subclass `Game` (name the arrays in `arguments`) and `Term`, and list the classes
+in games/__init__.py; tests, benchmarks and the table in the docs go through that list.
+"""
 
 from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
-from math import isfinite
+from math import inf, isfinite, prod
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,16 +18,25 @@ from shapley_kernels.arrays import (
     broadcast,
     cast,
     compute_dtype,
+    constant,
     describe,
     device,
     first_nonfinite,
+    first_true,
+    floating,
     is_torch,
     like,
     named_dtype,
     namespace,
+    native,
     promoted,
+    zeros,
 )
+from shapley_kernels.games.terms import Term
 from shapley_kernels.values import Semivalue
+
+COALITIONS = "coalitions"
+"""In `Game.arguments`: the last axis runs over all 2^players coalitions, index sum_{i in S} 2^i."""
 
 
 class Game:
@@ -35,6 +48,16 @@ class Game:
 
     __array_ufunc__ = None  # array * game asks the game, instead of multiplying element by element
 
+    arguments: ClassVar[dict[str, Any]] = {}
+    """Its arrays, attributes of the same name: the axes that run over players, counted from the end ((-1,), (-2, -1);
+    () when it has none), or `COALITIONS`. All have the leading batch axes; the first decides container and dtype."""
+    domain: ClassVar[dict[str, tuple[float, float]]] = {}
+    """For some of them, the closed interval that live entries have to lie in."""
+    remedy: ClassVar[str] = "mask players that do not take part (mask=)"
+    """What to do about an entry outside the domain, for the message."""
+    scales: ClassVar[tuple[str, ...]] = ()
+    """Arrays whose common positive multiple multiplies the worth; () if there are none."""
+
     players: int
     batch_shape: tuple[int, ...]
     mask: Array | None
@@ -44,7 +67,7 @@ class Game:
     @property
     def data(self) -> Array:
         """The array that decides container, device and dtype of the results."""
-        raise NotImplementedError
+        return getattr(self, next(iter(self.arguments)))
 
     @property
     def dtype(self) -> Any:
@@ -82,6 +105,12 @@ class Game:
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
+    @classmethod
+    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+        """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
+        leading [rows], ties, zeros and the ends of the domain among them; and whatever else it takes."""
+        raise NotImplementedError
+
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         """The definition in rational arithmetic, for the oracle: a function from player indices to worth, for one
         entry of the flattened batch. Written apart from `_worth`."""
@@ -92,6 +121,100 @@ class Game:
         if self.mask is None:
             return list(range(self.players))
         return [i for i, live in enumerate(self.mask.reshape(-1, self.players)[row].tolist()) if live]
+
+    # -- reading and checking data -----------------------------------------------------------------------------------
+
+    def _read(self, name: str, x: Any, axes: str, mask: Any, player_axis: int = -1, *, integers: bool = False) -> Array:
+        """The argument that decides container, device and shapes; sets players, batch_shape, mask and restore.
+
+        Args:
+            axes: such as "[..., players, topics]".
+            player_axis: the axis of the players, from the end.
+            integers: take integers only (labels), and keep them.
+        """
+        owner = type(self).__name__
+        array, self.restore = native(x, f"{owner}: {name}")
+        trailing = axes.count(",")
+        if len(array.shape) < trailing:
+            got = f"the number {describe(x)}" if not array.shape else describe(array)
+            raise ValueError(f"{owner}: {name} must have shape {axes}, got {got}")
+        if not integers:
+            array = floating(array, f"{owner}: {name}")
+        elif "int" not in str(array.dtype):
+            raise TypeError(f"{owner}: {name} must be integers, got {describe(array)}; convert them, e.g. to int64")
+        elif not is_torch(array):
+            array = array.astype(np.int64, copy=False)
+        self.players = array.shape[player_axis]
+        self.batch_shape = tuple(array.shape[: len(array.shape) - trailing])
+        self.mask = None
+        if mask is not None:
+            live, shape = boolean(mask, array, f"{owner}: mask"), (*self.batch_shape, self.players)
+            self.mask = broadcast(live, shape, f"{owner}: mask", "[..., players]")
+        return array
+
+    def _read_beside(self, name: str, x: Any, data: Array, shape: Sequence[int], axes: str) -> Array:
+        """A further argument, in the library and on the device of `data`, broadcast to `shape`."""
+        owner = f"{type(self).__name__}: {name}"
+        return broadcast(floating(like(x, data, owner), owner), tuple(shape), owner, axes)
+
+    def _outside(self, name: str, array: Array) -> Array:
+        """Entries outside the domain; NaN are not."""
+        low, high = self.domain.get(name, (-inf, inf))
+        return (array < low) | (array > high)
+
+    def _bad_entries(self, name: str, array: Array) -> Array:
+        """Entries of live players that are not finite, or outside the domain."""
+        bad = ~namespace(array).isfinite(array) | self._outside(name, array)
+        live = live_entries(self.mask, self.arguments[name], array)
+        return bad if live is None else bad & live
+
+    def _float_arrays(self) -> list[tuple[str, Array]]:
+        arrays = [(name, getattr(self, name)) for name in self.arguments]
+        return [(name, x) for name, x in arrays if hasattr(x, "shape") and "int" not in str(x.dtype)]
+
+    def bad_rows(self) -> Array:
+        """[batch] bool: games with live data that are not finite, or outside the domain."""
+        bad = zeros(self.data, self.batch_shape, "bool")
+        for name, array in self._float_arrays():
+            entries = self._bad_entries(name, array)
+            bad = bad | entries.reshape((*self.batch_shape, prod(entries.shape[len(self.batch_shape) :]))).any(-1)
+        return bad
+
+    def refuse_bad_data(self) -> None:
+        """Raise a ValueError that names the first live entry that is not finite, or outside the domain, if any is."""
+        for name, array in self._float_arrays():
+            self._refuse(name, array, self._bad_entries(name, array))
+        for name in self.arguments:
+            number = getattr(self, name)
+            if isinstance(number, float) and not isfinite(number):
+                raise ValueError(f"{type(self).__name__}: {name} must be finite, got {number}")
+
+    def _check_domain(self) -> None:
+        """For constructors: refuse live entries outside the domain, if the data are on the CPU. NaN and infinities are
+        for later, since nan="propagate" allows them."""
+        for name in self.domain:
+            array = getattr(self, name)
+            if device(array) == "cpu":
+                bad = self._outside(name, array) & namespace(array).isfinite(array)
+                live = live_entries(self.mask, self.arguments[name], array)
+                self._refuse(name, array, bad if live is None else bad & live)
+
+    def _refuse(self, name: str, array: Array, bad: Array) -> None:
+        where = first_true(bad)
+        if where is None:
+            return
+        owner, got = type(self).__name__, float(array[where])
+        place = f"got {got} at {list(where)}" + (" (player last)" if self.arguments[name] == (-1,) else "")
+        if isfinite(got):
+            low, high = self.domain[name]
+            interval = f"in [{low:g}, {high:g}]" if isfinite(high) else f">= {low:g}"
+            raise ValueError(f"{owner}: {name} must be {interval}, {place}; {self.remedy}")
+        raise ValueError(
+            f"{owner}: {name} must be finite, {place}; mask players that do not take part (mask=), "
+            "or pass nan='propagate' to get NaN in that row alone"
+        )
+
+    # -- algebra -----------------------------------------------------------------------------------------------------
 
     def __add__(self, other: "Game") -> "Game":
         if not isinstance(other, Game):
@@ -149,8 +272,28 @@ class Game:
         return f"{type(self).__name__}(players={self.players}, batch_shape={self.batch_shape}, dtype={self.dtype})"
 
 
-Weighted = tuple[Any, Any]
-"""(weight, term): a number or [batch] array, and a term of one of the primitives (`OrderTerm`)."""
+def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
+    """Where an entry of `array` concerns live players alone: bool, broadcasts to it; None: everywhere.
+
+    Args:
+        mask: [batch..., players]; axes: as in `Game.arguments`.
+    """
+    if mask is None or axes == ():
+        return None
+    *batch, players = mask.shape
+    if axes == COALITIONS:
+        inside = np.arange(2**players)[:, None] >> np.arange(players) & 1 == 1  # [2^players, players]
+        outside = ~constant(inside, mask, named_dtype(mask, "bool"))
+        return (outside | mask[..., None, :]).all(-1)
+    live, own = None, len(array.shape) - len(batch)
+    for axis in axes:
+        part = mask.reshape((*batch, *(players if a == axis else 1 for a in range(-own, 0))))
+        live = part if live is None else live & part
+    return live
+
+
+Weighted = tuple[Any, Term]
+"""(weight, term): a number or [batch] array, and what it multiplies."""
 
 
 class Combination(Game):
@@ -184,6 +327,12 @@ class Combination(Game):
 
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(weight * w, term) for weight, game in self.parts for w, term in game.terms(value)]
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+        """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
+        leading [rows], ties, zeros and the ends of the domain among them; and whatever else it takes."""
+        raise NotImplementedError
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         parts = [(_row_weight(weight, row), game.exact_worth(row)) for weight, game in self.parts]

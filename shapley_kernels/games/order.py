@@ -10,248 +10,18 @@ To add a utility: subclass `FixedWeights` if the weight of the j-th best does no
 list it in games/__init__.py; tests, benchmarks and the table in the docs pick it up.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from math import log2
-from numbers import Integral, Real
+from numbers import Integral
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    boolean,
-    broadcast,
-    cast,
-    compute_dtype,
-    constant,
-    describe,
-    floating,
-    is_torch,
-    like,
-    named_dtype,
-    namespace,
-    native,
-)
-from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.arrays import describe, is_torch
+from shapley_kernels.games.order_base import Coefficients, FixedWeights, OrderGame
 from shapley_kernels.values import Semivalue, thin
-
-GENERIC_PLAYERS = 512
-"""Above this the O(n^3) coefficients of a generic `OWA[n, n]` are refused."""
-
-Coefficients = tuple[np.ndarray, np.ndarray, float]
-"""A [n], B [n] (entry k - 1 serves the k best) and C, float64."""
-
-
-class OrderGame(Game):
-    """Base of the family.
-
-    Args:
-        rewards: [..., players] float16, bfloat16, float32 or float64 (integers and bools are converted).
-        mask: [..., players] bool, True = live; None = all live. What stands at masked players is never read.
-        v_empty: worth of the empty set: a number, or an array of the batch shape.
-    """
-
-    params: tuple[Any, ...] = ()
-    """What the utility takes beside the data, hashable: the key of its coefficients."""
-
-    def __init__(self, rewards: Any, mask: Any = None, v_empty: Any = 0.0) -> None:
-        name = type(self).__name__
-        array, self.restore = native(rewards, f"{name}: rewards")
-        if not array.shape:
-            raise ValueError(f"{name}: rewards must have shape [..., players], got the number {describe(rewards)}")
-        self.rewards = floating(array, f"{name}: rewards")
-        self.players = self.rewards.shape[-1]
-        self.batch_shape = tuple(self.rewards.shape[:-1])
-        self.mask = None
-        if mask is not None:
-            mask = boolean(mask, self.rewards, f"{name}: mask")
-            self.mask = broadcast(mask, self.rewards.shape, f"{name}: mask", "[..., players]")
-        self.v_empty: float | Array
-        if isinstance(v_empty, (Real, np.generic)):
-            self.v_empty = float(v_empty)
-        else:
-            array = floating(like(v_empty, self.rewards, f"{name}: v_empty"), f"{name}: v_empty")
-            self.v_empty = broadcast(array, self.batch_shape, f"{name}: v_empty", "[batch]")
-
-    @property
-    def data(self) -> Array:
-        return self.rewards
-
-    @staticmethod
-    def definition(members: Sequence[Any], *params: Any) -> Any:
-        """v(S) from the rewards of a non-empty S, in plain Python (numbers or fractions); None means v_empty."""
-        raise NotImplementedError
-
-    @classmethod
-    def weights(cls, size: int, *params: Any) -> np.ndarray:
-        """w [size]: weight of the j-th best of a set of `size` >= 1 players."""
-        raise NotImplementedError
-
-    @classmethod
-    def empty_share(cls, size: int, *params: Any) -> float:
-        """What v(S) - v_empty lacks: v(S) = sum_j w_j (r_(j) - v_empty) + empty_share * v_empty; sum_j w_j unless
-        v_empty also serves sets that are too small."""
-        return float(cls.weights(size, *params).sum())
-
-    @classmethod
-    def coefficients(cls, value: Semivalue, n: int, *params: Any) -> Coefficients:
-        """A, B and C for n live players; here in O(n^3) from `weights`, in closed form in the subclasses."""
-        return _generic_coefficients(lambda size: cls.weights(size, *params), value, n)
-
-    @classmethod
-    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
-        """Valid arguments beside the rewards, for tests, benchmarks and docs."""
-        return {}
-
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, OrderTerm(self, ((1.0, type(self), self.params),), value))]
-
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live = set(self.live_players(row))
-        values = cast(self.rewards.reshape(-1, self.players)[row], named_dtype(self.rewards, "float64")).tolist()
-        v_empty = self.v_empty if isinstance(self.v_empty, float) else float(self.v_empty.reshape(-1)[row])
-
-        def worth(members: Collection[int]) -> Fraction:
-            inside = [Fraction(values[i]) for i in members if i in live]
-            result = self.definition(inside, *self.params) if inside else None
-            return Fraction(v_empty if result is None else result)
-
-        return worth
-
-    def _worth(self, members: Array | None) -> Array:
-        xp, rewards = namespace(self.rewards), self.rewards
-        dtype = named_dtype(rewards, compute_dtype(rewards.dtype))
-        if members is None:
-            members = xp.ones_like(rewards, dtype=named_dtype(rewards, "bool")) if self.mask is None else self.mask
-        elif self.mask is not None:
-            members = members & self.mask
-        values = xp.where(members, cast(rewards, dtype), -float("inf"))
-        ranked = (
-            values.sort(dim=-1, descending=True).values if is_torch(values) else -np.sort(-values, axis=-1)
-        )  # members first
-        weights, empty_share = self._worth_weights(xp.broadcast_to(members.sum(-1), ranked.shape[:-1]), dtype)
-        v_empty = self.v_empty if isinstance(self.v_empty, float) else cast(self.v_empty, dtype)
-        return cast((weights * xp.where(weights != 0, ranked, 0.0)).sum(-1) + empty_share * v_empty, rewards.dtype)
-
-    def _worth_weights(self, sizes: Array, dtype: Any) -> tuple[Array, Array]:
-        """For coalition sizes [...]: the weights of their ranked members [..., players], and of v_empty [...]."""
-        counts, which = np.unique(sizes.cpu().numpy() if is_torch(sizes) else sizes, return_inverse=True)
-        weights, shares = np.zeros((len(counts), self.players)), np.ones(len(counts))
-        for i, size in enumerate(counts.tolist()):
-            if size:
-                weights[i, :size] = self.weights(size, *self.params)
-                shares[i] = self.empty_share(size, *self.params) - weights[i].sum()
-        which = which.reshape(tuple(sizes.shape))
-        return constant(weights[which], self.rewards, dtype), constant(shares[which], self.rewards, dtype)
-
-
-Recipe = tuple[tuple[float, Any, tuple[Any, ...]], ...]
-"""(scale, utility class, its params), ...: a hashable sum of utilities on the same data."""
-
-
-@dataclass(frozen=True)
-class OrderTerm:
-    """The `order` primitive on one game's data: coefficients are the sum of scale * coefficients(utility) over
-    `recipe`."""
-
-    game: OrderGame  # whose rewards, mask and v_empty are used
-    recipe: Recipe
-    value: Semivalue
-
-    def same_data(self, other: "OrderTerm") -> bool:
-        """Whether both can be one launch."""
-        a, b = self.game, other.game
-        if a.rewards is not b.rewards or a.mask is not b.mask or self.value != other.value:
-            return False
-        return a.v_empty is b.v_empty or (isinstance(a.v_empty, float) and a.v_empty == b.v_empty)
-
-    def tables(self, lives: tuple[int, ...]) -> "Tables":
-        """Coefficients for the given live counts; cached."""
-        return _tables(self.recipe, self.value, self.game.players, lives)
-
-
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """Coefficients by live count: inside A [levels, players], outside B or None if all 0, empty C [levels], float64,
-    and level_of [players + 1] int32, from live count to row."""
-
-    inside: np.ndarray
-    outside: np.ndarray | None
-    empty: np.ndarray
-    level_of: np.ndarray
-    _placed: dict[tuple[str, str, str], tuple[Any, ...]] = field(default_factory=dict)
-
-    def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
-        """(inside, outside, empty, level_of) in "numpy" or "torch", in the compute dtype and on a device; kept."""
-        key = (library, dtype, device)
-        if key not in self._placed:
-            arrays: list[Any] = [
-                None if x is None else x.astype(dtype) for x in (self.inside, self.outside, self.empty)
-            ]
-            placed: tuple[Any, ...] = (*arrays, self.level_of)
-            if library == "torch":
-                import torch
-
-                placed = tuple(None if x is None else torch.from_numpy(x).to(device) for x in placed)
-            self._placed[key] = placed
-        return self._placed[key]
-
-
-@lru_cache(maxsize=1024)
-def _tables(
-    recipe: Recipe,
-    value: Semivalue,
-    players: int,
-    lives: tuple[int, ...],
-) -> Tables:
-    lives = tuple(n for n in lives if n) or (1,)
-    width = max(players, 1)
-    inside, outside, empty = np.zeros((len(lives), width)), np.zeros((len(lives), width)), np.zeros(len(lives))
-    level_of = np.zeros(players + 1, np.int32)
-    for level, n in enumerate(lives):
-        for scale, utility, params in recipe:
-            a, b, c = _coefficients(utility, params, value, n)
-            inside[level, :n] += scale * a
-            outside[level, :n] += scale * b
-            empty[level] += scale * c
-        if n <= players:
-            level_of[n] = level
-    return Tables(inside, outside if outside.any() else None, empty, level_of)
-
-
-@lru_cache(maxsize=8192)
-def _coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Coefficients:
-    return utility.coefficients(value, n, *params)
-
-
-class FixedWeights(OrderGame):
-    """Utilities in which the weight of the j-th best does not depend on |S|: A_k = E[w_{1 + others of the k best
-    present}], B = 0."""
-
-    @classmethod
-    def fixed_weights(cls, n: int, *params: Any) -> np.ndarray:
-        """w [n or shorter, trailing zeros left out]."""
-        raise NotImplementedError
-
-    @classmethod
-    def weights(cls, size: int, *params: Any) -> np.ndarray:
-        w = np.zeros(size)
-        fixed = cls.fixed_weights(size, *params)[:size]
-        w[: len(fixed)] = fixed
-        return w
-
-    @classmethod
-    def coefficients(cls, value: Semivalue, n: int, *params: Any) -> Coefficients:
-        w = cls.fixed_weights(n, *params)[:n]
-        sizes = value.size_weights(n)
-        marginal = np.zeros(n)  # what v_empty's share gains when a coalition of s grows by one
-        marginal[: len(w)] = w
-        marginal[0] -= 1.0
-        return value.expectations(w, n), np.zeros(n), float(sizes @ marginal)
 
 
 class Max(FixedWeights):
@@ -515,6 +285,8 @@ class OWA(OrderGame):
             cost O(n^3).
     """
 
+    may_cancel: ClassVar[bool] = True
+
     def __init__(self, rewards: Any, weights: Any, mask: Any = None, v_empty: Any = 0.0) -> None:
         super().__init__(rewards, mask, v_empty)
         self.params = (_Weights.checked("OWA", weights, self.players),)
@@ -558,6 +330,8 @@ class Discounted(FixedWeights):
 
     Source: Jarvelin and Kekalainen (2002), doi:10.1145/582415.582418.
     """
+
+    may_cancel: ClassVar[bool] = True
 
     def __init__(self, rewards: Any, weights: Any = None, mask: Any = None, v_empty: Any = 0.0) -> None:
         super().__init__(rewards, mask, v_empty)
@@ -628,33 +402,3 @@ def _count(owner: str, name: str, x: Any) -> int:
     if not isinstance(x, Integral) or isinstance(x, (bool, np.bool_)) or x < 1:
         raise ValueError(f"{owner}: {name} must be an integer >= 1, got {x!r}")
     return int(x)
-
-
-def _generic_coefficients(weights: Callable[[int], np.ndarray], value: Semivalue, n: int) -> Coefficients:
-    """A, B, C by summing over coalition sizes and the number of the k best in the coalition. O(n^3), O(n^2) memory."""
-    if n > GENERIC_PLAYERS:
-        raise ValueError(
-            f"OWA: weights [n, n] cost O(n^3) = {n**3:.1e} steps for {n} live players, "
-            f"more than the {GENERIC_PLAYERS} allowed; "
-            "use a named utility, or [n] weights that do not depend on |S|"
-        )
-    below = np.zeros((n + 1, n + 1))  # below[s, a]: weight on the a best of s
-    for s in range(1, n + 1):
-        below[s, 1 : s + 1] = np.cumsum(weights(s))
-        below[s, s + 1 :] = below[s, s]
-    size_weights = value.size_weights(n)
-    group = np.arange(n)[:, None]  # g of the n - 1 others are marked
-    a = np.arange(n)[None, :]  # a of them present
-    chance = np.zeros((n, n))  # [g, a]: P(a | s present), hypergeometric, one more present at a time
-    chance[:, 0] = 1.0
-    inside, outside = np.zeros(n), np.zeros(n)
-    for s in range(n):
-        inside += size_weights[s] * (chance @ (below[s + 1, 1:] - below[s, :-1]))  # g = k - 1
-        outside += size_weights[s] * (chance @ (below[s + 1, :-1] - below[s, :-1]))  # g = k
-        if s < n - 1:
-            stay = chance * np.clip(n - 1 - group - (s - a), 0, None)
-            stay[:, 1:] += (chance * np.clip(group - a, 0, None))[:, :-1]
-            chance = stay / (n - 1 - s)
-    total = np.diagonal(below).copy()
-    total[0] = 1.0
-    return inside, np.append(outside[1:], 0.0), float(size_weights @ np.diff(total))

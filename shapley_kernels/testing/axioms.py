@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from shapley_kernels.arrays import numbers
 from shapley_kernels.games import Game, Max
 from shapley_kernels.testing._deps import need
 from shapley_kernels.testing.budget import PRECISION, error_budget, errors
 from shapley_kernels.testing.exact import share, worth_table
-from shapley_kernels.testing.examples import Example, Utility, make, numbers, utility_name
+from shapley_kernels.testing.examples import Example, Utility, make, utility_name
 from shapley_kernels.values import Semivalue, Shapley
 
 try:

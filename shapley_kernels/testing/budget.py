@@ -1,27 +1,22 @@
 """Error budgets: how far credits may be from the truth, known before they are computed.
 
-Each primitive has its own bound; for `order` it is that of docs/mathematics.md, per row with n live players
-
-    (n + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps,
-
-eps that of the compute dtype promote(dtype, float32), and one rounding of the result to the dtype of the output. This
-takes A, B and C to be as good as rounded; where weights of the user may cancel in them, the promise on coefficients,
-n 2.2e-16 max(|A|, |B|), comes on top.
+Each family has its own bound (`Term.error_bound`, docs/mathematics.md) for what happens before the result is rounded
+to the dtype of the output; here they are put together for sums of games, and compared with the truth.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, compute_dtype, describe, device
+from shapley_kernels.allocate import merge
+from shapley_kernels.arrays import Array, describe, device, numbers
 from shapley_kernels.games import Game
-from shapley_kernels.games.order import OWA, Discounted, OrderGame, OrderTerm
-from shapley_kernels.games.order import _coefficients as coefficients
-from shapley_kernels.testing.examples import numbers
+from shapley_kernels.games.order_base import OrderTerm, coefficients
 from shapley_kernels.values import Semivalue, Shapley
 
 PRECISION = {
@@ -40,76 +35,33 @@ class Budget:
     game: Game
     value: Semivalue
     computing: np.ndarray
-    """[rows] float64: the bound before the result is rounded to the dtype of the output."""
+    """[rows, players] float64: the bound before the result is rounded to the dtype of the output."""
 
     def at(self, exact: np.ndarray) -> np.ndarray:
         """Largest |error| where the truth is `exact` [rows, players]: rounding of the result included."""
         eps, quantum = PRECISION[dtype_name(self.game.dtype)]
-        computing = self.computing[:, None]
-        return computing + eps / 2 * (np.abs(exact) + computing) + quantum / 2
+        return self.computing + eps / 2 * (np.abs(exact) + self.computing) + quantum / 2
 
 
 def error_budget(game: Game, value: Semivalue | None = None) -> Budget:
     """The a-priori bound for the credits of a game, combinations included.
 
     Args:
-        game: of the order family, its data (those of live players) exactly as the kernel gets them.
+        game: its data (those of live players) exactly as the kernel gets them.
         value: None: Shapley.
 
-    Terms that were merged into one launch pay one more rounding each; so do launches that are added up.
+    Terms that are added up pay one more rounding each.
     """
     value = value or Shapley()
-    terms = game.terms(value)
-    rows = int(np.prod(game.batch_shape, dtype=int))
-    computing = np.zeros(rows)
+    terms = merge(game.terms(value))
+    rows = prod(game.batch_shape)
+    computing = np.zeros((rows, game.players))
+    plain = len(terms) == 1 and isinstance(terms[0][0], float) and terms[0][0] == 1.0
     for weight, term in terms:
-        number = isinstance(weight, float)
-        factor = np.abs(np.broadcast_to(weight if number else numbers(weight).reshape(-1), rows))
-        merged = 0 if len(term.recipe) == 1 and number and weight * term.recipe[0][0] == 1.0 else len(term.recipe)
-        launches = 0 if len(terms) == 1 and number else len(terms)
-        eps, quantum = PRECISION[compute_dtype(term.game.dtype)]
-        for row in range(rows):
-            n, size, shift, given = _size(term, row)
-            roundings = n + 2 + merged + launches
-            computing[row] += factor[row] * (roundings * eps / 2 * size + shift * eps + given) + 2 * n * quantum
+        factor = np.abs(np.broadcast_to(weight if isinstance(weight, float) else numbers(weight).reshape(-1), rows))
+        roundings = 0 if plain else len(terms)  # each at most half of a term's own bound
+        computing += factor[:, None] * term.error_bound() * (1 + roundings / 2)
     return Budget(game, value, computing)
-
-
-def _size(term: OrderTerm, row: int) -> tuple[int, float, float, float]:
-    """n, sum_k |D_k| (|A_k| + |B_k|), |c C| and the error through coefficients, of one row and all merged utilities."""
-    ranked, c = _ranked(term, row)
-    n = len(ranked)
-    gaps = np.abs(ranked - np.append(ranked[1:], c)[:n])
-    size = shift = given = 0.0
-    for scale, utility, inside, outside, empty in _parts(term, n):
-        magnitude = np.abs(inside) + np.abs(outside)
-        size += abs(scale) * float(gaps @ magnitude)
-        shift += abs(scale * c * empty)
-        if _may_cancel(utility):
-            largest = max(np.abs(inside).max(), np.abs(outside).max())
-            given += abs(scale) * n * PRECISION["float64"][0] * float(largest * (gaps.sum() + abs(c)))
-    return n, size, shift, given
-
-
-def _may_cancel(utility: Any) -> bool:
-    """Whether coefficients are sums of numbers of both signs, chosen by the user: generic code, or weights as
-    argument."""
-    generic = getattr(utility.coefficients, "__func__", None) is vars(OrderGame)["coefficients"].__func__
-    return generic or issubclass(utility, (OWA, Discounted))
-
-
-def _ranked(term: OrderTerm, row: int) -> tuple[np.ndarray, float]:
-    """The live rewards, descending, and v_empty, in float64 and hence exactly."""
-    game = term.game
-    rewards = numbers(game.rewards).reshape(-1, game.players)[row]
-    c = game.v_empty if isinstance(game.v_empty, float) else float(numbers(game.v_empty).reshape(-1)[row])
-    return np.sort(rewards[game.live_players(row)])[::-1], c
-
-
-def _parts(term: OrderTerm, n: int) -> Iterator[tuple[float, Any, np.ndarray, np.ndarray, float]]:
-    """scale, utility, A, B, C of what was merged into the term, for n live players; nothing for none."""
-    for scale, utility, params in term.recipe if n else ():
-        yield (scale, utility, *coefficients(utility, params, term.value, n))
 
 
 def gap_form(game: Game, value: Semivalue | None = None, row: int = 0) -> list[Fraction]:
@@ -122,13 +74,16 @@ def gap_form(game: Game, value: Semivalue | None = None, row: int = 0) -> list[F
     """
     credits = [Fraction(0)] * game.players
     for weight, term in game.terms(value or Shapley()):
-        ranked, empty_worth = _ranked(term, row)
+        if not isinstance(term, OrderTerm):
+            raise TypeError(f"gap_form: expected a game of the order family, got {term.game!r}")
+        ranked, empty_worth = term.ranked(row)
         levels = [Fraction(float(r)) for r in (*ranked, empty_worth)]
         gaps = [upper - lower for upper, lower in pairwise(levels)]
         factor = Fraction(weight if isinstance(weight, float) else float(numbers(weight).reshape(-1)[row]))
         rewards = numbers(term.game.rewards).reshape(-1, game.players)[row]
         ranking = sorted(game.live_players(row), key=lambda i, r=rewards: -r[i])  # type: ignore[misc]
-        for scale, _, inside, outside, empty in _parts(term, len(ranked)):
+        for scale, utility, params in term.recipe if len(ranked) else ():
+            inside, outside, empty = coefficients(utility, params, term.value, len(ranked))
             amount = sum((d * Fraction(float(a)) for d, a in zip(gaps, inside, strict=True)), Fraction(0))
             amount += levels[-1] * Fraction(empty)
             for i, d, a, b in zip(ranking, gaps, inside, outside, strict=True):
@@ -216,11 +171,16 @@ def assert_within_budget(credits: Any, exact: Sequence[Any], budget: Budget) -> 
 def _inputs(game: Game, row: int) -> str:
     """The data of one row, one line per distinct part of the game."""
     lines = []
-    for weight, term in game.terms(Shapley()):
-        part = term.game
-        rewards = numbers(part.rewards).reshape(-1, part.players)[row].tolist()
-        c = part.v_empty if isinstance(part.v_empty, float) else numbers(part.v_empty).reshape(-1)[row]
-        recipe = " + ".join(f"{scale:g} * {utility.__name__}{params or ''}" for scale, utility, params in term.recipe)
-        factor = "" if isinstance(weight, float) else f", times {numbers(weight).reshape(-1)[row]}"
-        lines.append(f"  rewards  {rewards}, live {part.live_players(row)}, v_empty {c}: {recipe}{factor}")
+    for weight, part in game._parts():
+        factor = weight if isinstance(weight, float) else numbers(weight).reshape(-1)[row]
+        arrays = {name: getattr(part, name) for name in part.arguments}
+        data = ", ".join(
+            f"{name} {x if not hasattr(x, 'shape') else _row_of(x, part.batch_shape, row)}"
+            for name, x in arrays.items()
+        )
+        lines.append(f"  {factor:g} * {type(part).__name__}: {data}, live {part.live_players(row)}")
     return "\n".join(lines)
+
+
+def _row_of(x: Array, batch_shape: Sequence[int], row: int) -> list[Any]:
+    return numbers(x).reshape(prod(batch_shape), *x.shape[len(batch_shape) :])[row].tolist()

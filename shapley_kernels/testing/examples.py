@@ -7,18 +7,19 @@ The declared domain, within which the error budget must hold:
     credit overflows and large enough that no product that counts underflows (float16 and bfloat16 are computed in
     float32, so there credits may round to subnormals, not products).
 
-Everything is float64 here and a number of the dtype, so the truth is computed from what the kernel really gets.
+The other families say in `Game.example` which data they are checked on. Everything is float64 here (integers are int64)
+and a number of the dtype, so the truth is computed from what the kernel really gets.
 """
 
-import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from shapley_kernels.arrays import is_torch
 from shapley_kernels.games import Game, OrderGame
+from shapley_kernels.games.base import COALITIONS, live_entries
 
 OFFSET = {"float64": 1e6, "float32": 1e6, "float16": 512.0, "bfloat16": 64.0}
 """A common offset: eighths on top of it are still exact in float64 and float32, and coarse in the half dtypes."""
@@ -34,13 +35,6 @@ SCALES = {
 ROW_KINDS = ("integers", "uniform", "binary", "constant", "offset", "scaled", "zero", "negative")
 
 
-def numbers(x: Any) -> np.ndarray:
-    """Any array as float64 numpy: exact for every float dtype."""
-    if is_torch(x):
-        return x.detach().cpu().to(sys.modules["torch"].float64).numpy()
-    return np.asarray(x).astype(np.float64)
-
-
 def rounded(x: np.ndarray, dtype: str) -> np.ndarray:
     """float64 numbers rounded to those of `dtype`, still float64."""
     if dtype != "bfloat16":
@@ -50,13 +44,17 @@ def rounded(x: np.ndarray, dtype: str) -> np.ndarray:
     return (bits & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
-def place(x: np.ndarray, container: str, dtype: str, device: str = "cpu") -> Any:
-    """A float64 (or bool) array as "numpy" or "torch" array of `dtype` (bool stays)."""
+def place(x: Any, container: str, dtype: str, device: str = "cpu") -> Any:
+    """A copy of a float64 array as "numpy" or "torch" array of `dtype`; bools and integers stay what they are, and what
+    is no array stays."""
+    if not isinstance(x, np.ndarray):
+        return x
     if container == "numpy":
-        return x.copy() if x.dtype == bool else x.astype(dtype)
+        return x.astype(dtype) if x.dtype.kind == "f" else x.copy()
     import torch
 
-    return torch.tensor(x, dtype=torch.bool if x.dtype == bool else getattr(torch, dtype), device=device)
+    placed = torch.tensor(np.ascontiguousarray(x), device=device)
+    return placed.to(getattr(torch, dtype)) if placed.is_floating_point() else placed
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +72,13 @@ def example(dtype: str, players: int, draw: int, rows: int = len(ROW_KINDS)) -> 
     then on again, with other numbers."""
     rng = np.random.default_rng([players, draw])
     kinds = [ROW_KINDS[(i + draw // 4) % len(ROW_KINDS)] for i in range(rows)]
-    rewards = rounded(np.stack([_row(rng, kind, players, dtype) for kind in kinds]), dtype)
+    drawn = np.array([_row(rng, kind, players, dtype) for kind in kinds]).reshape(rows, players)
+    rewards = rounded(drawn, dtype)
     v_empty = rounded(np.array([_v_empty(rng, row) for row in rewards]), dtype)
     mask = None
     if draw % 2:
         mask = rng.random((rows, players)) < 0.7
-        mask[draw % rows] = False  # a row without live players
+        mask[draw % max(rows, 1) :][:1] = False  # a row without live players
         rewards[~mask] = np.nan
         mask.flags.writeable = False
     rewards.flags.writeable = v_empty.flags.writeable = False
@@ -117,10 +116,121 @@ def utility_name(utility: Utility) -> str:
     return getattr(utility, "__name__", repr(utility))
 
 
+def family(utility: Utility) -> type[Game]:
+    """The class that says what arguments a utility takes: functions take those of the order family."""
+    return utility if isinstance(utility, type) else OrderGame
+
+
 def make(utility: Utility, rewards: Any, mask: Any, v_empty: Any, draw: int = 0) -> Game:
-    """A game on the data; arguments beside the data come from `example_params`, the same for one `draw`."""
+    """A game of the order family; arguments beside the data come from `example_params`, the same for one `draw`."""
     if isinstance(utility, type) and issubclass(utility, OrderGame):
         players = rewards.shape[-1]
         params = utility.example_params(np.random.default_rng([players, draw]), players)
         return utility(rewards, mask=mask, v_empty=v_empty, **params)
     return utility(rewards, mask, v_empty)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The arguments of a batch of games of one utility, which laws take apart and put together again.
+
+    Made as float64 and int64 numpy, NaN at masked players; `placed` turns it into what a user would pass.
+    """
+
+    utility: Utility
+    arrays: dict[str, Any]
+    """The `Game.arguments`, each with a leading [rows], or a number."""
+    mask: Any
+    """[rows, players] bool or None."""
+    others: dict[str, Any]
+    """What else the utility takes, not of the batch."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, players)."""
+        name, axes = next(iter(family(self.utility).arguments.items()))
+        array = self.arrays[name]
+        players = array.shape[-1].bit_length() - 1 if axes == COALITIONS else array.shape[axes[0]]
+        return array.shape[0], players
+
+    def game(self) -> Game:
+        if isinstance(self.utility, type):
+            return self.utility(**self.arrays, mask=self.mask, **self.others)
+        return self.utility(self.arrays["rewards"], self.mask, self.arrays["v_empty"])
+
+    def map(self, change: Callable[[Any], Any]) -> "Sample":
+        """`change` of every array and of the mask."""
+        arrays = {name: change(x) if hasattr(x, "shape") else x for name, x in self.arrays.items()}
+        return replace(self, arrays=arrays, mask=None if self.mask is None else change(self.mask))
+
+    def with_arrays(self, **arrays: Any) -> "Sample":
+        return replace(self, arrays={**self.arrays, **arrays})
+
+    def placed(self, container: str, dtype: str, device: str = "cpu") -> "Sample":
+        return self.map(lambda x: place(x, container, dtype, device))
+
+    def rows(self, part: slice) -> "Sample":
+        return self.map(lambda x: x[part])
+
+    def players(self, index: Any) -> "Sample":
+        """Player t of the result is player index[t]: a relabelling, or twins where an index occurs again."""
+        index = np.asarray(index, dtype=int)
+        arrays = {name: self._players_of(name, x, index) for name, x in self.arrays.items()}
+        return replace(self, arrays=arrays, mask=None if self.mask is None else self.mask[:, index])
+
+    def _players_of(self, name: str, x: Any, index: np.ndarray) -> Any:
+        axes = family(self.utility).arguments[name]
+        if axes == COALITIONS:
+            inside = np.arange(2 ** len(index))[:, None] >> np.arange(len(index)) & 1 == 1  # [coalitions, players]
+            return x[..., np.bitwise_or.reduce(np.where(inside, 1 << index, 0), axis=-1, initial=0)]
+        for axis in axes if hasattr(x, "shape") else ():
+            x = np.take(x, index, axis)
+        return x
+
+    def at_masked(self, filler: float) -> "Sample":
+        """With another number at masked players; integers become 7 there."""
+        if self.mask is None:
+            return self
+        arrays = dict(self.arrays)
+        for name, x in self.arrays.items():
+            live = self._live(name)
+            if live is not None:
+                arrays[name] = np.where(live, x, filler if x.dtype.kind == "f" else 7)
+        return replace(self, arrays=arrays)
+
+    def _live(self, name: str) -> np.ndarray | None:
+        x = self.arrays[name]
+        return live_entries(self.mask, family(self.utility).arguments[name], x) if hasattr(x, "shape") else None
+
+    def live_entry(self, name: str, row: int) -> tuple[int, ...]:
+        """Index of the last entry of an array that concerns live players of a row alone."""
+        x, live = self.arrays[name], self._live(name)
+        entries = np.ones(x.shape, bool) if live is None else np.broadcast_to(live, x.shape)
+        return tuple(int(i) for i in (row, *np.argwhere(entries[row])[-1]))
+
+    def float_arrays(self) -> list[str]:
+        return [name for name, x in self.arrays.items() if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+
+
+@lru_cache(maxsize=1024)
+def sample(utility: Utility, dtype: str, players: int, draw: int, rows: int = len(ROW_KINDS)) -> Sample:
+    """Arguments of a utility: `draw` = 0, 1, 2, 3, ... as in `example`, which the order family gets."""
+    kind = family(utility)
+    if issubclass(kind, OrderGame):
+        data = example(dtype, players, draw, rows)
+        others = kind.example_params(np.random.default_rng([players, draw]), players)
+        return Sample(utility, {"rewards": data.rewards, "v_empty": data.v_empty}, data.mask, others)
+    rng = np.random.default_rng([players, draw])
+    arguments = kind.example(rng, rows, players)
+    arrays = {name: x for name, x in arguments.items() if name in kind.arguments}
+    others = {name: x for name, x in arguments.items() if name not in kind.arguments}
+    arrays = {name: rounded(x, dtype) if _is_float(x) else x for name, x in arrays.items()}
+    mask = None
+    if draw % 2:
+        mask = rng.random((rows, players)) < 0.7
+        mask[draw % max(rows, 1) :][:1] = False  # a row without live players
+    return Sample(utility, arrays, mask, others).at_masked(np.nan)
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"

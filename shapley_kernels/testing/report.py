@@ -17,7 +17,7 @@ from shapley_kernels.testing._deps import unavailable
 from shapley_kernels.testing.budget import error_budget, worst
 from shapley_kernels.testing.checks import COMBINATIONS, VALUES
 from shapley_kernels.testing.exact import share, worth_table
-from shapley_kernels.testing.examples import ROW_KINDS, Utility, example, make, place, utility_name
+from shapley_kernels.testing.examples import ROW_KINDS, Utility, sample, utility_name
 from shapley_kernels.values import Semivalue
 
 PLAYERS = (1, 2, 3, 4, 5, 6, 8)
@@ -85,22 +85,18 @@ def _add(
     players: int,
     draw: int,
 ) -> None:
-    """Raise the worst errors [values, places] by those on one example."""
-    data = example(dtype, players, draw)
-    plain = make(utility, data.rewards, data.mask, data.v_empty, draw)
-    lives = [plain.live_players(row) for row in range(len(data.rewards))]
+    """Raise the worst errors [values, places] by those on one sample."""
+    data = sample(utility, dtype, players, draw)
+    plain = data.game()
+    lives = [plain.live_players(row) for row in range(data.shape[0])]
     tables = [worth_table(plain.exact_worth(row), live) for row, live in enumerate(lives)]
     for v, value in enumerate(values):
-        truth = np.full(data.rewards.shape, 0, dtype=object)
+        truth = np.full(data.shape, 0, dtype=object)
         for row, (live, table) in enumerate(zip(lives, tables, strict=True)):
             truth[row, live] = share(table, value)
         for column, (backend, container, its_dtype) in enumerate(places):
             if its_dtype == dtype:
-                rewards, mask, v_empty = (
-                    place(x, container, dtype) if isinstance(x, np.ndarray) else x
-                    for x in (data.rewards, data.mask, data.v_empty)
-                )
-                game = make(utility, rewards, mask, v_empty, draw)
+                game = data.placed(container, dtype).game()
                 found = worst(semivalue(game, value, backend=backend), list(truth), error_budget(game, value))
                 worsts[v, column] = max(worsts[v, column], found)
 

@@ -11,14 +11,24 @@ own size.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.games import GAMES, Game
+from shapley_kernels.games import GAMES, Game, OrderGame
 from shapley_kernels.testing._deps import need
-from shapley_kernels.testing.examples import OFFSET, SCALES, Example, Utility, make, place, rounded
+from shapley_kernels.testing.examples import (
+    OFFSET,
+    SCALES,
+    Example,
+    Sample,
+    Utility,
+    family,
+    place,
+    rounded,
+    sample,
+)
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
 try:
@@ -134,22 +144,31 @@ def games(
     weights.
 
     Args:
-        utilities: classes of the order family, or functions (rewards, mask, v_empty) -> game.
+        utilities: classes of games, or functions (rewards, mask, v_empty) -> game.
         container: "numpy" or "torch".
     """
     data = draw(examples(dtype, max_rows, max_players))
-    rewards, mask, v_empty = (
-        place(x, container, dtype) if isinstance(x, np.ndarray) else x for x in (data.rewards, data.mask, data.v_empty)
-    )
 
     def one() -> Game:
-        return make(draw(st.sampled_from(utilities)), rewards, mask, v_empty, draw(st.integers(0, 99)))
+        utility = draw(st.sampled_from(utilities))
+        return _arguments(utility, data, dtype, draw(st.integers(0, 99))).placed(container, dtype).game()
 
     game = one()
     if combinations and draw(st.booleans()):
         weights = _weights(len(data.rewards), lambda x: place(x, container, dtype))
         game = draw(weights) * game + draw(weights) * one()
     return game
+
+
+def _arguments(utility: Utility, data: Example, dtype: str, seed: int) -> Sample:
+    """Arguments of a utility on the shape and mask of an example of the order family, and on its data where it is of
+    that family."""
+    rows, players = data.rewards.shape
+    found = sample(utility, dtype, players, 2 * seed, rows)
+    found = replace(found, mask=data.mask).at_masked(np.nan)
+    if issubclass(family(utility), OrderGame):
+        return found.with_arrays(rewards=data.rewards, v_empty=data.v_empty)
+    return found
 
 
 def _weights(rows: int, convert: Callable[[np.ndarray], Any]) -> st.SearchStrategy[Any]:

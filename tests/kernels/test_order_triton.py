@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.conftest import INTERPRETED, need
-from tests.oracle import GAMES, check_family
+from tests.oracle import ORDER_GAMES, check_family
 
 torch = need("torch")
 _triton = need("triton", "shapley_kernels.kernels.order._triton")
@@ -154,7 +154,7 @@ def test_equals_the_formula(players, masked, outside, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
-@pytest.mark.parametrize("game", GAMES, ids=lambda g: g.__name__)
+@pytest.mark.parametrize("game", ORDER_GAMES, ids=lambda g: g.__name__)
 @pytest.mark.skipif(not INTERPRETED, reason="the oracle's arrays are on the CPU")
 def test_equals_rational_enumeration(game, dtype):
     check_family(game, "triton", dtype, sizes=(1, 3, 5))

@@ -9,6 +9,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels.games import GAMES
+from shapley_kernels.testing.examples import sample
 
 ROUNDING = 1e-13  # of the peers: they sum 2^n floats, our own error is below 1e-15 here
 PLAYERS = 6
@@ -20,10 +21,9 @@ def peer(name):
     return pytest.importorskip(name)
 
 
-def game_of(utility, seed, players=PLAYERS):
-    rng = np.random.default_rng(seed)
-    rewards = rng.integers(-8, 9, players) / 8 + rng.choice([0.0, 0.01], players)
-    return utility(rewards, **utility.example_params(rng, players), v_empty=float(rng.integers(-2, 3)) / 4)
+def game_of(utility, seed):
+    """One game, without batch axes."""
+    return sample(utility, "float64", PLAYERS, 2 * seed, 1).map(lambda x: x[0]).game()
 
 
 def table(game):
@@ -34,7 +34,7 @@ def table(game):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("utility", GAMES, ids=lambda g: g.__name__)
-class TestOrderGames:
+class TestGames:
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize(("index", "value"), [("SV", sk.Shapley()), ("BV", sk.Banzhaf())])
     def test_shapiq(self, utility, seed, index, value):

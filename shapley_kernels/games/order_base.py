@@ -1,0 +1,289 @@
+"""The order family: what its games have in common, their coefficients and their term.
+
+See `games.order` for the games, docs/mathematics.md for the derivation.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from math import prod
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    constant,
+    is_torch,
+    named_dtype,
+    namespace,
+    numbers,
+    rows,
+)
+from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.terms import Run, Tables, Term, levels, live_counts
+from shapley_kernels.values import Semivalue
+
+GENERIC_PLAYERS = 512
+"""Above this the O(n^3) coefficients of a generic `OWA[n, n]` are refused."""
+
+Coefficients = tuple[np.ndarray, np.ndarray, float]
+"""A [n], B [n] (entry k - 1 serves the k best) and C, float64."""
+
+
+class OrderGame(Game):
+    """Base of the family.
+
+    Args:
+        rewards: [..., players] float16, bfloat16, float32 or float64 (integers and bools are converted).
+        mask: [..., players] bool, True = live; None = all live. What stands at masked players is never read.
+        v_empty: worth of the empty set: a number, or an array of the batch shape.
+    """
+
+    arguments: ClassVar[dict[str, Any]] = {"rewards": (-1,), "v_empty": ()}
+    scales: ClassVar[tuple[str, ...]] = ("rewards", "v_empty")
+    params: tuple[Any, ...] = ()
+    """What the utility takes beside the data, hashable: the key of its coefficients."""
+    may_cancel: ClassVar[bool] = False
+    """Whether its coefficients are sums of numbers of both signs, chosen by the user."""
+
+    def __init__(self, rewards: Any, mask: Any = None, v_empty: Any = 0.0) -> None:
+        self.rewards = self._read("rewards", rewards, "[..., players]", mask)
+        self.v_empty: float | Array
+        if isinstance(v_empty, (Real, np.generic)):
+            self.v_empty = float(v_empty)
+        else:
+            self.v_empty = self._read_beside("v_empty", v_empty, self.rewards, self.batch_shape, "[batch]")
+
+    @staticmethod
+    def definition(members: Sequence[Any], *params: Any) -> Any:
+        """v(S) from the rewards of a non-empty S, in plain Python (numbers or fractions); None means v_empty."""
+        raise NotImplementedError
+
+    @classmethod
+    def weights(cls, size: int, *params: Any) -> np.ndarray:
+        """w [size]: weight of the j-th best of a set of `size` >= 1 players."""
+        raise NotImplementedError
+
+    @classmethod
+    def empty_share(cls, size: int, *params: Any) -> float:
+        """What v(S) - v_empty lacks: v(S) = sum_j w_j (r_(j) - v_empty) + empty_share * v_empty; sum_j w_j unless
+        v_empty also serves sets that are too small."""
+        return float(cls.weights(size, *params).sum())
+
+    @classmethod
+    def coefficients(cls, value: Semivalue, n: int, *params: Any) -> Coefficients:
+        """A, B and C for n live players; here in O(n^3) from `weights`, in closed form in the subclasses."""
+        return generic_coefficients(lambda size: cls.weights(size, *params), value, n)
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+        rewards = rng.integers(-8, 9, (rows, players)) / 8  # ties
+        return {"rewards": rewards, "v_empty": rng.integers(-4, 5, rows) / 8, **cls.example_params(rng, players)}
+
+    @classmethod
+    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
+        """Valid arguments beside the data, for tests, benchmarks and docs."""
+        return {}
+
+    def terms(self, value: Semivalue) -> list[Weighted]:
+        return [(1.0, OrderTerm(self, ((1.0, type(self), self.params),), value))]
+
+    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
+        live = set(self.live_players(row))
+        values = cast(self.rewards.reshape(-1, self.players)[row], named_dtype(self.rewards, "float64")).tolist()
+        v_empty = self.v_empty if isinstance(self.v_empty, float) else float(self.v_empty.reshape(-1)[row])
+
+        def worth(members: Collection[int]) -> Fraction:
+            inside = [Fraction(values[i]) for i in members if i in live]
+            result = self.definition(inside, *self.params) if inside else None
+            return Fraction(v_empty if result is None else result)
+
+        return worth
+
+    def _worth(self, members: Array | None) -> Array:
+        xp, rewards = namespace(self.rewards), self.rewards
+        dtype = named_dtype(rewards, compute_dtype(rewards.dtype))
+        if members is None:
+            members = xp.ones_like(rewards, dtype=named_dtype(rewards, "bool")) if self.mask is None else self.mask
+        elif self.mask is not None:
+            members = members & self.mask
+        values = xp.where(members, cast(rewards, dtype), -float("inf"))
+        ranked = (
+            values.sort(dim=-1, descending=True).values if is_torch(values) else -np.sort(-values, axis=-1)
+        )  # members first
+        weights, empty_share = self._worth_weights(xp.broadcast_to(members.sum(-1), ranked.shape[:-1]), dtype)
+        v_empty = self.v_empty if isinstance(self.v_empty, float) else cast(self.v_empty, dtype)
+        return cast((weights * xp.where(weights != 0, ranked, 0.0)).sum(-1) + empty_share * v_empty, rewards.dtype)
+
+    def _worth_weights(self, sizes: Array, dtype: Any) -> tuple[Array, Array]:
+        """For coalition sizes [...]: the weights of their ranked members [..., players], and of v_empty [...]."""
+        counts, which = np.unique(sizes.cpu().numpy() if is_torch(sizes) else sizes, return_inverse=True)
+        weights, shares = np.zeros((len(counts), self.players)), np.ones(len(counts))
+        for i, size in enumerate(counts.tolist()):
+            if size:
+                weights[i, :size] = self.weights(size, *self.params)
+                shares[i] = self.empty_share(size, *self.params) - weights[i].sum()
+        which = which.reshape(tuple(sizes.shape))
+        return constant(weights[which], self.rewards, dtype), constant(shares[which], self.rewards, dtype)
+
+
+Recipe = tuple[tuple[float, Any, tuple[Any, ...]], ...]
+"""(scale, utility class, its params), ...: a hashable sum of utilities on the same data."""
+
+
+@dataclass(frozen=True)
+class OrderTerm(Term):
+    """The `order` primitive on one game's data: coefficients are the sum of scale * coefficients(utility) over
+    `recipe`."""
+
+    game: OrderGame  # whose rewards, mask and v_empty are used
+    recipe: Recipe
+    value: Semivalue
+    spreads_nonfinite: ClassVar[bool] = True
+
+    def credits(self, run: Run) -> Array:
+        game = self.game
+        players = game.players
+        flat = rows(game.rewards, players)
+        mask = None if game.mask is None else rows(game.mask, players)
+        credits = run("order", (flat, mask, _flat_v_empty(game)), self.tables(), tuple(flat.shape))
+        return credits.reshape(game.rewards.shape)
+
+    def scaled(self, factor: float) -> "OrderTerm":
+        recipe = tuple((factor * scale, utility, params) for scale, utility, params in self.recipe)
+        return OrderTerm(self.game, recipe, self.value)
+
+    def merged(self, other: Term) -> "OrderTerm | None":
+        """One run for both, if they are on the same data."""
+        if not isinstance(other, OrderTerm):
+            return None
+        a, b = self.game, other.game
+        if a.rewards is not b.rewards or a.mask is not b.mask or self.value != other.value:
+            return None
+        if a.v_empty is b.v_empty or (isinstance(a.v_empty, float) and a.v_empty == b.v_empty):
+            return OrderTerm(a, self.recipe + other.recipe, self.value)
+        return None
+
+    def tables(self) -> Tables:
+        """inside A [levels, players], outside B or None if all 0, empty C [levels], and level_of, for the live counts
+        of the game; cached."""
+        return _tables(self.recipe, self.value, self.game.players, live_counts(self.game, self.value))
+
+    def error_bound(self) -> np.ndarray:
+        """[rows, 1]: (n + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps, eps that of the compute dtype; one rounding
+        more for each merged utility; and, on coefficients that may cancel, their own n 2.2e-16 max(|A|, |B|)."""
+        return np.array([_row_bound(self, row) for row in range(prod(self.game.batch_shape))]).reshape(-1, 1)
+
+    def ranked(self, row: int) -> tuple[np.ndarray, float]:
+        """The live rewards of one row, descending, and v_empty, in float64 and hence exactly."""
+        game = self.game
+        values = numbers(game.rewards).reshape(-1, game.players)[row]
+        c = game.v_empty if isinstance(game.v_empty, float) else float(numbers(game.v_empty).reshape(-1)[row])
+        return np.sort(values[game.live_players(row)])[::-1], c
+
+
+def _row_bound(term: OrderTerm, row: int) -> float:
+    ranked, c = term.ranked(row)
+    n, computing = len(ranked), np.finfo(compute_dtype(term.game.dtype))
+    eps = float(computing.eps)
+    roundings = n + 2 + (0 if len(term.recipe) == 1 and term.recipe[0][0] == 1.0 else len(term.recipe) + 1)
+    gaps = np.abs(ranked - np.append(ranked[1:], c)[:n])
+    bound = 2 * n * float(computing.smallest_subnormal)
+    for scale, utility, params in term.recipe if n else ():
+        inside, outside, empty = coefficients(utility, params, term.value, n)
+        bound += abs(scale) * (roundings * eps / 2 * float(gaps @ (np.abs(inside) + np.abs(outside))))
+        bound += abs(scale * c * empty) * eps
+        generic = getattr(utility.coefficients, "__func__", None) is vars(OrderGame)["coefficients"].__func__
+        if generic or utility.may_cancel:
+            largest = max(np.abs(inside).max(), np.abs(outside).max())
+            bound += abs(scale) * n * 2.0**-52 * float(largest * (gaps.sum() + abs(c)))
+    return bound
+
+
+def _flat_v_empty(game: OrderGame) -> Array:
+    """[1] or [rows] in the compute dtype."""
+    dtype = named_dtype(game.rewards, compute_dtype(game.rewards.dtype))
+    if not isinstance(game.v_empty, float):
+        return rows(cast(game.v_empty, dtype), None)
+    return constant(np.full(1, game.v_empty), game.rewards, dtype)
+
+
+@lru_cache(maxsize=1024)
+def _tables(recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
+    counts, level_of = levels(players, lives)
+    width = max(players, 1)
+    inside, outside, empty = np.zeros((len(counts), width)), np.zeros((len(counts), width)), np.zeros(len(counts))
+    for level, n in enumerate(counts):
+        for scale, utility, params in recipe:
+            a, b, c = coefficients(utility, params, value, n)
+            inside[level, :n] += scale * a
+            outside[level, :n] += scale * b
+            empty[level] += scale * c
+    return Tables((inside, outside if outside.any() else None, empty, level_of))
+
+
+@lru_cache(maxsize=8192)
+def coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Coefficients:
+    """`utility.coefficients`, cached."""
+    return utility.coefficients(value, n, *params)
+
+
+class FixedWeights(OrderGame):
+    """Utilities in which the weight of the j-th best does not depend on |S|: A_k = E[w_{1 + others of the k best
+    present}], B = 0."""
+
+    @classmethod
+    def fixed_weights(cls, n: int, *params: Any) -> np.ndarray:
+        """w [n or shorter, trailing zeros left out]."""
+        raise NotImplementedError
+
+    @classmethod
+    def weights(cls, size: int, *params: Any) -> np.ndarray:
+        w = np.zeros(size)
+        fixed = cls.fixed_weights(size, *params)[:size]
+        w[: len(fixed)] = fixed
+        return w
+
+    @classmethod
+    def coefficients(cls, value: Semivalue, n: int, *params: Any) -> Coefficients:
+        w = cls.fixed_weights(n, *params)[:n]
+        sizes = value.size_weights(n)
+        marginal = np.zeros(n)  # what v_empty's share gains when a coalition of s grows by one
+        marginal[: len(w)] = w
+        marginal[0] -= 1.0
+        return value.expectations(w, n), np.zeros(n), float(sizes @ marginal)
+
+
+def generic_coefficients(weights: Callable[[int], np.ndarray], value: Semivalue, n: int) -> Coefficients:
+    """A, B, C by summing over coalition sizes and the number of the k best in the coalition. O(n^3), O(n^2) memory."""
+    if n > GENERIC_PLAYERS:
+        raise ValueError(
+            f"OWA: weights [n, n] cost O(n^3) = {n**3:.1e} steps for {n} live players, "
+            f"more than the {GENERIC_PLAYERS} allowed; "
+            "use a named utility, or [n] weights that do not depend on |S|"
+        )
+    below = np.zeros((n + 1, n + 1))  # below[s, a]: weight on the a best of s
+    for s in range(1, n + 1):
+        below[s, 1 : s + 1] = np.cumsum(weights(s))
+        below[s, s + 1 :] = below[s, s]
+    size_weights = value.size_weights(n)
+    group = np.arange(n)[:, None]  # g of the n - 1 others are marked
+    a = np.arange(n)[None, :]  # a of them present
+    chance = np.zeros((n, n))  # [g, a]: P(a | s present), hypergeometric, one more present at a time
+    chance[:, 0] = 1.0
+    inside, outside = np.zeros(n), np.zeros(n)
+    for s in range(n):
+        inside += size_weights[s] * (chance @ (below[s + 1, 1:] - below[s, :-1]))  # g = k - 1
+        outside += size_weights[s] * (chance @ (below[s + 1, :-1] - below[s, :-1]))  # g = k
+        if s < n - 1:
+            stay = chance * np.clip(n - 1 - group - (s - a), 0, None)
+            stay[:, 1:] += (chance * np.clip(group - a, 0, None))[:, :-1]
+            chance = stay / (n - 1 - s)
+    total = np.diagonal(below).copy()
+    total[0] = 1.0
+    return inside, np.append(outside[1:], 0.0), float(size_weights @ np.diff(total))
