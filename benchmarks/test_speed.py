@@ -6,14 +6,16 @@ python -m pytest benchmarks --benchmark-disable      # each call once, checked
 
 import pytest
 
-from shapley_kernels.bench.cases import FIVE_LINERS, OURS, QUICK, Inputs, Unsuited, points
+from shapley_kernels.bench.cases import FIVE_LINERS, OURS, Inputs, Point, Unsuited, standard_shapes
 from shapley_kernels.bench.gate import check
 from shapley_kernels.bench.machine import limited_to
 from shapley_kernels.games import GAMES
 
+POINTS = [Point(g.__name__, shape) for g in GAMES for shape in standard_shapes(g.__name__, "cpu", quick=True)]
+
 
 @pytest.mark.parametrize("method", [*OURS, *FIVE_LINERS], ids=lambda m: m.name)
-@pytest.mark.parametrize("point", points([game.__name__ for game in GAMES], QUICK, ["float32"]), ids=str)
+@pytest.mark.parametrize("point", POINTS, ids=str)
 def test_speed(point, method, benchmark):
     benchmark.group = str(point)
     inputs = Inputs(point)

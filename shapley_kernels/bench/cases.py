@@ -6,29 +6,36 @@ A *point* is a game on inputs of one shape; all *methods* of a point get the sam
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 
 import shapley_kernels as sk
+from shapley_kernels.arrays import numbers
 from shapley_kernels.games import GAMES, OWA, Game, Mean, Min, OrderGame, Range
-from shapley_kernels.games.order import FixedWeights
-from shapley_kernels.testing.examples import numbers, place, rounded
+from shapley_kernels.games.base import COALITIONS
+from shapley_kernels.games.order_base import FixedWeights
+from shapley_kernels.testing.examples import Sample, place, rounded
 
-LATENCY = ((32, 8, 5),)
-"""Calls of one GRPO step: 32 prompts, 8 rollouts, 5 candidates."""
+LATENCY = (32, 8, 5)
+"""A call of one GRPO step: 32 prompts, 8 rollouts, 5 candidates."""
 
-THROUGHPUT = ((2**18, 8), (2**15, 64), (2**11, 1024))
-"""Whole data sets, 8 MiB of float32."""
+PLAYERS = (8, 64, 1024)
+"""Of the large inputs, `ELEMENTS` numbers each."""
 
-QUICK = ((32, 8, 5), (512, 64))
+ELEMENTS = {"cpu": 2**21, "cuda": 2**24}
+"""8 MiB of float32; on a GPU enough to fill it."""
 
-GPU_THROUGHPUT = ((2**20, 8), (2**18, 64), (2**14, 1024))
-"""Enough rows to fill a GPU."""
+QUICK_PLAYERS, QUICK_ELEMENTS = (64,), 2**15
+
+TABLE_PLAYERS = 16
+"""The most players of games whose data are a worth for each coalition."""
 
 
 @dataclass(frozen=True)
@@ -50,39 +57,69 @@ class Inputs:
 
     Args:
         seed: other seeds give other numbers, for buffers that are rotated.
+
+    Raises:
+        Unsuited: the game does not take so many players.
     """
 
     def __init__(self, point: Point, seed: int = 0) -> None:
         self.point, self.seed = point, seed
         self.utility = named(point.game)
-        players = point.shape[-1]
-        self.params = _params(self.utility, players)
-        self.data = rounded(np.random.default_rng([seed, *point.shape]).random(point.shape), point.dtype)
-        """[..., players] float64: numbers of the dtype of the point."""
+        rng = np.random.default_rng([seed, *point.shape])
+        sample = _sample(self.utility, rng, prod(point.shape[:-1]), self.players)
+        self.sample = sample.map(lambda x: rounded(x, point.dtype) if x.dtype.kind == "f" else x)
+        """float64 and int64, [rows, ...]: numbers of the dtype of the point."""
+        self.others = sample.others
 
     @property
     def players(self) -> int:
         return self.point.shape[-1]
 
-    def rewards(self, container: str, dtype: str | None = None) -> Any:
-        """[..., players] in "numpy" or "torch", in the dtype of the point unless another is given."""
-        if container == "numpy" and (dtype or self.point.dtype) == "bfloat16":
+    def arrays(self, container: str, dtype: str | None = None) -> dict[str, Any]:
+        """The data in "numpy" or "torch" with the batch axes of the point, in its dtype unless another is given."""
+        dtype = dtype or self.point.dtype
+        if container == "numpy" and dtype == "bfloat16":
             raise Unsuited("numpy has no bfloat16")
-        return place(self.data, container, dtype or self.point.dtype, self.point.device)
+        batch = self.point.shape[:-1]
+        placed = self.sample.placed(container, dtype, self.point.device).arrays
+        return {name: x.reshape((*batch, *x.shape[1:])) for name, x in placed.items()}
 
-    def game(self, rewards: Any) -> Game:
-        """The game of the point on (some rows of) the rewards."""
-        return self.utility(rewards, **self.params)
+    def rewards(self, container: str, dtype: str | None = None) -> Any:
+        """`arrays` of a game that has one."""
+        (rewards,) = self.arrays(container, dtype).values()
+        return rewards
+
+    def game(self, arrays: dict[str, Any]) -> Game:
+        """The game of the point on (some rows of) the data."""
+        return self.utility(**arrays, **self.others)
 
     @cached_property
     def reference(self) -> np.ndarray:
         """Credits [..., players] in float64 throughout; the gate holds it, too, against rational numbers."""
-        return numbers(sk.shapley(self.game(self.data)))
+        return numbers(sk.shapley(self.game(self.arrays("numpy", "float64"))))
+
+    @property
+    def elements(self) -> int:
+        """Numbers that describe a game."""
+        return sum(prod(x.shape[1:]) for x in self.sample.arrays.values())
 
     @property
     def bytes(self) -> int:
-        """Traffic that no method can avoid: rewards in, credits out."""
-        return 2 * self.data.size * (2 if "16" in self.point.dtype else int(self.point.dtype[-2:]) // 8)
+        """Traffic that no method can avoid: data in, credits out."""
+        size = 2 if "16" in self.point.dtype else int(self.point.dtype[-2:]) // 8
+        arrays = self.sample.arrays.values()
+        return prod(self.point.shape) * size + sum(x.size * (size if x.dtype.kind == "f" else 8) for x in arrays)
+
+
+def _sample(utility: type[Game], rng: np.random.Generator, rows: int, players: int) -> Sample:
+    """Data of that many games: uniform rewards for the order family, what `Game.example` draws for the others."""
+    if COALITIONS in utility.arguments.values() and players > TABLE_PLAYERS:
+        raise Unsuited(f"{utility.__name__} of {players} players: 2^{players} worths")
+    if issubclass(utility, OrderGame):
+        return Sample(utility, {"rewards": rng.random((rows, players))}, None, _params(utility, players))
+    drawn = utility.example(rng, rows, players)
+    arrays = {name: x for name, x in drawn.items() if name in utility.arguments and x is not None}
+    return Sample(utility, arrays, None, {name: x for name, x in drawn.items() if name not in arrays})
 
 
 def _params(utility: type[OrderGame], players: int) -> dict[str, Any]:
@@ -98,9 +135,26 @@ def _params(utility: type[OrderGame], players: int) -> dict[str, Any]:
 
 
 @cache
-def named(game: str) -> type[OrderGame]:
+def named(game: str) -> type[Game]:
     """The class of `GAMES` with this name."""
     return next(utility for utility in GAMES if utility.__name__ == game)
+
+
+def shapes(game: str, players: Iterable[int], elements: int) -> list[tuple[int, int]]:
+    """[rows, players] so that the data of all rows are about `elements` numbers, rows a power of two; without numbers
+    of players that the game does not take."""
+    found = []
+    for n in players:
+        with suppress(Unsuited):
+            found.append((2 ** max(0, int(elements / Inputs(Point(game, (1, n))).elements).bit_length() - 1), n))
+    return found
+
+
+def standard_shapes(game: str, device: str, quick: bool = False) -> list[tuple[int, ...]]:
+    """One GRPO step, and whole data sets."""
+    if quick:
+        return [LATENCY, *shapes(game, QUICK_PLAYERS, QUICK_ELEMENTS)]
+    return [LATENCY, *shapes(game, PLAYERS, ELEMENTS[device])]
 
 
 class Unsuited(Exception):
@@ -149,17 +203,18 @@ def _ours(backend: str) -> Method:
         device = inputs.point.device
         if (backend == "numba") != (device == "cpu") and backend != "torch":
             raise Unsuited(f"backend {backend!r} does not run on {device}")
-        rewards, build, threads = inputs.rewards(container), inputs.game, inputs.point.threads
+        arrays, build, threads = inputs.arrays(container), inputs.game, inputs.point.threads
         if backend != "numba" or threads == 1:
-            return lambda: sk.shapley(build(rewards), backend=backend)
-        return _divided(lambda part: sk.shapley(build(part), backend=backend), rewards, threads)
+            return lambda: sk.shapley(build(arrays), backend=backend)
+        return _divided(lambda part: sk.shapley(build(part), backend=backend), arrays, threads)
 
     return Method(backend, "ours", prepare, () if backend == "numba" else (backend,))
 
 
-def _divided(credits: Callable[[Any], Any], rewards: np.ndarray, threads: int) -> Callable[[], Any]:
+def _divided(credits: Callable[[Any], Any], arrays: dict[str, np.ndarray], threads: int) -> Callable[[], Any]:
     """The rows dealt out to Python threads: the kernel holds no lock, and starts no threads of its own."""
-    parts = np.array_split(rewards, threads)
+    pieces = {name: np.array_split(x, threads) for name, x in arrays.items()}
+    parts = [{name: piece[i] for name, piece in pieces.items()} for i in range(threads)]
     pool = ThreadPoolExecutor(threads)
     return lambda: np.concatenate(list(pool.map(credits, parts)))
 
@@ -197,8 +252,8 @@ def five_liner(inputs: Inputs) -> tuple[Callable[[Any, Any, Any], Any], np.ndarr
     """
     utility, n = inputs.utility, inputs.players
     at_least = np.arange(n, 0, -1)
-    if issubclass(utility, FixedWeights) or (utility is OWA and inputs.params["weights"].ndim == 1):
-        weights = utility.weights(n, *utility(np.zeros(n), **inputs.params).params)  # of the j-th best
+    if issubclass(utility, FixedWeights) or (utility is OWA and inputs.others["weights"].ndim == 1):
+        weights = utility.weights(n, *utility(np.zeros(n), **inputs.others).params)  # of the j-th best
         return lambda rows, r, inside: rows(r, inside), (weights.cumsum() / at_least[::-1])[::-1].copy()
     if utility is Min:
         return lambda rows, r, inside: -rows(-r, inside), 1 / at_least
@@ -266,14 +321,3 @@ def _copy(inputs: Inputs) -> Callable[[], Any]:
 
 
 ROOF = Method("copy", "roof", _copy)
-
-
-def points(
-    games: Iterable[str],
-    shapes: Sequence[tuple[int, ...]],
-    dtypes: Iterable[str],
-    device: str = "cpu",
-    threads: int = 1,
-) -> list[Point]:
-    """Every game on every shape and dtype."""
-    return [Point(game, shape, dtype, device, threads) for game in games for shape in shapes for dtype in dtypes]

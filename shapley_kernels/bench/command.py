@@ -115,17 +115,16 @@ def run_command(
     """
     with _clean_end():
         where = (Device(_default_device()) if device is None else device).value
-        standard = (
-            cases.QUICK if quick else cases.LATENCY + (cases.THROUGHPUT if where == "cpu" else cases.GPU_THROUGHPUT)
-        )
-        chosen = [_shape(text) for text in shapes] if shapes else list(standard)
-        _measure(
-            cases.points(_names(games), chosen, [d.value for d in dtypes], where, threads),
-            _methods(methods, (*cases.OURS, *cases.FIVE_LINERS, *((cases.COMPILED,) if compiled else ()))),
-            (0.02 if quick else 0.5) if seconds is None else seconds,
-            output,
-            force,
-        )
+        given = [_shape(text) for text in shapes or []]
+        points = [
+            Point(game, shape, dtype.value, where, threads)
+            for game in _names(games)
+            for shape in given or cases.standard_shapes(game, where, quick)
+            for dtype in dtypes
+        ]
+        standard = (*cases.OURS, *cases.FIVE_LINERS, *((cases.COMPILED,) if compiled else ()))
+        budget = (0.02 if quick else 0.5) if seconds is None else seconds
+        _measure(points, _methods(methods, standard), budget, output, force)
 
 
 @app.command("peers")
@@ -141,14 +140,10 @@ def peers_command(
     """Time `Max`, float64, beside other packages (those that are installed), five-liners and torch.compile."""
     with _clean_end():
         chosen = [_shape(text) for text in shapes] if shapes else list(peers.QUICK if quick else peers.SHAPES)
+        points = [Point("Max", shape, "float64", threads=threads) for shape in chosen]
         lines = (*cases.FIVE_LINERS, *(() if quick else (cases.COMPILED,)))
-        _measure(
-            cases.points(["Max"], chosen, ["float64"], "cpu", threads),
-            _methods(methods, (*cases.OURS, *lines, *peers.PEERS)),
-            (0.02 if quick else 0.5) if seconds is None else seconds,
-            output,
-            force,
-        )
+        budget = (0.02 if quick else 0.5) if seconds is None else seconds
+        _measure(points, _methods(methods, (*cases.OURS, *lines, *peers.PEERS)), budget, output, force)
 
 
 @app.command("scaling")

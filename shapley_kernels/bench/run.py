@@ -10,6 +10,7 @@ from shapley_kernels.bench.cases import ROOF, Inputs, Method, Point, Unsuited
 from shapley_kernels.bench.gate import check
 from shapley_kernels.bench.measure import Timing
 from shapley_kernels.bench.records import Record
+from shapley_kernels.dispatch import BackendUnavailable
 
 
 @dataclass(frozen=True)
@@ -27,29 +28,47 @@ def run(point: Point, methods: Sequence[Method], seconds: float) -> Iterator[Rec
     Raises:
         GateFailed: a method gave wrong credits.
     """
-    inputs = Inputs(point)
+    try:
+        inputs = Inputs(point)
+    except Unsuited as reason:
+        yield Skipped(point, "all methods", str(reason))
+        return
     calls = [(method, _prepared(method, inputs)) for method in methods]
-    yield from (call for _, call in calls if isinstance(call, Skipped))
-    taking_part: list[tuple[Method, Any]] = [(m, call) for m, call in calls if not isinstance(call, Skipped)]
-    if taking_part:
-        with machine.limited_to(point.threads):
-            yield from _measured(inputs, [*taking_part, (ROOF, ROOF.call(inputs))], seconds)
+    with machine.limited_to(point.threads):
+        yield from _measured(inputs, [*calls, (ROOF, ROOF.call(inputs))], seconds)
 
 
-def _measured(inputs: Inputs, taking_part: Sequence[tuple[Method, Any]], seconds: float) -> Iterator[Record]:
-    point = inputs.point
-    timings, errors = {}, {}
-    for method, call in taking_part:
-        credits, first = measure.first_call(call, point.device)
-        errors[method.name] = check(method, inputs, credits) if method is not ROOF else 0.0
-        timings[method.name] = Timing(first)
+def _measured(inputs: Inputs, calls: Sequence[tuple[Method, Any]], seconds: float) -> Iterator[Record | Skipped]:
+    device = inputs.point.device
+    timings: dict[str, Timing] = {}
+    errors: dict[str, float] = {}
+    taking_part = []
+    for method, call in calls:
+        first = call if isinstance(call, Skipped) else _first(method, inputs, call)
+        if isinstance(first, Skipped):
+            yield first
+            continue
+        credits, timings[method.name] = first
+        errors[method.name] = 0.0 if method is ROOF else check(method, inputs, credits)
+        taking_part.append((method, call))
+    if len(taking_part) == 1:  # the roof alone
+        return
     measure.interleaved(timings, _samplers(inputs, taking_part), seconds)
     for method, call in taking_part:
         timing = timings[method.name]
-        if point.device != "cpu":
+        if device != "cpu":
             timing.host = measure.host_seconds(call)
         if method is not ROOF:
             yield _record(inputs, method, timing, timings[ROOF.name].median, errors[method.name])
+
+
+def _first(method: Method, inputs: Inputs, call: Any) -> Any:
+    """Result and timing of the first call, or why there is none."""
+    try:
+        credits, seconds = measure.first_call(call, inputs.point.device)
+    except BackendUnavailable as reason:
+        return Skipped(inputs.point, method.name, str(reason))
+    return credits, Timing(seconds)
 
 
 def _prepared(method: Method, inputs: Inputs) -> Any:
