@@ -1,11 +1,13 @@
 # make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
 # make test         set up, then all that CI runs
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
+#                   (CLOCK=cpu on a machine that others use, too)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+CLOCK ?= wall
 export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
 
@@ -39,9 +41,9 @@ examples:
 	$(BIN)/python examples/make_rollouts.py --check
 
 bench: .venv/dev
-	$(BIN)/shapley-bench run --compile -f -o benchmarks/results/cpu.jsonl
-	$(BIN)/shapley-bench peers -f -o benchmarks/results/peers.jsonl
-	$(BIN)/shapley-bench scaling -f -o benchmarks/results/scaling.jsonl
+	$(BIN)/shapley-bench run --clock $(CLOCK) --compile -f -o benchmarks/results/cpu.jsonl
+	$(BIN)/shapley-bench peers --clock $(CLOCK) -f -o benchmarks/results/peers.jsonl
+	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/results/scaling.jsonl
 	$(BIN)/shapley-bench plot -f -o docs/benchmarks.png benchmarks/results/cpu.jsonl benchmarks/results/scaling.jsonl
 	$(MAKE) tables
 

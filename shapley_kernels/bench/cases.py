@@ -47,6 +47,8 @@ class Point:
     dtype: str = "float32"
     device: str = "cpu"
     threads: int = 1
+    clock: str = "wall"
+    """"wall", or "cpu" for one thread on the CPU: see `measure.CLOCKS`."""
 
     def __str__(self) -> str:
         return f"{self.game} {'x'.join(map(str, self.shape))} {self.dtype}"

@@ -59,6 +59,13 @@ class Axis(str, Enum):
     THREADS = "threads"
 
 
+class Clock(str, Enum):
+    """Values of --clock."""
+
+    WALL = "wall"
+    CPU = "cpu"
+
+
 def _shape(text: str) -> tuple[int, ...]:
     try:
         shape = tuple(int(part) for part in text.split(","))
@@ -86,6 +93,10 @@ Shapes = Annotated[
 ]
 Dtypes = Annotated[list[Dtype], typer.Option("--dtype", help="May be repeated.")]
 Threads = Annotated[int, typer.Option("--threads", "-t", min=1, help="For everything that can use more than one.")]
+ClockName = Annotated[
+    Clock,
+    typer.Option("--clock", help="cpu: time the processor worked for us, for busy machines; one thread, no GPU."),
+]
 Seconds = Annotated[
     float | None,
     typer.Option("--seconds", "-s", min=0.0, help="Of samples per method and point.", show_default=False),
@@ -102,6 +113,7 @@ def run_command(
     dtypes: Dtypes = [Dtype.FLOAT32],  # noqa: B006 (typer wants a list)
     device: Annotated[Device | None, typer.Option(help="By default cuda if there is one.", show_default=False)] = None,
     threads: Threads = 1,
+    clock: ClockName = Clock.WALL,
     seconds: Seconds = None,
     quick: Quick = False,
     compiled: Annotated[bool, typer.Option("--compile", help="The torch five-liner under torch.compile, too.")] = False,
@@ -115,9 +127,10 @@ def run_command(
     """
     with _clean_end():
         where = (Device(_default_device()) if device is None else device).value
+        _check_clock(clock, where, threads)
         given = [_shape(text) for text in shapes or []]
         points = [
-            Point(game, shape, dtype.value, where, threads)
+            Point(game, shape, dtype.value, where, threads, clock.value)
             for game in _names(games)
             for shape in given or cases.standard_shapes(game, where, quick)
             for dtype in dtypes
@@ -131,16 +144,18 @@ def run_command(
 def peers_command(
     methods: Methods = None,
     shapes: Shapes = None,
-    seconds: Seconds = None,
     threads: Threads = 1,
+    clock: ClockName = Clock.WALL,
+    seconds: Seconds = None,
     quick: Quick = False,
     output: Output = None,
     force: Force = False,
 ) -> None:
     """Time `Max`, float64, beside other packages (those that are installed), five-liners and torch.compile."""
     with _clean_end():
+        _check_clock(clock, "cpu", threads)
         chosen = [_shape(text) for text in shapes] if shapes else list(peers.QUICK if quick else peers.SHAPES)
-        points = [Point("Max", shape, "float64", threads=threads) for shape in chosen]
+        points = [Point("Max", shape, "float64", threads=threads, clock=clock.value) for shape in chosen]
         lines = (*cases.FIVE_LINERS, *(() if quick else (cases.COMPILED,)))
         budget = (0.02 if quick else 0.5) if seconds is None else seconds
         _measure(points, _methods(methods, (*cases.OURS, *lines, *peers.PEERS)), budget, output, force)
@@ -158,6 +173,7 @@ def scaling_command(
         list[Axis] | None,
         typer.Option("--axis", help="What grows; by default players, rows and threads.", show_default=False),
     ] = None,
+    clock: ClockName = Clock.WALL,
     seconds: Seconds = None,
     quick: Quick = False,
     output: Output = None,
@@ -171,12 +187,18 @@ def scaling_command(
         from shapley_kernels.bench import report, scaling
 
         chosen = [axis.value for axis in axes or Axis]
+        if clock is Clock.CPU and "threads" in chosen and not files:
+            if axes:
+                _check_clock(clock, "cpu", 2)
+            chosen.remove("threads")
         if files:
             if output:
                 raise BenchError("scaling: --output takes measurements, these are records already")
             records = read(files)
         else:
-            points = [p for axis in chosen for p in _growing(axis, _names(games or [GameName("Max")]), quick)]
+            points = [
+                p for axis in chosen for p in _growing(axis, _names(games or [GameName("Max")]), clock.value, quick)
+            ]
             these = _methods(methods, (*cases.OURS, *cases.FIVE_LINERS))
             # a point of two axes is measured once
             records = _measure(
@@ -190,16 +212,16 @@ def scaling_command(
                 typer.echo(f"{axis}: no two points that differ in it alone", err=True)
 
 
-def _growing(axis: str, games: Sequence[str], quick: bool) -> list[Point]:
+def _growing(axis: str, games: Sequence[str], clock: str, quick: bool) -> list[Point]:
     if axis == "threads":
         usable = machine.machine()["usable_cores"]
-        shape = (2**12, 16) if quick else (2**17, 16)
-        return [Point(game, shape, threads=t) for game in games for t in range(1, usable + 1)]
+        rows = 2**12 if quick else 2**17
+        return [Point(game, (rows, 16), threads=t) for game in games for t in range(1, usable + 1)]
     if axis == "players":
-        rows, powers = (16, range(2, 8)) if quick else (256, range(2, 11))
-        return [Point(game, (rows, 2**k)) for game in games for k in powers]
-    powers = range(4, 10) if quick else range(4, 19, 2)
-    return [Point(game, (2**k, 8)) for game in games for k in powers]
+        shapes = [(16, 2**k) for k in range(2, 8)] if quick else [(256, 2**k) for k in range(2, 11)]
+    else:
+        shapes = [(2**k, 8) for k in (range(4, 10) if quick else range(4, 19, 2))]
+    return [Point(game, shape, clock=clock) for game in games for shape in shapes]
 
 
 @app.command("compare")
@@ -209,6 +231,13 @@ def compare_command(
     margin: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Ratios within 1 - margin and 1 + margin count as the same.")
     ] = 0.05,
+    control: Annotated[
+        MethodName | None,
+        typer.Option(
+            help="A method whose code did not change, measured on both sides: what slowed it down is taken off.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Compare records of different machines.")] = False,
 ) -> None:
     """Answer FASTER, SLOWER, SAME or UNDECIDED for every point of B against A; the exit status is 1 if any is SLOWER.
@@ -222,9 +251,10 @@ def compare_command(
         left, right = read([a]), read([b])
         if not force:
             refuse_other_machines(left, right)
-        found = compare(left, right, margin)
+        found = compare(left, right, margin, control and control.value)
         if not found:
-            raise BenchError(f"{a} and {b} have no point in common")
+            with_control = f" with {control.value} beside it" if control else ""
+            raise BenchError(f"{a} and {b} have no point in common{with_control}")
         report.out().print(report.compared(found))
         counts = {v.value: sum(c.verdict is v for c in found) for v in Verdict}
         typer.echo(", ".join(f"{n} {name}" for name, n in counts.items() if n))
@@ -304,6 +334,11 @@ def machine_command(
         report.out().print(report.pairs({**found, **machine.versions()}))
         for warning in machine.disturbances():
             typer.echo(f"beware: {warning}", err=True)
+
+
+def _check_clock(clock: Clock, device: str, threads: int) -> None:
+    if clock is Clock.CPU and (device != "cpu" or threads > 1):
+        raise BenchError("--clock cpu adds up the time of all threads and sees no GPU: use --clock wall")
 
 
 def _names(games: Sequence[Any] | None) -> list[str]:

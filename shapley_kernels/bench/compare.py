@@ -30,7 +30,8 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One point of both sides. `ratio` is median(b) / median(a), `low` and `high` its bootstrap interval."""
+    """One point of both sides. `ratio` is median(b) / median(a), over that of the control if there is one; `low`
+    and `high` are its bootstrap interval."""
 
     key: tuple[Any, ...]
     a: float
@@ -41,7 +42,9 @@ class Comparison:
     verdict: Verdict
 
 
-def compare(a: Sequence[Record], b: Sequence[Record], margin: float = MARGIN) -> list[Comparison]:
+def compare(
+    a: Sequence[Record], b: Sequence[Record], margin: float = MARGIN, control: str | None = None
+) -> list[Comparison]:
     """Every key that both sides have; several records of one key are pooled. SLOWER ones come first.
 
     The interval is the percentile bootstrap of the ratio of medians, resampling blocks of consecutive samples. It
@@ -50,9 +53,15 @@ def compare(a: Sequence[Record], b: Sequence[Record], margin: float = MARGIN) ->
     Args:
         margin: FASTER if the whole interval is below 1 - margin, SLOWER if above 1 + margin, SAME if between, else
             UNDECIDED; so too with less than `FEWEST` blocks.
+        control: a method whose code did not change. Each time is divided by that of the control in the same rounds, so
+            that a machine that is slower as a whole during b does not make everything SLOWER.
     """
     left, right = _pooled(a), _pooled(b)
-    found = [_compared(key, left[key], right[key], margin) for key in left if key in right]
+    found = []
+    for key in left:
+        keys = [key] if control is None else [key, (*key[:2], control, *key[3:])]
+        if all(k in side for k in keys for side in (left, right)) and key[2] != control:
+            found.append(_compared(key, [side[k] for k in keys for side in (right, left)], margin))
     return sorted(found, key=lambda c: list(Verdict).index(c.verdict))
 
 
@@ -63,10 +72,16 @@ def _pooled(records: Iterable[Record]) -> dict[tuple[Any, ...], np.ndarray]:
     return {key: np.array(found) for key, found in blocks.items()}
 
 
-def _compared(key: tuple[Any, ...], a: np.ndarray, b: np.ndarray, margin: float) -> Comparison:
-    ratio = float(np.median(b) / np.median(a))
-    low, high = _interval(a, b)
-    return Comparison(key, float(np.median(a)), float(np.median(b)), ratio, low, high, verdict(low, high, margin))
+def _compared(key: tuple[Any, ...], blocks: Sequence[np.ndarray], margin: float) -> Comparison:
+    b, a = (float(np.median(x)) for x in blocks[:2])
+    low, high = _interval(blocks)
+    return Comparison(key, a, b, float(_ratio(*blocks, axis=0)), low, high, verdict(low, high, margin))
+
+
+def _ratio(*blocks: np.ndarray, axis: int) -> Any:
+    """median(b) / median(a), divided by the same of the control if there is one."""
+    b, a, *control = (np.median(x, axis) for x in blocks)
+    return b / a / (control[0] / control[1]) if control else b / a
 
 
 def verdict(low: float, high: float, margin: float) -> Verdict:
@@ -80,12 +95,12 @@ def verdict(low: float, high: float, margin: float) -> Verdict:
     return Verdict.UNDECIDED
 
 
-def _interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    if min(len(a), len(b)) < FEWEST:
+def _interval(blocks: Sequence[np.ndarray]) -> tuple[float, float]:
+    if min(map(len, blocks)) < FEWEST:
         return 0.0, float("inf")
     found = bootstrap(
-        (b, a),
-        lambda x, y, axis: np.median(x, axis) / np.median(y, axis),
+        blocks,
+        _ratio,
         n_resamples=4999,
         confidence_level=CONFIDENCE,
         method="percentile",

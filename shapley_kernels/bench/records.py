@@ -28,6 +28,8 @@ class Record:
     shape: tuple[int, ...]
     device: str
     threads: int
+    clock: str
+    """"wall" or "cpu", see `measure.CLOCKS`; the first call and the host time are wall time always."""
     median_s: float
     q20_s: float
     q80_s: float
@@ -53,12 +55,12 @@ class Record:
     @property
     def key(self) -> tuple[Any, ...]:
         """What two records must share to be measurements of the same thing."""
-        return (self.game, self.value, self.method, self.dtype, self.shape, self.device, self.threads)
+        return (self.game, self.value, self.method, self.dtype, self.shape, self.device, self.threads, self.clock)
 
     @property
     def point(self) -> tuple[Any, ...]:
         """The key without the method."""
-        return (self.game, self.value, self.dtype, self.shape, self.device, self.threads)
+        return (self.game, self.value, self.dtype, self.shape, self.device, self.threads, self.clock)
 
     @property
     def players(self) -> int:
@@ -91,7 +93,7 @@ _count = ("an integer >= 1", lambda x: isinstance(x, int) and not isinstance(x, 
 _number_or_null = ("a number or null", lambda x: x is None or (isinstance(x, (int, float)) and not isinstance(x, bool)))
 
 EXPECTED: dict[str, tuple[str, Any]] = {
-    **dict.fromkeys(("game", "value", "method", "kind", "dtype", "device", "command", "time"), _text),
+    **dict.fromkeys(("game", "value", "method", "kind", "dtype", "device", "clock", "command", "time"), _text),
     **dict.fromkeys(("median_s", "q20_s", "q80_s", "first_call_s", "roof_s"), _positive),
     **dict.fromkeys(("threads", "samples", "bytes"), _count),
     **dict.fromkeys(("machine", "versions"), _object),

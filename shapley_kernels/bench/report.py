@@ -74,8 +74,9 @@ def compared(comparisons: Sequence[Comparison]) -> Table:
     """A line per comparison."""
     table = _table("verdict", "call", "method", "a", "b", "b / a", "95 % interval", left=3)
     for c in comparisons:
-        game, _, method, dtype, shape, device, threads = c.key
+        game, _, method, dtype, shape, device, threads, clock = c.key
         where = ("" if device == "cpu" else f" {device}") + (f" {threads} threads" if threads > 1 else "")
+        where += "" if clock == "wall" else f" {clock} time"
         interval = f"{c.low:.3f} to {c.high:.3f}" if c.high < float("inf") else "too few samples"
         name = f"{game} {shape_name(shape)} {dtype}{where}".replace("[", "\\[")
         cells = (name, method, duration(c.a), duration(c.b), f"{c.ratio:.3f}", interval)

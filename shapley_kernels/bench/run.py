@@ -81,7 +81,8 @@ def _prepared(method: Method, inputs: Inputs) -> Any:
 
 def _samplers(inputs: Inputs, taking_part: Sequence[tuple[Method, Any]]) -> dict[str, Callable[[], Any]]:
     if inputs.point.device == "cpu":
-        return {method.name: measure.cpu_sampler(call) for method, call in taking_part}
+        clock = measure.CLOCKS[inputs.point.clock]
+        return {method.name: measure.cpu_sampler(call, clock) for method, call in taking_part}
     more = [Inputs(inputs.point, seed) for seed in range(1, measure.gpu_copies(inputs.bytes))]
     return {
         method.name: measure.gpu_sampler([call, *(method.call(other) for other in more)])
@@ -100,6 +101,7 @@ def _record(inputs: Inputs, method: Method, timing: Timing, roof: float, error: 
         shape=point.shape,
         device=point.device,
         threads=point.threads,
+        clock=point.clock,
         median_s=timing.median,
         q20_s=timing.quantile(0.2),
         q80_s=timing.quantile(0.8),

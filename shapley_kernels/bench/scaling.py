@@ -52,7 +52,9 @@ def series(records: Iterable[Record], axis: str) -> dict[tuple[str, str], list[R
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         fixed = tuple(getattr(record, other) for other in AXES if other != axis)
-        groups.setdefault((record.game, record.method, record.dtype, record.device, *fixed), []).append(record)
+        groups.setdefault((record.game, record.method, record.dtype, record.device, record.clock, *fixed), []).append(
+            record
+        )
     longest: dict[tuple[str, str], list[Record]] = {}
     for found in groups.values():
         name = (found[0].game, found[0].method)

@@ -92,10 +92,14 @@ def provenance(records: Sequence[Record]) -> str:
     commits = ", ".join(sorted({r.commit or "no commit" for r in records}))
     days = ", ".join(sorted({r.time[:10] for r in records}))
     threads = ", ".join(map(str, sorted({r.threads for r in records})))
-    return (
-        f"Medians of alternating calls, threads: {threads}; {'; '.join(map(str, machines))}{load}; {'; '.join(found)}; "
-        f"{days}, commit {commits}."
+    clocks = " and ".join(sorted({{"wall": "wall time", "cpu": "CPU time"}.get(r.clock, r.clock) for r in records}))
+    parts = (
+        f"Medians of alternating calls, {clocks}, threads: {threads}",
+        "; ".join(map(str, machines)) + load,
+        *found,
+        f"{days}, commit {commits}.",
     )
+    return "; ".join(parts)
 
 
 def filled(text: str, records: Sequence[Record], name: str = "text") -> str:

@@ -28,6 +28,7 @@ def record(seconds: Any = 1e-3, **changes: Any) -> Record:
         "shape": (4, 8),
         "device": "cpu",
         "threads": 1,
+        "clock": "wall",
         "median_s": middle,
         "q20_s": middle,
         "q80_s": middle,

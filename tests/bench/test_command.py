@@ -164,6 +164,12 @@ def test_threads_divide_the_rows(bench):
     assert found.threads == 2
 
 
+def test_time_of_the_processor(bench):
+    bench("run", *TINY, "-g", "Max", "-m", "numba", "--clock", "cpu", "-o", "c.jsonl")
+    assert read([Path("c.jsonl")])[0].clock == "cpu"
+    assert "--clock wall" in bench("run", *TINY, "-g", "Max", "--clock", "cpu", "-t", "2", status=2).output
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_plot(bench, suffix):
     its = [record(2.0**k * 1e-6, shape=(2**k, 8)) for k in range(3, 6)]

@@ -79,7 +79,7 @@ def test_table_shows_losses_and_the_fastest():
     lost = record(1e-4, method="numpy-five-liner", kind="five-liner")
     text = table.markdown([record(2e-4, bytes=2**21, roof_s=1e-4), lost])
     assert "| 200 µs (50 % of a copy) | **100 µs** (0.5 x) |" in text
-    assert "threads: 1; a, load average 0.5 to 0.5" in text
+    assert "wall time, threads: 1; a, load average 0.5 to 0.5" in text
 
 
 def test_filled_replaces_what_is_between_markers_alone():

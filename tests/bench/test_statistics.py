@@ -58,6 +58,23 @@ def test_slower_ones_come_first_and_runs_are_pooled():
     assert pooled[0].a == 3e-3
 
 
+def test_a_control_takes_off_what_slowed_everything_down(bench):
+    def side(machine, ours):
+        line = {"method": "numpy-five-liner", "kind": "five-liner"}
+        return [record(noisy(machine * ours, 0.02, seed=3)), record(noisy(machine * 1e-3, 0.02, seed=4), **line)]
+
+    a, b, c = side(1, 1e-3), side(1.5, 1e-3), side(1.5, 2e-3)
+    assert [x.verdict for x in compare(a, b)] == [Verdict.SLOWER, Verdict.SLOWER]
+    (same,), (slower,) = (compare(a, other, control="numpy-five-liner") for other in (b, c))
+    assert (same.verdict, slower.verdict) == (Verdict.SAME, Verdict.SLOWER)
+    assert slower.ratio == pytest.approx(2)
+    paths = [write(Path(name), *records) for name, records in (("a.jsonl", a), ("c.jsonl", c))]
+    assert "1 SLOWER" in bench("compare", *paths, "--control", "numpy-five-liner", status=1).output
+    assert (
+        "with torch-five-liner beside it" in bench("compare", *paths, "--control", "torch-five-liner", status=2).output
+    )
+
+
 def test_other_machines_are_refused_with_what_differs(bench):
     a = write(Path("a.jsonl"), record())
     b = write(Path("b.jsonl"), record(machine={**MACHINE, "cpu": "b"}))
