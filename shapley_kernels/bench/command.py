@@ -101,6 +101,10 @@ Seconds = Annotated[
     float | None,
     typer.Option("--seconds", "-s", min=0.0, help="Of samples per method and point.", show_default=False),
 ]
+Passes = Annotated[
+    int,
+    typer.Option("--passes", min=1, help="Go through all points so often: samples of a point from different minutes."),
+]
 Quick = Annotated[bool, typer.Option("--quick", help="Small inputs, few samples: less than a minute.")]
 Records = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Records.", show_default=False)]
 
@@ -115,6 +119,7 @@ def run_command(
     threads: Threads = 1,
     clock: ClockName = Clock.WALL,
     seconds: Seconds = None,
+    passes: Passes = 1,
     quick: Quick = False,
     compiled: Annotated[bool, typer.Option("--compile", help="The torch five-liner under torch.compile, too.")] = False,
     output: Output = None,
@@ -137,7 +142,7 @@ def run_command(
         ]
         standard = (*cases.OURS, *cases.FIVE_LINERS, *((cases.COMPILED,) if compiled else ()))
         budget = (0.02 if quick else 0.5) if seconds is None else seconds
-        _measure(points, _methods(methods, standard), budget, output, force)
+        _measure(points * passes, _methods(methods, standard), budget, output, force)
 
 
 @app.command("peers")
@@ -147,6 +152,7 @@ def peers_command(
     threads: Threads = 1,
     clock: ClockName = Clock.WALL,
     seconds: Seconds = None,
+    passes: Passes = 1,
     quick: Quick = False,
     output: Output = None,
     force: Force = False,
@@ -158,7 +164,7 @@ def peers_command(
         points = [Point("Max", shape, "float64", threads=threads, clock=clock.value) for shape in chosen]
         lines = (*cases.FIVE_LINERS, *(() if quick else (cases.COMPILED,)))
         budget = (0.02 if quick else 0.5) if seconds is None else seconds
-        _measure(points, _methods(methods, (*cases.OURS, *lines, *peers.PEERS)), budget, output, force)
+        _measure(points * passes, _methods(methods, (*cases.OURS, *lines, *peers.PEERS)), budget, output, force)
 
 
 @app.command("scaling")
@@ -175,6 +181,7 @@ def scaling_command(
     ] = None,
     clock: ClockName = Clock.WALL,
     seconds: Seconds = None,
+    passes: Passes = 1,
     quick: Quick = False,
     output: Output = None,
     force: Force = False,
@@ -255,7 +262,7 @@ def compare_command(
         if not found:
             with_control = f" with {control.value} beside it" if control else ""
             raise BenchError(f"{a} and {b} have no point in common{with_control}")
-        report.out().print(report.compared(found))
+        report.out().print(report.compared(found, control and control.value))
         counts = {v.value: sum(c.verdict is v for c in found) for v in Verdict}
         typer.echo(", ".join(f"{n} {name}" for name, n in counts.items() if n))
         for name, other, records in ((a, b, left), (b, a, right)):

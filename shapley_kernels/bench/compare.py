@@ -1,6 +1,5 @@
 """Two sets of records: what became faster or slower, as far as the samples can tell."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import bootstrap
 
-from shapley_kernels.bench.records import BenchError, Record
+from shapley_kernels.bench.records import BenchError, Record, pooled
 
 CONFIDENCE = 0.95
 MARGIN = 0.05
@@ -56,7 +55,7 @@ def compare(
         control: a method whose code did not change. Each time is divided by that of the control in the same rounds, so
             that a machine that is slower as a whole during b does not make everything SLOWER.
     """
-    left, right = _pooled(a), _pooled(b)
+    left, right = _blocks(a), _blocks(b)
     found = []
     for key in left:
         keys = [key] if control is None else [key, (*key[:2], control, *key[3:])]
@@ -65,11 +64,8 @@ def compare(
     return sorted(found, key=lambda c: list(Verdict).index(c.verdict))
 
 
-def _pooled(records: Iterable[Record]) -> dict[tuple[Any, ...], np.ndarray]:
-    blocks: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    for record in records:
-        blocks[record.key] += record.blocks_s
-    return {key: np.array(found) for key, found in blocks.items()}
+def _blocks(records: Iterable[Record]) -> dict[tuple[Any, ...], np.ndarray]:
+    return {record.key: np.array(record.blocks_s) for record in pooled(records)}
 
 
 def _compared(key: tuple[Any, ...], blocks: Sequence[np.ndarray], margin: float) -> Comparison:

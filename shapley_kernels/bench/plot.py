@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from shapley_kernels.bench.records import BenchError, Record
+from shapley_kernels.bench.records import BenchError, Record, pooled
 from shapley_kernels.bench.scaling import series
 from shapley_kernels.bench.table import by_point, duration, ours, shape_name
 
@@ -38,11 +38,12 @@ def check_name(path: Path) -> None:
 
 
 def draw(stream: IO[bytes], suffix: str, records: Sequence[Record], game: str) -> None:
-    """Write the picture of the records.
+    """Write the picture of the records; several of one point are pooled.
 
     Args:
         game: whose times are drawn.
     """
+    records = pooled(records)
     its = [record for record in records if record.game == game]
     if not its:
         have = ", ".join(sorted({record.game for record in records}))

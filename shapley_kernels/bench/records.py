@@ -3,11 +3,13 @@
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 SCHEMA = 1
 
@@ -150,6 +152,32 @@ def read(paths: Iterable[Path]) -> list[Record]:
             raise BenchError(f"{path}: no records in it")
         records += found
     return records
+
+
+def pooled(records: Iterable[Record]) -> list[Record]:
+    """One record per key: medians and quantiles of the blocks of all its records, the rest as in the last of them."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.key, []).append(record)
+    return [_one(group) for group in groups.values()]
+
+
+def _one(group: Sequence[Record]) -> Record:
+    if len(group) == 1:
+        return group[0]
+    blocks = tuple(seconds for record in group for seconds in record.blocks_s)
+    q20, median, q80 = (float(q) for q in np.quantile(blocks, (0.2, 0.5, 0.8)))
+    return replace(
+        group[-1],
+        median_s=median,
+        q20_s=q20,
+        q80_s=q80,
+        blocks_s=blocks,
+        samples=sum(record.samples for record in group),
+        first_call_s=max(record.first_call_s for record in group),  # later ones had nothing to compile
+        roof_s=float(np.median([record.roof_s for record in group])),
+        max_error=max(record.max_error for record in group),
+    )
 
 
 @contextmanager

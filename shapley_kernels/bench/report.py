@@ -70,9 +70,10 @@ def skipped(found: Sequence[Skipped]) -> list[str]:
     return [f"{method}: {reason} ({n} points)" for (method, reason), n in reasons.items()]
 
 
-def compared(comparisons: Sequence[Comparison]) -> Table:
+def compared(comparisons: Sequence[Comparison], control: str | None) -> Table:
     """A line per comparison."""
-    table = _table("verdict", "call", "method", "a", "b", "b / a", "95 % interval", left=3)
+    ratio = "b / a" + (f" over {control}" if control else "")
+    table = _table("verdict", "call", "method", "a", "b", ratio, "95 % interval", left=3)
     for c in comparisons:
         game, _, method, dtype, shape, device, threads, clock = c.key
         where = ("" if device == "cpu" else f" {device}") + (f" {threads} threads" if threads > 1 else "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import linregress, t
 
-from shapley_kernels.bench.records import Record
+from shapley_kernels.bench.records import Record, pooled
 
 FEWEST = 4
 """Points of a fit, where there are as many."""
@@ -50,7 +50,7 @@ AXES = ("players", "rows", "threads")
 def series(records: Iterable[Record], axis: str) -> dict[tuple[str, str], list[Record]]:
     """(game, method) -> records that differ in `axis` alone, of the longest such series."""
     groups: dict[tuple[object, ...], list[Record]] = {}
-    for record in records:
+    for record in pooled(records):
         fixed = tuple(getattr(record, other) for other in AXES if other != axis)
         groups.setdefault((record.game, record.method, record.dtype, record.device, record.clock, *fixed), []).append(
             record

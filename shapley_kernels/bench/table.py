@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from shapley_kernels.bench.records import BenchError, Record
+from shapley_kernels.bench.records import BenchError, Record, pooled
 
 NAMES = {
     "numba": "`shapley_kernels`",
@@ -45,11 +45,11 @@ def ours(records: Iterable[Record]) -> Record | None:
 
 
 def by_point(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
-    """The records of each point; of several for one method the last one counts."""
-    points: dict[tuple[Any, ...], dict[str, Record]] = {}
-    for record in records:
-        points.setdefault(record.point, {})[record.method] = record
-    return {point: list(found.values()) for point, found in points.items()}
+    """The records of each point, one per method: several are pooled."""
+    points: dict[tuple[Any, ...], list[Record]] = {}
+    for record in pooled(records):
+        points.setdefault(record.point, []).append(record)
+    return points
 
 
 def markdown(records: Sequence[Record]) -> str:
