@@ -14,7 +14,21 @@ from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
-from shapley_kernels.games import OWA, Discounted, Game, KthBest, Max, Mean, Median, Min, Range, TopM, TopMMean
+from shapley_kernels.games import (
+    OWA,
+    Clusters,
+    Discounted,
+    FacilityLocation,
+    Game,
+    KthBest,
+    Max,
+    Mean,
+    Median,
+    Min,
+    Range,
+    TopM,
+    TopMMean,
+)
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
@@ -28,7 +42,9 @@ __all__ = [
     "BackendUnavailable",
     "Banzhaf",
     "BetaShapley",
+    "Clusters",
     "Discounted",
+    "FacilityLocation",
     "Game",
     "KthBest",
     "LeaveOneOut",

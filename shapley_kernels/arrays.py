@@ -125,6 +125,11 @@ def floating(x: Array, name: str) -> Array:
     )
 
 
+def is_integer(x: Array) -> bool:
+    """True for integers of any width and byte order; bools are not."""
+    return str(x.dtype).startswith(("torch.int", "torch.uint")) if is_torch(x) else x.dtype.kind in "iu"
+
+
 def compute_dtype(dtype: Any) -> str:
     """The dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
     return "float64" if str(dtype).endswith("float64") else "float32"

@@ -104,7 +104,12 @@ class Run:
         """Whether every kernel looked for non-finite data, and found none."""
 
     def __call__(
-        self, primitive: str, arrays: Sequence[Array | None], tables: "Tables", shape: tuple[int, int]
+        self,
+        primitive: str,
+        arrays: Sequence[Array | None],
+        tables: "Tables",
+        shape: tuple[int, int],
+        dtype: Any = None,
     ) -> Array:
         """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape.
 
@@ -117,9 +122,9 @@ class Run:
         if backend == "numba":
             out, bad = _run_numba(run, arrays, tables, shape, compute)
             self.clean &= bad == -1
-            return _handed_back(out, library, self.dtype)
+            return _handed_back(out, library, dtype or self.dtype)
         self.clean = False
-        return _run_torch(run, arrays, tables, shape, compute, library, self.dtype)
+        return _run_torch(run, arrays, tables, shape, compute, library, dtype or self.dtype)
 
 
 def _run_numba(

@@ -301,6 +301,7 @@ KERNEL_BUGS = [
     (nan_not_named, sk.Max, {"nonfinite_raises"}),
     (one_percent_more, sk.Max, {"equals_enumeration", "efficiency", "equals_gap_formula", "one_player"}),
     (offset_added, sk.Max, {"equals_enumeration", "scaling", "additivity"}),
+    (one_percent_more, sk.FacilityLocation, {"equals_enumeration", "equals_reference", "efficiency"}),
 ]
 
 

@@ -1,6 +1,7 @@
 """Set utilities: what is a set of candidates worth? One file per family."""
 
 from shapley_kernels.games.base import Combination, Game
+from shapley_kernels.games.facility import Clusters, FacilityLocation
 from shapley_kernels.games.order import (
     OWA,
     Discounted,
@@ -15,7 +16,10 @@ from shapley_kernels.games.order import (
 )
 from shapley_kernels.games.order_base import OrderGame
 
-GAMES: tuple[type[OrderGame], ...] = (Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA)
+GAMES: tuple[type[Game], ...] = (
+    *(Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA),
+    *(FacilityLocation, Clusters),
+)
 """Every game, the one list that tests, benchmarks and docs go through."""
 
 __all__ = [*(game.__name__ for game in GAMES), "GAMES", "Combination", "Game", "OrderGame"]

@@ -24,6 +24,7 @@ from shapley_kernels.arrays import (
     first_nonfinite,
     first_true,
     floating,
+    is_integer,
     is_torch,
     like,
     named_dtype,
@@ -86,19 +87,20 @@ class Game:
         Raises:
             TypeError, ValueError: coalitions that are not bool, or of another number of players.
         """
-        members = None
-        if coalitions is not None:
+        if coalitions is None:
+            members = ~zeros(self.data, (*self.batch_shape, self.players), "bool")
+        else:
             members = boolean(coalitions, self.data, "worth: coalitions")
             if not members.shape or members.shape[-1] != self.players:
                 raise ValueError(
                     f"worth: coalitions must have shape [..., {self.players}] (players last), "
                     f"got {tuple(members.shape)}"
                 )
-        result = self._worth(members)
+        result = self._worth(members if self.mask is None else members & self.mask)
         return self.restore(result) if self.restore else result
 
-    def _worth(self, members: Array | None) -> Array:
-        """`worth` on native arrays."""
+    def _worth(self, members: Array) -> Array:
+        """`worth` on native arrays: live members [..., players] -> [...], broadcast with the batch shape."""
         raise NotImplementedError
 
     def terms(self, value: Semivalue) -> "list[Weighted]":
@@ -140,7 +142,7 @@ class Game:
             raise ValueError(f"{owner}: {name} must have shape {axes}, got {got}")
         if not integers:
             array = floating(array, f"{owner}: {name}")
-        elif "int" not in str(array.dtype):
+        elif not is_integer(array):
             raise TypeError(f"{owner}: {name} must be integers, got {describe(array)}; convert them, e.g. to int64")
         elif not is_torch(array):
             array = array.astype(np.int64, copy=False)
@@ -170,7 +172,7 @@ class Game:
 
     def _float_arrays(self) -> list[tuple[str, Array]]:
         arrays = [(name, getattr(self, name)) for name in self.arguments]
-        return [(name, x) for name, x in arrays if hasattr(x, "shape") and "int" not in str(x.dtype)]
+        return [(name, x) for name, x in arrays if hasattr(x, "shape") and not is_integer(x)]
 
     def bad_rows(self) -> Array:
         """[batch] bool: games with live data that are not finite, or outside the domain."""
@@ -321,7 +323,7 @@ class Combination(Game):
             )
         return widest.dtype
 
-    def _worth(self, members: Array | None) -> Array:
+    def _worth(self, members: Array) -> Array:
         wide = named_dtype(self.data, compute_dtype(self.dtype))
         return cast(sum(weight * cast(game._worth(members), wide) for weight, game in self.parts), self.dtype)
 

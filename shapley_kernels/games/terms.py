@@ -23,11 +23,19 @@ ALL_LIVE_COUNTS = 64
 class Run(Protocol):
     """Runs a primitive of `kernels/` on the backend of the call."""
 
+    dtype: Any
+    """That of the credits."""
+
     def __call__(
-        self, primitive: str, arrays: Sequence[Array | None], tables: "Tables", shape: tuple[int, int]
+        self,
+        primitive: str,
+        arrays: Sequence[Array | None],
+        tables: "Tables",
+        shape: tuple[int, int],
+        dtype: Any = None,
     ) -> Array:
-        """`arrays` and `tables` in the order of the contract of the primitive -> [rows, players] of that shape, in the
-        dtype of the call."""
+        """`arrays` and `tables` in the order of the contract of the primitive -> [rows, players] of that shape, in
+        `dtype`, or that of the credits."""
 
 
 class Term:

@@ -397,12 +397,10 @@ def scaling(subject: Subject) -> None:
     """Positive multiples of the data multiply the credits: twice bitwise, three times within the budgets."""
     for players in (1, 4, 40):
         one = _small_integers(subject, players)
-        two, three = (
-            one.with_arrays(
-                **{name: by * one.arrays[name] for name in family(subject.utility).scales if name in one.arrays}
-            )
-            for by in (2, 3)
-        )
+        scales = [name for name in family(subject.utility).scales if name in one.arrays]
+        if not scales:  # optional arrays, left out in this sample
+            continue
+        two, three = (one.with_arrays(**{name: by * one.arrays[name] for name in scales}) for by in (2, 3))
         single, doubled, tripled = (subject.values(data) for data in (one, two, three))
         normal = np.abs(single) >= 2.0**-14  # below, float16 rounds to a fixed quantum
         _same(doubled[normal], 2 * single[normal], "credits of doubled data, and doubled credits")

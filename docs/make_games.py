@@ -1,0 +1,59 @@
+"""docs/games.md from the docstrings of the games.
+
+python docs/make_games.py            # writes it
+python docs/make_games.py --check    # fails when it is stale
+"""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from shapley_kernels.games import GAMES
+
+PAGE = Path(__file__).parent / "games.md"
+HEAD = """# Games: what a set is worth
+
+Made from the docstrings by `python docs/make_games.py`. Players are the last axis of `[..., players]`; every game takes
+`mask=` and batch axes, works under every value, and adds and scales with the others.
+
+"""
+
+
+def page() -> str:
+    """The Markdown text."""
+    rows = ["| game | worth of S | cost |", "|---|---|---|"]
+    for game in GAMES:
+        doc = inspect.getdoc(game) or ""
+        worth = " ".join(re.split(r"\n\s*\n|Arguments as in", doc)[0].split()).removesuffix(".").replace("|", "\\|")
+        rows.append(f"| `{game.__name__}({arguments(game)})` | {worth} | {cost(game)} |")
+    return HEAD + "\n".join(rows) + "\n"
+
+
+def arguments(game: type) -> str:
+    """As in a call, with the defaults; annotations left out."""
+    parameters = inspect.signature(game).parameters.values()
+    return ", ".join(str(p.replace(annotation=inspect.Parameter.empty)).replace(" = ", "=") for p in parameters)
+
+
+def cost(game: type) -> str:
+    """What follows "Cost:" in the docstring of the game or of the classes it is made from, to the next paragraph."""
+    for owner in game.__mro__:
+        found = re.search(r"Cost: (.*?)(?:\n\s*\n|\n[A-Z]\w+:|$)", inspect.cleandoc(owner.__doc__ or ""), re.DOTALL)
+        if found:
+            return " ".join(found[1].split()).removesuffix(".").replace("|", "\\|")
+    return ""
+
+
+def main() -> int:
+    if "--check" not in sys.argv:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
+    if PAGE.read_text(encoding="utf-8") == page():
+        return 0
+    print("docs/games.md is stale: run python docs/make_games.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

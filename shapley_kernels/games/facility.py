@@ -1,0 +1,311 @@
+"""Sums of maxima, one for each topic or cluster: the `order` primitive on one row per game and topic.
+
+A topic is worth the best score that S has on it, so a game of T topics is the sum of T games of the kind of `Max`, and
+its credits are the sum of theirs. The rows of these are made tile by tile.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import numpy as np
+
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    device,
+    floating,
+    is_torch,
+    named_dtype,
+    namespace,
+    numbers,
+    zeros,
+)
+from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.order import Max
+from shapley_kernels.games.order_base import coefficients, order_tables
+from shapley_kernels.games.terms import Run, Tables, Term, live_counts
+from shapley_kernels.values import Semivalue
+
+
+class FacilityLocation(Game):
+    """v(S) = sum_t w_t max_{i in S} s_it, v(empty) = 0: every topic is served by the best of S at it.
+
+    Args:
+        scores: [..., players, topics] of any sign.
+        weights: [topics] or [..., topics]; None: 1 each.
+        mask: [..., players] bool, True = live; None = all live.
+
+    Raises:
+        TypeError, ValueError: arrays of the wrong kind or shape.
+
+    Cost: O(topics players log players) per game; no copy of the scores beyond a tile of 2^18 (GPU: 2^26) elements.
+    Error: `FacilityTerm.error_bound`.
+    Source: Cornuejols, Fisher and Nemhauser (1977), doi:10.1287/mnsc.23.8.789; its Shapley value is the sum of airport
+        games, Littlechild and Owen (1973), doi:10.1287/mnsc.20.3.370.
+
+    >>> import shapley_kernels as sk
+    >>> sk.shapley(FacilityLocation([[1.0, 0.0], [0.5, 2.0]])).tolist()
+    [0.75, 2.25]
+    """
+
+    arguments: ClassVar[dict[str, Any]] = {"scores": (-2,), "weights": ()}
+    scales: ClassVar[tuple[str, ...]] = ("scores",)
+
+    def __init__(self, scores: Any, weights: Any = None, mask: Any = None) -> None:
+        self.scores = self._read("scores", scores, "[..., players, topics]", mask, player_axis=-2)
+        self.weights = self._read_weights(weights, self.scores)
+
+    def _read_weights(self, weights: Any, scores: Array) -> Array | None:
+        if weights is None:
+            return None
+        shape = (*self.batch_shape, scores.shape[-1])
+        return self._read_beside("weights", weights, scores, shape, "[..., topics]")
+
+    def terms(self, value: Semivalue) -> list[Weighted]:
+        return [(1.0, FacilityTerm(self, value))]
+
+    def _worth(self, members: Array) -> Array:
+        xp, dtype = namespace(self.scores), named_dtype(self.scores, compute_dtype(self.dtype))
+        scores = xp.where(members[..., None], cast(self.scores, dtype), -float("inf"))
+        shape = (*scores.shape[:-2], 1, scores.shape[-1])
+        nobody = zeros(scores, shape, compute_dtype(self.dtype)) - float("inf")  # if there are no players
+        best = xp.amax(xp.concatenate([scores, nobody], -2), -2)  # [..., topics]
+        best = xp.where(members.any(-1)[..., None], best, 0.0)
+        weights = 1.0 if self.weights is None else cast(self.weights, dtype)
+        return cast((best * weights).sum(-1), self.dtype)
+
+    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
+        live, scores = set(self.live_players(row)), _exact_row(self.scores, row, 2)
+        weights = np.ones(scores.shape[1]) if self.weights is None else _exact_row(self.weights, row, 1)
+
+        def worth(members: Collection[int]) -> Fraction:
+            inside = [i for i in members if i in live]
+            if not inside:
+                return Fraction(0)
+            return sum(
+                (Fraction(w) * Fraction(max(s[inside])) for w, s in zip(weights, scores.T, strict=True)), Fraction(0)
+            )
+
+        return worth
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+        topics = int(rng.integers(1, 5))
+        scores = rng.integers(-8, 9, (rows, players, topics)) / 8  # ties
+        scores[:, :1][::2] = scores.min(axis=1, keepdims=True, initial=0.0)[::2]
+        weights = rng.integers(-2, 5, (rows, topics)) / 4
+        return {"scores": scores, "weights": weights} if rng.integers(4) else {"scores": scores}
+
+
+class Clusters(Game):
+    """v(S) = number of distinct clusters in S; or, with rewards, the sum over them of the best reward that S has there.
+
+    Args:
+        labels: [..., players] integers, equal ones are one cluster; the numbers mean nothing.
+        rewards: [..., players]; None: 1 each.
+        mask: [..., players] bool, True = live; None = all live.
+
+    Raises:
+        TypeError, ValueError: labels that are not integers, arrays of the wrong kind or shape.
+
+    Under Shapley, without rewards, a player gets 1 / size of its own cluster.
+
+    Cost: O(players^2 log players) per game, tiles of 2^18 (GPU: 2^26) elements.
+    Source: the sum of airport games, Littlechild and Owen (1973), doi:10.1287/mnsc.20.3.370.
+
+    >>> import shapley_kernels as sk
+    >>> sk.shapley(Clusters([7, 7, 2])).tolist()
+    [0.5, 0.5, 1.0]
+    """
+
+    arguments: ClassVar[dict[str, Any]] = {"labels": (-1,), "rewards": (-1,)}
+    scales: ClassVar[tuple[str, ...]] = ("rewards",)
+
+    def __init__(self, labels: Any, rewards: Any = None, mask: Any = None) -> None:
+        self.labels = self._read("labels", labels, "[..., players]", mask, integers=True)
+        shape = tuple(self.labels.shape)
+        if rewards is None:
+            self.rewards = floating(zeros(self.labels, shape, "int64") + 1, "Clusters: rewards")
+        else:
+            self.rewards = self._read_beside("rewards", rewards, self.labels, shape, "[..., players]")
+
+    @property
+    def data(self) -> Array:
+        return self.rewards
+
+    def terms(self, value: Semivalue) -> list[Weighted]:
+        return [(1.0, ClustersTerm(self, value))]
+
+    def _worth(self, members: Array) -> Array:
+        xp, dtype = namespace(self.rewards), named_dtype(self.rewards, compute_dtype(self.dtype))
+        together = (self.labels[..., :, None] == self.labels[..., None, :]) & members[..., None, :]  # [..., i, j]
+        rewards = xp.where(together, cast(self.rewards, dtype)[..., None, :], -float("inf"))
+        nobody = zeros(rewards, (*rewards.shape[:-1], 1), compute_dtype(self.dtype)) - float("inf")  # if no players
+        best = xp.amax(xp.concatenate([rewards, nobody], -1), -1)
+        return cast(xp.where(_leaders(together), best, 0.0).sum(-1), self.dtype)  # at the first member of each cluster
+
+    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
+        live = set(self.live_players(row))
+        labels = numbers(self.labels).reshape(-1, self.players)[row].tolist()
+        rewards = numbers(self.rewards).reshape(-1, self.players)[row].tolist()
+
+        def worth(members: Collection[int]) -> Fraction:
+            best: dict[float, Fraction] = {}
+            for i in set(members) & live:
+                best[labels[i]] = max(best.get(labels[i], Fraction(rewards[i])), Fraction(rewards[i]))
+            return sum(best.values(), Fraction(0))
+
+        return worth
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+        labels = rng.integers(-3, max(players // 2, 1), (rows, players)) * 2**40
+        if not rng.integers(4):
+            return {"labels": labels}
+        rewards = rng.integers(-8, 9, (rows, players)) / 8
+        return {"labels": labels, "rewards": rewards * (rng.random((rows, players)) < 0.8)}
+
+
+def _leaders(together: Array) -> Array:
+    """[..., players] bool: the first present player of each cluster.
+
+    Args:
+        together: [..., i, j] bool, j is present and of the cluster of i.
+    """
+    before = namespace(together).tril(together, -1).any(-1)  # a present one before i
+    return namespace(together).diagonal(together, 0, -2, -1) & ~before
+
+
+@dataclass(frozen=True, eq=False)
+class FacilityTerm(Term):
+    """sum_t w_t times the credits of the maximum of topic t."""
+
+    game: FacilityLocation
+    value: Semivalue
+    scale: float = 1.0
+
+    def scaled(self, factor: float) -> "FacilityTerm":
+        return FacilityTerm(self.game, self.value, factor * self.scale)
+
+    def credits(self, run: Run) -> Array:
+        game, (players, topics) = self.game, self.game.scores.shape[-2:]
+        scores = game.scores.reshape(-1, players, topics)
+        weights = None if game.weights is None else game.weights.reshape(-1, topics)
+        mask = None if game.mask is None else game.mask.reshape(-1, players)
+        tables = max_tables(self.scale, self.value, players, live_counts(game, self.value))
+        width = max(1, min(topics, tile_size(scores) // players))
+        height = max(1, tile_size(scores) // (players * width))
+        done = []
+        for row in range(0, len(scores), height):
+            some = slice(row, row + height)
+            live = None if mask is None else mask[some, None, :]
+            total = zeros(scores, (len(scores[some]), players), compute_dtype(game.dtype))
+            for topic in range(0, topics, width):
+                these = slice(topic, topic + width)
+                share = max_credits(run, namespace(scores).swapaxes(scores[some, :, these], 1, 2), live, tables)
+                if weights is not None:
+                    share = share * cast(weights[some, these], share.dtype)[:, :, None]
+                total = total + share.sum(1)
+            done.append(total)
+        credits = namespace(scores).concatenate(done).reshape((*game.batch_shape, players))
+        if game.mask is not None:  # an infinite weight would leave NaN
+            credits = namespace(scores).where(game.mask, credits, 0.0)
+        return cast(credits, run.dtype)
+
+    def error_bound(self) -> np.ndarray:
+        """[rows, 1]: (n + topics + 4) eps/2 sum_t |w_t| sum_k |D_k| A_k, with the gaps D of every topic."""
+        game, (players, topics) = self.game, self.game.scores.shape[-2:]
+        scores = numbers(game.scores).reshape(-1, players, topics)
+        weights = np.ones((len(scores), topics)) if game.weights is None else numbers(game.weights).reshape(-1, topics)
+        sizes = np.zeros((len(scores), 1))
+        for row in range(len(scores)):
+            live = game.live_players(row)
+            for topic in range(topics):
+                part = gap_size(scores[row, live, topic], self.value, len(live))
+                sizes[row] += abs(self.scale * weights[row, topic]) * part
+        computing = np.finfo(compute_dtype(game.dtype))
+        return (players + topics + 4) * (computing.eps / 2 * sizes + computing.smallest_subnormal)
+
+
+@dataclass(frozen=True, eq=False)
+class ClustersTerm(Term):
+    """The credits of the maximum of every cluster, among its members."""
+
+    game: Clusters
+    value: Semivalue
+    scale: float = 1.0
+
+    def scaled(self, factor: float) -> "ClustersTerm":
+        return ClustersTerm(self.game, self.value, factor * self.scale)
+
+    def credits(self, run: Run) -> Array:
+        game, players = self.game, self.game.players
+        labels, rewards = game.labels.reshape(-1, players), game.rewards.reshape(-1, players)
+        live = ~zeros(labels, labels.shape, "bool") if game.mask is None else game.mask.reshape(-1, players)
+        credits = zeros(rewards, labels.shape, compute_dtype(game.dtype))
+        counts = live.sum(-1)
+        height = max(1, tile_size(labels) // players**2)
+        for n in live_counts(game, self.value):  # a member of a cluster plays among all live players
+            chosen = namespace(counts).nonzero(counts == n)
+            rows = chosen[:, 0] if is_torch(counts) else chosen[0]
+            tables = max_tables(self.scale, self.value, players, (n,))
+            for start in range(0, len(rows), height):
+                some = rows[start : start + height]
+                credits[some] = self._of_rows(run, labels[some], rewards[some], live[some], tables)
+        return cast(credits.reshape(game.rewards.shape), run.dtype)
+
+    def _of_rows(self, run: Run, labels: Array, rewards: Array, live: Array, tables: Tables) -> Array:
+        together = (labels[:, :, None] == labels[:, None, :]) & live[:, None, :]  # [rows, i, j]
+        members = together & _leaders(together)[:, :, None]  # [rows, clusters by their leaders, players]
+        spread = namespace(rewards).broadcast_to(rewards[:, None, :], members.shape)
+        return max_credits(run, spread, members, tables).sum(1)  # one of them is not 0
+
+    def error_bound(self) -> np.ndarray:
+        """[rows, players]: (n + 2) eps/2 sum_k |D_k| A_k, with the gaps D of the player's cluster."""
+        game, players = self.game, self.game.players
+        labels, rewards = numbers(game.labels).reshape(-1, players), numbers(game.rewards).reshape(-1, players)
+        sizes = np.zeros(labels.shape)
+        for row in range(len(labels)):
+            live = game.live_players(row)
+            for i in live:
+                own = [j for j in live if labels[row, j] == labels[row, i]]
+                sizes[row, i] = abs(self.scale) * gap_size(rewards[row, own], self.value, len(live))
+        computing = np.finfo(compute_dtype(game.dtype))
+        return (players + 3) * (computing.eps / 2 * sizes + computing.smallest_subnormal)
+
+
+def tile_size(x: Array) -> int:
+    """Elements of the rows of games of topics or clusters that are made at a time."""
+    return 1 << 18 if device(x) == "cpu" else 1 << 26
+
+
+def max_tables(scale: float, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
+    """Those of the `order` primitive for `scale` times `Max`."""
+    return order_tables(((scale, Max, ()),), value, players, lives)
+
+
+def max_credits(run: Run, rewards: Array, mask: Array | None, tables: Tables) -> Array:
+    """Credits of the maximum, v(empty) = 0, of rows [rows, topics, players], in the compute dtype."""
+    shape, players = tuple(rewards.shape), rewards.shape[-1]
+    if mask is not None:
+        mask = namespace(mask).broadcast_to(mask, shape).reshape(-1, players)
+    dtype = named_dtype(rewards, compute_dtype(rewards.dtype))
+    flat = rewards.reshape(-1, players)
+    nothing = cast(zeros(rewards, (1,), "float32"), dtype)
+    return run("order", (flat, mask, nothing), tables, tuple(flat.shape), dtype).reshape(shape)
+
+
+def gap_size(rewards: np.ndarray, value: Semivalue, n: int) -> float:
+    """sum_k |D_k| A_k of one row of rewards of players among n, v(empty) = 0."""
+    if not len(rewards):
+        return 0.0
+    ranked = np.sort(rewards)[::-1]
+    inside = coefficients(Max, (), value, n)[0][: len(ranked)]
+    return float(np.abs(ranked - np.append(ranked[1:], 0.0)) @ np.abs(inside))
+
+
+def _exact_row(array: Array, row: int, trailing: int) -> Any:
+    return numbers(array).reshape(-1, *array.shape[len(array.shape) - trailing :])[row]

@@ -1,0 +1,36 @@
+"""What the docs and docstrings show is what happens."""
+
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import shapley_kernels
+from shapley_kernels.games import GAMES
+
+ROOT = Path(__file__).parent.parent
+MODULES = [m.name for m in pkgutil.walk_packages(shapley_kernels.__path__, "shapley_kernels.")]
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if "._triton" not in m and not m.endswith("__main__")])
+def test_docstring_examples(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
+
+
+def test_there_are_examples():
+    finder = doctest.DocTestFinder()
+    found = [t for t in finder.find(importlib.import_module("shapley_kernels.allocate")) if t.examples]
+    assert found
+
+
+def test_table_of_games_is_fresh():
+    spec = importlib.util.spec_from_file_location("make_games", ROOT / "docs" / "make_games.py")
+    make_games = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_games)
+    page = (ROOT / "docs" / "games.md").read_text(encoding="utf-8")
+    assert page == make_games.page(), "run python docs/make_games.py"
+    assert all(f"| `{game.__name__}(" in page for game in GAMES)
