@@ -18,7 +18,7 @@ import numpy as np
 
 import shapley_kernels as sk
 from shapley_kernels.arrays import numbers
-from shapley_kernels.games import GAMES, OWA, Game, Mean, Min, OrderGame, Range
+from shapley_kernels.games import GAMES, OWA, Clusters, FacilityLocation, Game, Mean, Min, OrderGame, Range
 from shapley_kernels.games.base import COALITIONS
 from shapley_kernels.games.order_base import FixedWeights
 from shapley_kernels.testing.examples import Sample, place, rounded
@@ -26,13 +26,13 @@ from shapley_kernels.testing.examples import Sample, place, rounded
 LATENCY = (32, 8, 5)
 """A call of one GRPO step: 32 prompts, 8 rollouts, 5 candidates."""
 
-PLAYERS = (8, 64, 1024)
-"""Of the large inputs, `ELEMENTS` numbers each."""
+PLAYERS, ELEMENTS = (8, 64, 1024), {"cpu": 2**21, "cuda": 2**24}
+"""Of the large inputs of the order family: so many players, so many numbers in all, 8 MiB of float32 on the CPU."""
 
-ELEMENTS = {"cpu": 2**21, "cuda": 2**24}
-"""8 MiB of float32; on a GPU enough to fill it."""
+OTHER_PLAYERS, OTHER_ELEMENTS = (8, 64), {"cpu": 2**18, "cuda": 2**21}
+"""Of the other families, some of which do more work per number."""
 
-QUICK_PLAYERS, QUICK_ELEMENTS = (64,), 2**15
+QUICK_PLAYERS, QUICK_ELEMENTS = (64,), 2**14
 
 TABLE_PLAYERS = 16
 """The most players of games whose data are a worth for each coalition."""
@@ -58,7 +58,7 @@ class Inputs:
     """The numbers of a point: made once, handed to every method.
 
     Args:
-        seed: other seeds give other numbers, for buffers that are rotated.
+        seed: others give the same games in another order, for buffers that are rotated.
 
     Raises:
         Unsuited: the game does not take so many players.
@@ -67,9 +67,9 @@ class Inputs:
     def __init__(self, point: Point, seed: int = 0) -> None:
         self.point, self.seed = point, seed
         self.utility = named(point.game)
-        rng = np.random.default_rng([seed, *point.shape])
-        sample = _sample(self.utility, rng, prod(point.shape[:-1]), self.players)
-        self.sample = sample.map(lambda x: rounded(x, point.dtype) if x.dtype.kind == "f" else x)
+        sample = _sample(self.utility, prod(point.shape[:-1]), self.players)
+        sample = sample.map(lambda x: np.roll(rounded(x, point.dtype) if x.dtype.kind == "f" else x, seed, axis=0))
+        self.sample = sample
         """float64 and int64, [rows, ...]: numbers of the dtype of the point."""
         self.others = sample.others
 
@@ -113,13 +113,21 @@ class Inputs:
         return prod(self.point.shape) * size + sum(x.size * (size if x.dtype.kind == "f" else 8) for x in arrays)
 
 
-def _sample(utility: type[Game], rng: np.random.Generator, rows: int, players: int) -> Sample:
+DRAWS = 8
+"""Draws of `Game.example`, of which the one with most numbers is taken."""
+
+
+def _sample(utility: type[Game], rows: int, players: int) -> Sample:
     """Data of that many games: uniform rewards for the order family, what `Game.example` draws for the others."""
     if COALITIONS in utility.arguments.values() and players > TABLE_PLAYERS:
         raise Unsuited(f"{utility.__name__} of {players} players: 2^{players} worths")
     if issubclass(utility, OrderGame):
-        return Sample(utility, {"rewards": rng.random((rows, players))}, None, _params(utility, players))
-    drawn = utility.example(rng, rows, players)
+        rewards = np.random.default_rng([rows, players]).random((rows, players))
+        return Sample(utility, {"rewards": rewards}, None, _params(utility, players))
+    draws = [utility.example(np.random.default_rng(seed), 1, players) for seed in range(DRAWS)]
+    sizes = [sum(x.size for name, x in draw.items() if name in utility.arguments and x is not None) for draw in draws]
+    seed = int(np.argmax(sizes))  # such as the one with most topics
+    drawn = utility.example(np.random.default_rng(seed), rows, players)
     arrays = {name: x for name, x in drawn.items() if name in utility.arguments and x is not None}
     return Sample(utility, arrays, None, {name: x for name, x in drawn.items() if name not in arrays})
 
@@ -156,7 +164,9 @@ def standard_shapes(game: str, device: str, quick: bool = False) -> list[tuple[i
     """One GRPO step, and whole data sets."""
     if quick:
         return [LATENCY, *shapes(game, QUICK_PLAYERS, QUICK_ELEMENTS)]
-    return [LATENCY, *shapes(game, PLAYERS, ELEMENTS[device])]
+    if issubclass(named(game), OrderGame):
+        return [LATENCY, *shapes(game, PLAYERS, ELEMENTS[device])]
+    return [LATENCY, *shapes(game, OTHER_PLAYERS, OTHER_ELEMENTS[device])]
 
 
 class Unsuited(Exception):
@@ -245,43 +255,56 @@ def torch_rows(r: Any, inside: Any) -> Any:
     return torch.empty_like(r).scatter_(-1, order, gaps.cumsum(-1))
 
 
-def five_liner(inputs: Inputs) -> tuple[Callable[[Any, Any, Any], Any], np.ndarray]:
-    """What a user would write for the game of `inputs`: lines(rows, rewards, inside) with `numpy_rows` or `torch_rows`
-    as `rows`, and `inside`.
+def five_liner(inputs: Inputs) -> tuple[Callable[[Any, dict[str, Any], Any], Any], np.ndarray]:
+    """What a user would write for the game of `inputs`: lines(rows, arrays, inside), `rows` one of `numpy_rows` and
+    `torch_rows`, `arrays` in the same library; and `inside`.
 
     Raises:
         Unsuited: nothing as short is known.
     """
     utility, n = inputs.utility, inputs.players
-    at_least = np.arange(n, 0, -1)
+    at_least = np.arange(n, 0, -1)  # players who are as good, in a row sorted ascending
     if issubclass(utility, FixedWeights) or (utility is OWA and inputs.others["weights"].ndim == 1):
-        weights = utility.weights(n, *utility(np.zeros(n), **inputs.others).params)  # of the j-th best
-        return lambda rows, r, inside: rows(r, inside), (weights.cumsum() / at_least[::-1])[::-1].copy()
+        weights = utility.weights(n, *utility(np.zeros(n), **inputs.others).params)
+        return lambda rows, x, inside: rows(x["rewards"], inside), (weights.cumsum() / at_least[::-1])[::-1].copy()
     if utility is Min:
-        return lambda rows, r, inside: -rows(-r, inside), 1 / at_least
+        return lambda rows, x, inside: -rows(-x["rewards"], inside), 1 / at_least
     if utility is Range:
-        return lambda rows, r, inside: rows(r, inside) + rows(-r, inside), 1 / at_least
+        return lambda rows, x, inside: rows(x["rewards"], inside) + rows(-x["rewards"], inside), 1 / at_least
     if utility is Mean:
         own = (1 / at_least).sum() / n
         rest = (own - 1 / n) / max(n - 1, 1)
-        return lambda rows, r, both: r * both[0] - r.sum(-1)[..., None] * both[1], np.array([own + rest, rest])
+        return _mean_lines, np.array([own + rest, rest])
+    if utility is FacilityLocation:
+        return _facility_lines, 1 / at_least
+    if utility is Clusters and "rewards" not in inputs.sample.arrays:
+        return lambda rows, x, _: 1 / (x["labels"][..., None] == x["labels"][..., None, :]).sum(-1), np.ones(1)
     raise Unsuited(f"no five-liner for {utility.__name__}")
+
+
+def _mean_lines(rows: Any, x: dict[str, Any], shares: Any) -> Any:
+    return x["rewards"] * shares[0] - x["rewards"].sum(-1)[..., None] * shares[1]
+
+
+def _facility_lines(rows: Any, x: dict[str, Any], inside: Any) -> Any:
+    credits = rows(x["scores"].swapaxes(-1, -2), inside)  # [..., topics, players]
+    return (credits * x["weights"][..., None] if "weights" in x else credits).sum(-2)
 
 
 def _numpy_lines(inputs: Inputs) -> Callable[[], Any]:
     if inputs.point.device != "cpu":
         raise Unsuited(f"numpy does not run on {inputs.point.device}")
     lines, inside = five_liner(inputs)
-    rewards = inputs.rewards("numpy")
-    inside = inside.astype(rewards.dtype)
-    return lambda: lines(numpy_rows, rewards, inside)
+    arrays = inputs.arrays("numpy")
+    inside = inside.astype(inputs.point.dtype)
+    return lambda: lines(numpy_rows, arrays, inside)
 
 
 def _torch_lines(inputs: Inputs) -> Callable[[], Any]:
     lines, inside = five_liner(inputs)
-    rewards = inputs.rewards("torch")
+    arrays = inputs.arrays("torch")
     on_device = place(inside, "torch", inputs.point.dtype, inputs.point.device)
-    return lambda: lines(torch_rows, rewards, on_device)
+    return lambda: lines(torch_rows, arrays, on_device)
 
 
 def _compiled_lines(inputs: Inputs) -> Callable[[], Any]:
@@ -290,12 +313,12 @@ def _compiled_lines(inputs: Inputs) -> Callable[[], Any]:
     if inputs.point.device == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
         raise Unsuited("torch.compile needs a C++ compiler")
     lines, inside = five_liner(inputs)
-    rewards = inputs.rewards("torch")
+    arrays = inputs.arrays("torch")
     on_device = place(inside, "torch", inputs.point.dtype, inputs.point.device)
     if inputs.seed == 0:
         torch.compiler.reset()  # after some shapes it would give up compiling, and say so only in a log
-    compiled = torch.compile(lambda r, a: lines(torch_rows, r, a), dynamic=False)
-    return lambda: compiled(rewards, on_device)
+    compiled = torch.compile(lambda x, a: lines(torch_rows, x, a), dynamic=False)
+    return lambda: compiled(arrays, on_device)
 
 
 FIVE_LINERS = (

@@ -207,10 +207,9 @@ def scaling_command(
                 p for axis in chosen for p in _growing(axis, _names(games or [GameName("Max")]), clock.value, quick)
             ]
             these = _methods(methods, (*cases.OURS, *cases.FIVE_LINERS))
-            # a point of two axes is measured once
-            records = _measure(
-                list(dict.fromkeys(points)), these, seconds or (0.01 if quick else 0.2), output, force, False
-            )
+            points = list(dict.fromkeys(points)) * passes  # a point of two axes is measured once
+            budget = (0.01 if quick else 0.2) if seconds is None else seconds
+            records = _measure(points, these, budget, output, force, show=False)
         console = report.out(stderr=output == Path("-"))
         for axis in chosen:
             if found := scaling.fits(records, axis):
