@@ -41,7 +41,7 @@ examples:
 	$(BIN)/python examples/make_rollouts.py --check
 
 bench: .venv/dev
-	$(BIN)/shapley-bench run --clock $(CLOCK) --passes 3 --seconds 0.2 -f -o benchmarks/results/cpu.jsonl
+	$(BIN)/shapley-bench run --clock $(CLOCK) --passes 3 --seconds 0.1 -f -o benchmarks/results/cpu.jsonl
 	$(BIN)/shapley-bench run --clock $(CLOCK) --game Max --compile -f -o benchmarks/results/compiled.jsonl
 	$(BIN)/shapley-bench peers --clock $(CLOCK) -f -o benchmarks/results/peers.jsonl
 	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/results/scaling.jsonl

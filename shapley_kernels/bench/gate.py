@@ -39,7 +39,7 @@ def check(method: Method, inputs: Inputs, credits: Any) -> float:
         raise GateFailed(f"{method.name}: credits of shape {found.shape} for {inputs.point}")
     if not np.isfinite(found).all():
         raise GateFailed(f"{method.name}: credits of {inputs.point} are not finite")
-    largest = [np.abs(x).reshape(len(x), -1).max(1) for x in inputs.sample.arrays.values()]
+    largest = [np.abs(x).reshape(len(x), -1).max(1) for x in inputs.sample.arrays.values() if x.dtype.kind == "f"]
     reference = inputs.reference.reshape(-1, inputs.players)
     unit = np.maximum.reduce([np.abs(reference).max(1), *largest])[:, None]
     difference = np.abs(found.reshape(reference.shape) - reference)

@@ -56,6 +56,15 @@ def test_ours_are_held_to_their_own_bound_too():
         check(OURS[0], inputs, credits)
 
 
+@pytest.mark.parametrize("game", [game.__name__ for game in GAMES])
+def test_every_game_has_credits_that_fail(game):
+    """A unit that is too large, such as one taken from labels, would let everything pass."""
+    inputs = Inputs(Point(game, (8, 5)))
+    wrong = Method("wrong", "five-liner", lambda inputs: lambda: None)
+    with pytest.raises(GateFailed):
+        check(wrong, inputs, spoiled(inputs, lambda c: c.__setitem__((3, 0), c[3, 0] + 0.01)))
+
+
 def test_another_shape_does_not():
     inputs = Inputs(POINT)
     with pytest.raises(GateFailed, match="shape"):
