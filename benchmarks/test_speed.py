@@ -6,9 +6,10 @@ python -m pytest benchmarks --benchmark-disable      # each call once, checked
 
 import pytest
 
-from shapley_kernels.bench.cases import FIVE_LINERS, OURS, Inputs, Point, Unsuited, standard_shapes
+from shapley_kernels.bench.cases import Inputs, Point, Unsuited, standard_shapes
 from shapley_kernels.bench.gate import check
 from shapley_kernels.bench.machine import limited_to
+from shapley_kernels.bench.methods import FIVE_LINERS, OURS
 from shapley_kernels.games import GAMES
 
 POINTS = [Point(g.__name__, shape) for g in GAMES for shape in standard_shapes(g.__name__, "cpu", quick=True)]

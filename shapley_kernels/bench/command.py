@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from shapley_kernels.bench import cases, machine, peers
-from shapley_kernels.bench.cases import Method, Point
+from shapley_kernels.bench.cases import Point
+from shapley_kernels.bench.methods import COMPILED, FIVE_LINERS, OURS, Method
 from shapley_kernels.bench.records import BenchError, Record, read, whole_file
 from shapley_kernels.games import GAMES
 
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 
 GameName = Enum("GameName", {game.__name__: game.__name__ for game in GAMES}, type=str)  # type: ignore[misc]
-METHODS = (*cases.OURS, *cases.FIVE_LINERS, cases.COMPILED, *peers.PEERS)
+METHODS = (*OURS, *FIVE_LINERS, COMPILED, *peers.PEERS)
 MethodName = Enum("MethodName", {m.name: m.name for m in METHODS}, type=str)  # type: ignore[misc]
 
 
@@ -140,7 +141,7 @@ def run_command(
             for shape in given or cases.standard_shapes(game, where, quick)
             for dtype in dtypes
         ]
-        standard = (*cases.OURS, *cases.FIVE_LINERS, *((cases.COMPILED,) if compiled else ()))
+        standard = (*OURS, *FIVE_LINERS, *((COMPILED,) if compiled else ()))
         budget = (0.02 if quick else 0.5) if seconds is None else seconds
         _measure(points * passes, _methods(methods, standard), budget, output, force)
 
@@ -162,9 +163,9 @@ def peers_command(
         _check_clock(clock, "cpu", threads)
         chosen = [_shape(text) for text in shapes] if shapes else list(peers.QUICK if quick else peers.SHAPES)
         points = [Point("Max", shape, "float64", threads=threads, clock=clock.value) for shape in chosen]
-        lines = (*cases.FIVE_LINERS, *(() if quick else (cases.COMPILED,)))
+        lines = (*FIVE_LINERS, *(() if quick else (COMPILED,)))
         budget = (0.02 if quick else 0.5) if seconds is None else seconds
-        _measure(points * passes, _methods(methods, (*cases.OURS, *lines, *peers.PEERS)), budget, output, force)
+        _measure(points * passes, _methods(methods, (*OURS, *lines, *peers.PEERS)), budget, output, force)
 
 
 @app.command("scaling")
@@ -206,7 +207,7 @@ def scaling_command(
             points = [
                 p for axis in chosen for p in _growing(axis, _names(games or [GameName("Max")]), clock.value, quick)
             ]
-            these = _methods(methods, (*cases.OURS, *cases.FIVE_LINERS))
+            these = _methods(methods, (*OURS, *FIVE_LINERS))
             points = list(dict.fromkeys(points)) * passes  # a point of two axes is measured once
             budget = (0.01 if quick else 0.2) if seconds is None else seconds
             records = _measure(points, these, budget, output, force, show=False)

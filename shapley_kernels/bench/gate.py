@@ -7,7 +7,8 @@ import numpy as np
 
 import shapley_kernels as sk
 from shapley_kernels.arrays import numbers
-from shapley_kernels.bench.cases import Inputs, Method
+from shapley_kernels.bench.cases import Inputs
+from shapley_kernels.bench.methods import Method
 from shapley_kernels.games import OrderGame
 from shapley_kernels.testing.budget import PRECISION, Budget, assert_within_budget, error_budget, gap_form
 from shapley_kernels.testing.exact import exact_semivalue

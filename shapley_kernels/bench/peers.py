@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.bench.cases import Inputs, Method, Unsuited
+from shapley_kernels.bench.cases import Inputs, Unsuited
+from shapley_kernels.bench.methods import Method
 
 SHAPES = ((1, 4), (1, 8), (1, 12), (1, 16), (1000, 8), (32, 8, 5))
 """One game of growing size, a batch, and the call of one GRPO step."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shapley_kernels.bench import cases, command
+from shapley_kernels.bench import command, methods
 from shapley_kernels.bench.records import read
 from tests.conftest import need
 
@@ -22,11 +22,11 @@ def test_run_writes_a_record_per_point_and_method(bench):
     only = ("-m", "numba", "-m", "numpy-five-liner", "--game", "Max", "--game", "Median")
     result = bench("run", *TINY, "--shape", "2,2,5", *only, "-o", "out.jsonl")
     records = read([Path("out.jsonl")])
-    methods = {(r.game, r.shape, r.method) for r in records}
-    assert ("Max", (3, 4), "numba") in methods
-    assert ("Median", (2, 2, 5), "numba") in methods
-    assert ("Max", (2, 2, 5), "numpy-five-liner") in methods
-    assert ("Median", (3, 4), "numpy-five-liner") not in methods
+    found = {(r.game, r.shape, r.method) for r in records}
+    assert ("Max", (3, 4), "numba") in found
+    assert ("Median", (2, 2, 5), "numba") in found
+    assert ("Max", (2, 2, 5), "numpy-five-liner") in found
+    assert ("Median", (3, 4), "numpy-five-liner") not in found
     assert "no five-liner for Median" in result.output
     for r in records:
         assert r.threads == 1
@@ -106,7 +106,7 @@ def test_the_process_ends_by_a_signal_with_its_points_kept(tmp_path):
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PYTHONPATH": str(Path(cases.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(methods.__file__).parents[2])},
     )
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
@@ -118,8 +118,8 @@ def test_wrong_credits_are_not_timed(bench, monkeypatch):
     def prepare(inputs):
         return lambda: inputs.rewards("numpy") * 0.5
 
-    wrong = cases.Method("numba", "ours", prepare)
-    monkeypatch.setattr(command.cases, "OURS", (wrong,))
+    wrong = methods.Method("numba", "ours", prepare)
+    monkeypatch.setattr(command, "OURS", (wrong,))
     assert "numba: error" in bench("run", *TINY, "-g", "Max", "-o", "out.jsonl", status=1).output
     assert not list(Path().iterdir())
 
@@ -127,7 +127,7 @@ def test_wrong_credits_are_not_timed(bench, monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_peers(bench):
     for package in ("shapiq", "coopgame", "shapley_numba", "shap"):
-        if cases.importlib.util.find_spec(package) is None:
+        if methods.importlib.util.find_spec(package) is None:
             need("peers", f"{package} is not installed")
     chosen = [m.name for m in command.peers.PEERS]
     bench(
@@ -146,8 +146,8 @@ def test_peers(bench):
 
 
 def test_a_missing_package_is_named_with_its_install_line(bench, monkeypatch):
-    real = cases.importlib.util.find_spec
-    monkeypatch.setattr(cases.importlib.util, "find_spec", lambda name: None if name == "shapiq" else real(name))
+    real = methods.importlib.util.find_spec
+    monkeypatch.setattr(methods.importlib.util, "find_spec", lambda name: None if name == "shapiq" else real(name))
     result = bench("peers", *TINY, "-m", "shapiq", "-m", "numba")
     assert "shapiq is not installed: pip install 'shapley_kernels[peers]'" in result.output
 

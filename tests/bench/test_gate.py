@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from shapley_kernels.bench.cases import FIVE_LINERS, OURS, Inputs, Method, Point, Unsuited
+from shapley_kernels.bench.cases import Inputs, Point, Unsuited
 from shapley_kernels.bench.gate import GateFailed, check
+from shapley_kernels.bench.methods import FIVE_LINERS, OURS, Method
 from shapley_kernels.games import GAMES
 
 POINT = Point("Max", (40, 6))
