@@ -15,7 +15,7 @@ import numpy as np
 
 Call = Callable[[], Any]
 
-BLOCKS = 40
+BLOCKS = 20
 """Samples that a record keeps."""
 
 FEWEST, MOST = 3, 2000

@@ -91,7 +91,7 @@ def _numba_game() -> Any:
     return MaxGame
 
 
-def _shap_tree(rewards: np.ndarray) -> np.ndarray:
+def _shap(rewards: np.ndarray) -> np.ndarray:
     """Max as a decision list: a chain that asks for the best player, then the next, against a background of nobody."""
     import shap
 
@@ -118,22 +118,6 @@ def _shap_tree(rewards: np.ndarray) -> np.ndarray:
     return explainer.shap_values(np.ones((1, n)), check_additivity=False)[0]
 
 
-def _shap_exact(inputs: Inputs) -> Callable[[], Any]:
-    """All games as rows of one function of masked rewards."""
-    _refuse("shap-exact", inputs)
-    import shap
-
-    rewards = inputs.rewards("numpy", "float64")
-    n = inputs.players
-
-    def call() -> np.ndarray:
-        masker = shap.maskers.Independent(np.zeros((1, n)))
-        explainer = shap.explainers.Exact(lambda x: x.max(1), masker)
-        return explainer(rewards.reshape(-1, n), max_evals=2**n + 1, silent=True).values.reshape(rewards.shape)
-
-    return call
-
-
 def _power_set(inputs: Inputs) -> Callable[[], Any]:
     """The definition in numpy: the worth of every coalition of every game, then one matrix product."""
     _refuse("numpy-enumeration", inputs)
@@ -152,6 +136,5 @@ PEERS = (
     _peer("shapiq", "shapiq", _shapiq),
     _peer("shapley-numba", "shapley_numba", _shapley_numba),
     _peer("coopgame", "coopgame", _coopgame),
-    _peer("shap-tree", "shap", _shap_tree, "float32"),
-    Method("shap-exact", "peer", _shap_exact, ("shap",)),
+    _peer("shap", "shap", _shap, "float32"),
 )
