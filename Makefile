@@ -27,7 +27,7 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers $(BIN)/python -m pytest --ignore=tests/kernels
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(BIN)/python -m pytest --ignore=tests/kernels
 	$(BIN)/python -m pytest benchmarks --benchmark-disable
 
 # the interpreter and the compiler exclude each other within a process
@@ -63,7 +63,7 @@ tables:
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(PIP) torch
 	$(PIP) triton
-	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-benchmark ruff
+	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-benchmark ruff tokenizers
 	touch $@
 
 clean:
