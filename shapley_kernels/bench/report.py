@@ -2,17 +2,20 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from shapley_kernels.bench.cases import Point
 from shapley_kernels.bench.compare import Comparison, Verdict
 from shapley_kernels.bench.records import Record
 from shapley_kernels.bench.run import Skipped
 from shapley_kernels.bench.scaling import Fit
-from shapley_kernels.bench.table import by_point, duration, ours, shape_name
+from shapley_kernels.bench.table import by_point, call_name, duration, ours
 
 STYLES = {Verdict.SLOWER: "bold red", Verdict.FASTER: "bold green", Verdict.UNDECIDED: "yellow", Verdict.SAME: "dim"}
 
@@ -32,34 +35,36 @@ def progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
 
 
-def _table(*heads: str, left: int = 1) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, head in enumerate(heads):
-        table.add_column(head, justify="left" if i < left else "right", no_wrap=True)
+def _columns(widths: dict[str, int], left: int, show_header: bool) -> Table:
+    """Columns of fixed widths, so that tables under each other look like one."""
+    table = Table(box=None, padding=(0, 1, 0, 0), show_header=show_header)
+    for i, (head, width) in enumerate(widths.items()):
+        table.add_column(head, justify="left" if i < left else "right", width=width, no_wrap=True)
     return table
 
 
-def measured(records: Iterable[Record]) -> Table:
-    """A line per record, points apart; the fastest of a point is bold."""
-    table = _table("call", "method", "median", "20 %", "80 %", "of ours", "% of copy", "first call", "error", left=2)
+MEASURED = {"": 20, "median": 7, "20 to 80 %": 17, "of ours": 8, "% of copy": 9, "first call": 10}
+"""Columns and their widths."""
+
+
+def measured(records: Iterable[Record]) -> Group:
+    """A table per point; the fastest method is bold."""
+    parts: list[RenderableType] = []
     for found in by_point(records).values():
+        table = _columns(MEASURED, left=1, show_header=not parts)
         own, fastest = ours(found), min(r.median_s for r in found)
-        for i, r in enumerate(found):
-            name = f"{r.game} {shape_name(r.shape)} {r.dtype}".replace("[", "\\[") if i == 0 else ""
+        for r in found:
             table.add_row(
-                name,
-                r.method,
+                f"  {r.method}",
                 duration(r.median_s),
-                duration(r.q20_s),
-                duration(r.q80_s),
+                f"{duration(r.q20_s)} to {duration(r.q80_s)}",
                 f"{r.median_s / own.median_s:.2f} x" if own else "",
                 "" if r.of_roof is None else f"{100 * r.of_roof:.0f}",
                 duration(r.first_call_s),
-                f"{r.max_error:.0e}",
                 style="bold" if r.median_s == fastest else None,
             )
-        table.add_section()
-    return table
+        parts += [Text(call_name(found[0]), style="bold cyan"), table]
+    return Group(*parts)
 
 
 def skipped(found: Sequence[Skipped]) -> list[str]:
@@ -70,26 +75,33 @@ def skipped(found: Sequence[Skipped]) -> list[str]:
     return [f"{method}: {reason} ({n} points)" for (method, reason), n in reasons.items()]
 
 
-def compared(comparisons: Sequence[Comparison], control: str | None) -> Table:
-    """A line per comparison."""
-    ratio = "b / a" + (f" over {control}" if control else "")
-    table = _table("verdict", "call", "method", "a", "b", ratio, "95 % interval", left=3)
-    for c in comparisons:
-        game, _, method, dtype, shape, device, threads, clock = c.key
-        where = ("" if device == "cpu" else f" {device}") + (f" {threads} threads" if threads > 1 else "")
-        where += "" if clock == "wall" else f" {clock} time"
-        interval = f"{c.low:.3f} to {c.high:.3f}" if c.high < float("inf") else "too few samples"
-        name = f"{game} {shape_name(shape)} {dtype}{where}".replace("[", "\\[")
-        cells = (name, method, duration(c.a), duration(c.b), f"{c.ratio:.3f}", interval)
-        table.add_row(f"[{STYLES[c.verdict]}]{c.verdict.value}[/]", *cells)
-    return table
+COMPARED = {"": 11, "method": 20, "a": 7, "b": 7, "b / a": 7, "95 % interval": 16}
+
+
+def compared(comparisons: Sequence[Comparison], control: str | None) -> Group:
+    """A line per comparison under the name of its call; equal verdicts together, as they come."""
+    parts: list[RenderableType] = []
+    for (_, *rest), found in groupby(comparisons, lambda c: (c.verdict, c.key[0], c.key[3:])):
+        game, (dtype, shape, *where) = rest
+        table = _columns(COMPARED, left=2, show_header=not parts)
+        for c in found:
+            interval = f"{c.low:.3f} to {c.high:.3f}" if c.high < float("inf") else "too few samples"
+            verdict = Text(f"  {c.verdict.value}", style=STYLES[c.verdict])
+            table.add_row(verdict, c.key[2], duration(c.a), duration(c.b), f"{c.ratio:.3f}", interval)
+        parts += [Text(call_name(Point(game, shape, dtype, *where)), style="bold cyan"), table]
+    if control:
+        parts.append(Text(f"b / a and intervals over those of {control}", style="dim"))
+    return Group(*parts)
 
 
 def fitted(axis: str, found: Iterable[tuple[tuple[str, str], Fit]]) -> Table:
     """A line per exponent."""
-    table = _table("game", "method", f"time ~ {axis}^", "95 % interval", "fitted over", left=2)
+    heads = ("game", "method", f"time ~ {axis}^", "95 %", "fitted over")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="left" if i < 2 else "right", no_wrap=True)
     for (game, method), fit in found:
-        over = f"{fit.first:,.0f} to {fit.last:,.0f}, {fit.points} points"
+        over = f"{fit.first:,.0f} to {fit.last:,.0f}, {fit.points} pts"
         table.add_row(
             game, method, f"{fit.exponent:.2f}", "none" if fit.error == float("inf") else f"± {fit.error:.2f}", over
         )

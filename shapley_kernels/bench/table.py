@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from shapley_kernels.bench.cases import Point
 from shapley_kernels.bench.records import BenchError, Record, pooled
 
 NAMES = {
@@ -37,6 +38,13 @@ def shape_name(shape: Iterable[int]) -> str:
     return "[" + ", ".join(f"2^{n.bit_length() - 1}" if n >= 4096 and n & (n - 1) == 0 else str(n) for n in shape) + "]"
 
 
+def call_name(point: Point | Record) -> str:
+    """Game, shape, dtype, and what is not usual."""
+    more = [] if point.device == "cpu" else [point.device]
+    more += [f"{point.threads} threads"] if point.threads > 1 else []
+    return ", ".join([f"{point.game} {shape_name(point.shape)} {point.dtype}", *more])
+
+
 def ours(records: Iterable[Record]) -> Record | None:
     """What backend="auto" takes."""
     by_name = {record.method: record for record in records}
@@ -63,9 +71,7 @@ def markdown(records: Sequence[Record]) -> str:
         by_name = {record.method: record for record in found}
         fastest, own = min(r.median_s for r in found), ours(found)
         cells = [_cell(by_name.get(method), own, fastest) for method in columns]
-        r = found[0]
-        kind = r.dtype + ("" if r.device == "cpu" else f", {r.device}") + (f", {r.threads} threads" * (r.threads > 1))
-        lines.append(f"| `{r.game}` {shape_name(r.shape)} {kind} | " + " | ".join(cells) + " |")
+        lines.append(f"| {call_name(found[0])} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", provenance(records)])
 
 

@@ -113,7 +113,7 @@ def test_the_command_writes_and_checks(bench):
     assert "stale" in bench("table", "r.jsonl", "--write", "doc.md", "--check", status=1).output
     bench("table", "r.jsonl", "--write", "doc.md")
     bench("table", "r.jsonl", "--write", "doc.md", "--check")
-    assert "| `Max` [4, 8] float32 |" in bench("table", "r.jsonl").stdout
+    assert "| Max [4, 8] float32 |" in bench("table", "r.jsonl").stdout
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/benchmarks.md"])
