@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shapley_kernels.bench import table
-from shapley_kernels.bench.records import EXPECTED, BenchError, read, whole_file
+from shapley_kernels.bench.records import EXPECTED, BenchError, pooled, read, whole_file
 
 from .conftest import record, write
 
@@ -68,6 +68,14 @@ def test_a_failure_leaves_the_old_file(tmp_path):
         stream.writelines([b"new", None])
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_runs_of_one_point_are_pooled():
+    first = record([1e-3, 2e-3], first_call_s=9.0, roof_s=1e-6, max_error=1e-7)
+    found = pooled([first, record(game="Min"), record([3e-3] * 3, first_call_s=0.1, roof_s=3e-6)])
+    assert [r.game for r in found] == ["Max", "Min"]
+    assert (found[0].median_s, found[0].samples) == (3e-3, 5)
+    assert (found[0].first_call_s, found[0].roof_s, found[0].max_error) == (9.0, 2e-6, 1e-7)
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
