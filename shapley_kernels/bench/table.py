@@ -33,6 +33,11 @@ def duration(seconds: float) -> str:
     raise AssertionError
 
 
+def percent(share: float) -> str:
+    """Whole per cent, "<1" instead of 0."""
+    return f"{100 * share:.0f}" if share >= 0.005 else "<1"
+
+
 def shape_name(shape: Iterable[int]) -> str:
     """[32, 8, 5]; large powers of two as such."""
     return "[" + ", ".join(f"2^{n.bit_length() - 1}" if n >= 4096 and n & (n - 1) == 0 else str(n) for n in shape) + "]"
@@ -80,7 +85,7 @@ def _cell(record: Record | None, own: Record | None, fastest: float) -> str:
         return "–"
     text = duration(record.median_s)
     if record is own:
-        notes = [] if record.of_roof is None else [f"{100 * record.of_roof:.0f} % of a copy"]
+        notes = [] if record.of_roof is None else [f"{percent(record.of_roof)} % of a copy"]
     else:
         notes = [] if own is None else [f"{record.median_s / own.median_s:.2g} x"]
     text = f"**{text}**" if record.median_s == fastest else text
