@@ -44,8 +44,8 @@ bench: .venv/dev
 	$(BIN)/shapley-bench run --clock $(CLOCK) --passes 3 --seconds 0.1 -f -o benchmarks/results/cpu.jsonl
 	$(BIN)/shapley-bench run --clock $(CLOCK) --game Max --compile -f -o benchmarks/results/compiled.jsonl
 	$(BIN)/shapley-bench peers --clock $(CLOCK) -f -o benchmarks/results/peers.jsonl
-	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/results/scaling.jsonl
-	$(BIN)/shapley-bench plot -f -o docs/benchmarks.png benchmarks/results/cpu.jsonl benchmarks/results/scaling.jsonl
+	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/scaling.jsonl
+	$(BIN)/shapley-bench plot -f -o docs/benchmarks.png benchmarks/results/cpu.jsonl benchmarks/scaling.jsonl
 	$(MAKE) tables
 
 tables:

@@ -48,7 +48,7 @@ def draw(stream: IO[bytes], suffix: str, records: Sequence[Record], game: str) -
     if not its:
         have = ", ".join(sorted({record.game for record in records}))
         raise BenchError(f"no records of {game}; there are {have}")
-    figure = Figure(figsize=(13, 9.5), dpi=130, layout="constrained")
+    figure = Figure(figsize=(13, 9.5), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     (players, rows), (roof, speed) = figure.subplots(2, 2)
     _times(players, its, "players", f"Time against candidates per set: {game}")

@@ -15,7 +15,7 @@ from shapley_kernels.bench.compare import Comparison, Verdict
 from shapley_kernels.bench.records import Record
 from shapley_kernels.bench.run import Skipped
 from shapley_kernels.bench.scaling import Fit
-from shapley_kernels.bench.table import by_point, call_name, duration, ours, percent
+from shapley_kernels.bench.table import by_point, call_name, duration, ours, percent, times
 
 STYLES = {Verdict.SLOWER: "bold red", Verdict.FASTER: "bold green", Verdict.UNDECIDED: "yellow", Verdict.SAME: "dim"}
 
@@ -58,7 +58,7 @@ def measured(records: Iterable[Record]) -> Group:
                 f"  {r.method}",
                 duration(r.median_s),
                 f"{duration(r.q20_s)} to {duration(r.q80_s)}",
-                f"{r.median_s / own.median_s:.2f} x" if own else "",
+                times(r.median_s / own.median_s) if own else "",
                 "" if r.of_roof is None else percent(r.of_roof),
                 duration(r.first_call_s),
                 style="bold" if r.median_s == fastest else None,

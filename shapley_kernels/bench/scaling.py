@@ -51,7 +51,7 @@ def series(records: Iterable[Record], axis: str) -> dict[tuple[str, str], list[R
     """(game, method) -> records that differ in `axis` alone, of the longest such series."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in pooled(records):
-        fixed = tuple(getattr(record, other) for other in AXES if other != axis)
+        fixed = (len(record.shape), *(getattr(record, other) for other in AXES if other != axis))
         groups.setdefault((record.game, record.method, record.dtype, record.device, record.clock, *fixed), []).append(
             record
         )

@@ -33,6 +33,11 @@ def duration(seconds: float) -> str:
     raise AssertionError
 
 
+def times(ratio: float) -> str:
+    """Two significant digits: 0.053 x, 1.4 x, 27,000 x."""
+    return f"{float(f'{ratio:.2g}'):,g} x"
+
+
 def percent(share: float) -> str:
     """Whole per cent, "<1" instead of 0."""
     return f"{100 * share:.0f}" if share >= 0.005 else "<1"
@@ -87,7 +92,7 @@ def _cell(record: Record | None, own: Record | None, fastest: float) -> str:
     if record is own:
         notes = [] if record.of_roof is None else [f"{percent(record.of_roof)} % of a copy"]
     else:
-        notes = [] if own is None else [f"{record.median_s / own.median_s:.2g} x"]
+        notes = [] if own is None else [times(record.median_s / own.median_s)]
     text = f"**{text}**" if record.median_s == fastest else text
     return f"{text} ({notes[0]})" if notes else text
 

@@ -132,6 +132,13 @@ def test_the_tables_of_the_docs_are_those_of_the_committed_records(name):
 
 
 @pytest.mark.parametrize(
+    ("ratio", "text"), [(0.0534, "0.053 x"), (1.0, "1 x"), (1.449, "1.4 x"), (99.9, "100 x"), (27309.7, "27,000 x")]
+)
+def test_times(ratio, text):
+    assert table.times(ratio) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(1.234e-6, "1.2 µs"), (1.5e-4, "150 µs"), (0.0123, "12 ms"), (0.9999, "1 s"), (123.0, "123 s")],
 )
