@@ -177,6 +177,7 @@ def _one(group: Sequence[Record]) -> Record:
         first_call_s=max(record.first_call_s for record in group),  # later ones had nothing to compile
         roof_s=float(np.median([record.roof_s for record in group])),
         max_error=max(record.max_error for record in group),
+        load=max((record.load for record in group if record.load is not None), default=None),
     )
 
 

@@ -103,7 +103,7 @@ def provenance(records: Sequence[Record]) -> str:
     packages = ("python", "numpy", "numba", "torch", "triton")
     found = sorted({", ".join(f"{p} {r.versions[p]}" for p in packages if p in r.versions) for r in records})
     loads = [r.load for r in records if r.load is not None]
-    load = f", load average {min(loads):.1f} to {max(loads):.1f}" if loads else ""
+    load = f", load average up to {max(loads):.1f}" if loads else ""
     commits = ", ".join(sorted({r.commit or "no commit" for r in records}))
     days = ", ".join(sorted({r.time[:10] for r in records}))
     threads = ", ".join(map(str, sorted({r.threads for r in records})))
