@@ -32,10 +32,12 @@ tests:
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_order_triton.py
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_order_triton.py \
+		tests/kernels/test_pairwise.py tests/kernels/test_table.py
 
 compiled:
-	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest tests/kernels/test_order_triton_compile.py
+	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest tests/kernels/test_order_triton_compile.py \
+		tests/kernels/test_pairwise_table_compile.py
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check

@@ -25,10 +25,13 @@ from shapley_kernels.games import (
     Mean,
     Median,
     Min,
+    Pairwise,
     Range,
+    Table,
     TopM,
     TopMMean,
 )
+from shapley_kernels.interactions import interactions
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
@@ -52,15 +55,18 @@ __all__ = [
     "Mean",
     "Median",
     "Min",
+    "Pairwise",
     "Range",
     "RewardAllocator",
     "Semivalue",
     "Shapley",
     "SizeWeights",
     "Stratum",
+    "Table",
     "TopM",
     "TopMMean",
     "grpo_advantages",
+    "interactions",
     "pad",
     "rl",
     "semivalue",

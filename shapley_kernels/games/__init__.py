@@ -15,10 +15,13 @@ from shapley_kernels.games.order import (
     TopMMean,
 )
 from shapley_kernels.games.order_base import OrderGame
+from shapley_kernels.games.pairwise import Pairwise
+from shapley_kernels.games.table import Table
 
 GAMES: tuple[type[Game], ...] = (
     *(Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA),
     *(FacilityLocation, Clusters),
+    *(Pairwise, Table),
 )
 """Every game, the one list that tests, benchmarks and docs go through."""
 

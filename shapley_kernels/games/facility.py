@@ -26,6 +26,7 @@ from shapley_kernels.arrays import (
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.order import Max
 from shapley_kernels.games.order_base import coefficients, order_tables
+from shapley_kernels.games.order_pairs import pair_tables, pairs
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts
 from shapley_kernels.values import Semivalue
 
@@ -66,6 +67,17 @@ class FacilityLocation(Game):
 
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(1.0, FacilityTerm(self, value))]
+
+    def pairs(self, value: Semivalue) -> Array:
+        tables = pair_tables(Max, (), value, self.players, live_counts(self, value))
+        dtype = named_dtype(self.scores, compute_dtype(self.dtype))
+        nothing = cast(zeros(self.scores, self.batch_shape, "float32"), dtype)
+        total = cast(zeros(self.scores, (*self.batch_shape, self.players, self.players), "float32"), dtype)
+        for topic in range(self.scores.shape[-1]):
+            found = pairs(cast(self.scores[..., topic], dtype), self.mask, nothing, tables)
+            weight = 1.0 if self.weights is None else cast(self.weights[..., topic], dtype)[..., None, None]
+            total = total + weight * found
+        return total
 
     def _worth(self, members: Array) -> Array:
         xp, dtype = namespace(self.scores), named_dtype(self.scores, compute_dtype(self.dtype))

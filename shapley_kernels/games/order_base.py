@@ -95,6 +95,11 @@ class OrderGame(Game):
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(1.0, OrderTerm(self, ((1.0, type(self), self.params),), value))]
 
+    def pairs(self, value: Semivalue) -> Array:
+        from shapley_kernels.games.order_pairs import pairs_of_game  # which needs the classes here
+
+        return pairs_of_game(self, value)
+
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
         values = cast(self.rewards.reshape(-1, self.players)[row], named_dtype(self.rewards, "float64")).tolist()

@@ -61,6 +61,19 @@ class TestGames:
         np.testing.assert_allclose(sk.shapley(game), expected, rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("index", ["SII", "BII", "STII"])
+@pytest.mark.parametrize("utility", GAMES, ids=lambda g: g.__name__)
+def test_interactions_of_shapiq(utility, index):
+    game = game_of(utility, 1)
+    computer = peer("shapiq").ExactComputer(lambda s: game.worth(np.atleast_2d(s).astype(bool)), n_players=PLAYERS)
+    found, expected = sk.interactions(game, index), computer(index, 2)
+    for i in range(PLAYERS):
+        for j in range(i, PLAYERS):
+            theirs = expected[(i,) if i == j else (i, j)]
+            np.testing.assert_allclose(found[i, j], theirs, rtol=0, atol=ROUNDING)
+
+
 def test_airport_game():
     costs = [8.0, 11.0, 13.0, 18.0]
     expected = peer("coopgame").airport(costs)["shapley"]
