@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 import numpy as np
 
 import shapley_kernels as sk
 from shapley_kernels.bench.cases import Inputs, Unsuited
-from shapley_kernels.games import OWA, Clusters, FacilityLocation, Mean, Min, Range
+from shapley_kernels.games import OWA, Clusters, FacilityLocation, Mean, Min, Pairwise, Range, Table
 from shapley_kernels.games.order_base import FixedWeights
 from shapley_kernels.testing.examples import place
 
@@ -123,6 +124,10 @@ def five_liner(inputs: Inputs) -> tuple[Callable[[Any, dict[str, Any], Any], Any
         return _facility_lines, 1 / at_least
     if utility is Clusters and "rewards" not in inputs.sample.arrays:
         return lambda rows, x, _: 1 / (x["labels"][..., None] == x["labels"][..., None, :]).sum(-1), np.ones(1)
+    if utility is Pairwise:
+        return _pairwise_lines, np.ones(1)
+    if utility is Table:
+        return lambda rows, x, weights: x["values"] @ weights, of_coalitions(n)
     raise Unsuited(f"no five-liner for {utility.__name__}")
 
 
@@ -133,6 +138,23 @@ def _mean_lines(rows: Any, x: dict[str, Any], shares: Any) -> Any:
 def _facility_lines(rows: Any, x: dict[str, Any], inside: Any) -> Any:
     credits = rows(x["scores"].swapaxes(-1, -2), inside)  # [..., topics, players]
     return (credits * x["weights"][..., None] if "weights" in x else credits).sum(-2)
+
+
+def _pairwise_lines(rows: Any, x: dict[str, Any], _: Any) -> Any:
+    return x["values"] + (x["w"].sum(-1) - x["w"].diagonal(0, -2, -1)) / 2
+
+
+def members(n: int) -> np.ndarray:
+    """[2^n, n] bool: who is in coalition sum_{i in S} 2^i."""
+    return np.arange(2**n)[:, None] >> np.arange(n) & 1 == 1
+
+
+def of_coalitions(n: int) -> np.ndarray:
+    """[2^n, n]: what the worth of each coalition counts for each player, +-1 / (n C(n-1, s)) with s others in it."""
+    inside = members(n)
+    others = inside.sum(1, keepdims=True) - inside
+    weights = np.array([1 / (n * comb(n - 1, s)) for s in range(n)])
+    return np.where(inside, 1.0, -1.0) * weights[others]
 
 
 def _numpy_lines(inputs: Inputs) -> Callable[[], Any]:

@@ -7,14 +7,12 @@ classes).
 
 from collections.abc import Callable
 from functools import cache
-from itertools import product
-from math import comb
 from typing import Any
 
 import numpy as np
 
 from shapley_kernels.bench.cases import Inputs, Unsuited
-from shapley_kernels.bench.methods import Method
+from shapley_kernels.bench.methods import Method, members, of_coalitions
 
 SHAPES = ((1, 4), (1, 8), (1, 12), (1, 16), (1000, 8), (32, 8, 5))
 """One game of growing size, a batch, and the call of one GRPO step."""
@@ -124,11 +122,8 @@ def _power_set(inputs: Inputs) -> Callable[[], Any]:
     rewards, n = inputs.rewards("numpy", "float64"), inputs.players
     if rewards.size * 2**n > 2**27:
         raise Unsuited(f"numpy-enumeration would need {rewards.size * 2**n * 8 / 2**30:.0f} GiB")
-    members = np.array(list(product([False, True], repeat=n)))
-    size = members.sum(1)
-    weight = np.array([1 / (n * comb(n - 1, s)) for s in range(n)])
-    weights = np.where(members.T, weight[size - 1], -weight[np.minimum(size, n - 1)])  # [players, coalitions]
-    return lambda: np.where(members, rewards[..., None, :], 0.0).max(-1) @ weights.T
+    inside, weights = members(n), of_coalitions(n)
+    return lambda: np.where(inside, rewards[..., None, :], 0.0).max(-1) @ weights
 
 
 PEERS = (
