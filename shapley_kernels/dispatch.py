@@ -113,11 +113,12 @@ class Run:
     ) -> Array:
         """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape.
 
-        Computed in promote(dtype, float32) of the first array of floats.
+        Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
         """
         backend = choose(self.backend, primitive, shape[1], *arrays)
         run = kernel(primitive, backend).run
-        compute = next(compute_dtype(x.dtype) for x in arrays if x is not None and "float" in str(x.dtype))
+        floats = (x.dtype for x in arrays if x is not None and "float" in str(x.dtype))
+        compute = compute_dtype(next(floats, dtype or self.dtype))
         library = next(is_torch(x) for x in arrays if x is not None)
         if backend == "numba":
             out, bad = _run_numba(run, arrays, tables, shape, compute)
