@@ -14,6 +14,7 @@ from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
 from shapley_kernels.dispatch import BackendUnavailable
+from shapley_kernels.estimate import Estimate, estimate
 from shapley_kernels.games import (
     OWA,
     AtLeast,
@@ -57,6 +58,7 @@ __all__ = [
     "Clusters",
     "Coverage",
     "Discounted",
+    "Estimate",
     "FacilityLocation",
     "Game",
     "KthBest",
@@ -79,6 +81,7 @@ __all__ = [
     "TopMMean",
     "Volume",
     "WeightedVoting",
+    "estimate",
     "grpo_advantages",
     "interactions",
     "pad",
