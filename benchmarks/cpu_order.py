@@ -1,6 +1,7 @@
-"""`sk.shapley(sk.Max(r))` on the CPU beside the five lines of numpy and torch that a user would write instead.
+"""`sk.shapley(sk.Max(r))` on the CPU by number of players, beside the five lines of numpy and torch that a user would
+write instead (those of `shapley-bench`), a copy, and our other paths: `Mean`, a mask, float64, two threads.
 
-    python benchmarks/five_liners.py [--players 4,8,16] [--elements 1048576] [--cpu-time]
+    python benchmarks/cpu_order.py [--players 4,8,16] [--elements 1048576] [--cpu-time]
 
 float32, uniform random rewards, one thread unless said; interleaved, medians; each result is checked before anything is
 timed. --cpu-time takes the processor time of the thread, for machines that others use too (no figure for two threads
@@ -16,27 +17,10 @@ import numpy as np
 import torch
 
 import shapley_kernels as sk
+from shapley_kernels.bench.methods import numpy_rows, torch_rows
 
 PLAYERS = (4, 5, 7, 8, 12, 16, 24, 32, 48, 64, 100, 128, 256, 1024)
 SMALL = (32, 8, 5)
-
-
-def numpy_rows(r: np.ndarray) -> np.ndarray:
-    n = r.shape[-1]
-    order = np.argsort(r, -1)
-    gaps = np.diff(np.take_along_axis(r, order, -1), axis=-1, prepend=np.float32(0)) / np.arange(
-        n, 0, -1, dtype=r.dtype
-    )
-    out = np.empty_like(r)
-    np.put_along_axis(out, order, np.cumsum(gaps, -1), -1)
-    return out
-
-
-def torch_rows(r: torch.Tensor) -> torch.Tensor:
-    n = r.shape[-1]
-    s, order = torch.sort(r, dim=-1)
-    gaps = torch.diff(s, dim=-1, prepend=torch.zeros_like(s[..., :1])) / torch.arange(n, 0, -1, dtype=r.dtype)
-    return torch.empty_like(r).scatter_(-1, order, gaps.cumsum(-1))
 
 
 def seconds(
@@ -62,16 +46,21 @@ def on_threads(threads: int, call: Callable[[], Any]) -> Callable[[], Any]:
     return run
 
 
+def inside_of(players: int) -> np.ndarray:
+    return (1 / np.arange(players, 0, -1)).astype(np.float32)
+
+
 def rows_of(players: int, elements: int, clock: Callable[[], float]) -> str:
     """One line of the table: ns per element, and ratios."""
     rng = np.random.default_rng(0)
     rewards = rng.random((max(1, elements // players), players), dtype=np.float32)
     wide, tensor, target = rewards.astype(np.float64), torch.from_numpy(rewards), np.empty_like(rewards)
     mask = rng.random(rewards.shape) < 0.8
+    inside = inside_of(players)
     calls: dict[str, Callable[[], Any]] = {
         "ours": lambda: sk.shapley(sk.Max(rewards)),
-        "numpy": lambda: numpy_rows(rewards),
-        "torch": lambda: torch_rows(tensor),
+        "numpy": lambda: numpy_rows(rewards, inside),
+        "torch": lambda: torch_rows(tensor, torch.from_numpy(inside)),
         "copy": lambda: np.copyto(target, rewards),
         "Mean": lambda: sk.shapley(sk.Mean(rewards)),
         "masked": lambda: sk.shapley(sk.Max(rewards, mask=mask)),
@@ -91,11 +80,11 @@ def rows_of(players: int, elements: int, clock: Callable[[], float]) -> str:
 
 def small_call(clock: Callable[[], float]) -> str:
     rewards = np.random.default_rng(0).random(SMALL, dtype=np.float32)
-    tensor = torch.from_numpy(rewards)
+    tensor, inside = torch.from_numpy(rewards), inside_of(SMALL[-1])
     calls: dict[str, Callable[[], Any]] = {
-        "numpy five-liner": lambda: numpy_rows(rewards),
+        "numpy five-liner": lambda: numpy_rows(rewards, inside),
         "sk.shapley(sk.Max(array))": lambda: sk.shapley(sk.Max(rewards)),
-        "torch five-liner": lambda: torch_rows(tensor),
+        "torch five-liner": lambda: torch_rows(tensor, torch.from_numpy(inside)),
         "sk.shapley(sk.Max(tensor))": lambda: sk.shapley(sk.Max(tensor)),
     }
     for call in calls.values():
