@@ -55,12 +55,14 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
         TypeError, ValueError: arguments of the wrong kind, non-finite data, too many players.
         BackendUnavailable: an explicit backend that cannot run here, or has no kernel for this game.
 
-    Cost: O(players^2) per row for the order games (coefficients once per number of live players: O(players^2) for fixed
-        weights, else O(players^3), up to 512 players) and `Pairwise`. Games without a closed form, and `Table`:
-        O(players^2 2^players), up to 16 players and 2 GiB of worths, which are rounded to the dtype of the game.
+    Cost: per row, O(players^2) for the order games (coefficients once per number of live players: O(players^2) for
+        fixed weights, else O(players^3), up to 512 players) and `Pairwise`, times the topics for `FacilityLocation`;
+        O(players^3) for `NoisyOr`, times the topics for `Coverage`. All others have no closed form here and go through
+        all their worths, as `Table` does: O(players^2 2^players), up to 16 players (`Table` 20) and 2 GiB of worths,
+        which are rounded to the dtype of the game.
     Error: order games (2 n + 4) eps/2 sum_k |D_k| (|P_k| + |Q_k| + |R_k|) + |c E| eps, with coefficients good to
-        n eps max_s |W(s, .)| where they come from O(n^3) sums; `Pairwise` 3 eps/2 |w_ij|; tables as in `kernels/table`,
-        with differences of differences. docs/mathematics.md.
+        n eps max_s |W(s, .)| where they come from O(n^3) sums; `Pairwise` 3 eps/2 |w_ij|; `NoisyOr` relative,
+        (4 n + nodes + 8) eps/2; tables as in `kernels/table`, with differences of differences. docs/mathematics.md.
     Source: Grabisch and Roubens (1999), doi:10.1007/s001820050125; Sundararajan, Dhamdhere and Agarwal, arXiv
         1902.05622 (Shapley-Taylor).
 

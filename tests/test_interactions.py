@@ -34,9 +34,9 @@ def allowed(game, index, dtype, row):
         size = gaps @ (np.abs(p) + np.abs(q) + np.abs(r))
         largest = max(np.abs(type(game).weights(s, *game.params)).sum() for s in range(1, m + 1))
         return (2 * m + 4) * eps / 2 * size + c * abs(e) * eps + m * 2.0**-52 * largest * (gaps.sum() + 4 * c)
-    worths = np.abs(numbers(game.data)[row].reshape(-1))
-    worths = worths[np.isfinite(worths)]
-    return (n + 10) * eps / 2 * 4 * worths.max(initial=0.0)
+    worth = game.exact_worth(row)
+    largest = max(abs(worth(frozenset(i for i in live if s >> i & 1))) for s in range(1 << n))
+    return (n + 10) * eps / 2 * 4 * float(largest)
 
 
 def check(game, index, dtype, backend="auto"):
@@ -107,6 +107,15 @@ def test_shapley_taylor_adds_up(game, v_empty):
     game = game(rng.random((5, 9)), **game.example_params(rng, 9), mask=mask, v_empty=v_empty)
     found = sk.interactions(game, "STII")
     np.testing.assert_allclose(np.triu(found).sum((1, 2)), game.worth() - v_empty, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("game", [sk.FacilityLocation, sk.Coverage, sk.NoisyOr, Pairwise], ids=lambda g: g.__name__)
+def test_shapley_taylor_adds_up_for_many_players(game):
+    for draw in (0, 1):
+        batch = sample(game, "float64", 60, draw).game()
+        found = sk.interactions(batch, "STII")
+        scale = np.abs(found).sum((1, 2))
+        assert (np.abs(np.triu(found).sum((1, 2)) - batch.worth()) <= 400 * 2.0**-53 * scale).all()
 
 
 @pytest.mark.parametrize("index", INDICES)

@@ -27,7 +27,7 @@ from shapley_kernels.arrays import (
     zeros,
 )
 from shapley_kernels.games.base import Game, Weighted
-from shapley_kernels.games.multilinear import product_tables
+from shapley_kernels.games.multilinear import product_pairs, product_tables
 from shapley_kernels.games.order import Max
 from shapley_kernels.games.order_base import coefficients, order_tables
 from shapley_kernels.games.order_pairs import pair_tables, pairs
@@ -68,14 +68,10 @@ class FacilityLocation(Game):
 
     def pairs(self, value: Semivalue) -> Array:
         tables = pair_tables(Max, (), value, self.players, live_counts(self, value))
-        dtype = named_dtype(self.scores, compute_dtype(self.dtype))
-        nothing = cast(zeros(self.scores, self.batch_shape, "float32"), dtype)
-        total = cast(zeros(self.scores, (*self.batch_shape, self.players, self.players), "float32"), dtype)
-        for topic in range(self.scores.shape[-1]):
-            found = pairs(cast(self.scores[..., topic], dtype), self.mask, nothing, tables)
-            weight = 1.0 if self.weights is None else cast(self.weights[..., topic], dtype)[..., None, None]
-            total = total + weight * found
-        return total
+        nothing = zeros(self.scores, self.batch_shape, compute_dtype(self.dtype))
+        return pairs_of_topics(
+            self, self.scores, self.weights, lambda scores: pairs(scores, self.mask, nothing, tables)
+        )
 
     def _worth(self, members: Array) -> Array:
         xp, dtype = namespace(self.scores), named_dtype(self.scores, compute_dtype(self.dtype))
@@ -149,6 +145,9 @@ class Coverage(Game):
         if self.certain:
             return [(1.0, FacilityTerm(self, self.covers, self.weights, value))]
         return [(1.0, CoverageTerm(self, value))]
+
+    def pairs(self, value: Semivalue) -> Array:
+        return pairs_of_topics(self, self.covers, self.weights, lambda p: -product_pairs(-p, self.mask, value))
 
     def _worth(self, members: Array) -> Array:
         xp, dtype = namespace(self.covers), named_dtype(self.covers, compute_dtype(self.dtype))
@@ -327,6 +326,16 @@ def _or_credits(run: Run, p: Array, mask: Array | None, tables: Tables) -> Array
         mask = namespace(mask).broadcast_to(mask, shape).reshape(-1, players)
     x = -p.reshape(-1, players)
     return run("multilinear", (x, mask), tables, tuple(x.shape), named_dtype(p, compute_dtype(p.dtype))).reshape(shape)
+
+
+def pairs_of_topics(game: Game, data: Array, weights: Array | None, of_topic: Callable[[Array], Array]) -> Array:
+    """sum_t w_t times the pair interactions of data [..., players, topics] on topic t, one topic after the other."""
+    dtype = named_dtype(data, compute_dtype(game.dtype))
+    total = cast(zeros(data, (*game.batch_shape, game.players, game.players), "float32"), dtype)
+    for topic in range(data.shape[-1]):
+        found = of_topic(cast(data[..., topic], dtype))
+        total = total + (found if weights is None else cast(weights[..., topic], dtype)[..., None, None] * found)
+    return total
 
 
 def read_topic_weights(game: Game, weights: Any, data: Array) -> Array | None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, named_dtype, namespace, numbers, rows
+from shapley_kernels.arrays import Array, cast, compute_dtype, constant, named_dtype, namespace, numbers, rows
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
 from shapley_kernels.values import Semivalue
@@ -148,6 +148,10 @@ class NoisyOr(Game):
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(1.0, ProductTerm(self, -self.p, -1.0, value))]
 
+    def pairs(self, value: Semivalue) -> Array:
+        p = cast(self.p, named_dtype(self.p, compute_dtype(self.dtype)))
+        return -product_pairs(-p, self.mask, value)
+
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
         p = numbers(self.p).reshape(-1, self.players)[row]
@@ -160,6 +164,40 @@ class NoisyOr(Game):
         failed = xp.cumprod(1 - p, -1)  # with p added where all before failed, nothing cancels
         before = xp.concatenate([xp.ones_like(failed[..., :1]), failed[..., :-1]], -1)
         return cast((p * before).sum(-1), self.dtype)
+
+
+def product_pairs(x: Array, mask: Array | None, value: Semivalue) -> Array:
+    """Interactions in v(S) = prod_{i in S} (1 + x_i): x_i x_j sum_q weight_q prod_{l != i, j} (1 + t_q x_l).
+
+    Args:
+        x: [..., players] in the compute dtype; mask: [..., players] bool or None.
+        value: of a game of one player less, with nodes.
+
+    Returns:
+        [..., players, players], symmetric; what stands on the diagonal and at masked players means nothing.
+
+    Raises:
+        ValueError: a value without nodes.
+
+    Cost: O(nodes players^2) per row, arrays of players^2.
+    Error: (4 players + nodes + 8) eps/2 relative for x <= 0, as nothing cancels and nothing is divided out.
+    """
+    nodes = value.nodes(max(x.shape[-1] - 1, 1))
+    if nodes is None:
+        raise ValueError(f"product_pairs: expected a value with nodes such as Shapley or Banzhaf, got {value}")
+    xp, players = namespace(x), x.shape[-1]
+    x = x if mask is None else xp.where(mask, x, 0.0)
+    ones, later = xp.ones_like(x[..., :1]), constant(np.tri(players, k=-1, dtype=bool).T, x, named_dtype(x, "bool"))
+    total = xp.zeros_like(x[..., :, None] * x[..., None, :])
+    for node, weight in zip(*(part.tolist() for part in nodes), strict=True):
+        factor = 1.0 + node * x
+        before = xp.cumprod(xp.concatenate([ones, factor[..., :-1]], -1), -1)
+        after = xp.flip(xp.cumprod(xp.flip(xp.concatenate([factor[..., 1:], ones], -1), (-1,)), -1), (-1,))
+        through = xp.cumprod(xp.where(later, factor[..., None, :], 1.0), -1)  # [i, l]: players i + 1 .. l
+        between = xp.concatenate([xp.ones_like(through[..., :1]), through[..., :-1]], -1)
+        total = total + weight * before[..., :, None] * between * after[..., None, :]
+    above = xp.where(later, x[..., :, None] * x[..., None, :] * total, 0.0)
+    return above + above.swapaxes(-1, -2)
 
 
 def count(owner: str, name: str, x: Any, least: int) -> int:

@@ -46,7 +46,13 @@ class Pairwise(Game):
         TypeError, ValueError: arrays of the wrong kind or shape; w that is not symmetric (looked at on the CPU alone).
         Within rounding, 64 eps of the largest |w|, asymmetry is allowed; credits of i add up its row or its column.
 
+    Cost: O(players^2) per game; w is read once (on the CPU once more, for symmetry).
+    Error: `PairwiseTerm.error_bound`.
     Source: Deng and Papadimitriou (1994), doi:10.1287/moor.19.2.257.
+
+    >>> import shapley_kernels as sk
+    >>> sk.shapley(Pairwise([[0.0, 2.0], [2.0, 0.0]], values=[1.0, 0.0])).tolist()
+    [2.0, 1.0]
     """
 
     arguments: ClassVar[dict[str, Any]] = {"w": (-2, -1), "values": (-1,)}

@@ -46,7 +46,12 @@ class Table(Game):
     Raises:
         TypeError, ValueError: arrays of the wrong kind or shape.
 
-    Cost: O(players 2^players) per game; there are no 2^players tables per player (kernels/table).
+    Cost: O(players 2^players) per game.
+    Error: `TableTerm.error_bound`.
+
+    >>> import shapley_kernels as sk
+    >>> sk.shapley(Table([0.0, 1.0, 2.0, 4.0])).tolist()
+    [1.5, 2.5]
     """
 
     arguments: ClassVar[dict[str, Any]] = {"values": COALITIONS}

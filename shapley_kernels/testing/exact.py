@@ -122,7 +122,7 @@ def exact_interactions(
     Cost: 2^n worths and O(n^2 2^n) rational additions per row.
 
     >>> exact_interactions(lambda s: max(s, default=0), "STII", players=3)[2]
-    [Fraction(0, 1), Fraction(-2, 3), Fraction(2, 1)]
+    [Fraction(0, 1), Fraction(-1, 1), Fraction(2, 1)]
     """
     if not isinstance(game, Game):
         if players is None:
