@@ -112,7 +112,7 @@ def _knapsack(  # type: ignore[no-untyped-def]
     worth += row * worth_stride
 
     everybody = tl.arange(0, 1 << DEPTH)
-    _, _, alive, finite = _load(chance, weight, mask, data, everybody, players, cap, dtype)
+    _c, _w, alive, finite = _load(chance, weight, mask, data, everybody, players, cap, dtype)
     bad = tl.max(tl.where(finite, 0, 1), axis=0)
     live = tl.sum(alive.to(tl.int32), axis=0)
     mix = node_weight
@@ -139,12 +139,12 @@ def _knapsack(  # type: ignore[no-untyped-def]
                 source = space + (level - 1) * cells
                 for j in range(steps):
                     target = space + tl.where((steps - 1 - j) % 2 == 0, level, DEPTH + 1) * cells
-                    cj, wj, here, _ = _load(chance, weight, mask, data, other + j, players, cap, dtype)
+                    cj, wj, here, _j = _load(chance, weight, mask, data, other + j, players, cap, dtype)
                     k += here.to(tl.int32)
                     _add(source, target, cj, wj, here, k, t, cap, cells, BLOCK)
                     tl.debug_barrier()
                     source = target
-        ci, wi, here, _ = _load(chance, weight, mask, data, i, players, cap, dtype)
+        ci, wi, here, _i = _load(chance, weight, mask, data, i, players, cap, dtype)
         total = tl.zeros([BLOCK], dtype)
         for start in range(0, cells, BLOCK):
             cell = start + tl.arange(0, BLOCK)
