@@ -24,7 +24,7 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers $(BIN)/python -m pytest --ignore=tests/kernels
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(BIN)/python -m pytest --ignore=tests/kernels
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
@@ -48,7 +48,7 @@ examples:
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(PIP) torch
 	$(PIP) triton
-	$(PIP) --editable '.[cli,testing,peers]' array-api-strict mypy ruff
+	$(PIP) --editable '.[cli,testing,peers]' array-api-strict mypy ruff tokenizers
 	touch $@
 
 clean:

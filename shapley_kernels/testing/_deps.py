@@ -10,6 +10,7 @@ INSTALL = {
     "numba": "pip install numba",
     "torch": "pip install 'shapley_kernels[torch]'",
     "triton": "pip install 'shapley_kernels[triton]'",
+    "tokenizers": "pip install tokenizers",
 }
 
 
