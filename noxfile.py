@@ -15,8 +15,8 @@ TRL = {
 
 
 def install(session: nox.Session, *framework: str) -> None:
-    """torch first and by itself, so that nothing else picks a build of it; all else within the constraints of CI, except
-    tokenizers, which the version of transformers decides."""
+    """torch first and by itself, so that nothing else picks a build of it. The constraints are those of CI, without
+    tokenizers: the version of transformers decides about that."""
     lines = Path("constraints.txt").read_text().splitlines()
     constraints = Path(session.create_tmp(), "constraints.txt")
     constraints.write_text("\n".join(line for line in lines if not line.startswith("tokenizers==")))

@@ -147,8 +147,8 @@ class ShapeGRPOMixin:
         weights = self.reward_weights.tolist()
         if weights != [1.0] + [0.0] * (len(weights) - 1):
             raise ValueError(
-                f"{OWNER}: reward_weights must be 1 for set_reward and 0 for {self.reward_func_names[1:]}, got {weights}; "
-                "what else is to be trained belongs in the scorer's score or utility, credit is per candidate"
+                f"{OWNER}: reward_weights must be 1 for set_reward and 0 for {self.reward_func_names[1:]}, "
+                f"got {weights}; put what else is to be trained into the scorer's score or utility"
             )
         for name, ours, theirs, remedy in (
             ("utility", self.allocator.utility, self.scorer.utility, "of the scorer; pass the same object to both"),
@@ -183,8 +183,8 @@ def _check_batch(batch: dict[str, Any], sampled: list[list[int]]) -> None:
     """ValueError unless the tensors that go into the loss are those of the responses that were scored."""
     if "tool_mask" in batch:
         raise ValueError(
-            f"{OWNER}: tool_mask must be absent, got shape {tuple(batch['tool_mask'].shape)}; candidates are looked for "
-            "in all tokens, so tools, environments and env_mask are not supported"
+            f"{OWNER}: tool_mask must be absent, got shape {tuple(batch['tool_mask'].shape)}; tools, environments and "
+            "env_mask are not supported, since candidates are looked for in all tokens"
         )
     shape = (len(sampled), max(map(len, sampled), default=0))
     ids, mask = (batch[name].cpu().numpy() for name in ("completion_ids", "completion_mask"))

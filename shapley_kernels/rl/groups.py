@@ -187,7 +187,7 @@ def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, 
                 f"{OWNER}: group_ids must be values, got a {type(ids).__name__} of torch tensors; "
                 "pass one tensor, or .item() of each"
             )
-        if group != group:
+        if group is None or group != group:
             raise ValueError(
                 f"{OWNER}: group_ids must not be missing, got {group!r} at {ids.index(group)}; "
                 "drop that rollout or name its group"

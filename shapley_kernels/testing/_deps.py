@@ -11,6 +11,7 @@ INSTALL = {
     "torch": "pip install 'shapley_kernels[torch]'",
     "triton": "pip install 'shapley_kernels[triton]'",
     "tokenizers": "pip install tokenizers",
+    "trl": "pip install 'trl>=1.0,<2'",
 }
 
 

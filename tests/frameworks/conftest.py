@@ -1,0 +1,13 @@
+"""The real frameworks, where they are installed: `make test-frameworks`."""
+
+import pytest
+
+from tests.conftest import need
+
+
+@pytest.fixture(scope="session")
+def trl_run():
+    need("trl")
+    from tests.frameworks import trl_run
+
+    return trl_run
