@@ -1,5 +1,6 @@
 # make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
 # make test         set up, then all that CI runs
+# make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: quickstart test lint types tests interpreted compiled examples clean
+.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks clean
 
 quickstart: .venv/quickstart
 	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
@@ -24,7 +25,7 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(BIN)/python -m pytest --ignore=tests/kernels
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(BIN)/python -m pytest --ignore=tests/kernels --ignore=tests/frameworks
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
@@ -35,6 +36,9 @@ compiled:
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check
+
+test-frameworks: .venv/nox
+	$(BIN)/nox
 
 .venv/bin/pip:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed, this is " + sys.version'
@@ -51,5 +55,9 @@ examples:
 	$(PIP) --editable '.[cli,testing,peers]' array-api-strict mypy ruff tokenizers
 	touch $@
 
+.venv/nox: | .venv/bin/pip
+	$(PIP) nox
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .nox build dist *.egg-info

@@ -13,6 +13,9 @@ TRL = {
     "oldest": ("trl==1.0.0", "transformers==5.4.0", "accelerate==1.13.0", "datasets==4.8.4"),
 }
 
+# verl's wheel leaves out what the rest of these bring; its extra of that name brings CUDA too.
+VERL = ("verl==0.9.1", "cachetools", "fastapi", "msgspec", "pyzmq", "TransferQueue==0.1.11", "uvicorn")
+
 
 def install(session: nox.Session, *framework: str) -> None:
     """torch first and by itself, so that nothing else picks a build of it. The constraints are those of CI, without
@@ -40,3 +43,9 @@ def trl_newest(session: nox.Session) -> None:
     install(session, *TRL["newest"])
     check(session, "tests/frameworks/test_trl.py", "tests/frameworks/test_shared.py", require="trl")
     session.run("python", "examples/trl_shape_grpo.py")
+
+
+@nox.session
+def verl(session: nox.Session) -> None:
+    install(session, *VERL)
+    check(session, "tests/frameworks/test_verl.py", "tests/frameworks/test_shared.py", require="verl")
