@@ -56,7 +56,7 @@ class ShapeGRPOMixin:
     model: Any
     num_generations: int
     num_generations_eval: int
-    max_completion_length: int
+    max_completion_length: int | None
     scale_rewards: str
     reward_weights: Any
     reward_func_names: list[str]
@@ -90,7 +90,8 @@ class ShapeGRPOMixin:
         columns = {name: column for name, column in columns.items() if name not in _NOT_COLUMNS} | {"prompts": prompts}
         if self._columns is not None:
             columns = {name: column for name, column in columns.items() if name in self._columns}
-        finished = [len(row) < self.max_completion_length or row[-1] in self._ends() for row in completion_ids]
+        limit, ends = self.max_completion_length or float("inf"), self._ends()
+        finished = [len(row) < limit or row[-1] in ends for row in completion_ids]
         scored = self.scorer(completion_ids, finished=finished, **columns)
         self._scored = completion_ids, scored
         return [float(reward) for reward in scored.set_rewards]
