@@ -196,7 +196,7 @@ def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray) -> None:
             f"several tokens, got none at row {full[0]}; leave out such short responses"
         )
     rows = np.flatnonzero(used)
-    with_start = starts.any(1)[rows]
+    with_start = starts[rows].any(1)
     at = np.where(with_start, np.argmax(starts, 1)[rows], np.argmax(others, 1)[rows])
     base = np.where(with_start, CHECKED_START, CHECK)
     x[rows, at] = base * (1 + _checksum(x)[rows] / 2.0**_BITS)

@@ -12,6 +12,7 @@ INSTALL = {
     "triton": "pip install 'shapley_kernels[triton]'",
     "tokenizers": "pip install tokenizers",
     "trl": "pip install 'trl>=1.0,<2'",
+    "verl": "pip install 'verl>=0.9,<0.10'",
 }
 
 

@@ -11,3 +11,11 @@ def trl_run():
     from tests.frameworks import trl_run
 
     return trl_run
+
+
+@pytest.fixture(scope="session")
+def verl_run():
+    need("verl")
+    from tests.frameworks import verl_run
+
+    return verl_run

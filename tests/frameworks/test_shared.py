@@ -31,3 +31,11 @@ def test_trl(trl_run):
     assert log["shapley/rescued_groups"] == log["shapley/groups"] == 2
     assert log["shapley/mean_set_worth"] == log["reward"]
     assert log["shapley/mean_credit"] * log["shapley/candidates"] == pytest.approx(sum(map(max, REWARDS)))
+
+
+def test_verl(verl_run):
+    data, ids, _ = verl_run.batch()
+    found = verl_run.advantages(data)
+    assert_candidate_advantages(found.batch["advantages"], ids)
+    sums = found.batch["token_level_rewards"].sum(-1)
+    assert sums.tolist() == list(map(max, REWARDS))
