@@ -1,13 +1,12 @@
 """TRL: a GRPOTrainer whose advantages belong to candidates. For trl>=1.0,<2; 1.15.0 trains on a GPU only."""
 
-import inspect
 import warnings
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
+from shapley_kernels.adapters._columns import parameters
 from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, scatter_to_tokens
 from shapley_kernels.rl.scorer import Scored
 
@@ -77,7 +76,7 @@ class ShapeGRPOMixin:
             raise TypeError(f"{OWNER}: scorer must be a SetScorer, got {scorer!r}")
         if not isinstance(allocator, RewardAllocator | None):
             raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
-        self.scorer, self._columns = scorer, _columns(scorer.score)
+        self.scorer, self._columns = scorer, parameters(scorer.score)
         self._scored: tuple[list[list[int]], Scored] | None = None
         others = reward_funcs if isinstance(reward_funcs, list | tuple) else [reward_funcs]
         reward_funcs = [self.set_reward, *(f for f in others if f is not None)]
@@ -167,17 +166,6 @@ class ShapeGRPOMixin:
 
 class ShapeGRPOTrainer(ShapeGRPOMixin, GRPOTrainer):
     """TRL's GRPOTrainer with credit per candidate; see `ShapeGRPOMixin`."""
-
-
-def _columns(score: Callable[..., Any]) -> set[str] | None:
-    """The columns that a score function takes, None for all."""
-    try:
-        parameters = list(inspect.signature(score).parameters.values())[1:]
-    except ValueError:  # built-in functions without a signature
-        return set()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return {parameter.name for parameter in parameters}
 
 
 def _check_batch(batch: dict[str, Any], sampled: list[list[int]]) -> None:

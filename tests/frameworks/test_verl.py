@@ -1,5 +1,8 @@
 """verl's own code, with the estimator that it loads by itself."""
 
+import asyncio
+import json
+import os
 import subprocess
 import sys
 
@@ -7,7 +10,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from tests.frameworks.rollouts import REWARDS
+from tests.frameworks.rollouts import REWARDS, TEXTS, assert_candidate_advantages, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of verl are its own
 
@@ -15,10 +18,16 @@ UNEVEN = [[4.0, 3.0, 5.0], [1.0, 4.0], [0.0, 1.0, 0.0, 2.0], [1.0]]
 
 
 def test_loaded_on_import(verl_run):
-    """The entry point, in a fresh process as Ray's workers are."""
-    code = "import verl; from verl.trainer.ppo.core_algos import get_adv_estimator_fn as f; print(f('shapley_grpo'))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    """The entry point, and the trainer as an external module, in a fresh process as Ray's workers are."""
+    code = (
+        "import verl; from verl.trainer.ppo.core_algos import get_adv_estimator_fn as f; print(f('shapley_grpo'))\n"
+        "from verl.trainer.ppo.v1 import get_trainer_cls as f; print(f('shapley_sync'))"
+    )
+    setting = os.environ | {"VERL_USE_EXTERNAL_MODULES": "shapley_kernels.adapters.verl_trainer"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=setting)
+    assert found.returncode == 0, found.stderr[-3000:]
     assert "estimate" in found.stdout
+    assert "ShapeTrainerSync" in found.stdout
 
 
 @pytest.mark.parametrize("by_std", [True, False])
@@ -114,3 +123,50 @@ def test_errors(verl_run):
         shapley_grpo(rewards * 0.5, mask, index=verl_run.UIDS)
     with pytest.raises(ValueError, match="group_ids must not be missing, got None at 1"):
         shapley_grpo(rewards, mask, index=["a", None, "b", "b"])
+
+
+def test_reward_manager(verl_run):
+    seen = []
+
+    async def score(text, ground_truth, data_source):
+        seen.append((text, ground_truth, data_source))
+        return float(text)
+
+    tokenizer = tiny_tokenizer()
+    tokens = tokenizer(TEXTS[0])["input_ids"]
+    manager = verl_run.reward_manager(tokenizer, score, data={"max_response_length": len(tokens)})
+    found = asyncio.run(manager.run_single(verl_run.response(tokens)))
+    assert seen == [("4", "42", "here"), ("3", "42", "here"), ("5", "42", "here")]
+    assert found["reward_score"] == found["reward_extra_info"]["acc"] == 5.0
+    assert all(isinstance(x, float | str) for x in found["reward_extra_info"].values())
+    cut = asyncio.run(manager.run_single(verl_run.response(tokens[:-1])))  # shorter than the limit: malformed
+    assert cut["reward_score"] == -1.0
+    assert cut["reward_extra_info"]["shapley/malformed_rollouts"] == 1.0
+
+
+def test_trainer_in_ray(verl_run):
+    """Rewards by the manager, advantages by the trainer, rows out of order and one of padding."""
+    setting = os.environ | {"VERL_USE_EXTERNAL_MODULES": "shapley_kernels.adapters.verl_trainer"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.frameworks.verl_run"]
+    done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    *advantages, padding = found["advantages"]
+    assert not any(padding)
+    width = max(map(len, advantages))
+    assert_candidate_advantages(
+        *([row + [0] * (width - len(row)) for row in rows[:4]] for rows in (advantages, found["ids"]))
+    )
+    sums = np.array([np.sum(row, dtype=np.float32) for row in found["rm_scores"]])
+    np.testing.assert_array_equal(sums, [*map(max, REWARDS), 0.0])
+
+
+def test_rewards_of_another_manager(verl_run):
+    from shapley_kernels.adapters.verl_trainer import KEY, ShapeRewardManager, _token_rewards
+
+    with pytest.raises(ValueError, match="must hold 'shapley_token_rewards', got none for the rollout 'a_0'"):
+        _token_rewards({"reward_extra_info": {"acc": 1.0}}, 3, "a_0")
+    with pytest.raises(ValueError, match="each of the 3 tokens of the response, got 2 for the rollout 'a_0'"):
+        _token_rewards({"reward_extra_info": {KEY: np.zeros(2, np.float32).tobytes().hex()}}, 3, "a_0")
+    with pytest.raises(NotImplementedError, match=r"ShapeRewardManager must define scorer\(self, tokenizer\)"):
+        ShapeRewardManager({}, tiny_tokenizer(), None)
