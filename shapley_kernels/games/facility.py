@@ -191,29 +191,9 @@ class FacilityTerm(Term):
         return FacilityTerm(self.game, self.value, factor * self.scale)
 
     def credits(self, run: Run) -> Array:
-        game, (players, topics) = self.game, self.game.scores.shape[-2:]
-        scores = game.scores.reshape(-1, players, topics)
-        weights = None if game.weights is None else game.weights.reshape(-1, topics)
-        mask = None if game.mask is None else game.mask.reshape(-1, players)
-        tables = max_tables(self.scale, self.value, players, live_counts(game, self.value))
-        width = max(1, min(topics, tile_size(scores) // players))
-        height = max(1, tile_size(scores) // (players * width))
-        done = []
-        for row in range(0, len(scores), height):
-            some = slice(row, row + height)
-            live = None if mask is None else mask[some, None, :]
-            total = zeros(scores, (len(scores[some]), players), compute_dtype(game.dtype))
-            for topic in range(0, topics, width):
-                these = slice(topic, topic + width)
-                share = max_credits(run, namespace(scores).swapaxes(scores[some, :, these], 1, 2), live, tables)
-                if weights is not None:
-                    share = share * cast(weights[some, these], share.dtype)[:, :, None]
-                total = total + share.sum(1)
-            done.append(total)
-        credits = namespace(scores).concatenate(done).reshape((*game.batch_shape, players))
-        if game.mask is not None:  # an infinite weight would leave NaN
-            credits = namespace(scores).where(game.mask, credits, 0.0)
-        return cast(credits, run.dtype)
+        game = self.game
+        tables = max_tables(self.scale, self.value, game.players, live_counts(game, self.value))
+        return sum_of_topics(run, game, game.scores, game.weights, lambda x, live: max_credits(run, x, live, tables))
 
     def error_bound(self) -> np.ndarray:
         """[rows, 1]: (n + topics + 4) eps/2 sum_t |w_t| sum_k |D_k| A_k, with the gaps D of every topic."""
@@ -275,6 +255,41 @@ class ClustersTerm(Term):
                 sizes[row, i] = abs(self.scale) * gap_size(rewards[row, own], self.value, len(live))
         computing = np.finfo(compute_dtype(game.dtype))
         return (players + 3) * (computing.eps / 2 * sizes + computing.smallest_subnormal)
+
+
+def sum_of_topics(
+    run: Run, game: Game, data: Array, weights: Array | None, credits_of: Callable[[Array, Array | None], Array]
+) -> Array:
+    """sum_t w_t times the credits of topic t, [batch..., players] in the dtype of the run.
+
+    Args:
+        data: [batch..., players, topics]; weights: [batch..., topics] or None.
+        credits_of: data [rows, topics, players] and mask [rows, 1, players] or None of some games and topics -> their
+            credits [rows, topics, players] in the compute dtype.
+    """
+    xp, (players, topics) = namespace(data), data.shape[-2:]
+    data = data.reshape(-1, players, topics)
+    weights = None if weights is None else weights.reshape(-1, topics)
+    mask = None if game.mask is None else game.mask.reshape(-1, players)
+    # topics at a time: by their number alone, so that a game's sums do not depend on the batch
+    width = max(1, min(topics, tile_size(data) // players))
+    height = max(1, tile_size(data) // (players * width))
+    done = []
+    for row in range(0, len(data), height):
+        some = slice(row, row + height)
+        live = None if mask is None else mask[some, None, :]
+        total = zeros(data, (len(data[some]), players), compute_dtype(data.dtype))
+        for topic in range(0, topics, width):
+            these = slice(topic, topic + width)
+            share = credits_of(xp.swapaxes(data[some, :, these], 1, 2), live)
+            if weights is not None:
+                share = share * cast(weights[some, these], share.dtype)[:, :, None]
+            total = total + share.sum(1)
+        done.append(total)
+    credits = xp.concatenate(done).reshape((*game.batch_shape, players))
+    if game.mask is not None:  # an infinite weight would leave NaN
+        credits = xp.where(game.mask, credits, 0.0)
+    return cast(credits, run.dtype)
 
 
 def tile_size(x: Array) -> int:

@@ -1,6 +1,5 @@
 """Candidates of responses, against responses built piece by piece: who owns each byte is known, not parsed."""
 
-import doctest
 import json
 import pickle
 from array import array
@@ -12,8 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import shapley_kernels.rl.candidates
-import shapley_kernels.rl.parsers
 from shapley_kernels.rl import candidate_ids, json_list, numbered, separated, tagged
 from shapley_kernels.rl.vocabulary import token_reader
 from tests.conftest import need
@@ -371,7 +368,7 @@ def byte_level():
         vocab_size=400, special_tokens=["<eos>"], initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.add_tokens([AddedToken("<é tool>", special=False, normalized=False)])
+    tokenizer.add_tokens([AddedToken("<étool>", special=False, normalized=False)])
     return tokenizer
 
 
@@ -428,7 +425,7 @@ def test_bytes_of_the_whole_vocabulary(tokenizer):
             continue
         seen.add(piece)
         alone = tokenizer.decode([token])
-        assert piece.decode(errors="replace") in (alone, " " + alone, "<é tool>"), tokenizer.id_to_token(token)
+        assert piece.decode(errors="replace") in (alone, " " + alone, "<étool>"), tokenizer.id_to_token(token)
     assert {bytes([byte]) for byte in range(256)} <= seen | {b"<", b"\xc3"}
     assert read(tokenizer.token_to_id("<eos>")) is None
 
@@ -436,7 +433,7 @@ def test_bytes_of_the_whole_vocabulary(tokenizer):
 def test_added_tokens_that_are_not_special_have_their_text():
     need("tokenizers")
     tokenizer = byte_level()
-    assert token_reader(tokenizer)(tokenizer.token_to_id("<é tool>")) == "<é tool>".encode()
+    assert token_reader(tokenizer)(tokenizer.token_to_id("<étool>")) == "<étool>".encode()
 
 
 @settings(max_examples=60)
@@ -613,8 +610,3 @@ def test_what_a_parser_raises_propagates():
 
     with pytest.raises(KeyError, match="mine"):
         candidate_ids(IDS, VOCABULARY, parser)
-
-
-@pytest.mark.parametrize("module", [shapley_kernels.rl.candidates, shapley_kernels.rl.parsers])
-def test_docstrings(module):
-    assert doctest.testmod(module).failed == 0
