@@ -43,7 +43,7 @@ class ShapeRewardManager(RewardManagerBase):
         self._wanted = parameters(self._scorer.score)
 
     def scorer(self, tokenizer: Any) -> SetScorer:
-        """The scorer of this task. The function of reward.custom_reward_function is `self.compute_score`."""
+        """The scorer of the task."""
         raise NotImplementedError(f"{OWNER}: {type(self).__name__} must define scorer(self, tokenizer) -> SetScorer")
 
     async def run_single(self, data: Any) -> dict[str, Any]:

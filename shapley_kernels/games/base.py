@@ -107,6 +107,16 @@ class Game:
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
+    def pairs(self, value: Semivalue) -> Array | None:
+        """Pair interactions by array code in closed form, in the library of the data and the compute dtype: the mean of
+        v(S+i+j) - v(S+i) - v(S+j) + v(S), coalitions S of the n - 2 other live players drawn by the size weights of
+        `value` for n - 1 players. None: there is no closed form, and `interactions` goes through all worths.
+
+        Returns:
+            [..., players, players], symmetric; what stands on the diagonal and at masked players means nothing.
+        """
+        return None
+
     @classmethod
     def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
         """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
@@ -284,9 +294,9 @@ def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
         return None
     *batch, players = mask.shape
     if axes == COALITIONS:
-        inside = np.arange(2**players)[:, None] >> np.arange(players) & 1 == 1  # [2^players, players]
-        outside = ~constant(inside, mask, named_dtype(mask, "bool"))
-        return (outside | mask[..., None, :]).all(-1)
+        integers = named_dtype(mask, "int64")
+        masked = (cast(~mask, integers) * constant(1 << np.arange(players), mask, integers)).sum(-1)  # as an index
+        return constant(np.arange(1 << players), mask, integers) & masked[..., None] == 0
     live, own = None, len(array.shape) - len(batch)
     for axis in axes:
         part = mask.reshape((*batch, *(players if a == axis else 1 for a in range(-own, 0))))

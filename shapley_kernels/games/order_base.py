@@ -95,6 +95,11 @@ class OrderGame(Game):
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(1.0, OrderTerm(self, ((1.0, type(self), self.params),), value))]
 
+    def pairs(self, value: Semivalue) -> Array:
+        from shapley_kernels.games.order_pairs import pairs_of_game  # which needs the classes here
+
+        return pairs_of_game(self, value)
+
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
         values = cast(self.rewards.reshape(-1, self.players)[row], named_dtype(self.rewards, "float64")).tolist()
@@ -204,11 +209,11 @@ def _row_bound(term: OrderTerm, row: int) -> float:
 
 
 def _flat_v_empty(game: OrderGame) -> Array:
-    """[1] or [rows] in the compute dtype."""
-    dtype = named_dtype(game.rewards, compute_dtype(game.rewards.dtype))
-    if not isinstance(game.v_empty, float):
-        return rows(cast(game.v_empty, dtype), None)
-    return constant(np.full(1, game.v_empty), game.rewards, dtype)
+    """[1] or [rows] in the compute dtype; a number as numpy."""
+    compute = compute_dtype(game.rewards.dtype)
+    if isinstance(game.v_empty, float):
+        return np.array([game.v_empty], compute)
+    return rows(cast(game.v_empty, named_dtype(game.rewards, compute)), None)
 
 
 @lru_cache(maxsize=1024)

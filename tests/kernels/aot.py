@@ -1,6 +1,6 @@
-"""Compile the `order` kernel without a GPU and say what the compiler made of it.
+"""Compile Triton kernels without a GPU and say what the compiler made of them.
 
-    python -m tests.kernels.aot            prints registers, spills and shared memory per target and row length
+    python -m tests.kernels.aot            prints registers, spills and shared memory of `order` per target, row length
 
 Not under TRITON_INTERPRET=1, which leaves nothing to compile.
 """
@@ -65,31 +65,37 @@ def device(target: str) -> Iterator[None]:
         vars(driver).update(before)
 
 
+def empty(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+    """A tensor without memory."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
 def arguments(players: int, dtype: torch.dtype, *, masked: bool, outside: bool, rows: int = 1000) -> tuple[Any, ...]:
-    """Arguments of `run` as tensors without memory."""
+    """Arguments of `order`'s `run` as tensors without memory."""
     real = torch.promote_types(dtype, torch.float32)
-
-    def empty(*shape: int, kind: torch.dtype = real) -> torch.Tensor:
-        return torch.empty(shape, dtype=kind, device="meta")
-
-    table = empty(3, players)
+    table = empty(real, 3, players)
     return (
-        empty(rows, players, kind=dtype),
-        empty(rows, players, kind=torch.bool) if masked else None,
-        empty(1),
+        empty(dtype, rows, players),
+        empty(torch.bool, rows, players) if masked else None,
+        empty(real, 1),
         table,
         table if outside else None,
-        empty(3),
-        empty(players + 1, kind=torch.int32),
-        empty(rows, players, kind=dtype),
+        empty(real, 3),
+        empty(torch.int32, players + 1),
+        empty(dtype, rows, players),
     )
 
 
 def compile_for(target: str, tensors: tuple[Any, ...], **forced: int) -> Any:
-    """The kernel that `run(*tensors)` launches on `target`: same arguments, same specialisation by the JIT."""
-    grid, args, options = _triton._call(*tensors, **forced)
+    """The kernel that `order`'s `run(*tensors)` launches on `target`."""
+    return compile_call(target, _triton._order_rows, _triton._call(*tensors, **forced))
+
+
+def compile_call(target: str, kernel: Any, call: tuple[Any, Any, Any]) -> Any:
+    """The kernel that a launch (grid, arguments, options) compiles on `target`: same specialisation by the JIT."""
+    grid, args, options = call
     with device(target):
-        return _triton._order_rows.warmup(*args, grid=grid, **options)
+        return kernel.warmup(*args, grid=grid, **options)
 
 
 def usage(kernel: Any) -> Usage:
