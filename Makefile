@@ -1,5 +1,6 @@
 # make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
 # make test         set up, then all that CI runs
+# make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB)
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
 #                   (CLOCK=cpu on a machine that others use, too)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
@@ -11,7 +12,7 @@ CLOCK ?= wall
 export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: quickstart test lint types tests interpreted compiled examples bench tables clean
+.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks bench tables clean
 
 quickstart: .venv/quickstart
 	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
@@ -27,7 +28,7 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(BIN)/python -m pytest --ignore=tests/kernels
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(BIN)/python -m pytest --ignore=tests/kernels --ignore=tests/frameworks
 	$(BIN)/python -m pytest benchmarks --benchmark-disable
 
 # the interpreter and the compiler exclude each other within a process
@@ -41,6 +42,9 @@ compiled:
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check
+
+test-frameworks: .venv/nox
+	$(BIN)/nox
 
 bench: .venv/dev
 	$(BIN)/shapley-bench run --clock $(CLOCK) --passes 3 --seconds 0.1 -f -o benchmarks/results/cpu.jsonl
@@ -68,5 +72,9 @@ tables:
 	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-benchmark ruff tokenizers
 	touch $@
 
+.venv/nox: | .venv/bin/pip
+	$(PIP) nox
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .nox build dist *.egg-info

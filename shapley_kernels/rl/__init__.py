@@ -5,6 +5,7 @@ from shapley_kernels.rl.advantages import grpo_advantages
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Baseline, Broadcast, PrefixMarginals, WinnerTakesAll
 from shapley_kernels.rl.candidates import candidate_ids
+from shapley_kernels.rl.codec import decode_credits, encode_credits
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
 from shapley_kernels.rl.parsers import json_list, numbered, separated, tagged
 from shapley_kernels.rl.scorer import SetScorer
@@ -18,7 +19,9 @@ __all__ = [
     "SetScorer",
     "WinnerTakesAll",
     "candidate_ids",
+    "decode_credits",
     "diagnostics",
+    "encode_credits",
     "grpo_advantages",
     "json_list",
     "merge_diagnostics",

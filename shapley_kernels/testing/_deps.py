@@ -11,6 +11,8 @@ INSTALL = {
     "torch": "pip install 'shapley_kernels[torch]'",
     "triton": "pip install 'shapley_kernels[triton]'",
     "tokenizers": "pip install tokenizers",
+    "trl": "pip install 'trl>=1.0,<2'",
+    "verl": "pip install 'verl>=0.9,<0.10'",
 }
 
 

@@ -418,6 +418,7 @@ ERRORS = [
     (TypeError, {"group_ids": [[0]] * 32}, "group_ids must be hashable, got an unhashable type: 'list'; turn lists"),
     (TypeError, {"group_ids": list(torch.zeros(32))}, "list of torch tensors; pass one tensor"),
     (ValueError, {"group_ids": [0] * 31 + [float("nan")]}, "group_ids must not be missing, got nan at 31"),
+    (ValueError, {"group_ids": ["a", None] * 16}, "group_ids must not be missing, got None at 1"),
     (
         ValueError,
         {"num_generations": 5},
