@@ -169,9 +169,7 @@ def _in_torch(game: Game) -> Game:
     converted = _native(game)
     if isinstance(converted, Combination):
         converted.parts = [(w if isinstance(w, float) else to_torch(w), _in_torch(part)) for w, part in game._parts()]
-    converted.mask = None if game.mask is None else to_torch(game.mask)
-    for name in converted.arguments:
-        array = getattr(converted, name)
+    for name, array in list(vars(converted).items()):
         if isinstance(array, np.ndarray):
             setattr(converted, name, to_torch(array))
     return converted

@@ -38,7 +38,7 @@ def test_credits_are_floats():
 def test_refusals():
     with pytest.raises(TypeError, match=r"weights must be integers, got .*float64.*common denominator"):
         sk.WeightedVoting([0.5, 1.5], quota=1)
-    with pytest.raises(ValueError, match=r"WeightedVoting: weights must be >= 0, got -1.0 at \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"WeightedVoting: weights must be >= 0, got -1 at \[0, 1\]"):
         sk.WeightedVoting([[3, -1]], quota=1)
     with pytest.raises(ValueError, match=r"quota must be an integer >= 1, got 0"):
         sk.WeightedVoting([3, 1], quota=0)

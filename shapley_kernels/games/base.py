@@ -154,8 +154,8 @@ class Game:
             array = floating(array, f"{owner}: {name}")
         elif not is_integer(array):
             raise TypeError(f"{owner}: {name} must be integers, got {describe(array)}; convert them, e.g. to int64")
-        elif not is_torch(array):
-            array = array.astype(np.int64, copy=False)
+        else:  # narrow ones could not be compared with large numbers, and torch does not compute with unsigned ones
+            array = cast(array, named_dtype(array, "int64"))
         self.players = array.shape[player_axis]
         self.batch_shape = tuple(array.shape[: len(array.shape) - trailing])
         self.mask = None
@@ -215,7 +215,7 @@ class Game:
         where = first_true(bad)
         if where is None:
             return
-        owner, got = type(self).__name__, float(array[where])
+        owner, got = type(self).__name__, array[where].item()
         place = f"got {got} at {list(where)}" + (" (player last)" if self.arguments[name] == (-1,) else "")
         if isfinite(got):
             low, high = self.domain[name]
@@ -277,7 +277,7 @@ class Game:
         array = cast(like(scalar, self.data, "scale"), named_dtype(self.data, compute_dtype(self.dtype)))
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
         if device(array) == "cpu" and (bad := first_nonfinite(array, None)) is not None:
-            raise ValueError(f"a game can be scaled by finite numbers only, got {float(array[bad])} at {list(bad)}")
+            raise ValueError(f"a game can be scaled by finite numbers only, got {array[bad].item()} at {list(bad)}")
         return array
 
     def __repr__(self) -> str:

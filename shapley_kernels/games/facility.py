@@ -277,8 +277,9 @@ class FacilityTerm(Term):
     def error_bound(self) -> np.ndarray:
         """[rows, 1]: (n + topics + 4) eps/2 sum_t |w_t| sum_k |D_k| A_k, with the gaps D of every topic."""
         game, (players, topics) = self.game, self.scores.shape[-2:]
-        scores = numbers(self.scores).reshape(-1, players, topics)
-        weights = np.ones((len(scores), topics)) if self.weights is None else numbers(self.weights).reshape(-1, topics)
+        scores = numbers(self.scores).reshape(prod(game.batch_shape), players, topics)
+        weights = np.ones((len(scores), topics)) if self.weights is None else numbers(self.weights)
+        weights = weights.reshape(len(scores), topics)
         sizes = np.zeros((len(scores), 1))
         for row in range(len(scores)):
             live = game.live_players(row)
@@ -308,8 +309,9 @@ class CoverageTerm(Term):
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (9 n + topics + 16) eps/2 sum_t |w_t| p_it sum_s |w_s|: products are at most 1."""
         game, (players, topics) = self.game, self.game.covers.shape[-2:]
-        covers = numbers(game.covers).reshape(-1, players, topics)
-        weights = np.ones((len(covers), topics)) if game.weights is None else numbers(game.weights).reshape(-1, topics)
+        covers = numbers(game.covers).reshape(prod(game.batch_shape), players, topics)
+        weights = np.ones((len(covers), topics)) if game.weights is None else numbers(game.weights)
+        weights = weights.reshape(len(covers), topics)
         computing, bound = np.finfo(compute_dtype(game.dtype)), np.zeros(covers.shape[:2])
         for row in range(len(covers)):
             live = game.live_players(row)
@@ -410,8 +412,9 @@ def sum_of_topics(
             credits [rows, topics, players] in the compute dtype.
     """
     xp, (players, topics) = namespace(data), data.shape[-2:]
-    data = data.reshape(-1, players, topics)
-    weights = None if weights is None else weights.reshape(-1, topics)
+    count = prod(game.batch_shape)  # not -1, there may be no topics
+    data = data.reshape(count, players, topics)
+    weights = None if weights is None else weights.reshape(count, topics)
     mask = None if game.mask is None else game.mask.reshape(-1, players)
     # topics at a time: by their number alone, so that a game's sums do not depend on the batch
     width = max(1, min(topics, tile_size(data) // players))

@@ -15,7 +15,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, constant, named_dtype, namespace, numbers, rows
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    constant,
+    device,
+    first_true,
+    named_dtype,
+    namespace,
+    numbers,
+    rows,
+)
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
 from shapley_kernels.values import Semivalue
@@ -334,16 +345,18 @@ class LogSumTerm(Term):
         game, players = self.game, self.game.players
         xp, dtype = namespace(game.w), named_dtype(game.w, compute_dtype(game.dtype))
         mask = None if game.mask is None else rows(game.mask, players)
-        w = rows(cast(game.w, dtype), players)
-        w = xp.where(xp.isfinite(w) if mask is None else xp.isfinite(w) & mask, w, 0.0) / game.base  # [rows, players]
+        w = rows(game.ratios(game.usable()), players)  # [rows, players]
         lowest = -BELOW - xp.log1p(w.sum(-1))  # [rows]
+        held = xp.isfinite(lowest)  # not so on a GPU, where nobody looked: such rows become NaN
+        lowest, w = xp.where(held, lowest, -BELOW), xp.where(held[:, None], w, float("nan"))
         u = TOP - STEP * np.arange(1 + ceil((TOP - numbers(lowest).min()) / STEP))  # [points]
         tables = product_tables(self.value, players, live_counts(game, self.value), -1.0)
         total = xp.zeros_like(w)
         step = max(1, CHUNK // prod(w.shape))
         for start in range(0, len(u), step):
             part = u[start : start + step]
-            x = xp.stack([xp.expm1(-float(np.exp(point)) * w) for point in part])  # [points, rows, players]
+            with np.errstate(over="ignore"):  # to infinity, which is as good: expm1 is -1 there
+                x = xp.stack([xp.expm1(-float(np.exp(point)) * w) for point in part])  # [points, rows, players]
             live = None if mask is None else xp.stack([mask] * len(part))
             flat = (rows(x, players), None if live is None else rows(live, players))
             credits = run("multilinear", flat, tables, tuple(flat[0].shape), dtype).reshape(x.shape)
@@ -376,7 +389,8 @@ class LogSum(Game):
         mask: as in `NoisyOr`.
 
     Raises:
-        TypeError, ValueError: arrays of the wrong kind or shape; on the CPU, negative weights; base <= 0.
+        TypeError, ValueError: arrays of the wrong kind or shape; base <= 0; on the CPU, negative weights, or a sum of
+            w / base beyond the range of promote(dtype, float32) (on a GPU such a row gets NaN).
 
     Cost: O(points players^2) per row; on a GPU, the largest sum of a row is read back. Up to 10 players `Table` on all
         2^players worths is faster, but it subtracts logarithms and so loses small weights beside large ones.
@@ -389,11 +403,34 @@ class LogSum(Game):
     domain: ClassVar[dict[str, tuple[float, float]]] = {"w": (0.0, float("inf"))}
 
     def __init__(self, w: Any, base: float = 1.0, mask: Any = None) -> None:
-        if not isinstance(base, (Real, np.generic)) or not isfinite(base) or base <= 0:
+        if not isinstance(base, Real) or not isfinite(base) or base <= 0:
             raise ValueError(f"LogSum: base must be a finite number > 0, got {base!r}")
         self.base = float(base)
         self.w = self._read("w", w, "[..., players]", mask)
         self._check_domain()
+        if device(self.w) == "cpu":
+            self._check_range()
+
+    def _check_range(self) -> None:
+        with np.errstate(over="ignore"):
+            total = self.ratios(self.usable()).sum(-1)
+        where = first_true(~namespace(total).isfinite(total))
+        if where is not None:
+            raise ValueError(
+                f"LogSum: the sum of w / base must be in the range of {compute_dtype(self.dtype)}, got "
+                f"{total[where].item()} in row {list(where)}; pass a larger base, or weights in float64"
+            )
+
+    def usable(self) -> Array:
+        """[..., players] bool: finite weights of live players."""
+        finite = namespace(self.w).isfinite(self.w)
+        return finite if self.mask is None else finite & self.mask
+
+    def ratios(self, members: Array) -> Array:
+        """w / base in the compute dtype, 0 outside `members`."""
+        w = cast(self.w, named_dtype(self.w, compute_dtype(self.dtype)))
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # for `_check_range`
+            return namespace(w).where(members, w, 0.0) / self.base
 
     @classmethod
     def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
@@ -417,7 +454,4 @@ class LogSum(Game):
         return worth
 
     def _worth(self, members: Array) -> Array:
-        xp = namespace(self.w)
-        dtype = named_dtype(self.w, compute_dtype(self.dtype))
-        total = xp.where(members, cast(self.w, dtype), 0.0).sum(-1)
-        return cast(xp.log1p(total / self.base), self.dtype)
+        return cast(namespace(self.w).log1p(self.ratios(members).sum(-1)), self.dtype)

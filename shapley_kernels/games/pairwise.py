@@ -77,18 +77,19 @@ class Pairwise(Game):
         xp, w = namespace(self.w), self.w
         if bool((w == w.swapaxes(-1, -2)).all()):
             return
-        wide = cast(w, named_dtype(w, "float64"))
+        known = xp.isfinite(w)  # what is not finite is for later
+        counted = self._pairs(self.mask) & known & known.swapaxes(-1, -2)
+        wide = xp.where(counted, cast(w, named_dtype(w, "float64")), 0.0)
         mirrored = wide.swapaxes(-1, -2)
-        counted = self._pairs(self.mask) & xp.isfinite(wide) & xp.isfinite(mirrored)  # what is not finite is for later
-        size = xp.where(counted, abs(wide), 0.0).reshape((*self.batch_shape, self.players**2))
+        size = abs(wide).reshape((*self.batch_shape, self.players**2))
         eps = 2.0**-7 if "bfloat16" in str(w.dtype) else float(xp.finfo(w.dtype).eps)
         allowed = ASYMMETRY * eps * xp.amax(size, -1)[..., None, None]
-        where = first_true(xp.where(counted, abs(wide - mirrored), 0.0) > allowed)
+        where = first_true(abs(wide - mirrored) > allowed)
         if where is not None:
             *game, i, j = where
             raise ValueError(
-                f"Pairwise: w must be symmetric, got {float(w[where])} at {list(where)} and "
-                f"{float(mirrored[where])} at {[*game, j, i]}; pass (w + w.swapaxes(-1, -2)) / 2, or w + "
+                f"Pairwise: w must be symmetric, got {w[where].item()} at {list(where)} and "
+                f"{mirrored[where].item()} at {[*game, j, i]}; pass (w + w.swapaxes(-1, -2)) / 2, or w + "
                 "w.swapaxes(-1, -2) if only one of the two triangles is filled"
             )
 

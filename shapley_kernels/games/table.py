@@ -6,6 +6,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations
 from math import comb, prod
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -157,15 +158,16 @@ def _from_shapiq_order(players: int) -> np.ndarray:
 
 
 def _of_mapping(worths: Mapping[Any, Any]) -> np.ndarray:
-    values = np.zeros(1 << _players(len(worths)))
+    players = _players(len(worths))
+    values = np.zeros(1 << players)
     given = np.zeros(len(values), bool)
     for members, worth in worths.items():
-        index = sum(1 << int(i) for i in set(members))
-        if index >= len(values):
+        if not isinstance(members, Collection) or not all(isinstance(i, Integral) and 0 <= i < players for i in members):
             raise ValueError(
-                f"Table.from_shapiq: {len(worths)} worths are those of {_players(len(worths))} players, got one of "
-                f"{tuple(members)}; number the players from 0 and give the worth of every coalition"
+                f"Table.from_shapiq: {len(worths)} worths are those of {players} players, got one of "
+                f"{members!r}; number the players from 0 and give the worth of every coalition"
             )
+        index = sum(1 << int(i) for i in set(members))
         values[index] = worth
         given[index] = True
     if not given.all():

@@ -20,7 +20,6 @@ from shapley_kernels.arrays import (
     namespace,
     needs_grad,
     numbers,
-    zeros,
 )
 from shapley_kernels.games.base import Game, Weighted, live_entries
 from shapley_kernels.games.multilinear import live_rows, product_tables, products_by_size
@@ -34,8 +33,8 @@ class Volume(Game):
     With L = Q diag(lam) Q^T, phi_i = sum_k Q_ik^2 c_k, where c are the credits of the product game of x = lam.
 
     Args:
-        kernel: [..., players, players], L symmetric and positive semidefinite, both up to rounding (it is taken as
-            (L + L^T) / 2 with negative eigenvalues as 0); singular ones are fine.
+        kernel: [..., players, players], L symmetric and positive semidefinite, both up to rounding to its dtype (it is
+            taken as (L + L^T) / 2, with eigenvalues that float64 does not tell from 0 as 0); singular ones are fine.
         mask: [..., players] bool, True = live; None = all live. Rows and columns of masked players are never read.
 
     Raises:
@@ -138,17 +137,17 @@ class VolumeTerm(Term):
     def credits(self, run: Run) -> Array:
         game, n = self.game, self.game.players
         lam, vectors, mask = self._spectrum()
+        self._check_range(lam, run.dtype)
         tables = product_tables(self.value, n, live_counts(game, self.value), self.scale)
         shared = run("multilinear", (lam, mask), tables, tuple(lam.shape), lam.dtype)  # [rows, n]
         credits = (vectors * vectors * shared[:, None, :]).sum(-1)
         if game.mask is not None:
             credits = namespace(credits).where(game.mask.reshape(-1, n), credits, 0.0)
-        self._check_range(lam, run.dtype)
         return cast(credits, run.dtype).reshape((*game.batch_shape, n))
 
     def _spectrum(self) -> tuple[Array, Array, Array | None]:
-        """Eigenvalues [rows, players] >= 0 of the live players, eigenvectors, and which eigenvalues these are: masked
-        players become eigenvalues of their own, below all others."""
+        """Eigenvalues [rows, players] of the live players, eigenvectors, and which eigenvalues these are: masked players
+        become eigenvalues of their own, below all others."""
         game, n = self.game, self.game.players
         xp = namespace(game.kernel)
         kernel = cast(game.kernel, named_dtype(game.kernel, "float64")).reshape(-1, n, n)
@@ -157,18 +156,18 @@ class VolumeTerm(Term):
             kernel = xp.where(mask[:, :, None] & mask[:, None, :], kernel, 0.0)
         usable = xp.isfinite(kernel).reshape(-1, n * n).all(-1)  # [rows]; the others get NaN later
         kernel = xp.where(usable[:, None, None], kernel, 0.0)
-        kernel = (kernel + xp.swapaxes(kernel, 1, 2)) / 2
-        size = xp.amax(xp.abs(kernel).reshape(-1, n * n), -1)  # [rows]
+        kernel = kernel / 2 + xp.swapaxes(kernel, 1, 2) / 2
+        size = xp.amax(xp.abs(kernel).reshape(-1, n * n), -1)[:, None]  # [rows, 1]
+        allowed = -n * (8 * _eps(game.dtype) * size + (2.0**-24 if str(game.dtype).endswith("float16") else 0.0))
         if mask is not None:
-            eye = cast(zeros(kernel, (n, n), "float64"), kernel.dtype)
-            eye[range(n), range(n)] = 1.0
-            kernel = kernel - xp.where(mask, 0.0, 1.0 + n * size[:, None])[:, :, None] * eye
+            # different ones, for the gradient, and of the size of the others, whose accuracy they would cost
+            own = constant(np.diag(1 + np.arange(n) / n), kernel, kernel.dtype)  # [players, players]
+            kernel = kernel - xp.where(mask, 0.0, size - allowed)[:, :, None] * own
         if is_torch(kernel) and device(kernel) == "cpu" and not needs_grad(kernel):
             # torch's last bits may depend on the place of a matrix in its batch
             lam, vectors = (constant(x, kernel, kernel.dtype) for x in np.linalg.eigh(numbers(kernel)))
         else:
             lam, vectors = xp.linalg.eigh(kernel)
-        allowed = -rounding(game) * n**0.5 * size[:, None]
         indefinite = lam < allowed
         if mask is not None:
             first = n - mask.sum(-1)  # [rows]: masked players stand first
@@ -176,7 +175,7 @@ class VolumeTerm(Term):
             mask = place >= first[:, None]
             indefinite = indefinite & mask
         self._refuse_indefinite(lam, indefinite)
-        lam = xp.clip(lam, 0.0, None)
+        lam = xp.where(lam < -8 * n * 2.0**-52 * size, lam, xp.clip(lam, 0.0, None))
         return xp.where(indefinite, float("nan"), lam), vectors, mask
 
     def _refuse_indefinite(self, lam: Array, indefinite: Array) -> None:
@@ -186,7 +185,7 @@ class VolumeTerm(Term):
         if where is not None:
             row = [int(i) for i in np.unravel_index(where[0], self.game.batch_shape)] if self.game.batch_shape else []
             raise ValueError(
-                f"Volume: kernel must be positive semidefinite, got the eigenvalue {float(lam[where]):.3g} in row "
+                f"Volume: kernel must be positive semidefinite, got the eigenvalue {lam[where].item():.3g} in row "
                 f"{row}; use a Gram matrix X X^T, or add a multiple of the identity"
             )
 
@@ -214,7 +213,7 @@ class VolumeTerm(Term):
             m = int(live.sum())
             if m == 0:
                 continue
-            lam = np.clip(np.linalg.eigvalsh(kernels[row][np.ix_(live, live)]), 0.0, None)
+            lam = np.abs(np.linalg.eigvalsh(kernels[row][np.ix_(live, live)]))
             means = products_by_size(1 + lam)  # [s], s = 0 .. m: of det((I + L)_S) over |S| = s
             s = np.arange(m)
             # coalitions with i, or without, are a part of all; a mean over a part is at most the whole over its share

@@ -64,8 +64,9 @@ class _IntegerWeights(Game):
         small = xp.clip(self.weights, 0, limit)  # int32 holds it; negative ones stand at masked players
         return TotalTerm(self, None, cast(small, named_dtype(small, "int32")), tuple(worth.tolist()), value)
 
-    def _total(self, members: Array) -> Array:
-        return namespace(self.weights).where(members, self.weights, 0).sum(-1)
+    def _total(self, members: Array, cap: int) -> Array:
+        xp = namespace(self.weights)
+        return xp.where(members, xp.clip(self.weights, 0, cap), 0).sum(-1)  # clipped: no sum overflows
 
     def _exact_total(self, row: int) -> Callable[[Collection[int]], int]:
         live = set(self.live_players(row))
@@ -109,7 +110,7 @@ class WeightedVoting(_IntegerWeights):
         return lambda members: Fraction(int(total(members) >= self.quota))
 
     def _worth(self, members: Array) -> Array:
-        return cast(self._total(members) >= self.quota, self.dtype)
+        return cast(self._total(members, self.quota) >= self.quota, self.dtype)
 
 
 class BudgetCap(_IntegerWeights):
@@ -143,4 +144,4 @@ class BudgetCap(_IntegerWeights):
         return lambda members: Fraction(min(total(members), self.budget))
 
     def _worth(self, members: Array) -> Array:
-        return cast(namespace(self.weights).clip(self._total(members), 0, self.budget), self.dtype)
+        return cast(namespace(self.weights).clip(self._total(members, self.budget), 0, self.budget), self.dtype)
