@@ -35,9 +35,7 @@ def enumerated(worth: Callable[[np.ndarray], np.ndarray], n: int) -> np.ndarray:
     v, size = worth(inside), inside.sum(1)
     weight = np.array([1 / (n * comb(n - 1, s)) for s in range(n)])
     index = np.arange(2**n)
-    return np.array(
-        [((v[index | 1 << i] - v)[~inside[:, i]] * weight[size[~inside[:, i]]]).sum() for i in range(n)]
-    )
+    return np.array([((v[index | 1 << i] - v)[~inside[:, i]] * weight[size[~inside[:, i]]]).sum() for i in range(n)])
 
 
 def singles(found: Any, n: int) -> np.ndarray:

@@ -469,4 +469,5 @@ def gap_size(rewards: np.ndarray, value: Semivalue, n: int) -> float:
 
 
 def _exact_row(array: Array, row: int, trailing: int) -> Any:
-    return numbers(array).reshape(-1, *array.shape[len(array.shape) - trailing :])[row]
+    split = len(array.shape) - trailing
+    return numbers(array).reshape(prod(array.shape[:split]), *array.shape[split:])[row]

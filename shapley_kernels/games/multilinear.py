@@ -401,6 +401,8 @@ class LogSum(Game):
 
     arguments: ClassVar[dict[str, Any]] = {"w": (-1,)}
     domain: ClassVar[dict[str, tuple[float, float]]] = {"w": (0.0, float("inf"))}
+    w: Array
+    base: float
 
     def __init__(self, w: Any, base: float = 1.0, mask: Any = None) -> None:
         if not isinstance(base, Real) or not isfinite(base) or base <= 0:

@@ -162,7 +162,8 @@ def _of_mapping(worths: Mapping[Any, Any]) -> np.ndarray:
     values = np.zeros(1 << players)
     given = np.zeros(len(values), bool)
     for members, worth in worths.items():
-        if not isinstance(members, Collection) or not all(isinstance(i, Integral) and 0 <= i < players for i in members):
+        known = isinstance(members, Collection)
+        if not known or not all(isinstance(i, Integral) and 0 <= int(i) < players for i in members):
             raise ValueError(
                 f"Table.from_shapiq: {len(worths)} worths are those of {players} players, got one of "
                 f"{members!r}; number the players from 0 and give the worth of every coalition"

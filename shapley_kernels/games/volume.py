@@ -146,8 +146,8 @@ class VolumeTerm(Term):
         return cast(credits, run.dtype).reshape((*game.batch_shape, n))
 
     def _spectrum(self) -> tuple[Array, Array, Array | None]:
-        """Eigenvalues [rows, players] of the live players, eigenvectors, and which eigenvalues these are: masked players
-        become eigenvalues of their own, below all others."""
+        """Eigenvalues [rows, players] of the live players, eigenvectors, and which eigenvalues these are: masked
+        players become eigenvalues of their own, below all others."""
         game, n = self.game, self.game.players
         xp = namespace(game.kernel)
         kernel = cast(game.kernel, named_dtype(game.kernel, "float64")).reshape(-1, n, n)
