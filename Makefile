@@ -8,6 +8,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# a process per core, each of one thread
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CLOCK ?= wall
 export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
@@ -28,16 +30,16 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(BIN)/python -m pytest --ignore=tests/kernels --ignore=tests/frameworks
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(PYTEST) --ignore=tests/kernels --ignore=tests/frameworks
 	$(BIN)/python -m pytest benchmarks --benchmark-disable
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_order_triton.py \
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) tests/kernels/test_order_triton.py \
 		tests/kernels/test_pairwise.py tests/kernels/test_table.py tests/kernels/test_products_triton.py
 
 compiled:
-	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest tests/kernels/test_order_triton_compile.py \
+	SHAPLEY_REQUIRE=triton $(PYTEST) tests/kernels/test_order_triton_compile.py \
 		tests/kernels/test_pairwise_table_compile.py tests/kernels/test_products_triton_compile.py
 
 examples:
@@ -69,7 +71,7 @@ tables:
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(PIP) torch
 	$(PIP) triton
-	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-benchmark ruff tokenizers
+	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-benchmark pytest-xdist ruff tokenizers
 	touch $@
 
 .venv/nox: | .venv/bin/pip
