@@ -18,6 +18,10 @@ class EqualGroups:
     def __init__(self, groups: int, size: int, width: int) -> None:
         self.shape = (groups, size, width)
 
+    def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """Rollouts in the order of their groups (None: as they are), and where each group begins in that, and ends."""
+        return None, np.arange(0, (self.shape[0] + 1) * self.shape[1], self.shape[1])
+
     def total(self, x: Array, slots: bool) -> Array:
         return x.sum(1 if slots else (1, 2), keepdims=True)
 
@@ -43,6 +47,12 @@ class GroupsById:
         self.index, self.groups, self.process_group = index, groups, process_group
         self.shape = (len(index), width)
         self._known: dict[bool, Array] = {}
+
+    def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """As of `EqualGroups`, on the CPU and of this rank."""
+        index = np.asarray(self.index)
+        ends = np.bincount(index, minlength=self.groups).cumsum()
+        return index.argsort(kind="stable"), np.concatenate([ends[:1] * 0, ends])
 
     def total(self, x: Array, slots: bool) -> Array:
         out = self._full(x, slots, 0.0)
