@@ -79,6 +79,21 @@ def grpo_advantages(
     [[-1.224, 1.224], [0.0, 0.0]]
     """
     check_options(OWNER, center, scale, ddof, min_std, eps)
+    return normalised(credits, mask, (group_ids, num_generations, process_group), center, scale, ddof, min_std, eps)
+
+
+def normalised(
+    credits: Any,
+    mask: Any,
+    layout: tuple[Any, Any, Any],
+    center: str,
+    scale: str,
+    ddof: int,
+    min_std: float,
+    eps: float,
+) -> Any:
+    """`grpo_advantages` for options that were checked; layout is (group_ids, num_generations, process_group)."""
+    group_ids, num_generations, process_group = layout
     array, restore = native(credits, f"{OWNER}: credits")
     array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
     live = None

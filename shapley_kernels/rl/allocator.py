@@ -7,7 +7,7 @@ from typing import Any
 from shapley_kernels.allocate import semivalue
 from shapley_kernels.arrays import device, native
 from shapley_kernels.games import Game, Max
-from shapley_kernels.rl.advantages import check_options, grpo_advantages
+from shapley_kernels.rl.advantages import check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
 from shapley_kernels.values import Semivalue, Shapley
@@ -180,19 +180,7 @@ class RewardAllocator:
         return game.restore(advantages) if game.restore else advantages
 
     def _normalise(self, credits: Any, mask: Any, center: str, *layout: Any) -> Any:
-        group_ids, num_generations, process_group = layout
-        return grpo_advantages(
-            credits,
-            mask,
-            group_ids=group_ids,
-            num_generations=num_generations,
-            center=center,
-            scale=self.scale,
-            ddof=self.ddof,
-            min_std=self.min_std,
-            eps=self.eps,
-            process_group=process_group,
-        )
+        return normalised(credits, mask, layout, center, self.scale, self.ddof, self.min_std, self.eps)
 
 
 def _refuse_nonfinite(game: Game) -> None:

@@ -104,8 +104,11 @@ def _divisor(count, squares, ddof, min_std, eps):  # type: ignore[no-untyped-def
 def _write(x, mask, order, first, last, left, right, center, count, origin, total, divisor, out):  # type: ignore[no-untyped-def]
     """Centred credits over the divisor, to the same places of out."""
     mean = total / max(count, 1)
+    if center == NONE:
+        origin, mean = 0.0, 0.0
     for j in range(first, last):
         row = j if order is None else order[j]
+        scale = divisor
         if center == LOO:
             here, own = 0, 0.0
             for k in range(left, right):
@@ -113,16 +116,11 @@ def _write(x, mask, order, first, last, left, right, center, count, origin, tota
                     own += np.float64(x[row, k]) - origin
                     here += 1
             mean = (total - own) / max(count - here, 1)
+            if here == count:  # there is no other rollout
+                scale = inf
         for k in range(left, right):
-            credit = 0.0
-            if mask is None or mask[row, k]:
-                credit = np.float64(x[row, k])
-                if center == LOO and here == count:  # there is no other rollout
-                    credit = 0.0
-                elif center != NONE:
-                    credit = credit - origin - mean
-                credit = credit / divisor + 0.0  # no negative zeros
-            out[row, k] = credit
+            credit = (np.float64(x[row, k]) - origin - mean) / scale + 0.0  # no negative zeros
+            out[row, k] = credit if mask is None or mask[row, k] else 0.0
 
 
 def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, out):  # type: ignore[no-untyped-def]
