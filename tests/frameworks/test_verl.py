@@ -170,3 +170,21 @@ def test_rewards_of_another_manager(verl_run):
         _token_rewards({"reward_extra_info": {KEY: np.zeros(2, np.float32).tobytes().hex()}}, 3, "a_0")
     with pytest.raises(NotImplementedError, match=r"ShapeRewardManager must define scorer\(self, tokenizer\)"):
         ShapeRewardManager({}, tiny_tokenizer(), None)
+
+
+def test_example(verl_run, tmp_path):
+    """The configuration that verl makes of the example, and the reward manager that it loads for it."""
+    from omegaconf import OmegaConf
+    from verl.trainer.ppo.reward import resolve_reward_manager_cls
+
+    setting = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", "examples/verl_shape_grpo/run.sh", "--cfg", "job"]
+    done = subprocess.run(command, capture_output=True, text=True, env=setting, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = OmegaConf.create(done.stdout)
+    assert config.algorithm.adv_estimator == "shapley_grpo"
+    assert config.trainer.v1.trainer_mode == "shapley_sync"
+    tokenizer = tiny_tokenizer()
+    manager = resolve_reward_manager_cls(config)(config, tokenizer, None)
+    tokens = [*tokenizer('["41", "42"]')["input_ids"], tokenizer.eos_token_id]
+    assert asyncio.run(manager.run_single(verl_run.response(tokens)))["reward_score"] == 1.0
