@@ -72,7 +72,7 @@ def estimate(
     players: int,
     *,
     budget: int,
-    seed: int | np.random.Generator,
+    seed: "int | np.random.Generator",
     surrogate: Game | None = None,
     progress: bool = False,
 ) -> Estimate:
@@ -180,7 +180,7 @@ def _strata(players: int, pairs: int) -> list[_Stratum]:
     return [_Stratum(*row) for row in zip(sizes, shares, population, count.tolist(), strict=True)]
 
 
-def _draw(players: int, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def _draw(players: int, size: int, count: int, rng: "np.random.Generator") -> np.ndarray:
     """`count` distinct coalitions of `size`, uniformly without replacement: bool [count, players]. Of size players / 2,
     only those with player 0 are drawn: the others are their complements."""
     population = comb(players, size) // (2 if 2 * size == players else 1)
@@ -457,7 +457,7 @@ def _check_surrogate(surrogate: Any, players: int) -> None:
         )
 
 
-def _generator(seed: Any) -> np.random.Generator:
+def _generator(seed: Any) -> "np.random.Generator":
     if isinstance(seed, np.random.Generator):
         return seed
     if not isinstance(seed, Integral) or isinstance(seed, bool):

@@ -118,7 +118,7 @@ class Game:
         return None
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
         leading [rows], ties, zeros and the ends of the domain among them; and whatever else it takes."""
         raise NotImplementedError
@@ -341,7 +341,7 @@ class Combination(Game):
         return [(weight * w, term) for weight, game in self.parts for w, term in game.terms(value)]
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
         leading [rows], ties, zeros and the ends of the domain among them; and whatever else it takes."""
         raise NotImplementedError

@@ -98,7 +98,7 @@ class FacilityLocation(Game):
         return worth
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         topics = int(rng.integers(1, 5))
         scores = rng.integers(-8, 9, (rows, players, topics)) / 8  # ties
         scores[:, :1][::2] = scores.min(axis=1, keepdims=True, initial=0.0)[::2]
@@ -169,7 +169,7 @@ class Coverage(Game):
         return worth
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         topics = int(rng.integers(1, 5))
         eighths = rng.integers(0, 9, (rows, players, topics))
         eighths[::3, :1] = 0  # covers nothing
@@ -238,7 +238,7 @@ class Clusters(Game):
         return worth
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         labels = rng.integers(-3, max(players // 2, 1), (rows, players)) * 2**40
         if not rng.integers(4):
             return {"labels": labels}

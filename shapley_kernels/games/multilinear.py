@@ -153,7 +153,7 @@ class NoisyOr(Game):
         self._check_domain()
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {"p": rng.integers(0, 9, (rows, players)) / 8}
 
     def terms(self, value: Semivalue) -> list[Weighted]:
@@ -285,7 +285,7 @@ class AtLeast(Game):
         self._check_domain()
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {"p": rng.integers(0, 9, (rows, players)) / 8, "m": min(2, players)}
 
     def terms(self, value: Semivalue) -> list[Weighted]:
@@ -435,7 +435,7 @@ class LogSum(Game):
             return namespace(w).where(members, w, 0.0) / self.base
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         w = rng.integers(0, 9, (rows, players)) * rng.choice([0.125, 1.0, 32.0], (rows, 1))
         return {"w": w, "base": float(rng.choice([1.0, 2.5]))}
 

@@ -83,12 +83,12 @@ class OrderGame(Game):
         return generic_coefficients(lambda size: cls.weights(size, *params), value, n)
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         rewards = rng.integers(-8, 9, (rows, players)) / 8  # ties
         return {"rewards": rewards, "v_empty": rng.integers(-4, 5, rows) / 8, **cls.example_params(rng, players)}
 
     @classmethod
-    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
+    def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
         """Valid arguments beside the data, for tests, benchmarks and docs."""
         return {}
 

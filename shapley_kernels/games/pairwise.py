@@ -133,7 +133,7 @@ class Pairwise(Game):
         return worth
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         w = rng.integers(-8, 9, (rows, players, players)) * rng.choice([0.125, 0.0, 1.7], (rows, 1, 1))
         w = np.tril(w) + np.tril(w, -1).swapaxes(1, 2)
         values = rng.integers(-8, 9, (rows, players)) / 8

@@ -112,7 +112,7 @@ class Table(Game):
         return lambda members: Fraction(values[sum(1 << i for i in live.intersection(members))])
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         values = rng.integers(-8, 9, (rows, 1 << players)) * rng.choice([0.125, 0.0, 1.7], (rows, 1))
         values += rng.choice([0.0, 4.0], (rows, 1))  # a common offset
         if players:

@@ -75,7 +75,7 @@ class Volume(Game):
             )
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         """Gram matrices of small integer vectors, exact in every dtype; singular ones, twins and null players."""
         vectors = rng.integers(-2, 3, (rows, players, max(1, min(players, 3)))) / 2
         vectors[:, :1][::2] = 0.0

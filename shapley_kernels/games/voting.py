@@ -55,7 +55,7 @@ class _IntegerWeights(Game):
         return self._like
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {"weights": rng.integers(0, 6, (rows, players))}
 
     def _term(self, worth: np.ndarray, value: Semivalue) -> TotalTerm:
@@ -99,7 +99,7 @@ class WeightedVoting(_IntegerWeights):
         self.quota = self._read_weights(weights, mask, "quota", quota, 1)
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {**super().example(rng, rows, players), "quota": 1 + int(rng.integers(2 * players + 1))}
 
     def terms(self, value: Semivalue) -> list[Weighted]:
@@ -133,7 +133,7 @@ class BudgetCap(_IntegerWeights):
         self.budget = self._read_weights(weights, mask, "budget", budget, 0)
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {**super().example(rng, rows, players), "budget": int(rng.integers(2 * players + 2))}
 
     def terms(self, value: Semivalue) -> list[Weighted]:
