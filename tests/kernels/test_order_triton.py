@@ -81,7 +81,7 @@ def launch(tensors, out_dtype=None, **forced):
     out = buffer[GUARD : GUARD + size].view(rewards.shape)
     before = [None if x is None else x.clone() for x in tensors]
     if forced:
-        _triton._launch(*tensors, out, **forced)
+        _triton.launch(*tensors, out, **forced)
     else:
         _triton.run(*tensors, out)
     assert (raw[:GUARD] == poison).all()
