@@ -46,10 +46,7 @@ def launch(*tensors: Any, form: str | None = None, rows_per_program: int | None 
     if rewards.numel() == 0:
         return
     kernel, grid, arguments, options = call(*tensors, form=form, rows_per_program=rows_per_program)
-    if rewards.is_cuda and rewards.get_device() != torch.cuda.current_device():
-        with torch.cuda.device_of(rewards):  # triton launches on the current device
-            kernel[grid](*arguments, **options)
-    else:
+    with torch.cuda.device_of(rewards):  # triton launches on the current device; no effect for the CPU
         kernel[grid](*arguments, **options)
 
 
@@ -64,13 +61,13 @@ def call(
         rows_per_program: a power of two; None chooses.
         lanes: threads of a warp; None: those of the build of torch.
     """
-    rewards, _, v_empty, inside, outside = tensors[:5]
+    rewards, mask, v_empty, inside, outside = tensors[:5]
     rows, players = rewards.shape
     kernel, height, options = _choice(
         players,
         rewards.element_size(),
         inside.element_size() == 8,
-        outside is not None,
+        mask is None and outside is None,
         form,
         rows_per_program,
         lanes or _LANES,
@@ -87,14 +84,14 @@ def _choice(
     players: int,
     itemsize: int,
     double: bool,
-    outside: bool,
+    plain: bool,
     form: str | None,
     rows_per_program: int | None,
     lanes: int,
 ) -> tuple[Any, int, dict[str, Any]]:
     """Kernel, rows per program and options. It must not look at the number of rows: a row's result may not depend on
     its batch."""
-    form = form or _form(players, double, outside)
+    form = form or form_of(players, double, plain)
     if form == "tile":
         kernel, options = _triton_tile.order_tile, _triton_tile.constants(players, rows_per_program)
     else:
@@ -104,8 +101,9 @@ def _choice(
     return kernel, options["ROWS"], {**options, "enable_fp_fusion": False}
 
 
-def _form(players: int, double: bool, outside: bool) -> str:
-    """The fastest form that keeps its values in registers; docs/gpu.md has the counts."""
-    if players <= 16:
+def form_of(players: int, double: bool, plain: bool) -> str:
+    """The form with the fewest instructions that spills nothing and compiles in seconds (docs/gpu.md has the counts);
+    `plain`: neither mask nor outside."""
+    if players <= _triton_step.MAX_UNROLLED:
         return "unrolled"
-    return "rolled" if players <= 64 and not double else "tile"
+    return "rolled" if players <= _triton_step.MAX_PLAYERS // (1 if plain else 2) // (2 if double else 1) else "tile"

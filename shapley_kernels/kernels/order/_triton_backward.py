@@ -36,9 +36,7 @@ def run(
 
     Cost: one launch, no synchronisation; reads rewards, mask and grad_out and writes grad_rewards once.
     """
-    launch(
-        grad_out, rewards, mask, v_empty, inside, outside, empty, level_of, grad_rewards, grad_v_empty
-    )
+    launch(grad_out, rewards, mask, v_empty, inside, outside, empty, level_of, grad_rewards, grad_v_empty)
 
 
 def launch(*tensors: Any, pairs: bool | None = None, rows_per_program: int | None = None) -> None:

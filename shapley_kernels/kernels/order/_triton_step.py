@@ -71,37 +71,38 @@ def order_step(  # type: ignore[no-untyped-def]
     here = row < rows
     start = row * PLAYERS
     c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)  # [ROWS]
-    r = _read(rewards, start, here, 0, 0, WIDTH, PLAYERS, VECTOR).to(real)  # [ROWS, WIDTH]
-    live = here[:, None]
+    r = _read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, real)  # [ROWS, WIDTH]
     if mask is None:
         level = tl.load(level_of + tl.full([1], PLAYERS, tl.int32))  # [1], of every row
         known = level >= 0
+        bad = tl.sum(r * 0.0, axis=1) + c * 0.0  # 0, or NaN where something is not finite
+        if PLAYERS < WIDTH:
+            r = tl.where((tl.arange(0, WIDTH) < PLAYERS)[None, :], r, float("-inf"))
     else:
-        live = _read(mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR).to(tl.int1)
-        r = tl.where(live, r, 0.0)
+        live = r != float("-inf")
         m = tl.sum(live.to(tl.int32), axis=1)
         known = m > 0  # a row without live players has no level
         level = tl.load(level_of + m, mask=known, other=0)  # [ROWS]
-    bad = tl.sum(r * 0.0, axis=1) + c * 0.0  # 0, or NaN where something is not finite
+        bad = tl.sum(tl.where(live, r, 0.0) * 0.0, axis=1) + c * 0.0
     shift = (bad + c * tl.load(empty + level, mask=known, other=0.0))[:, None]
+    a = _read(inside, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, real)
+    b = a if outside is None else _read(outside, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, real)
+    s = _sort(r, LOG_WIDTH)
     if mask is not None:
-        r = tl.where(live, r, float("-inf"))
-    elif PLAYERS < WIDTH:
-        r = tl.where((tl.arange(0, WIDTH) < PLAYERS)[None, :], r, float("-inf"))
-    a = _read(inside, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR)
-    b = a if outside is None else _read(outside, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR)
-    values, above, below, _ = _levels(_sort(r, LOG_WIDTH), a, b, c[:, None], 0, PLAYERS, mask is not None)
+        s = tl.where(s > float("-inf"), s, c[:, None])  # the gaps of absent players are then 0
+    values, above, below, _ = _levels(s, a, b, c[:, None], 0, PLAYERS)
 
     if CHUNK == WIDTH:
         phi = _credit(r, values, above, below, PLAYERS, outside is not None) + shift
-        _write(out, start, here, tl.where(live, phi, 0.0), 0, 0, PLAYERS, VECTOR)
+        if mask is not None:
+            phi = tl.where(r == float("-inf"), 0.0, phi)
+        _write(out, start, here, phi, 0, 0, PLAYERS, VECTOR)
     else:
         for column in range(0, PLAYERS, CHUNK):
-            u = _read(rewards, start, here, column, 0, CHUNK, PLAYERS, VECTOR).to(real)
+            u = _read(rewards, mask, start, here, column, 0, CHUNK, PLAYERS, VECTOR, real)
             phi = _credit(u, values, above, below, PLAYERS, outside is not None) + shift
             if mask is not None:
-                chosen = _read(mask, start, here, column, 0, CHUNK, PLAYERS, VECTOR).to(tl.int1)
-                phi = tl.where(chosen, phi, 0.0)
+                phi = tl.where(u == float("-inf"), 0.0, phi)
             _write(out, start, here, phi, column, 0, PLAYERS, VECTOR)
 
 
@@ -118,7 +119,7 @@ def _credit(u, values, above, below, PLAYERS: tl.constexpr, OUTSIDE: tl.constexp
 
 
 @triton.jit
-def _levels(s, a, b, lower, START: tl.constexpr, PLAYERS: tl.constexpr, MASKED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _levels(s, a, b, lower, START: tl.constexpr, PLAYERS: tl.constexpr):  # type: ignore[no-untyped-def]
     """The levels of the descending rows s, lowest first, as tuples of [ROWS, 1]: s_k, D_k A_k, D_k B_k.
 
     `lower` is the value below the last column; the value that then stands below the next is returned as well.
@@ -128,25 +129,20 @@ def _levels(s, a, b, lower, START: tl.constexpr, PLAYERS: tl.constexpr, MASKED: 
         if START >= PLAYERS:
             return (), (), (), lower
         gap = s - lower
-        if MASKED:
-            absent = s == float("-inf")
-            gap = tl.where(absent, 0.0, gap)
-            lower = tl.where(absent, lower, s)
-        else:
-            lower = s
-        return (s,), (gap * a,), (gap * b,), lower
+        return (s,), (gap * a,), (gap * b,), s
     else:
         s1, s2 = _halves(s)
         a1, a2 = _halves(a)
         b1, b2 = _halves(b)
-        v2, x2, y2, lower = _levels(s2, a2, b2, lower, START + W // 2, PLAYERS, MASKED)
-        v1, x1, y1, lower = _levels(s1, a1, b1, lower, START, PLAYERS, MASKED)
+        v2, x2, y2, lower = _levels(s2, a2, b2, lower, START + W // 2, PLAYERS)
+        v1, x1, y1, lower = _levels(s1, a1, b1, lower, START, PLAYERS)
         return v2 + v1, x2 + x1, y2 + y1, lower
 
 
 @triton.jit
 def _read(  # type: ignore[no-untyped-def]
     pointer,
+    mask,
     start,
     here,
     column,
@@ -154,21 +150,28 @@ def _read(  # type: ignore[no-untyped-def]
     W: tl.constexpr,
     PLAYERS: tl.constexpr,
     VECTOR: tl.constexpr,
+    real: tl.constexpr,
 ):
-    """Elements start + column + START + [0, W) of rows [ROWS] -> [ROWS, W], 0 beyond PLAYERS and where not `here`.
+    """Elements start + column + START + [0, W) of rows [ROWS] -> [ROWS, W].
 
-    The loads of VECTOR elements fix the layout, consecutive elements of a row in one thread, and joins keep it.
+    With a mask, absent players are -inf, for which an infinite reward that is there makes room and becomes NaN. Else
+    what is beyond PLAYERS or not `here` is 0. The loads of VECTOR elements fix the layout, consecutive elements of a
+    row in one thread, and joins keep it.
     """
     if W == VECTOR:
         if START >= PLAYERS:
-            return tl.zeros([start.shape[0], VECTOR], pointer.dtype.element_ty)
-        inside = here & (column + START < PLAYERS)
+            return tl.full([start.shape[0], VECTOR], 0.0 if mask is None else float("-inf"), real)
+        inside = (here & (column + START < PLAYERS))[:, None]
         offset = start[:, None] + (tl.arange(0, VECTOR) + START + column)[None, :]
-        return tl.load(pointer + offset, mask=inside[:, None], other=0)
+        x = tl.load(pointer + offset, mask=inside, other=0).to(real)
+        if mask is not None:
+            live = tl.load(mask + offset, mask=inside, other=0).to(tl.int1)
+            x = tl.where(live, tl.where(x == float("-inf"), float("nan"), x), float("-inf"))
+        return x
     else:
         H: tl.constexpr = W // 2
-        left = _read(pointer, start, here, column, START, H, PLAYERS, VECTOR)
-        right = _read(pointer, start, here, column, START + H, H, PLAYERS, VECTOR)
+        left = _read(pointer, mask, start, here, column, START, H, PLAYERS, VECTOR, real)
+        right = _read(pointer, mask, start, here, column, START + H, H, PLAYERS, VECTOR, real)
         return tl.reshape(tl.trans(tl.join(left, right), 0, 2, 1), [start.shape[0], W])
 
 
