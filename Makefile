@@ -1,14 +1,20 @@
 # make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
 # make test         set up, then all that CI runs
+# make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB)
+# make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
+#                   (CLOCK=cpu on a machine that others use, too)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# a process per core, each of one thread
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+CLOCK ?= wall
 export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: quickstart test lint types tests interpreted compiled examples clean
+.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks bench tables clean
 
 quickstart: .venv/quickstart
 	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
@@ -24,17 +30,36 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers $(BIN)/python -m pytest --ignore=tests/kernels
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(PYTEST) --ignore=tests/kernels --ignore=tests/frameworks
+	$(BIN)/python -m pytest benchmarks --benchmark-disable
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_order_triton.py
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) tests/kernels/test_order_triton.py tests/kernels/test_order_triton_backward.py \
+		tests/kernels/test_group_norm_triton.py \
+		tests/kernels/test_pairwise.py tests/kernels/test_table.py tests/kernels/test_products_triton.py
 
 compiled:
-	SHAPLEY_REQUIRE=triton $(BIN)/python -m pytest tests/kernels/test_order_triton_compile.py
+	SHAPLEY_REQUIRE=triton $(PYTEST) tests/kernels/test_order_triton_compile.py \
+		tests/kernels/test_group_norm_compile.py tests/kernels/test_pairwise_table_compile.py \
+		tests/kernels/test_products_triton_compile.py
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check
+
+test-frameworks: .venv/nox
+	$(BIN)/nox
+
+bench: .venv/dev
+	$(BIN)/shapley-bench run --clock $(CLOCK) --passes 3 --seconds 0.1 -f -o benchmarks/results/cpu.jsonl
+	$(BIN)/shapley-bench run --clock $(CLOCK) --game Max --compile -f -o benchmarks/results/compiled.jsonl
+	$(BIN)/shapley-bench peers --clock $(CLOCK) -f -o benchmarks/results/peers.jsonl
+	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/scaling.jsonl
+	$(BIN)/shapley-bench plot -f -o docs/benchmarks.png benchmarks/results/cpu.jsonl benchmarks/scaling.jsonl
+	$(MAKE) tables
+
+tables:
+	$(BIN)/shapley-bench table --write README.md --write docs/benchmarks.md
 
 .venv/bin/pip:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed, this is " + sys.version'
@@ -48,8 +73,12 @@ examples:
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(PIP) torch
 	$(PIP) triton
-	$(PIP) --editable '.[cli,testing,peers]' array-api-strict mypy ruff
+	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-benchmark pytest-xdist ruff tokenizers
+	touch $@
+
+.venv/nox: | .venv/bin/pip
+	$(PIP) nox
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .nox build dist *.egg-info

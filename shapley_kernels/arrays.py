@@ -3,6 +3,7 @@ DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -130,16 +131,23 @@ def is_integer(x: Array) -> bool:
     return str(x.dtype).startswith(("torch.int", "torch.uint")) if is_torch(x) else x.dtype.kind in "iu"
 
 
+@lru_cache  # the names of dtypes are slow to make
 def compute_dtype(dtype: Any) -> str:
     """The dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
     return "float64" if str(dtype).endswith("float64") else "float32"
 
 
+@lru_cache
+def is_float(dtype: Any) -> bool:
+    """Whether it is a dtype of real floats, of numpy or torch."""
+    return "float" in str(dtype)
+
+
 def cast(x: Array, dtype: Any) -> Array:
     """`x` in `dtype` (a numpy or torch dtype of x's own library), without a copy if it already is."""
-    if is_torch(x):
-        return x.to(dtype)
-    return x if x.dtype == dtype else x.astype(dtype)
+    if x.dtype == dtype:
+        return x
+    return x.to(dtype) if is_torch(x) else x.astype(dtype)
 
 
 def numbers(x: Array) -> np.ndarray:
@@ -163,7 +171,7 @@ def promoted(a: Array, b: Array) -> Any:
 
 def device(x: Array) -> str:
     """ "cpu", "cuda:0", ...; numpy arrays are on the CPU."""
-    return str(x.device) if is_torch(x) else "cpu"
+    return str(x.device) if is_torch(x) and not x.is_cpu else "cpu"
 
 
 def like(x: Any, reference: Array, name: str) -> Array:

@@ -2,12 +2,14 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, compute_dtype, device, is_torch, needs_grad
+from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_float, is_torch, named_dtype, needs_grad
 
 if TYPE_CHECKING:
     from shapley_kernels.games.terms import Tables
@@ -72,6 +74,7 @@ def _check_triton(primitive: str, players: int, where: str) -> None:
         )
 
 
+@lru_cache
 def kernel(primitive: str, backend: str) -> Any:
     """The module of one primitive for one backend.
 
@@ -112,12 +115,14 @@ class Run:
         dtype: Any = None,
     ) -> Array:
         """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape.
+        The first of `arrays` decides the container and the device; constants beside it may be numpy.
 
-        Computed in promote(dtype, float32) of the first array of floats.
+        Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
         """
         backend = choose(self.backend, primitive, shape[1], *arrays)
         run = kernel(primitive, backend).run
-        compute = next(compute_dtype(x.dtype) for x in arrays if x is not None and "float" in str(x.dtype))
+        floats = (x.dtype for x in arrays if x is not None and is_float(x.dtype))
+        compute = compute_dtype(next(floats, dtype or self.dtype))
         library = next(is_torch(x) for x in arrays if x is not None)
         if backend == "numba":
             out, bad = _run_numba(run, arrays, tables, shape, compute)
@@ -132,27 +137,21 @@ def _run_numba(
 ) -> tuple[np.ndarray, int | None]:
     """Result in the compute dtype, and what the kernel says of non-finite rows: the first, -1 for none, None if it did
     not look."""
-    dtype = np.dtype(compute)
-    inputs = [None if x is None else _numpy(x, dtype) for x in arrays]
-    out = np.empty(shape, dtype)
+    inputs = [None if x is None else _numpy(x, compute) for x in arrays]
+    out = np.empty(shape, compute)
     return out, run(*inputs, *tables.on("numpy", compute, "cpu"), out)
 
 
 def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
-    if torch_result:
-        import torch
-
-        return torch.from_numpy(out).to(dtype)
-    return out if out.dtype == dtype else out.astype(dtype)
+    return cast(sys.modules["torch"].from_numpy(out) if torch_result else out, dtype)
 
 
-def _numpy(x: Array, compute: np.dtype) -> np.ndarray:
+def _numpy(x: Array, compute: str) -> np.ndarray:
     """A CPU array as contiguous numpy, floats in the compute dtype; no copy when it is that already."""
     if is_torch(x):
-        import torch
-
-        x = (x.detach().to(getattr(torch, compute.name)) if x.is_floating_point() else x).numpy()
-    return np.ascontiguousarray(x, x.dtype if x.dtype.kind in "bi" else compute)
+        x = x.detach() if x.requires_grad else x
+        x = (cast(x, named_dtype(x, compute)) if is_float(x.dtype) else x).numpy()
+    return np.ascontiguousarray(x, compute if is_float(x.dtype) else None)
 
 
 def _run_torch(
@@ -167,10 +166,10 @@ def _run_torch(
     """For the torch and triton backends, which read every float dtype and write any."""
     import torch
 
-    inputs: list[Any] = [None if x is None else _torch(x).contiguous() for x in arrays]
-    where = next(x.device for x in inputs if x is not None)
+    where = next(device(x) for x in arrays if x is not None)
+    inputs: list[Any] = [None if x is None else _torch(x).to(where).contiguous() for x in arrays]
     out = torch.empty(shape, dtype=dtype if torch_result else getattr(torch, compute), device=where)
-    run(*inputs, *tables.on("torch", compute, str(where)), out)
+    run(*inputs, *tables.on("torch", compute, where), out)
     return out if torch_result else out.numpy().astype(dtype, copy=False)
 
 

@@ -1,7 +1,8 @@
 """Set utilities: what is a set of candidates worth? One file per family."""
 
 from shapley_kernels.games.base import Combination, Game
-from shapley_kernels.games.facility import Clusters, FacilityLocation
+from shapley_kernels.games.facility import Clusters, Coverage, FacilityLocation
+from shapley_kernels.games.multilinear import AtLeast, LogSum, NoisyOr
 from shapley_kernels.games.order import (
     OWA,
     Discounted,
@@ -15,10 +16,16 @@ from shapley_kernels.games.order import (
     TopMMean,
 )
 from shapley_kernels.games.order_base import OrderGame
+from shapley_kernels.games.pairwise import Pairwise
+from shapley_kernels.games.table import Table
+from shapley_kernels.games.volume import Volume
+from shapley_kernels.games.voting import BudgetCap, WeightedVoting
 
 GAMES: tuple[type[Game], ...] = (
     *(Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA),
-    *(FacilityLocation, Clusters),
+    *(FacilityLocation, Coverage, Clusters),
+    *(Pairwise, Table),
+    *(NoisyOr, AtLeast, LogSum, Volume, WeightedVoting, BudgetCap),
 )
 """Every game, the one list that tests, benchmarks and docs go through."""
 

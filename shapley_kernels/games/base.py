@@ -107,8 +107,18 @@ class Game:
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
+    def pairs(self, value: Semivalue) -> Array | None:
+        """Pair interactions by array code in closed form, in the library of the data and the compute dtype: the mean of
+        v(S+i+j) - v(S+i) - v(S+j) + v(S), coalitions S of the n - 2 other live players drawn by the size weights of
+        `value` for n - 1 players. None: there is no closed form, and `interactions` goes through all worths.
+
+        Returns:
+            [..., players, players], symmetric; what stands on the diagonal and at masked players means nothing.
+        """
+        return None
+
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
         leading [rows], ties, zeros and the ends of the domain among them; and whatever else it takes."""
         raise NotImplementedError
@@ -144,8 +154,8 @@ class Game:
             array = floating(array, f"{owner}: {name}")
         elif not is_integer(array):
             raise TypeError(f"{owner}: {name} must be integers, got {describe(array)}; convert them, e.g. to int64")
-        elif not is_torch(array):
-            array = array.astype(np.int64, copy=False)
+        else:  # narrow ones could not be compared with large numbers, and torch does not compute with unsigned ones
+            array = cast(array, named_dtype(array, "int64"))
         self.players = array.shape[player_axis]
         self.batch_shape = tuple(array.shape[: len(array.shape) - trailing])
         self.mask = None
@@ -205,7 +215,7 @@ class Game:
         where = first_true(bad)
         if where is None:
             return
-        owner, got = type(self).__name__, float(array[where])
+        owner, got = type(self).__name__, array[where].item()
         place = f"got {got} at {list(where)}" + (" (player last)" if self.arguments[name] == (-1,) else "")
         if isfinite(got):
             low, high = self.domain[name]
@@ -267,7 +277,7 @@ class Game:
         array = cast(like(scalar, self.data, "scale"), named_dtype(self.data, compute_dtype(self.dtype)))
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
         if device(array) == "cpu" and (bad := first_nonfinite(array, None)) is not None:
-            raise ValueError(f"a game can be scaled by finite numbers only, got {float(array[bad])} at {list(bad)}")
+            raise ValueError(f"a game can be scaled by finite numbers only, got {array[bad].item()} at {list(bad)}")
         return array
 
     def __repr__(self) -> str:
@@ -284,9 +294,9 @@ def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
         return None
     *batch, players = mask.shape
     if axes == COALITIONS:
-        inside = np.arange(2**players)[:, None] >> np.arange(players) & 1 == 1  # [2^players, players]
-        outside = ~constant(inside, mask, named_dtype(mask, "bool"))
-        return (outside | mask[..., None, :]).all(-1)
+        integers = named_dtype(mask, "int64")
+        masked = (cast(~mask, integers) * constant(1 << np.arange(players), mask, integers)).sum(-1)  # as an index
+        return constant(np.arange(1 << players), mask, integers) & masked[..., None] == 0
     live, own = None, len(array.shape) - len(batch)
     for axis in axes:
         part = mask.reshape((*batch, *(players if a == axis else 1 for a in range(-own, 0))))
@@ -331,7 +341,7 @@ class Combination(Game):
         return [(weight * w, term) for weight, game in self.parts for w, term in game.terms(value)]
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
         leading [rows], ties, zeros and the ends of the domain among them; and whatever else it takes."""
         raise NotImplementedError

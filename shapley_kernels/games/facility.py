@@ -4,9 +4,10 @@ A topic is worth the best score that S has on it, so a game of T topics is the s
 its credits are the sum of theirs. The rows of these are made tile by tile.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,15 +18,19 @@ from shapley_kernels.arrays import (
     compute_dtype,
     device,
     floating,
+    is_integer,
     is_torch,
     named_dtype,
     namespace,
+    native,
     numbers,
     zeros,
 )
 from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.multilinear import product_pairs, product_tables
 from shapley_kernels.games.order import Max
 from shapley_kernels.games.order_base import coefficients, order_tables
+from shapley_kernels.games.order_pairs import pair_tables, pairs
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts
 from shapley_kernels.values import Semivalue
 
@@ -56,16 +61,17 @@ class FacilityLocation(Game):
 
     def __init__(self, scores: Any, weights: Any = None, mask: Any = None) -> None:
         self.scores = self._read("scores", scores, "[..., players, topics]", mask, player_axis=-2)
-        self.weights = self._read_weights(weights, self.scores)
-
-    def _read_weights(self, weights: Any, scores: Array) -> Array | None:
-        if weights is None:
-            return None
-        shape = (*self.batch_shape, scores.shape[-1])
-        return self._read_beside("weights", weights, scores, shape, "[..., topics]")
+        self.weights = read_topic_weights(self, weights, self.scores)
 
     def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, FacilityTerm(self, value))]
+        return [(1.0, FacilityTerm(self, self.scores, self.weights, value))]
+
+    def pairs(self, value: Semivalue) -> Array:
+        tables = pair_tables(Max, (), value, self.players, live_counts(self, value))
+        nothing = zeros(self.scores, self.batch_shape, compute_dtype(self.dtype))
+        return pairs_of_topics(
+            self, self.scores, self.weights, lambda scores: pairs(scores, self.mask, nothing, tables)
+        )
 
     def _worth(self, members: Array) -> Array:
         xp, dtype = namespace(self.scores), named_dtype(self.scores, compute_dtype(self.dtype))
@@ -92,12 +98,83 @@ class FacilityLocation(Game):
         return worth
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         topics = int(rng.integers(1, 5))
         scores = rng.integers(-8, 9, (rows, players, topics)) / 8  # ties
         scores[:, :1][::2] = scores.min(axis=1, keepdims=True, initial=0.0)[::2]
         weights = rng.integers(-2, 5, (rows, topics)) / 4
         return {"scores": scores, "weights": weights} if rng.integers(4) else {"scores": scores}
+
+
+class Coverage(Game):
+    """v(S) = sum_t w_t P(somebody in S covers topic t), v(empty) = 0.
+
+    Args:
+        covers: [..., players, topics]: bools or the integers 0 and 1 say who covers what; floats in [0, 1] are chances,
+            independent of each other.
+        weights: [topics] or [..., topics]; None: 1 each.
+        mask: [..., players] bool, True = live; None = all live.
+
+    Raises:
+        TypeError, ValueError: arrays of the wrong kind or shape; on the CPU, covers outside [0, 1].
+
+    Under Shapley, the players who cover a topic for certain share its weight equally.
+
+    Cost: O(topics players log players) per game for bools and integers, O(topics players^2) for floats; no copy of the
+        covers beyond a tile of 2^18 (GPU: 2^26) elements.
+    Source: Michalak, Aadithya, Szczepanski, Ravindran and Jennings (2013), doi:10.1613/jair.3806; chances by Owen
+        (1972), doi:10.1287/mnsc.18.5.64.
+
+    >>> import shapley_kernels as sk
+    >>> sk.shapley(Coverage([[1, 0], [1, 1]])).tolist()
+    [0.5, 1.5]
+    """
+
+    arguments: ClassVar[dict[str, Any]] = {"covers": (-2,), "weights": ()}
+    domain: ClassVar[dict[str, tuple[float, float]]] = {"covers": (0.0, 1.0)}
+    remedy: ClassVar[str] = "covers are chances, or 0 and 1; give importance by weights="
+
+    def __init__(self, covers: Any, weights: Any = None, mask: Any = None) -> None:
+        array, _ = native(covers, "Coverage: covers")
+        self.certain = is_integer(array) or array.dtype == named_dtype(array, "bool")
+        self.covers = self._read("covers", covers, "[..., players, topics]", mask, player_axis=-2)
+        self.weights = read_topic_weights(self, weights, self.covers)
+        self._check_domain()
+
+    def terms(self, value: Semivalue) -> list[Weighted]:
+        if self.certain:
+            return [(1.0, FacilityTerm(self, self.covers, self.weights, value))]
+        return [(1.0, CoverageTerm(self, value))]
+
+    def pairs(self, value: Semivalue) -> Array:
+        return pairs_of_topics(self, self.covers, self.weights, lambda p: -product_pairs(-p, self.mask, value))
+
+    def _worth(self, members: Array) -> Array:
+        xp, dtype = namespace(self.covers), named_dtype(self.covers, compute_dtype(self.dtype))
+        covers = xp.where(members[..., None], cast(self.covers, dtype), 0.0)
+        missed = xp.cumprod(1 - covers, -2)
+        before = xp.concatenate([xp.ones_like(missed[..., :1, :]), missed], -2)[..., : self.players, :]
+        covered = (covers * before).sum(-2)  # by the first player who does: nothing cancels
+        return cast((covered if self.weights is None else covered * cast(self.weights, dtype)).sum(-1), self.dtype)
+
+    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
+        live, covers = set(self.live_players(row)), _exact_row(self.covers, row, 2)
+        weights = np.ones(covers.shape[1]) if self.weights is None else _exact_row(self.weights, row, 1)
+
+        def worth(members: Collection[int]) -> Fraction:
+            inside = [i for i in members if i in live]
+            missed = [prod((1 - Fraction(p) for p in topic[inside]), start=Fraction(1)) for topic in covers.T]
+            return sum((Fraction(w) * (1 - p) for w, p in zip(weights, missed, strict=True)), Fraction(0))
+
+        return worth
+
+    @classmethod
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
+        topics = int(rng.integers(1, 5))
+        eighths = rng.integers(0, 9, (rows, players, topics))
+        eighths[::3, :1] = 0  # covers nothing
+        data = {"covers": eighths // 5} if rng.integers(2) else {"covers": eighths / 8}
+        return data | ({"weights": rng.integers(-2, 5, (rows, topics)) / 4} if rng.integers(2) else {})
 
 
 class Clusters(Game):
@@ -161,7 +238,7 @@ class Clusters(Game):
         return worth
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         labels = rng.integers(-3, max(players // 2, 1), (rows, players)) * 2**40
         if not rng.integers(4):
             return {"labels": labels}
@@ -183,43 +260,26 @@ def _leaders(together: Array) -> Array:
 class FacilityTerm(Term):
     """sum_t w_t times the credits of the maximum of topic t."""
 
-    game: FacilityLocation
+    game: Game  # whose mask and shapes are used
+    scores: Array  # [batch..., players, topics]
+    weights: Array | None  # [batch..., topics]
     value: Semivalue
     scale: float = 1.0
 
     def scaled(self, factor: float) -> "FacilityTerm":
-        return FacilityTerm(self.game, self.value, factor * self.scale)
+        return replace(self, scale=factor * self.scale)
 
     def credits(self, run: Run) -> Array:
-        game, (players, topics) = self.game, self.game.scores.shape[-2:]
-        scores = game.scores.reshape(-1, players, topics)
-        weights = None if game.weights is None else game.weights.reshape(-1, topics)
-        mask = None if game.mask is None else game.mask.reshape(-1, players)
-        tables = max_tables(self.scale, self.value, players, live_counts(game, self.value))
-        width = max(1, min(topics, tile_size(scores) // players))
-        height = max(1, tile_size(scores) // (players * width))
-        done = []
-        for row in range(0, len(scores), height):
-            some = slice(row, row + height)
-            live = None if mask is None else mask[some, None, :]
-            total = zeros(scores, (len(scores[some]), players), compute_dtype(game.dtype))
-            for topic in range(0, topics, width):
-                these = slice(topic, topic + width)
-                share = max_credits(run, namespace(scores).swapaxes(scores[some, :, these], 1, 2), live, tables)
-                if weights is not None:
-                    share = share * cast(weights[some, these], share.dtype)[:, :, None]
-                total = total + share.sum(1)
-            done.append(total)
-        credits = namespace(scores).concatenate(done).reshape((*game.batch_shape, players))
-        if game.mask is not None:  # an infinite weight would leave NaN
-            credits = namespace(scores).where(game.mask, credits, 0.0)
-        return cast(credits, run.dtype)
+        game = self.game
+        tables = max_tables(self.scale, self.value, game.players, live_counts(game, self.value))
+        return sum_of_topics(run, game, self.scores, self.weights, lambda x, live: max_credits(run, x, live, tables))
 
     def error_bound(self) -> np.ndarray:
         """[rows, 1]: (n + topics + 4) eps/2 sum_t |w_t| sum_k |D_k| A_k, with the gaps D of every topic."""
-        game, (players, topics) = self.game, self.game.scores.shape[-2:]
-        scores = numbers(game.scores).reshape(-1, players, topics)
-        weights = np.ones((len(scores), topics)) if game.weights is None else numbers(game.weights).reshape(-1, topics)
+        game, (players, topics) = self.game, self.scores.shape[-2:]
+        scores = numbers(self.scores).reshape(prod(game.batch_shape), players, topics)
+        weights = np.ones((len(scores), topics)) if self.weights is None else numbers(self.weights)
+        weights = weights.reshape(len(scores), topics)
         sizes = np.zeros((len(scores), 1))
         for row in range(len(scores)):
             live = game.live_players(row)
@@ -231,6 +291,63 @@ class FacilityTerm(Term):
 
 
 @dataclass(frozen=True, eq=False)
+class CoverageTerm(Term):
+    """sum_t w_t times the credits of a noisy-or on topic t: the `multilinear` primitive."""
+
+    game: Coverage
+    value: Semivalue
+    scale: float = 1.0
+
+    def scaled(self, factor: float) -> "CoverageTerm":
+        return replace(self, scale=factor * self.scale)
+
+    def credits(self, run: Run) -> Array:
+        game = self.game
+        tables = product_tables(self.value, game.players, live_counts(game, self.value), -self.scale)
+        return sum_of_topics(run, game, game.covers, game.weights, lambda p, live: _or_credits(run, p, live, tables))
+
+    def error_bound(self) -> np.ndarray:
+        """[rows, players]: (9 n + topics + 16) eps/2 sum_t |w_t| p_it sum_s |w_s|: products are at most 1."""
+        game, (players, topics) = self.game, self.game.covers.shape[-2:]
+        covers = numbers(game.covers).reshape(prod(game.batch_shape), players, topics)
+        weights = np.ones((len(covers), topics)) if game.weights is None else numbers(game.weights)
+        weights = weights.reshape(len(covers), topics)
+        computing, bound = np.finfo(compute_dtype(game.dtype)), np.zeros(covers.shape[:2])
+        for row in range(len(covers)):
+            live = game.live_players(row)
+            if live:
+                mass = abs(self.scale) * np.abs(self.value.size_weights(len(live))).sum()
+                bound[row, live] = mass * (covers[row, live] @ np.abs(weights[row]))
+        return (9 * players + topics + 16) * (computing.eps / 2 * bound + computing.smallest_subnormal)
+
+
+def _or_credits(run: Run, p: Array, mask: Array | None, tables: Tables) -> Array:
+    """Credits of noisy-ors p [rows, topics, players], in the compute dtype."""
+    shape, players = tuple(p.shape), p.shape[-1]
+    if mask is not None:
+        mask = namespace(mask).broadcast_to(mask, shape).reshape(-1, players)
+    x = -p.reshape(-1, players)
+    return run("multilinear", (x, mask), tables, tuple(x.shape), named_dtype(p, compute_dtype(p.dtype))).reshape(shape)
+
+
+def pairs_of_topics(game: Game, data: Array, weights: Array | None, of_topic: Callable[[Array], Array]) -> Array:
+    """sum_t w_t times the pair interactions of data [..., players, topics] on topic t, one topic after the other."""
+    dtype = named_dtype(data, compute_dtype(game.dtype))
+    total = cast(zeros(data, (*game.batch_shape, game.players, game.players), "float32"), dtype)
+    for topic in range(data.shape[-1]):
+        found = of_topic(cast(data[..., topic], dtype))
+        total = total + (found if weights is None else cast(weights[..., topic], dtype)[..., None, None] * found)
+    return total
+
+
+def read_topic_weights(game: Game, weights: Any, data: Array) -> Array | None:
+    """weights [topics] or [batch..., topics] as [batch..., topics], for data [batch..., players, topics]."""
+    if weights is None:
+        return None
+    return game._read_beside("weights", weights, data, (*game.batch_shape, data.shape[-1]), "[..., topics]")
+
+
+@dataclass(frozen=True, eq=False)
 class ClustersTerm(Term):
     """The credits of the maximum of every cluster, among its members."""
 
@@ -239,23 +356,30 @@ class ClustersTerm(Term):
     scale: float = 1.0
 
     def scaled(self, factor: float) -> "ClustersTerm":
-        return ClustersTerm(self.game, self.value, factor * self.scale)
+        return replace(self, scale=factor * self.scale)
 
     def credits(self, run: Run) -> Array:
         game, players = self.game, self.game.players
         labels, rewards = game.labels.reshape(-1, players), game.rewards.reshape(-1, players)
         live = ~zeros(labels, labels.shape, "bool") if game.mask is None else game.mask.reshape(-1, players)
         credits = zeros(rewards, labels.shape, compute_dtype(game.dtype))
-        counts = live.sum(-1)
         height = max(1, tile_size(labels) // players**2)
-        for n in live_counts(game, self.value):  # a member of a cluster plays among all live players
-            chosen = namespace(counts).nonzero(counts == n)
-            rows = chosen[:, 0] if is_torch(counts) else chosen[0]
+        for n, rows in self._by_live_count(live):
             tables = max_tables(self.scale, self.value, players, (n,))
             for start in range(0, len(rows), height):
                 some = rows[start : start + height]
                 credits[some] = self._of_rows(run, labels[some], rewards[some], live[some], tables)
         return cast(credits.reshape(game.rewards.shape), run.dtype)
+
+    def _by_live_count(self, live: Array) -> Iterator[tuple[int, Array]]:
+        """Number of players and indices of rows: members of a cluster play among all live players, whose number only
+        matters to values that are no mixture of independent coalitions."""
+        everybody, counts = namespace(live).arange(len(live)), live.sum(-1)
+        if self.game.mask is None or self.value.nodes(1) is not None:
+            yield self.game.players, everybody
+            return
+        for n in live_counts(self.game, self.value):
+            yield n, everybody[(counts == n).cpu()] if is_torch(live) else everybody[counts == n]
 
     def _of_rows(self, run: Run, labels: Array, rewards: Array, live: Array, tables: Tables) -> Array:
         together = (labels[:, :, None] == labels[:, None, :]) & live[:, None, :]  # [rows, i, j]
@@ -275,6 +399,43 @@ class ClustersTerm(Term):
                 sizes[row, i] = abs(self.scale) * gap_size(rewards[row, own], self.value, len(live))
         computing = np.finfo(compute_dtype(game.dtype))
         return (players + 3) * (computing.eps / 2 * sizes + computing.smallest_subnormal)
+
+
+def sum_of_topics(
+    run: Run, game: Game, data: Array, weights: Array | None, credits_of: Callable[[Array, Array | None], Array]
+) -> Array:
+    """sum_t w_t times the credits of topic t, [batch..., players] in the dtype of the run.
+
+    Args:
+        data: [batch..., players, topics]; weights: [batch..., topics] or None.
+        credits_of: data [rows, topics, players] and mask [rows, 1, players] or None of some games and topics -> their
+            credits [rows, topics, players] in the compute dtype.
+    """
+    xp, (players, topics) = namespace(data), data.shape[-2:]
+    count = prod(game.batch_shape)  # not -1, there may be no topics
+    data = data.reshape(count, players, topics)
+    weights = None if weights is None else weights.reshape(count, topics)
+    mask = None if game.mask is None else game.mask.reshape(-1, players)
+    # topics at a time: by their number alone, so that a game's sums do not depend on the batch
+    width = max(1, min(topics, tile_size(data) // players))
+    height = max(1, tile_size(data) // (players * width))
+    done = []
+    for row in range(0, len(data), height):
+        some = slice(row, row + height)
+        live = None if mask is None else mask[some, None, :]
+        total = zeros(data, (len(data[some]), players), compute_dtype(data.dtype))
+        for topic in range(0, topics, width):
+            these = slice(topic, topic + width)
+            share = credits_of(xp.swapaxes(data[some, :, these], 1, 2), live)
+            if weights is not None:
+                with np.errstate(invalid="ignore"):  # infinite weights: such rows become NaN, or are refused
+                    share = share * cast(weights[some, these], share.dtype)[:, :, None]
+            total = total + share.sum(1)
+        done.append(total)
+    credits = xp.concatenate(done).reshape((*game.batch_shape, players))
+    if game.mask is not None:  # an infinite weight would leave NaN
+        credits = xp.where(game.mask, credits, 0.0)
+    return cast(credits, run.dtype)
 
 
 def tile_size(x: Array) -> int:
@@ -308,4 +469,5 @@ def gap_size(rewards: np.ndarray, value: Semivalue, n: int) -> float:
 
 
 def _exact_row(array: Array, row: int, trailing: int) -> Any:
-    return numbers(array).reshape(-1, *array.shape[len(array.shape) - trailing :])[row]
+    split = len(array.shape) - trailing
+    return numbers(array).reshape(prod(array.shape[:split]), *array.shape[split:])[row]

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from math import log2
 from numbers import Integral
-from statistics import median
 from typing import Any, ClassVar
 
 import numpy as np
@@ -122,7 +121,8 @@ class Median(OrderGame):
 
     @staticmethod
     def definition(members: Sequence[Any]) -> Any:
-        return median(members)
+        ranked, half = sorted(members), len(members) // 2
+        return ranked[half] if len(members) % 2 else (ranked[half - 1] + ranked[half]) / 2
 
     @classmethod
     def weights(cls, size: int) -> np.ndarray:
@@ -188,7 +188,7 @@ class TopM(FixedWeights):
         return np.ones(min(m, n))
 
     @classmethod
-    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
+    def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
         return {"m": int(rng.integers(1, players + 2))}
 
 
@@ -229,7 +229,7 @@ class TopMMean(OrderGame):
         return inside, outside, 0.0
 
     @classmethod
-    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
+    def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
         return {"m": int(rng.integers(1, players + 2))}
 
 
@@ -268,7 +268,7 @@ class KthBest(FixedWeights):
         )  # v_empty serves all sets that are too small: a constant, of which nobody gets a share
 
     @classmethod
-    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
+    def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
         return {"k": int(rng.integers(1, players + 2))}
 
 
@@ -310,7 +310,7 @@ class OWA(OrderGame):
         return super().coefficients(value, n, weights)
 
     @classmethod
-    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
+    def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
         shape = (players,) if rng.integers(2) else (players, players)
         return {"weights": rng.integers(-4, 9, size=shape) / 8}
 
@@ -349,7 +349,7 @@ class Discounted(FixedWeights):
         return np.array([1.0 / log2(j + 1) for j in range(1, n + 1)])
 
     @classmethod
-    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
+    def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
         return (
             {}
             if rng.integers(2)

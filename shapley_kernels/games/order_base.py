@@ -83,17 +83,22 @@ class OrderGame(Game):
         return generic_coefficients(lambda size: cls.weights(size, *params), value, n)
 
     @classmethod
-    def example(cls, rng: np.random.Generator, rows: int, players: int) -> dict[str, Any]:
+    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         rewards = rng.integers(-8, 9, (rows, players)) / 8  # ties
         return {"rewards": rewards, "v_empty": rng.integers(-4, 5, rows) / 8, **cls.example_params(rng, players)}
 
     @classmethod
-    def example_params(cls, rng: np.random.Generator, players: int) -> dict[str, Any]:
+    def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
         """Valid arguments beside the data, for tests, benchmarks and docs."""
         return {}
 
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(1.0, OrderTerm(self, ((1.0, type(self), self.params),), value))]
+
+    def pairs(self, value: Semivalue) -> Array:
+        from shapley_kernels.games.order_pairs import pairs_of_game  # which needs the classes here
+
+        return pairs_of_game(self, value)
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
@@ -204,11 +209,11 @@ def _row_bound(term: OrderTerm, row: int) -> float:
 
 
 def _flat_v_empty(game: OrderGame) -> Array:
-    """[1] or [rows] in the compute dtype."""
-    dtype = named_dtype(game.rewards, compute_dtype(game.rewards.dtype))
-    if not isinstance(game.v_empty, float):
-        return rows(cast(game.v_empty, dtype), None)
-    return constant(np.full(1, game.v_empty), game.rewards, dtype)
+    """[1] or [rows] in the compute dtype; a number as numpy."""
+    compute = compute_dtype(game.rewards.dtype)
+    if isinstance(game.v_empty, float):
+        return np.array([game.v_empty], compute)
+    return rows(cast(game.v_empty, named_dtype(game.rewards, compute)), None)
 
 
 @lru_cache(maxsize=1024)

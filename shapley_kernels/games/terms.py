@@ -82,7 +82,8 @@ class Tables:
             if library == "torch":
                 import torch
 
-                placed = tuple(None if x is None else torch.from_numpy(x).to(device) for x in placed)
+                with torch.inference_mode(False):  # what inference mode makes is of no use to a later backward
+                    placed = tuple(None if x is None else torch.from_numpy(x).to(device) for x in placed)
             self._placed[key] = placed
         return self._placed[key]
 

@@ -1,9 +1,14 @@
-"""From credits to training: advantages per candidate, laid on tokens. No framework; numpy and torch alike."""
+"""From responses to training: their candidates, advantages per candidate, laid on tokens. No framework; numpy and torch
+alike."""
 
 from shapley_kernels.rl.advantages import grpo_advantages
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Baseline, Broadcast, PrefixMarginals, WinnerTakesAll
+from shapley_kernels.rl.candidates import candidate_ids
+from shapley_kernels.rl.codec import decode_credits, encode_credits
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
+from shapley_kernels.rl.parsers import json_list, numbered, separated, tagged
+from shapley_kernels.rl.scorer import SetScorer
 from shapley_kernels.rl.tokens import scatter_to_tokens
 
 __all__ = [
@@ -11,9 +16,17 @@ __all__ = [
     "Broadcast",
     "PrefixMarginals",
     "RewardAllocator",
+    "SetScorer",
     "WinnerTakesAll",
+    "candidate_ids",
+    "decode_credits",
     "diagnostics",
+    "encode_credits",
     "grpo_advantages",
+    "json_list",
     "merge_diagnostics",
+    "numbered",
     "scatter_to_tokens",
+    "separated",
+    "tagged",
 ]

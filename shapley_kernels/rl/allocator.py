@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import device, first_nonfinite, native
+from shapley_kernels.arrays import device, native
 from shapley_kernels.games import Game, Max
-from shapley_kernels.rl.advantages import check_options, grpo_advantages
+from shapley_kernels.rl.advantages import check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
 from shapley_kernels.values import Semivalue, Shapley
@@ -180,31 +180,14 @@ class RewardAllocator:
         return game.restore(advantages) if game.restore else advantages
 
     def _normalise(self, credits: Any, mask: Any, center: str, *layout: Any) -> Any:
-        group_ids, num_generations, process_group = layout
-        return grpo_advantages(
-            credits,
-            mask,
-            group_ids=group_ids,
-            num_generations=num_generations,
-            center=center,
-            scale=self.scale,
-            ddof=self.ddof,
-            min_std=self.min_std,
-            eps=self.eps,
-            process_group=process_group,
-        )
+        return normalised(credits, mask, layout, center, self.scale, self.ddof, self.min_std, self.eps)
 
 
 def _refuse_nonfinite(game: Game) -> None:
-    """What the kernels do for semivalues: on the CPU, a ValueError for live rewards that are not finite.
+    """What the kernels do for semivalues: on the CPU, a ValueError for live data that are not finite.
 
     `worth` alone would not tell: the maximum of a row does not show that another entry of it is NaN.
     """
-    data = game.data
-    if device(data) != "cpu" or tuple(data.shape) != (*game.batch_shape, game.players):
-        return
-    if (where := first_nonfinite(data, game.mask)) is not None:
-        raise ValueError(
-            f"{OWNER}: rewards must be finite, got {float(data[where])} at {list(where)} (candidate last); "
-            "mask candidates that do not take part (mask=)"
-        )
+    if device(game.data) == "cpu":
+        for _, part in game._parts():
+            part.refuse_bad_data()

@@ -18,6 +18,10 @@ class EqualGroups:
     def __init__(self, groups: int, size: int, width: int) -> None:
         self.shape = (groups, size, width)
 
+    def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """Rollouts in the order of their groups (None: as they are), and where each group begins in that, and ends."""
+        return None, np.arange(0, (self.shape[0] + 1) * self.shape[1], self.shape[1])
+
     def total(self, x: Array, slots: bool) -> Array:
         return x.sum(1 if slots else (1, 2), keepdims=True)
 
@@ -43,6 +47,12 @@ class GroupsById:
         self.index, self.groups, self.process_group = index, groups, process_group
         self.shape = (len(index), width)
         self._known: dict[bool, Array] = {}
+
+    def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """As of `EqualGroups`, on the CPU and of this rank."""
+        index = np.asarray(self.index)
+        ends = np.bincount(index, minlength=self.groups).cumsum()
+        return index.argsort(kind="stable"), np.concatenate([ends[:1] * 0, ends])
 
     def total(self, x: Array, slots: bool) -> Array:
         out = self._full(x, slots, 0.0)
@@ -143,7 +153,7 @@ def make_groups(
         return EqualGroups(shape[0] // size, size, shape[1])
     ids, distinct = _ids(group_ids, shape[0])
     if process_group is not None:
-        distinct = _gather(distinct, shape[1] if slots else None, problem, process_group)
+        distinct = _gather(distinct, shape if slots else None, problem, process_group)
     place = dict(zip(distinct, range(len(distinct)), strict=True))
     index = np.fromiter(map(place.__getitem__, ids), np.int64, len(ids))
     return GroupsById(constant(index, x, namespace(x).int64), len(place), shape[1], process_group)
@@ -187,7 +197,7 @@ def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, 
                 f"{OWNER}: group_ids must be values, got a {type(ids).__name__} of torch tensors; "
                 "pass one tensor, or .item() of each"
             )
-        if group != group:
+        if group is None or group != group:
             raise ValueError(
                 f"{OWNER}: group_ids must not be missing, got {group!r} at {ids.index(group)}; "
                 "drop that rollout or name its group"
@@ -196,20 +206,30 @@ def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, 
 
 
 def _gather(
-    distinct: Iterable[Hashable], width: int | None, problem: str | None, process_group: Any
+    distinct: Iterable[Hashable], shape: tuple[int, ...] | None, problem: str | None, process_group: Any
 ) -> dict[Hashable, None]:
-    """The distinct ids of all ranks, in one order everywhere; raises on all ranks what is wrong on one."""
+    """The distinct ids of all ranks, in one order everywhere; raises on all ranks what is wrong on one.
+
+    shape: of the credits, whose number of candidates has to be the same on all ranks; None where it need not.
+    """
     import torch.distributed as dist
 
     found: list[Any] = [None] * dist.get_world_size(process_group)
-    dist.all_gather_object(found, (list(distinct), width, problem), group=process_group)
+    dist.all_gather_object(found, (list(distinct), shape, problem), group=process_group)
     for rank, (_, _, problem) in enumerate(found):
         if problem is not None:
             raise ValueError(f"{problem} (rank {rank} of the process group)")
-    widths = [width for _, width, _ in found]
-    if len(set(widths)) > 1:
+    shapes = [shape for _, shape, _ in found]
+    if None in shapes and any(shapes):
         raise ValueError(
-            f"{OWNER}: center='slot' needs the same number of candidates on all ranks, got {widths}; "
-            "pad to the largest with masked candidates, on ranks without rollouts too"
+            f"{OWNER}: center must be 'slot' on all ranks or on none, got "
+            f"'slot' on the ranks {[rank for rank, shape in enumerate(shapes) if shape]} only; use the same arguments"
         )
+    for rank, shape in enumerate(shapes):
+        if shape and shape[1] != shapes[0][1]:
+            raise ValueError(
+                f"{OWNER}: with center='slot', credits must have the same number of candidates on all ranks, "
+                f"got shape {shapes[0]} at rank 0 and {shape} at rank {rank}; "
+                "pad to the largest with masked candidates, on ranks without rollouts too"
+            )
     return dict.fromkeys(group for ids, _, _ in found for group in ids)

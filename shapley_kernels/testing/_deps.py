@@ -10,6 +10,9 @@ INSTALL = {
     "numba": "pip install numba",
     "torch": "pip install 'shapley_kernels[torch]'",
     "triton": "pip install 'shapley_kernels[triton]'",
+    "tokenizers": "pip install tokenizers",
+    "trl": "pip install 'trl>=1.0,<2'",
+    "verl": "pip install 'verl>=0.9,<0.10'",
 }
 
 

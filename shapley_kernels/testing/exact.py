@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import partial
-from math import comb, lcm
+from math import comb, factorial, lcm, prod
 from typing import Any
 
 from shapley_kernels.games import Game
-from shapley_kernels.values import Semivalue, Shapley
+from shapley_kernels.values import Banzhaf, Semivalue, Shapley
 
 MAX_PLAYERS = 16
 """2^16 coalitions take about a second."""
@@ -46,15 +46,16 @@ def exact_semivalue(
         if players is None:
             raise TypeError(f"exact_semivalue: expected a game, or a worth function and players=, got {game!r} alone")
         return share(worth_table(game, range(players)), value)
-    of_row = partial(_of_row, game, value)
+    return _by_row(game, partial(_of_row, game, value), row)
+
+
+def _by_row(game: Game, of_row: Callable[[int], Any], row: int | None) -> Any:
+    """`of_row` of one row, or of all, nested like the batch shape."""
     if row is not None:
         return of_row(row)
     if not game.batch_shape:
         return of_row(0)
-    rows = 1
-    for size in game.batch_shape:
-        rows *= size
-    return _nested([of_row(i) for i in range(rows)], game.batch_shape)
+    return _nested([of_row(i) for i in range(prod(game.batch_shape))], game.batch_shape)
 
 
 def _of_row(game: Game, value: Semivalue, row: int) -> list[Fraction]:
@@ -103,3 +104,65 @@ def share(table: Sequence[Fraction], value: Semivalue) -> list[Fraction]:
         / unit
         for own in joined
     ]
+
+
+def exact_interactions(
+    game: Game | Callable[[frozenset[int]], Any],
+    index: str = "SII",
+    row: int | None = None,
+    *,
+    players: int | None = None,
+) -> list[Any]:
+    """sum over S without i and j of q_|S| (v(S+i+j) - v(S+i) - v(S+j) + v(S)), by 2^n enumeration; the diagonal as in
+    `interactions`; 0 in rows and columns of masked players.
+
+    With q_s = s! (n-2-s)! / (n-1)! for "SII", 2^(2-n) for "BII", (2/n) / C(n-1, s) for "STII".
+
+    Args, Returns, Raises: as in `exact_semivalue`, with a matrix [players][players] in place of a list.
+    Cost: 2^n worths and O(n^2 2^n) rational additions per row.
+
+    >>> exact_interactions(lambda s: max(s, default=0), "STII", players=3)[2]
+    [Fraction(0, 1), Fraction(-1, 1), Fraction(2, 1)]
+    """
+    if not isinstance(game, Game):
+        if players is None:
+            raise TypeError(
+                f"exact_interactions: expected a game, or a worth function and players=, got {game!r} alone"
+            )
+        return pair_shares(worth_table(game, range(players)), index)
+    return _by_row(game, partial(_pairs_of_row, game, index), row)
+
+
+def _pairs_of_row(game: Game, index: str, row: int) -> list[list[Fraction]]:
+    live = game.live_players(row)
+    shares = pair_shares(worth_table(game.exact_worth(row), live), index)
+    matrix = [[Fraction(0)] * game.players for _ in range(game.players)]
+    for i, line in zip(live, shares, strict=True):
+        for j, amount in zip(live, line, strict=True):
+            matrix[i][j] = amount
+    return matrix
+
+
+def pair_shares(table: Sequence[Fraction], index: str) -> list[list[Fraction]]:
+    """The interactions [n][n] of a `worth_table` [2^n]."""
+    n = len(table).bit_length() - 1
+    weight = {
+        "SII": lambda s: Fraction(factorial(s) * factorial(n - 2 - s), factorial(n - 1)),
+        "BII": lambda s: Fraction(1, 2 ** (n - 2)),
+        "STII": lambda s: Fraction(2, n * comb(n - 1, s)),
+    }[index]
+    if index == "STII":
+        own = [table[1 << i] - table[0] for i in range(n)]
+    else:
+        own = share(table, Shapley() if index == "SII" else Banzhaf())
+    matrix = [[own[i] if i == j else Fraction(0) for j in range(n)] for i in range(n)]
+    for i in range(n):
+        for j in range(i):
+            by_size = [Fraction(0)] * (n - 1)
+            for s in range(1 << n):
+                if not s >> i & 1 and not s >> j & 1:
+                    by_size[s.bit_count()] += (
+                        table[s | 1 << i | 1 << j] - table[s | 1 << i] - table[s | 1 << j] + table[s]
+                    )
+            matrix[i][j] = matrix[j][i] = sum((weight(s) * x for s, x in enumerate(by_size)), Fraction(0))
+    return matrix

@@ -206,6 +206,8 @@ class Sample:
         """Index of the last entry of an array that concerns live players of a row alone."""
         x, live = self.arrays[name], self._live(name)
         entries = np.ones(x.shape, bool) if live is None else np.broadcast_to(live, x.shape)
+        if family(self.utility).arguments[name] == (-2, -1):  # pairs, of different players
+            entries = entries & ~np.eye(x.shape[-1], dtype=bool)
         return tuple(int(i) for i in (row, *np.argwhere(entries[row])[-1]))
 
     def float_arrays(self) -> list[str]:

@@ -1,6 +1,6 @@
-"""Compile the `order` kernels without a GPU and say what the compiler made of them.
+"""Compile Triton kernels without a GPU and say what the compiler made of them.
 
-    python -m tests.kernels.aot [players,players,..] [dtype,dtype,..]     prints the table of docs/gpu.md
+    python -m tests.kernels.aot [players,players,..] [dtype,dtype,..]     prints the table of `order` in docs/gpu.md
 
 Not under TRITON_INTERPRET=1, which leaves nothing to compile.
 """
@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ TARGETS = {
     "sm_90": GPUTarget("cuda", 90, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-PLAYERS = (2, 4, 7, 8, 12, 16, 24, 32, 48, 64)
+PLAYERS = (2, 4, 7, 8, 12, 16, 24, 32, 48, 64, 100, 1024)
 NVIDIA_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 SASS = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*)")
 
@@ -36,7 +36,7 @@ class Usage(NamedTuple):
     """What one compiled kernel takes."""
 
     registers: int  # per thread
-    spills: int  # bytes (AMD: registers and bytes of scratch)
+    spills: int  # loads from and stores to the stack (AMD: registers, and bytes of scratch)
     shared: int  # bytes per program
     warps: int
 
@@ -68,52 +68,57 @@ def device(target: str) -> Iterator[None]:
         vars(driver).update(before)
 
 
+def empty(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+    """A tensor without memory."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
 def arguments(players: int, dtype: torch.dtype, *, masked: bool, outside: bool, rows: int = 1000) -> tuple[Any, ...]:
-    """Arguments of `run` as tensors without memory."""
+    """Arguments of `order`'s `run` as tensors without memory."""
     real = torch.promote_types(dtype, torch.float32)
-
-    def empty(*shape: int, kind: torch.dtype = real) -> torch.Tensor:
-        return torch.empty(shape, dtype=kind, device="meta")
-
-    table = empty(3, players)
+    table = empty(real, 3, players)
     return (
-        empty(rows, players, kind=dtype),
-        empty(rows, players, kind=torch.bool) if masked else None,
-        empty(1),
+        empty(dtype, rows, players),
+        empty(torch.bool, rows, players) if masked else None,
+        empty(real, 1),
         table,
         table if outside else None,
-        empty(3),
-        empty(players + 1, kind=torch.int32),
-        empty(rows, players, kind=dtype),
+        empty(real, 3),
+        empty(torch.int32, players + 1),
+        empty(dtype, rows, players),
     )
 
 
 def compile_for(target: str, tensors: tuple[Any, ...], **forced: Any) -> Any:
-    """The kernel that `run(*tensors)` launches on `target`: same arguments, same specialisation by the JIT."""
-    kernel, grid, args, options = _triton.call(*tensors, lanes=TARGETS[target].warp_size, **forced)
-    with device(target):
-        return kernel.warmup(*args, grid=grid, **options)
+    """The kernel that `order`'s `run(*tensors)` launches on `target`."""
+    kernel, *call = _triton.call(*tensors, lanes=TARGETS[target].warp_size, **forced)
+    return compile_call(target, kernel, call)
 
 
 def compile_backward_for(target: str, tensors: tuple[Any, ...], **forced: Any) -> Any:
-    """The kernel of the gradients for arguments of `run`, v_empty included."""
-    real = tensors[2].dtype
-    grad_c = torch.empty(len(tensors[0]), dtype=real, device="meta")
-    kernel, grid, args, options = _triton_backward.call(tensors[0], *tensors, grad_c, **forced)
+    """The kernel of `order`'s gradients for arguments of `run`, v_empty included."""
+    grad_c = empty(tensors[2].dtype, len(tensors[0]))
+    kernel, *call = _triton_backward.call(tensors[0], *tensors, grad_c, **forced)
+    return compile_call(target, kernel, call)
+
+
+def compile_call(target: str, kernel: Any, call: Sequence[Any]) -> Any:
+    """The kernel that a launch (grid, arguments, options) compiles on `target`: same specialisation by the JIT."""
+    grid, args, options = call
     with device(target):
         return kernel.warmup(*args, grid=grid, **options)
 
 
 def usage(kernel: Any) -> Usage:
-    """Registers and spills of a compiled kernel, read from the machine code."""
+    """Registers and spills of a compiled kernel, read from the machine code: ptxas may reserve a stack frame and then
+    not use it."""
     shared, warps = kernel.metadata.shared, kernel.metadata.num_warps
     if "cubin" in kernel.asm:
-        said = _nvidia("cuobjdump", "-res-usage", kernel)
-        found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", said)
-        if found is None:
-            raise RuntimeError(f"cuobjdump -res-usage: expected REG, STACK and LOCAL, got {said!r}")
-        # nothing of ours but spills lives in the stack frame
-        return Usage(int(found[1]), int(found[2]) + int(found[3]), shared, warps)
+        registers = re.search(r"REG:(\d+)", _nvidia("cuobjdump", "-res-usage", kernel))
+        if registers is None:
+            raise RuntimeError("cuobjdump -res-usage: expected REG:, got nothing of the kind")
+        stack = [name for name, _ in _code(kernel) if name.startswith(("LDL", "STL"))]
+        return Usage(int(registers[1]), len(stack), shared, warps)
     said = dict(re.findall(r"\.(\w+):\s+(\d+)", kernel.asm["amdgcn"]))
     spilled = ("vgpr_spill_count", "sgpr_spill_count", "private_segment_fixed_size")
     return Usage(int(said["vgpr_count"]), sum(int(said[x]) for x in spilled), shared, warps)
@@ -121,7 +126,14 @@ def usage(kernel: Any) -> Usage:
 
 def instructions(kernel: Any, trips: int = 1) -> int:
     """Instructions that one warp of a compiled NVIDIA kernel executes, the body of its loop counted `trips` times."""
-    found: list[tuple[str, str | None]] = []  # name, label of the jump
+    code = _code(kernel)
+    bodies = [i + 1 - to for i, (name, to) in enumerate(code) if name == "BRA" and to is not None and to <= i]
+    return len(code) + (trips - 1) * max(bodies, default=0)
+
+
+def _code(kernel: Any) -> list[tuple[str, int | None]]:
+    """The machine code of an NVIDIA kernel: names of its instructions, and where those that jump go to."""
+    found: list[tuple[str, str | None]] = []
     labels = {}
     for line in _nvidia("nvdisasm", "-c", kernel).splitlines():
         if label := re.match(r"\s*(\.L_x_\d+):", line):
@@ -129,10 +141,11 @@ def instructions(kernel: Any, trips: int = 1) -> int:
         elif (op := SASS.match(line)) and op[1] != "NOP":
             jump = re.search(r"`\((\.L_x_\d+)\)", op[2])
             found.append((op[1], jump[1] if jump else None))
+    if not found:
+        raise RuntimeError("nvdisasm -c: expected instructions, got none")
     if found[-1][1] is not None and labels[found[-1][1]] == len(found) - 1:
         found.pop()  # the jump to itself behind EXIT
-    bodies = [i + 1 - labels[to] for i, (name, to) in enumerate(found) if name == "BRA" and to and labels[to] <= i]
-    return len(found) + (trips - 1) * max(bodies, default=0)
+    return [(name, None if label is None else labels[label]) for name, label in found]
 
 
 def _nvidia(tool: str, option: str, kernel: Any) -> str:

@@ -26,6 +26,13 @@ def test_compiles_without_spills(target, players, dtype, both):
     assert found.shared <= (0 if players <= 64 else 8 * 1024)
 
 
+def test_spills_are_seen():
+    kernel, grid, args, options = aot._triton.call(*aot.arguments(8, torch.float32, masked=False, outside=True))
+    found = aot.usage(aot.compile_call("sm_90", kernel, (grid, args, {**options, "maxnreg": 24})))
+    assert found.registers <= 24
+    assert found.spills > 10
+
+
 @pytest.mark.parametrize(("players", "dtype"), [(64, torch.float32), (32, torch.float64)], ids=str)
 def test_longest_rows_of_one_thread(players, dtype):
     found = aot.usage(aot.compile_for("sm_90", aot.arguments(players, dtype, masked=False, outside=False)))

@@ -21,8 +21,9 @@ EPS = {"float64": 2.3e-16, "float32": 6e-8, "float16": 4.9e-4, "bfloat16": 3.91e
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    """Torch tensors stay torch tensors and non-finite ones pass, as on a GPU."""
+    """Torch tensors stay torch tensors and non-finite ones pass, as on a GPU without triton."""
     monkeypatch.setattr(advantages, "device", lambda x: "cuda:0" if isinstance(x, torch.Tensor) else "cpu")
+    monkeypatch.setattr(advantages, "_by_triton", lambda *_: None)
 
 
 def mean(values):
@@ -221,7 +222,7 @@ def test_ids_of_any_kind():
         [uuid.uuid4() for _ in range(3)],
         [(0, "x"), (1, None), frozenset()],
         [np.int64(4), np.int64(-1), np.int64(2**40)],
-        [None, 1, "1"],
+        [0, 1, "1"],
         [b"1", 2.5, True],
     ]
     for names in kinds:
@@ -418,6 +419,7 @@ ERRORS = [
     (TypeError, {"group_ids": [[0]] * 32}, "group_ids must be hashable, got an unhashable type: 'list'; turn lists"),
     (TypeError, {"group_ids": list(torch.zeros(32))}, "list of torch tensors; pass one tensor"),
     (ValueError, {"group_ids": [0] * 31 + [float("nan")]}, "group_ids must not be missing, got nan at 31"),
+    (ValueError, {"group_ids": ["a", None] * 16}, "group_ids must not be missing, got None at 1"),
     (
         ValueError,
         {"num_generations": 5},

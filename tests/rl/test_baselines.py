@@ -88,7 +88,7 @@ def test_shapes_without_players_or_rows(value):
 def test_non_finite_rewards_are_refused_as_for_semivalues(value):
     for bad in (np.nan, -np.inf):
         for rewards in (np.array([[1.0, 2.0], [3.0, bad]]), torch.tensor([[1.0, 2.0], [3.0, bad]])):
-            with pytest.raises(ValueError, match=rf"RewardAllocator: rewards must be finite, got {bad} at \[1, 1\]"):
+            with pytest.raises(ValueError, match=rf"Max: rewards must be finite, got {bad} at \[1, 1\]"):
                 RewardAllocator(value=value).credits(rewards)
 
 

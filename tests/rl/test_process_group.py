@@ -56,7 +56,8 @@ def rank(number, file):
     for error, bad, options in (
         (r"credits must be finite, got nan at \[0, 1\].*\(rank 1 of", [[0.0, np.nan], [1.0, 2.0]], {}),
         (
-            r"center='slot' needs the same number of candidates on all ranks, got \[2, 3\]",
+            r"credits must have the same number of candidates on all ranks, "
+            r"got shape \(2, 2\) at rank 0 and \(2, 3\) at rank 1; pad",
             np.ones((2, 3)),
             {"center": "slot"},
         ),
@@ -64,6 +65,15 @@ def rank(number, file):
         credits = np.array(bad) if number else np.ones((2, 2))
         with pytest.raises(ValueError, match=error):
             grpo_advantages(credits, group_ids=[0, 1], process_group=group, **options)
+    center = "slot" if number else "group"
+    with pytest.raises(ValueError, match=r"'slot' on the ranks \[1\] only"):
+        grpo_advantages(np.ones((2, 2)), group_ids=[0, 1], process_group=group, center=center)
+    # without slots, ranks may have different numbers of candidates
+    rewards = [[4.0, 3.0, 5.0], [5.0, 4.0, 0.0]]
+    mask = [[True, True, True], [True, True, False]]
+    together = grpo_advantages(rewards, mask, group_ids=["a", "a"])
+    found = grpo_advantages(np.array([rewards[number][: 3 - number]]), group_ids=["a"], process_group=group)
+    np.testing.assert_allclose(found[0], together[number][: 3 - number], rtol=1e-12)
     dist.barrier()
     dist.destroy_process_group()
 

@@ -23,8 +23,9 @@ Every backend module has one function
 Promises: masked players get exactly 0. In a row with a non-finite live reward or v_empty all live players get NaN,
 and no other row is touched. Equal rewards get bitwise equal results. A row's result does not depend on the other rows.
 
-Cost: O(players log players) per row (torch, triton; numba with an insertion sort up to 32 players); reads and writes
-2 * players * itemsize bytes per row, plus players bytes with a mask.
+Cost: O(players log players) per row (torch, triton); numba takes O(players^2) steps up to 8 players, O(players log^2
+players) steps of whole vectors up to 1024, and an argsort above. Reads and writes 2 * players * itemsize bytes per row,
+plus players bytes with a mask.
 Error: at most (players + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps of the compute dtype, and one output
 rounding. Gaps must not overflow: rewards and v_empty within half the largest number of the compute dtype.
 
@@ -38,9 +39,10 @@ Gradients: torch differentiates itself; `_numba_backward` and `_triton_backward`
                   is [1]
 
 With g = grad_out in the order of the sorted row, G_k = g_[1] + ... + g_[k] and E_k = A_k G_k + B_k (G_m - G_k), E_0 = 0
-and B_m = 0, the gradient of r_[k] is E_k - E_{k-1}, and that of c is (C - A_m) G_m. Players tied at ranks k+1 .. k+t get
-(E_{k+t} - E_k) / t each: the mean over all orders of the tied, independent of their order in the row. Masked players
-get exactly 0, and so does a row with a non-finite live reward or v_empty, whose credits are NaN everywhere near it.
+and B_m = 0, the gradient of r_[k] is E_k - E_{k-1}, and that of c is (C - A_m) G_m. Players tied at ranks k+1 .. k+t
+get (E_{k+t} - E_k) / t each: the mean over all orders of the tied, independent of their order in the row. Masked
+players get exactly 0, and so does a row with a non-finite live reward or v_empty, whose credits are NaN everywhere near
+it.
 
 Cost: O(players log players) per row (triton up to 64 players: players^2 comparisons, without a shuffle).
 Error: at most (2 players + 6) eps/2 (a_k + a_{k-1}) sum |g| / t of the compute dtype, a_k = |A_k| + |B_k|, and one

@@ -1,125 +1,166 @@
-"""`order` on the CPU: one row at a time, compiled without the GIL and without threads of its own, so it may be called
-from many threads at once and after a fork."""
+"""`order` on the CPU: compiled without the GIL and without threads of its own, so it may be called from many threads at
+once and after a fork."""
 
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numba
 import numpy as np
 
-INSERTION_SORT = 32
-"""Up to this many players a row is sorted in the kernel; above, numpy's vectorised argsort is faster."""
+from shapley_kernels.kernels._compile import compiled
+from shapley_kernels.kernels._threads import over_rows
+from shapley_kernels.kernels.order._network import lanes, network, rows_by_network, scan
+from shapley_kernels.kernels.order._step import kernel as step_kernel
+
+STEP = 8
+"""Up to this many players the step form is the fastest."""
+
+NETWORK = 1024
+"""Up to this many players rows are sorted by a network over lanes; above, by numpy's argsort."""
+
+THREADED = 1 << 18
+"""Elements that are worth a thread: 0.2 ms or more, several times what it takes to wake one."""
 
 ARGSORT_CHUNK = 1 << 16
 """Elements argsorted at a time, so that the order stays in the cache."""
 
 
-def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty: Any, level_of: Any, out: Any) -> int:
+def run(
+    rewards: Any,
+    mask: Any,
+    v_empty: Any,
+    inside: Any,
+    outside: Any,
+    empty: Any,
+    level_of: Any,
+    out: Any,
+    *,
+    variant: str | None = None,
+) -> int:
     """See the package docstring; numpy arrays, rewards and out in the compute dtype.
+
+    Args:
+        variant: "step", "network" or "argsort"; None: by the number of players.
 
     Returns:
         The first row with a non-finite live reward or v_empty, -1 when there is none.
     """
     rows, players = rewards.shape
     tables = (inside, outside, empty, level_of)
-    if players <= INSERTION_SORT:
-        kernel = _compiled(inside.dtype.char, mask is not None, outside is not None, False)
-        return kernel(rewards, mask, v_empty, *tables, None, out)
-    kernel = _compiled(inside.dtype.char, mask is not None, outside is not None, True)
-    step = max(1, ARGSORT_CHUNK // players)
+    variant = variant or _variant(players)
+    kernel = _kernel(variant, players, inside.dtype.char, mask is not None, outside is not None)
+    tile = 1
+    if variant == "step":
+
+        def work(start: int, stop: int) -> int:
+            return _by_steps(kernel, rewards, mask, v_empty, tables, start, stop, out)
+
+    elif variant == "network":
+        tile, steps = lanes(players), network(players)
+        bits = rewards.view(np.int32 if rewards.itemsize == 4 else np.int64)
+
+        def work(start: int, stop: int) -> int:
+            return kernel(rewards, bits, mask, v_empty, *tables, steps, tile, start, stop, out)
+
+    else:
+
+        def work(start: int, stop: int) -> int:
+            return _by_argsort(kernel, rewards, mask, v_empty, tables, start, stop, out)
+
+    return over_rows(work, rows, tile, THREADED // max(1, players))
+
+
+def warm_up(players: list[int], dtypes: list[str]) -> None:
+    """Have the kernels ready for these numbers of players and compute dtypes."""
+    for n, dtype, masked, outside in product(players, dtypes, (False, True), (False, True)):
+        _kernel(_variant(n), n, np.dtype(dtype).char, masked, outside)
+
+
+def _variant(players: int) -> str:
+    return "step" if players <= STEP else "network" if players <= NETWORK else "argsort"
+
+
+def _kernel(variant: str, players: int, *kind: Any) -> Any:
+    return _compiled_step(players, *kind) if variant == "step" else _compiled(variant, *kind)
+
+
+def _by_steps(kernel: Any, rewards: Any, mask: Any, v_empty: Any, tables: Any, start: int, stop: int, out: Any) -> int:
+    """Rows start .. stop of few players. Returns the first bad row, or -1."""
+    part = slice(start, stop)
+    live = None if mask is None else mask[part].view(np.uint8).reshape(-1)
+    c = v_empty[part] if v_empty.size > 1 else v_empty
+    if not kernel(rewards[part].reshape(-1), live, c, *tables, out[part].reshape(-1)):
+        return -1
+    nan = np.isnan(out[part]).any(axis=1)
+    return start + int(nan.argmax()) if nan.any() else -1
+
+
+def _by_argsort(
+    kernel: Any, rewards: Any, mask: Any, v_empty: Any, tables: Any, start: int, stop: int, out: Any
+) -> int:
+    """Rows start .. stop, sorted by numpy. Returns the first bad row, or -1."""
     first_bad = -1
-    for start in range(0, rows, step):
-        part = slice(start, start + step)
-        live = None if mask is None else mask[part]
-        ascending = np.argsort(rewards[part] if live is None else np.where(live, rewards[part], -np.inf), axis=1)
-        c = v_empty[part] if v_empty.size > 1 else v_empty
-        bad = kernel(rewards[part], live, c, *tables, ascending, out[part])
+    step = max(1, ARGSORT_CHUNK // rewards.shape[1])
+    for first in range(start, stop, step):
+        part = slice(first, min(first + step, stop))
+        falling = -rewards[part] if mask is None else np.where(mask[part], -rewards[part], np.inf)
+        ranks = np.argsort(falling, axis=1).T  # [players, rows], masked players last
+        bad = kernel(rewards, mask, v_empty, *tables, ranks, first, out)
         if bad >= 0 and first_bad < 0:
-            first_bad = start + bad
+            first_bad = bad
     return first_bad
 
 
 @lru_cache
-def _compiled(dtype: str, masked: bool, has_outside: bool, sorted_before: bool) -> Any:
-    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
+def _compiled_step(players: int, dtype: str, masked: bool, has_outside: bool) -> Any:
+    """The step kernel for one number of players and dtype ("f" or "d")."""
     real = numba.float32 if dtype == "f" else numba.float64
-
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
-    none = numba.types.none
-    signature = numba.int64(
-        read(real, 2),
-        read(numba.boolean, 2) if masked else none,
-        read(real, 1),
-        read(real, 2),
-        read(real, 2) if has_outside else none,
-        read(real, 1),
-        read(numba.int32, 1),
-        read(numba.int64, 2) if sorted_before else none,
-        numba.types.Array(real, 2, "C"),
-    )
-    return numba.njit(signature, nogil=True, error_model="numpy")(_order)
+    flat = (_read(real, 1), _read(numba.uint8, 1) if masked else numba.types.none, _read(real, 1))
+    signature = numba.boolean(*flat, *_tables(real, has_outside), numba.types.Array(real, 1, "C"))
+    return compiled(step_kernel(players, masked, has_outside), signature)
 
 
-def _order(rewards, mask, v_empty, inside, outside, empty, level_of, ascending, out):  # type: ignore[no-untyped-def]
-    rows, players = rewards.shape
-    zero = rewards.dtype.type(0)
-    key = np.empty(players, rewards.dtype)  # live rewards, descending
-    who = np.empty(players, np.int64)
-    credit = np.empty(players, rewards.dtype)
-    first_bad = -1
-    for b in range(rows):
-        c = v_empty[b if v_empty.size > 1 else 0]
-        live = 0
-        usable = np.isfinite(c)
+@lru_cache
+def _compiled(variant: str, dtype: str, masked: bool, has_outside: bool) -> Any:
+    """The kernel of another variant for one dtype."""
+    real, integer = (numba.float32, numba.int32) if dtype == "f" else (numba.float64, numba.int64)
+
+    data = (_read(numba.boolean, 2) if masked else numba.types.none, _read(real, 1))
+    result = numba.types.Array(real, 2, "C")
+    if variant == "network":
+        place = (_read(numba.int32, 2), numba.int64, numba.int64, numba.int64)
+        tables = _tables(real, has_outside)
+        signature = numba.int64(_read(real, 2), _read(integer, 2), *data, *tables, *place, result)
+        return compiled(rows_by_network, signature)
+    ranks = numba.types.Array(numba.int64, 2, "A")
+    signature = numba.int64(_read(real, 2), *data, *_tables(real, has_outside), ranks, numba.int64, result)
+    return compiled(_rows_by_argsort, signature)
+
+
+def _tables(real: Any, has_outside: bool) -> tuple[Any, ...]:
+    """Types of inside, outside, empty and level_of."""
+    outside = _read(real, 2) if has_outside else numba.types.none
+    return (_read(real, 2), outside, _read(real, 1), _read(numba.int32, 1))
+
+
+def _read(kind: Any, dims: int) -> Any:
+    """An array that is only read: one signature serves read-only and writable ones."""
+    return numba.types.Array(kind, dims, "C", readonly=True)
+
+
+def _rows_by_argsort(  # type: ignore[no-untyped-def]
+    rewards, mask, v_empty, inside, outside, empty, level_of, ranks, first, out
+):
+    """The rows from `first` on whose order is known: ranks [players, rows], best first, masked players last."""
+    players, rows = ranks.shape
+    live = np.empty(rows, np.int64)
+    for lane in range(rows):
+        n = 0
+        finite = True
         for i in range(players):
-            out[b, i] = zero
-            if mask is None or mask[b, i]:
-                r = rewards[b, i]
-                usable &= np.isfinite(r)
-                key[live] = r
-                who[live] = i
-                live += 1
-        if not usable and live > 0:
-            for t in range(live):
-                out[b, who[t]] = np.nan
-            if first_bad < 0:
-                first_bad = b
-            continue
-        if ascending is None:
-            _sort_descending(key, who, live)
-        else:  # masked players stand first
-            for t in range(live):
-                who[t] = ascending[b, players - 1 - t]
-                key[t] = rewards[b, who[t]]
-        level = level_of[live]
-        # gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal
-        total = zero
-        lower = c
-        for t in range(live - 1, -1, -1):
-            total += (key[t] - lower) * inside[level, t]
-            credit[t] = total
-            lower = key[t]
-        if outside is not None:
-            total = zero
-            for t in range(live - 1):
-                total += (key[t] - key[t + 1]) * outside[level, t]
-                credit[t + 1] += total
-        shift = c * empty[level]
-        for t in range(live):
-            out[b, who[t]] = credit[t] + shift
-    return first_bad
-
-
-@numba.njit(nogil=True, error_model="numpy")
-def _sort_descending(key, who, live):  # type: ignore[no-untyped-def]
-    for t in range(1, live):
-        r, i = key[t], who[t]
-        u = t - 1
-        while u >= 0 and key[u] < r:
-            key[u + 1] = key[u]
-            who[u + 1] = who[u]
-            u -= 1
-        key[u + 1] = r
-        who[u + 1] = i
+            if mask is None or mask[first + lane, i]:
+                finite &= np.isfinite(rewards[first + lane, i])
+                n += 1
+        live[lane] = n if finite else -1
+    return scan(rewards, mask, v_empty, inside, outside, empty, level_of, first, rows, ranks, -1, live, out)

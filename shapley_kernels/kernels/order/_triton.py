@@ -7,11 +7,10 @@ Three forms, by the length of the rows:
     "tile"       a row across lanes, sorted there, ranks by binary search
 """
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
-import triton
 
 from shapley_kernels.kernels.order import _triton_step, _triton_tile
 
@@ -79,7 +78,7 @@ def call(
 _LANES = 64 if torch.version.hip else 32
 
 
-@lru_cache(maxsize=None)
+@cache
 def _choice(
     players: int,
     itemsize: int,

@@ -2,7 +2,7 @@
 its reward, and strictly above. In a row across lanes, counted pair by pair in short rows, in long ones by a sort that
 carries the incoming gradient along, one prefix sum and two binary searches."""
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ def call(
     return order_backward, (-(rows // -options["ROWS"]),), (*tensors, rows, int(v_empty.shape[0] > 1)), options
 
 
-@lru_cache(maxsize=None)
+@cache
 def _constants(players: int, pairs: bool, rows_per_program: int | None) -> dict[str, Any]:
     width = max(2, triton.next_power_of_2(players))
     return {

@@ -130,7 +130,7 @@ def _levels(s, a, b, lower, START: tl.constexpr, PLAYERS: tl.constexpr):  # type
             return (), (), (), lower
         gap = s - lower
         return (s,), (gap * a,), (gap * b,), s
-    else:
+    else:  # noqa: RET505 (the compiler drops one branch, but not what follows it)
         s1, s2 = _halves(s)
         a1, a2 = _halves(a)
         b1, b2 = _halves(b)
@@ -168,7 +168,7 @@ def _read(  # type: ignore[no-untyped-def]
             live = tl.load(mask + offset, mask=inside, other=0).to(tl.int1)
             x = tl.where(live, tl.where(x == float("-inf"), float("nan"), x), float("-inf"))
         return x
-    else:
+    else:  # noqa: RET505 (the compiler drops one branch, but not what follows it)
         H: tl.constexpr = W // 2
         left = _read(pointer, mask, start, here, column, START, H, PLAYERS, VECTOR, real)
         right = _read(pointer, mask, start, here, column, START + H, H, PLAYERS, VECTOR, real)

@@ -18,8 +18,8 @@ _WARPS = 4
 
 
 def constants(players: int, rows_per_program: int | None = None) -> dict[str, Any]:
-    """Arguments of `order_tile` beside the tensors, rows and c_stride: tiles of 1024 elements and 4 warps for every row length and dtype, 8
-    elements per lane of a 32-lane warp, for which registers suffice in float64 too."""
+    """Arguments of `order_tile` beside the tensors, rows and c_stride: tiles of 1024 elements and 4 warps for every row
+    length and dtype, 8 elements per lane of a 32-lane warp, for which registers suffice in float64 too."""
     width = max(2, triton.next_power_of_2(players))
     return {
         "players": players,

@@ -1,0 +1,59 @@
+"""Tests of the adapters, each against the real framework in an environment of its own: `make test-frameworks`."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.reuse_existing_virtualenvs = True
+
+# The versions that an adapter is tested with: the newest, and the oldest it supports with what was current beside that.
+TRL = {
+    "newest": ("trl==1.16.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0"),
+    "oldest": ("trl==1.0.0", "transformers==5.4.0", "accelerate==1.13.0", "datasets==4.8.4"),
+}
+
+# verl's wheel leaves out what the rest of these bring; its extra of that name brings CUDA too.
+VERL = ("verl==0.9.1", "cachetools", "fastapi", "msgspec", "pyzmq", "TransferQueue==0.1.11", "uvicorn")
+
+
+def install(session: nox.Session, *framework: str) -> None:
+    """torch first and by itself, so that nothing else picks a build of it. The constraints are those of CI, without
+    tokenizers: the version of transformers decides about that."""
+    lines = Path("constraints.txt").read_text().splitlines()
+    constraints = Path(session.virtualenv.location, "constraints.txt")  # Ray refuses a TMPDIR in there
+    constraints.write_text("\n".join(line for line in lines if not line.startswith("tokenizers==")))
+    options = ("--quiet", "--disable-pip-version-check", "--constraint", str(constraints))
+    session.install(*options, "torch")
+    session.install(*options, "--editable", ".[testing]", *framework)
+
+
+def check(session: nox.Session, *files: str, require: str) -> None:
+    session.run("python", "-m", "pytest", *files, *session.posargs, env={"SHAPLEY_REQUIRE": require})
+
+
+@nox.session
+def trl_oldest(session: nox.Session) -> None:
+    install(session, *TRL["oldest"])
+    check(session, "tests/frameworks/test_trl.py", "tests/frameworks/test_shared.py", require="trl")
+
+
+@nox.session
+def trl_newest(session: nox.Session) -> None:
+    install(session, *TRL["newest"])
+    check(session, "tests/frameworks/test_trl.py", "tests/frameworks/test_shared.py", require="trl")
+    session.run("python", "examples/trl_shape_grpo.py")
+
+
+@nox.session
+def verl(session: nox.Session) -> None:
+    install(session, *VERL)
+    # verl leaves an event loop open, which is found when the interpreter ends
+    check(
+        session,
+        "-W",
+        "ignore::ResourceWarning",
+        "tests/frameworks/test_verl.py",
+        "tests/frameworks/test_shared.py",
+        require="verl",
+    )

@@ -1,0 +1,1 @@
+"""One module per training framework, each importing that framework: `from shapley_kernels.adapters import trl`."""

@@ -1,0 +1,199 @@
+"""TRL: a GRPOTrainer whose advantages belong to candidates. For trl>=1.0,<2; 1.15.0 trains on a GPU only."""
+
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.adapters._columns import parameters
+from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, scatter_to_tokens
+from shapley_kernels.rl.scorer import Scored
+
+OWNER = "ShapeGRPOTrainer"
+SUPPORTED = "trl>=1.0,<2"
+
+try:
+    _found = version("trl")
+except PackageNotFoundError:
+    _found = "none"
+if _found.split(".")[0] != "1":
+    raise ImportError(f"{OWNER}: needs {SUPPORTED}, found {_found}; run: pip install '{SUPPORTED}'", name="trl")
+
+import torch  # noqa: E402
+from trl import GRPOTrainer  # noqa: E402
+
+_NOT_COLUMNS = ("completions", "environments", "log_extra", "log_metric", "trainer_state")
+
+
+class ShapeGRPOMixin:
+    """Stands before a class of GRPO trainers: each sampled token gets the advantage of its candidate.
+
+    Candidates are found in the sampled token ids, never in decoded text. What a set is worth, `set_reward`, becomes the
+    first reward function, so TRL logs the reward curve of plain GRPO, and beside it "shapley/..." (`diagnostics`, and
+    the metrics of `Scored`). Groups may be spread over ranks.
+
+    Args:
+        model, reward_funcs and all others: as of GRPOTrainer. Reward functions given here are for the log only:
+            with reward_weights=[1.0, 0.0, ...], the first for set_reward.
+        scorer: gives the candidates rewards. Its score gets those columns of the dataset, and `prompts`, that are
+            parameters of it; all of them if it takes **columns.
+        allocator: None: `RewardAllocator(scorer.utility, scale=args.scale_rewards)`. Another one must have this utility
+            and scale, since the log is about these.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit together; while training, tokens that the model did not sample
+            (tools, environments), masks or ids that are not those of the sampled tokens, and what scorer and allocator
+            raise.
+
+    Cost: one gather of the rewards [responses, K] over the ranks, then O(responses (K log K + tokens)) on the CPU.
+    Source: ShapE-GRPO, arXiv 2603.29871.
+    """
+
+    # Of TRL; what is used of it beyond its constructor.
+    accelerator: Any
+    model: Any
+    num_generations: int
+    num_generations_eval: int
+    max_completion_length: int | None
+    scale_rewards: str
+    reward_weights: Any
+    reward_func_names: list[str]
+    importance_sampling_level: str
+    processing_class: Any
+    _metrics: dict[str, Any]
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        *args: Any,
+        scorer: SetScorer,
+        allocator: RewardAllocator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(scorer, SetScorer):
+            raise TypeError(f"{OWNER}: scorer must be a SetScorer, got {scorer!r}")
+        if not isinstance(allocator, RewardAllocator | None):
+            raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
+        self.scorer, self._columns = scorer, parameters(scorer.score)
+        self._scored: tuple[list[list[int]], Scored] | None = None
+        others = reward_funcs if isinstance(reward_funcs, list | tuple) else [reward_funcs]
+        reward_funcs = [self.set_reward, *(f for f in others if f is not None)]
+        super().__init__(model, reward_funcs, *args, **kwargs)  # type: ignore[call-arg]
+        self.allocator = allocator or RewardAllocator(scorer.utility, scale=self.scale_rewards)
+        self._check_options()
+
+    def set_reward(self, prompts: list[Any], completion_ids: list[list[int]], **columns: Any) -> list[float]:
+        """What each set is worth, as TRL asks reward functions; the candidates are kept for the advantages."""
+        columns = {name: column for name, column in columns.items() if name not in _NOT_COLUMNS} | {"prompts": prompts}
+        if self._columns is not None:
+            columns = {name: column for name, column in columns.items() if name in self._columns}
+        limit, ends = self.max_completion_length or float("inf"), self._ends()
+        finished = [len(row) < limit or row[-1] in ends for row in completion_ids]
+        scored = self.scorer(completion_ids, finished=finished, **columns)
+        self._scored = completion_ids, scored
+        return [float(reward) for reward in scored.set_rewards]
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        self._scored = None
+        batch = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        if self._scored is None:
+            raise RuntimeError(f"{OWNER}: TRL {_found} did not call set_reward for a batch; use a version that does")
+        sampled, scored = self._scored
+        _check_batch(batch, sampled)
+        advantages = self._token_advantages(scored, batch["completion_ids"].shape[1])
+        batch["advantages"] = advantages.to(batch["advantages"]) * batch["completion_mask"]
+        return batch
+
+    def _token_advantages(self, scored: Scored, tokens: int) -> Any:
+        """[responses of this rank, tokens], from the rewards of all ranks."""
+        generations = self.num_generations if self.model.training else self.num_generations_eval
+        rewards, mask = self._over_ranks(scored)
+        own = slice(*(len(scored.ids) * (self.accelerator.process_index + i) for i in (0, 1)))
+        layout = {"num_generations": generations}
+        advantages = self.allocator.advantages(rewards, mask, **layout)
+        outside = "zero"
+        if self.allocator.outside == "set":
+            outside = self.allocator.set_advantages(rewards, mask, **layout)[own]
+        ids = np.pad(scored.ids, ((0, 0), (0, tokens - scored.ids.shape[1])))
+        self._log(scored, diagnostics(rewards, advantages, mask, utility=self.allocator.utility, **layout))
+        return torch.from_numpy(scatter_to_tokens(advantages[own], ids, outside=outside, length=self.allocator.length))
+
+    def _over_ranks(self, scored: Scored) -> tuple[np.ndarray, np.ndarray]:
+        """Rewards and mask of the responses of all ranks, in the order of ranks, [responses, K] with the largest K."""
+        table = torch.from_numpy(np.where(scored.mask, scored.rewards, np.nan))
+        if self.accelerator.num_processes > 1:
+            table = table.to(self.accelerator.device)
+            table = self.accelerator.pad_across_processes(table, dim=1, pad_index=float("nan"))
+            table = self.accelerator.gather(table).cpu()
+        mask = ~np.isnan(table.numpy())
+        return np.where(mask, table.numpy(), 0.0), mask
+
+    def _log(self, scored: Scored, numbers: dict[str, float]) -> None:
+        counts = torch.tensor(list(scored.metrics.values()), device=self.accelerator.device)
+        counts = self.accelerator.reduce(counts, "sum").tolist()
+        mode = "train" if self.model.training else "eval"
+        for name, number in {**numbers, **dict(zip(scored.metrics, counts, strict=True))}.items():
+            self._metrics[mode][name].append(number)
+
+    def _ends(self) -> set[int]:
+        """Tokens that end a response."""
+        tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
+        ends = self.model.generation_config.eos_token_id
+        return {tokenizer.eos_token_id, tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])}
+
+    def _check_options(self) -> None:
+        weights = self.reward_weights.tolist()
+        if weights != [1.0] + [0.0] * (len(weights) - 1):
+            raise ValueError(
+                f"{OWNER}: reward_weights must be 1 for set_reward and 0 for {self.reward_func_names[1:]}, "
+                f"got {weights}; put what else is to be trained into the scorer's score or utility"
+            )
+        for name, ours, theirs, remedy in (
+            ("utility", self.allocator.utility, self.scorer.utility, "of the scorer; pass the same object to both"),
+            ("scale", self.allocator.scale, self.scale_rewards, "of the GRPOConfig's scale_rewards; set both"),
+        ):
+            if ours != theirs:
+                raise ValueError(f"{OWNER}: {name} of the allocator must be {theirs!r}, that {remedy}; got {ours!r}")
+        if self.importance_sampling_level != "token":
+            warnings.warn(
+                f"{OWNER}: importance_sampling_level={self.importance_sampling_level!r} gives all tokens of a response "
+                "one gradient, the sum over its candidates; use 'token' for credit per candidate",
+                stacklevel=4,
+            )
+
+
+class ShapeGRPOTrainer(ShapeGRPOMixin, GRPOTrainer):
+    """TRL's GRPOTrainer with credit per candidate; see `ShapeGRPOMixin`."""
+
+
+def _check_batch(batch: dict[str, Any], sampled: list[list[int]]) -> None:
+    """ValueError unless the tensors that go into the loss are those of the responses that were scored."""
+    if "tool_mask" in batch:
+        raise ValueError(
+            f"{OWNER}: tool_mask must be absent, got shape {tuple(batch['tool_mask'].shape)}; tools, environments and "
+            "env_mask are not supported, since candidates are looked for in all tokens"
+        )
+    shape = (len(sampled), max(map(len, sampled), default=0))
+    ids, mask = (batch[name].cpu().numpy() for name in ("completion_ids", "completion_mask"))
+    for name, wanted, got in (
+        ("advantages", shape[:1], tuple(batch["advantages"].shape)),
+        ("completion_ids", (shape[0], max(ids.shape[-1], shape[1])), ids.shape),
+        ("completion_mask", ids.shape, mask.shape),
+    ):
+        if got != wanted:
+            raise ValueError(f"{OWNER}: {name} must have shape {wanted}, got {got}; TRL {_found} is not supported")
+    for i, row in enumerate(sampled):
+        length = int(mask[i].sum())
+        if length not in (0, len(row)) or not mask[i, :length].all():  # 0: mask_truncated_completions
+            raise ValueError(
+                f"{OWNER}: completion_mask {mask.shape} must be 1 on the {len(row)} sampled tokens of row {i} and 0 "
+                f"behind (or 0 on all), got {length} ones, the last at {int(np.flatnonzero(mask[i])[-1])}"
+            )
+        if (wrong := np.flatnonzero(ids[i, : len(row)] != np.asarray(row))).size:
+            at = int(wrong[0])
+            raise ValueError(
+                f"{OWNER}: completion_ids {ids.shape} must be the ids that set_reward was given, "
+                f"got {ids[i, at]} for {row[at]} at row {i}, token {at}; rows must keep their order"
+            )

@@ -1,0 +1,165 @@
+"""What is timed: every game on inputs of many shapes. A *point* is a game on inputs of one shape."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+import shapley_kernels as sk
+from shapley_kernels.arrays import numbers
+from shapley_kernels.games import GAMES, Game, OrderGame
+from shapley_kernels.games.base import COALITIONS
+from shapley_kernels.testing.examples import Sample, rounded
+
+LATENCY = (32, 8, 5)
+"""A call of one GRPO step: 32 prompts, 8 rollouts, 5 candidates."""
+
+PLAYERS, ELEMENTS = (8, 64, 1024), {"cpu": 2**21, "cuda": 2**24}
+"""Of the large inputs of the order family: so many players, so many numbers in all, 8 MiB of float32 on the CPU."""
+
+OTHER_PLAYERS, OTHER_ELEMENTS = (8, 64), {"cpu": 2**18, "cuda": 2**21}
+"""Of the other families, some of which do more work per number."""
+
+QUICK_PLAYERS, QUICK_ELEMENTS = (64,), 2**14
+
+TABLE_PLAYERS = 16
+"""The most players of games whose data are a worth for each coalition."""
+
+
+class Unsuited(Exception):
+    """Why a method, or all of them, do not take part at a point; the message is shown."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A game on inputs of one shape [..., players]."""
+
+    game: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int = 1
+    clock: str = "wall"
+    """"wall", or "cpu" for one thread on the CPU: see `measure.CLOCKS`."""
+
+    def __str__(self) -> str:
+        return f"{self.game} {'x'.join(map(str, self.shape))} {self.dtype}"
+
+
+class Inputs:
+    """The numbers of a point: made once, handed to every method.
+
+    Args:
+        seed: others give the same games in another order, for buffers that are rotated.
+
+    Raises:
+        Unsuited: the game does not take so many players.
+    """
+
+    def __init__(self, point: Point, seed: int = 0) -> None:
+        self.point, self.seed = point, seed
+        self.utility = named(point.game)
+        sample = _sample(self.utility, prod(point.shape[:-1]), self.players)
+        sample = sample.map(lambda x: np.roll(rounded(x, point.dtype) if x.dtype.kind == "f" else x, seed, axis=0))
+        self.sample = sample
+        """float64 and int64, [rows, ...]: numbers of the dtype of the point."""
+        self.others = sample.others
+
+    @property
+    def players(self) -> int:
+        return self.point.shape[-1]
+
+    def arrays(self, container: str, dtype: str | None = None) -> dict[str, Any]:
+        """The data in "numpy" or "torch" with the batch axes of the point, in its dtype unless another is given."""
+        dtype = dtype or self.point.dtype
+        if container == "numpy" and dtype == "bfloat16":
+            raise Unsuited("numpy has no bfloat16")
+        batch = self.point.shape[:-1]
+        placed = self.sample.placed(container, dtype, self.point.device).arrays
+        return {name: x.reshape((*batch, *x.shape[1:])) for name, x in placed.items()}
+
+    def rewards(self, container: str, dtype: str | None = None) -> Any:
+        """`arrays` of a game that has one."""
+        (rewards,) = self.arrays(container, dtype).values()
+        return rewards
+
+    def game(self, arrays: dict[str, Any]) -> Game:
+        """The game of the point on (some rows of) the data."""
+        return self.utility(**arrays, **self.others)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Credits [..., players] in float64 throughout; the gate holds it, too, against rational numbers."""
+        return numbers(sk.shapley(self.game(self.arrays("numpy", "float64"))))
+
+    @property
+    def elements(self) -> int:
+        """Numbers that describe a game."""
+        return sum(prod(x.shape[1:]) for x in self.sample.arrays.values())
+
+    @property
+    def bytes(self) -> int:
+        """Traffic that no method can avoid: data in, credits out."""
+        size = 2 if "16" in self.point.dtype else int(self.point.dtype[-2:]) // 8
+        arrays = self.sample.arrays.values()
+        return prod(self.point.shape) * size + sum(x.size * (size if x.dtype.kind == "f" else 8) for x in arrays)
+
+
+DRAWS = 8
+"""Draws of `Game.example`, of which the one with most numbers is taken."""
+
+
+def _sample(utility: type[Game], rows: int, players: int) -> Sample:
+    """Data of that many games: uniform rewards for the order family, what `Game.example` draws for the others."""
+    if COALITIONS in utility.arguments.values() and players > TABLE_PLAYERS:
+        raise Unsuited(f"{utility.__name__} of {players} players: 2^{players} worths")
+    if issubclass(utility, OrderGame):
+        rewards = np.random.default_rng([rows, players]).random((rows, players))
+        return Sample(utility, {"rewards": rewards}, None, _params(utility, players))
+    draws = [utility.example(np.random.default_rng(seed), 1, players) for seed in range(DRAWS)]
+    sizes = [sum(x.size for name, x in draw.items() if name in utility.arguments and x is not None) for draw in draws]
+    seed = int(np.argmax(sizes))  # such as the one with most topics
+    drawn = utility.example(np.random.default_rng(seed), rows, players)
+    arrays = {name: x for name, x in drawn.items() if name in utility.arguments and x is not None}
+    return Sample(utility, arrays, None, {name: x for name, x in drawn.items() if name not in arrays})
+
+
+def _params(utility: type[OrderGame], players: int) -> dict[str, Any]:
+    """Arguments beside the rewards: the first draw that serves this many players (`OWA[n, n]` stops at 512)."""
+    for draw in range(100):
+        params = utility.example_params(np.random.default_rng([players, draw]), players)
+        try:
+            sk.shapley(utility(np.zeros(players), **params))
+        except ValueError:
+            continue
+        return params
+    raise AssertionError(f"{utility.__name__}: no example for {players} players")
+
+
+@cache
+def named(game: str) -> type[Game]:
+    """The class of `GAMES` with this name."""
+    return next(utility for utility in GAMES if utility.__name__ == game)
+
+
+def shapes(game: str, players: Iterable[int], elements: int) -> list[tuple[int, int]]:
+    """[rows, players] so that the data of all rows are about `elements` numbers, rows a power of two; without numbers
+    of players that the game does not take."""
+    found = []
+    for n in players:
+        with suppress(Unsuited):
+            found.append((2 ** max(0, int(elements / Inputs(Point(game, (1, n))).elements).bit_length() - 1), n))
+    return found
+
+
+def standard_shapes(game: str, device: str, quick: bool = False) -> list[tuple[int, ...]]:
+    """One GRPO step, and whole data sets."""
+    if quick:
+        return [LATENCY, *shapes(game, QUICK_PLAYERS, QUICK_ELEMENTS)]
+    if issubclass(named(game), OrderGame):
+        return [LATENCY, *shapes(game, PLAYERS, ELEMENTS[device])]
+    return [LATENCY, *shapes(game, OTHER_PLAYERS, OTHER_ELEMENTS[device])]

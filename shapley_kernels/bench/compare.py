@@ -1,0 +1,119 @@
+"""Two sets of records: what became faster or slower, as far as the samples can tell."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from shapley_kernels.bench.records import BenchError, Record, pooled
+
+CONFIDENCE = 0.95
+MARGIN = 0.05
+"""Ratios nearer to 1 than this are called the same."""
+
+FEWEST = 5
+"""Blocks on each side below which there is no interval."""
+
+
+class Verdict(str, Enum):
+    """How b stands to a."""
+
+    SLOWER = "SLOWER"
+    FASTER = "FASTER"
+    UNDECIDED = "UNDECIDED"
+    SAME = "SAME"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One point of both sides. `ratio` is median(b) / median(a), over that of the control if there is one; `low`
+    and `high` are its bootstrap interval."""
+
+    key: tuple[Any, ...]
+    a: float
+    b: float
+    ratio: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+def compare(
+    a: Sequence[Record], b: Sequence[Record], margin: float = MARGIN, control: str | None = None
+) -> list[Comparison]:
+    """Every key that both sides have; several records of one key are pooled. SLOWER ones come first.
+
+    The interval is the percentile bootstrap of the ratio of medians, resampling blocks of consecutive samples. It
+    knows the noise within runs; only pooled runs tell it about the noise between them.
+
+    Args:
+        margin: FASTER if the whole interval is below 1 - margin, SLOWER if above 1 + margin, SAME if between, else
+            UNDECIDED; so too with less than `FEWEST` blocks.
+        control: a method whose code did not change. Each time is divided by that of the control in the same rounds, so
+            that a machine that is slower as a whole during b does not make everything SLOWER.
+    """
+    left, right = _blocks(a), _blocks(b)
+    found = []
+    for key in left:
+        keys = [key] if control is None else [key, (*key[:2], control, *key[3:])]
+        if all(k in side for k in keys for side in (left, right)) and key[2] != control:
+            found.append(_compared(key, [side[k] for k in keys for side in (right, left)], margin))
+    return sorted(found, key=lambda c: list(Verdict).index(c.verdict))
+
+
+def _blocks(records: Iterable[Record]) -> dict[tuple[Any, ...], np.ndarray]:
+    return {record.key: np.array(record.blocks_s) for record in pooled(records)}
+
+
+def _compared(key: tuple[Any, ...], blocks: Sequence[np.ndarray], margin: float) -> Comparison:
+    b, a = (float(np.median(x)) for x in blocks[:2])
+    low, high = _interval(blocks)
+    return Comparison(key, a, b, float(_ratio(*blocks, axis=0)), low, high, verdict(low, high, margin))
+
+
+def _ratio(*blocks: np.ndarray, axis: int) -> Any:
+    """median(b) / median(a), divided by the same of the control if there is one."""
+    b, a, *control = (np.median(x, axis) for x in blocks)
+    return b / a / (control[0] / control[1]) if control else b / a
+
+
+def verdict(low: float, high: float, margin: float) -> Verdict:
+    """See `compare`."""
+    if high < 1 - margin:
+        return Verdict.FASTER
+    if low > 1 + margin:
+        return Verdict.SLOWER
+    if low >= 1 - margin and high <= 1 + margin:
+        return Verdict.SAME
+    return Verdict.UNDECIDED
+
+
+def _interval(blocks: Sequence[np.ndarray]) -> tuple[float, float]:
+    if min(map(len, blocks)) < FEWEST:
+        return 0.0, float("inf")
+    found = bootstrap(
+        blocks,
+        _ratio,
+        n_resamples=4999,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def refuse_other_machines(a: Sequence[Record], b: Sequence[Record]) -> None:
+    """Times of different machines say nothing about the code.
+
+    Raises:
+        BenchError: the records are not all of one machine; the message names what differs.
+    """
+    first = a[0].machine
+    for record in (*a, *b):
+        names = sorted({*first, *record.machine})
+        if different := [name for name in names if first.get(name) != record.machine.get(name)]:
+            what = "; ".join(f"{name} {first.get(name)!r} and {record.machine.get(name)!r}" for name in different)
+            raise BenchError(f"the records are of different machines: {what}; --force compares them all the same")

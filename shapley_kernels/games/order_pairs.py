@@ -1,0 +1,146 @@
+"""Pair interactions of the order family: closed forms over the gaps of the sorted row (docs/mathematics.md).
+
+The game of level k sees a coalition through its size and its number of the k best, so a pair interacts at level k in
+one of three ways: both of them are among the k best (P_k), one of them (Q_k), or none (R_k).
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.arrays import Array, cast, compute_dtype, constant, is_torch, named_dtype, namespace, zeros
+from shapley_kernels.games.order_base import GENERIC_PLAYERS, FixedWeights, OrderGame
+from shapley_kernels.games.terms import levels, live_counts
+from shapley_kernels.values import Semivalue
+
+PairCoefficients = tuple[np.ndarray, np.ndarray, np.ndarray, float]
+"""P, Q, R [n] (entry k - 1 serves the k best) and E, the interaction of a pair through v_empty."""
+
+
+PairTables = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray, np.ndarray]
+"""P, Q, R [levels, players] (the latter two None when all 0), E [levels], float64; and level_of [players + 1]."""
+
+
+def pairs_of_game(game: OrderGame, value: Semivalue) -> Array:
+    """Interactions [..., players, players] of all pairs, in the compute dtype: see `Game.pairs`."""
+    utility: Any = type(game)
+    tables = pair_tables(utility, game.params, value, game.players, live_counts(game, value))
+    dtype = named_dtype(game.rewards, compute_dtype(game.dtype))
+    v_empty = game.v_empty
+    if isinstance(v_empty, float):
+        v_empty = cast(zeros(game.rewards, game.batch_shape, "float32"), dtype) + v_empty
+    return pairs(cast(game.rewards, dtype), game.mask, cast(v_empty, dtype), tables)
+
+
+def pairs(rewards: Array, mask: Array | None, v_empty: Array, tables: PairTables) -> Array:
+    """For players of ranks i < j: sum_{k >= j} D_k P_k + sum_{i <= k < j} D_k Q_k + sum_{k < i} D_k R_k + v_empty E.
+
+    Args:
+        rewards: [..., players]; mask: [..., players] bool or None; v_empty: [...]; all in one dtype.
+        tables: of `pair_tables`.
+
+    Returns:
+        [..., players, players], symmetric; what stands on the diagonal and at masked players means nothing.
+
+    Cost: O(players^2) per row; a second array of that size where only the worse of the two matters (Q = R = 0: the
+        weights of the ranks do not depend on |S|), else a third.
+    """
+    xp, players = namespace(rewards), rewards.shape[-1]
+    both, one, none, empty, level_of = tables
+    if mask is None:
+        live, key = constant(np.full((), players), rewards, named_dtype(rewards, "int64")), rewards
+    else:
+        live, key = mask.sum(-1), xp.where(mask, rewards, -float("inf"))
+    order = xp.argsort(-key, -1)
+    level = constant(level_of, rewards, named_dtype(rewards, "int64"))[live]
+    c = v_empty[..., None]
+    rank = constant(np.arange(players), rewards, named_dtype(rewards, "int64"))
+    ranked = xp.where(rank < live[..., None], _take(key, order), c)  # after the last live player follows v_empty
+    gaps = ranked - xp.concatenate([ranked[..., 1:], c], -1)
+
+    def weighted(table: Any) -> Array:
+        return gaps * constant(table, rewards, rewards.dtype)[level]
+
+    ranks = xp.argsort(order, -1)
+    i, j = ranks[..., :, None], ranks[..., None, :]
+    worse, better = xp.maximum(i, j), xp.minimum(i, j)
+    flat = (*worse.shape[:-2], players * players)
+    below = xp.flip(xp.cumsum(xp.flip(weighted(both), (-1,)), -1), (-1,))
+    result = _take(below, worse.reshape(flat))
+    if one is not None:
+        start = xp.where(rank[:, None] <= rank, weighted(one)[..., None, :], 0.0)  # [..., i, k]
+        between = _shifted(xp.cumsum(start, -1))  # [..., i, j]
+        result = result + _take(between.reshape(flat), (better * players + worse).reshape(flat))
+    if none is not None:
+        result = result + _take(_shifted(xp.cumsum(weighted(none), -1)), better.reshape(flat))
+    shift = v_empty * constant(empty, rewards, rewards.dtype)[level]
+    return (result + shift[..., None]).reshape(worse.shape)
+
+
+def _take(x: Array, index: Array) -> Array:
+    """x[..., index[...]] along the last axis."""
+    return x.take_along_dim(index, -1) if is_torch(x) else np.take_along_axis(x, index, -1)
+
+
+def _shifted(x: Array) -> Array:
+    """A running sum that leaves out the entry itself."""
+    xp = namespace(x)
+    return xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], -1)
+
+
+@lru_cache(maxsize=256)
+def pair_tables(
+    utility: Any, params: tuple[Any, ...], value: Semivalue, players: int, lives: tuple[int, ...]
+) -> PairTables:
+    """The coefficients of `pairs` for the live counts that occur; cached."""
+    counts, level_of = levels(players, lives)
+    shape = (len(counts), max(players, 1))
+    both, one, none, empty = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(len(counts))
+    for level, n in enumerate(counts):
+        if n > 1:
+            p, q, r, e = pair_coefficients(utility, params, value, n)
+            both[level, :n], one[level, :n], none[level, :n], empty[level] = p, q, r, e
+    return both, one if one.any() else None, none if none.any() else None, empty, level_of
+
+
+def pair_coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> PairCoefficients:
+    """P, Q, R and E of n >= 2 live players under a value of n - 1 players: coalitions of the n - 2 others are drawn by
+    its size weights.
+
+    O(n^2) for fixed weights: P_k is the expectation of w_{a+2} - w_{a+1}, a of the k - 2 others among the k best being
+    present, and Q = R = 0. Else O(n^3), from the second differences of W(s, a), the weight of the a best of s.
+    """
+    weights = value.size_weights(n - 1)
+    units = np.array([1.0] + [utility.empty_share(s, *params) for s in range(1, n + 1)])
+    empty = float(weights @ (units[2:] - 2 * units[1:-1] + units[:-2]))
+    if issubclass(utility, FixedWeights):
+        drop = np.diff(np.append(utility.fixed_weights(n, *params), 0.0))[: n - 1]
+        return np.append(0.0, value.expectations(drop, n - 1)), np.zeros(n), np.zeros(n), empty
+    if n > GENERIC_PLAYERS:
+        raise ValueError(
+            f"interactions: {utility.__name__} costs O(n^3) = {n**3:.1e} steps for {n} live players, more than the "
+            f"{GENERIC_PLAYERS} allowed; mask players, or use a utility of fixed weights (Max, TopM, Discounted)"
+        )
+    return (*_generic(lambda s: utility.weights(s, *params), weights, n), empty)
+
+
+def _generic(weights: Any, size_weights: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    below = np.zeros((n + 1, n + 1))  # [s, a]: W(s, a)
+    for s in range(1, n + 1):
+        below[s, 1 : s + 1] = np.cumsum(weights(s))
+        below[s, s + 1 :] = below[s, s]
+    marked, a = np.arange(n - 1)[:, None], np.arange(n - 1)[None, :]  # of the n - 2 others; a of them present
+    chance = np.zeros((n - 1, n - 1))  # [marked, a]: P(a | s present), one more present at a time
+    chance[:, 0] = 1.0
+    both, one, none = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)  # [k]
+    for s in range(n - 1):
+        larger, middle, smaller = below[s + 2], below[s + 1], below[s]
+        both[2:] += size_weights[s] * (chance @ (larger[2:] - 2 * middle[1:-1] + smaller[:-2]))  # k = marked + 2
+        one[1:-1] += size_weights[s] * (chance @ (larger[1:-1] - middle[1:-1] - middle[:-2] + smaller[:-2]))
+        none[:-2] += size_weights[s] * (chance @ (larger[:-2] - 2 * middle[:-2] + smaller[:-2]))
+        if s < n - 2:
+            stay = chance * np.clip(n - 2 - marked - (s - a), 0, None)
+            stay[:, 1:] += (chance * np.clip(marked - a, 0, None))[:, :-1]
+            chance = stay / (n - 2 - s)
+    return both[1:], one[1:], none[1:]

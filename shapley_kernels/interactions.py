@@ -1,0 +1,175 @@
+"""Interactions of pairs: how much two players are worth together beyond what they are worth apart."""
+
+from copy import copy
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.allocate import semivalue
+from shapley_kernels.arrays import Array, cast, compute_dtype, constant, is_torch, named_dtype, namespace, zeros
+from shapley_kernels.dispatch import BackendUnavailable
+from shapley_kernels.dispatch import _torch as to_torch
+from shapley_kernels.games.base import Combination, Game
+from shapley_kernels.games.table import Table, coalitions
+from shapley_kernels.values import Banzhaf, BetaShapley, Semivalue, Shapley, Stratum
+
+INDICES: dict[str, tuple[Semivalue, Semivalue]] = {
+    "SII": (Shapley(), Shapley()),
+    "BII": (Banzhaf(), Banzhaf()),
+    "STII": (Stratum(1), BetaShapley(2, 1)),
+}
+"""The value on the diagonal; and the value, of a game of one player less, that the coalitions S of the n - 2 others are
+drawn by: size weights 1/(n-1), C(n-2, s) 2^(2-n), and 2 (n-1-s) / (n (n-1))."""
+
+TABLE_PLAYERS = 16
+"""Games without a closed form go through all their worths, up to this many players ..."""
+
+TABLE_BYTES = 2**31
+"""... and this many bytes of worths."""
+
+
+def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: str | None = None) -> Any:
+    """Interaction of every pair: the mean of v(S+i+j) - v(S+i) - v(S+j) + v(S) over coalitions S of the others.
+
+    Negative where i and j are substitutes (of two equal best candidates one would do), positive where they are
+    complements, 0 where each adds the same with and without the other.
+
+    Args:
+        game: any; see Cost.
+        index: how S is drawn, and what the diagonal is.
+            "SII", Shapley interaction index: all sizes of S alike; the diagonal is the Shapley value.
+            "BII", Banzhaf interaction index: all S alike; the diagonal is the Banzhaf value.
+            "STII", Shapley-Taylor index of order 2: sizes s with weight 2 (n-1-s) / (n (n-1)); the diagonal is
+            v({i}) - v(empty), and with the upper triangle it sums to v(all) - v(empty).
+        backend: "auto", or "torch", "numba", "triton". Closed forms are array code: "auto" computes them in the library
+            of the data, "torch" in torch, and the others are refused. Games without one use the kernels of `Table`, on
+            any backend. The diagonal is that of `semivalue`.
+        nan: as in `shapley`.
+
+    Returns:
+        [..., players, players], symmetric in every bit, in the container, dtype and device of the game; exactly 0 in
+        rows and columns of masked players. Computed in promote(dtype, float32).
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong kind, non-finite data, too many players.
+        BackendUnavailable: an explicit backend that cannot run here, or has no kernel for this game.
+
+    Cost: per row, O(players^2) for the order games (coefficients once per number of live players: O(players^2) for
+        fixed weights, else O(players^3), up to 512 players) and `Pairwise`, times the topics for `FacilityLocation`;
+        O(players^3) for `NoisyOr`, times the topics for `Coverage`. All others have no closed form here and go through
+        all their worths, as `Table` does: O(players^2 2^players), up to 16 players (`Table` 20) and 2 GiB of worths,
+        which are rounded to the dtype of the game.
+    Error: order games (2 n + 4) eps/2 sum_k |D_k| (|P_k| + |Q_k| + |R_k|) + |c E| eps, with coefficients good to
+        n eps max_s |W(s, .)| where they come from O(n^3) sums; `Pairwise` 3 eps/2 |w_ij|; `NoisyOr` relative,
+        (4 n + nodes + 8) eps/2; tables as in `kernels/table`, with differences of differences. docs/mathematics.md.
+    Source: Grabisch and Roubens (1999), doi:10.1007/s001820050125; Sundararajan, Dhamdhere and Agarwal, arXiv
+        1902.05622 (Shapley-Taylor).
+
+    >>> import shapley_kernels as sk
+    >>> sk.interactions(sk.Max([0.9, 0.5, 0.1])).round(4).tolist()
+    [[0.6333, -0.45, -0.05], [-0.45, 0.2333, -0.05], [-0.05, -0.05, 0.0333]]
+    """
+    if not isinstance(index, str) or index not in INDICES:
+        raise ValueError(f"index: expected one of {', '.join(map(repr, INDICES))}, got {index!r}")
+    if backend == "torch" and isinstance(game, Game) and not is_torch(game.data):
+        found = interactions(_in_torch(game), index, backend=backend, nan=nan).numpy().astype(game.dtype, copy=False)
+        return game.restore(found) if game.restore else found
+    own, pair = INDICES[index]
+    diagonal = semivalue(_native(game), own, backend=backend, nan=nan)  # checks the arguments
+    result = _matrix(game, diagonal, pair, backend)
+    return game.restore(result) if game.restore else result
+
+
+def _matrix(game: Game, diagonal: Array, value: Semivalue, backend: str) -> Array:
+    """Pairs under `value`, around the diagonal; 0 where masked, NaN in rows with bad data."""
+    data, players, shape = game.data, game.players, (*game.batch_shape, game.players, game.players)
+    if prod(shape) == 0:
+        return cast(zeros(data, shape, "float32"), game.dtype)
+    xp, wide = namespace(data), named_dtype(data, compute_dtype(game.dtype))
+    result, bad = cast(zeros(data, shape, "float32"), wide), zeros(data, game.batch_shape, "bool")
+    with np.errstate(invalid="ignore", over="ignore"):  # of rows that become NaN
+        for weight, part in game._parts():
+            factor = weight if isinstance(weight, float) else cast(weight, wide)[..., None, None]
+            result = result + factor * cast(_pairs(_native(part), value, backend), wide)
+            bad = bad | part.bad_rows()
+    result = xp.where(bad[..., None, None], float("nan"), result)
+    same = constant(np.eye(players, dtype=bool), data, named_dtype(data, "bool"))
+    result = xp.where(same, cast(diagonal, wide)[..., None, :], result)
+    if game.mask is not None:
+        result = xp.where(game.mask[..., :, None] & game.mask[..., None, :], result, 0.0)
+    return cast(result, game.dtype)
+
+
+def _pairs(game: Game, value: Semivalue, backend: str) -> Array:
+    """[..., players, players], symmetric; what stands on the diagonal and at masked players means nothing."""
+    if type(game).pairs is Game.pairs:
+        return _pairs_of_table(_table(game), value, backend)
+    if backend in ("numba", "triton"):
+        raise BackendUnavailable(
+            f"backend={backend!r} has no kernel for the interactions of {type(game).__name__}: use backend='auto' "
+            "(in numpy or torch, whichever the data are in) or 'torch'"
+        )
+    return game.pairs(value)
+
+
+def _table(game: Game) -> Table:
+    """The game by all its worths, in the compute dtype."""
+    if isinstance(game, Table):
+        return game
+    rows, players, name = prod(game.batch_shape), game.players, type(game).__name__
+    size = 8 * rows << players
+    if players > TABLE_PLAYERS or size > TABLE_BYTES:
+        raise ValueError(
+            f"interactions: {name} has no closed form, and {rows} games of {players} players have {size:,} bytes of "
+            f"worths, more than {TABLE_BYTES:,} or {TABLE_PLAYERS} players; take fewer players, or rows at a time"
+        )
+    members = coalitions(players).reshape(-1, *(1 for _ in game.batch_shape), players)
+    step = max(1, 2**22 // (rows * players**2))
+    chosen = [constant(part, game.data, named_dtype(game.data, "bool")) for part in _chunks(members, step)]
+    xp = namespace(game.data)
+    worths = xp.concatenate([game.worth(part) for part in chosen])  # [2^players, ...]
+    return Table(xp.moveaxis(worths, 0, -1), mask=game.mask)
+
+
+def _chunks(x: np.ndarray, step: int) -> list[np.ndarray]:
+    return [x[start : start + step] for start in range(0, len(x), step)]
+
+
+def _pairs_of_table(game: Table, value: Semivalue, backend: str) -> Array:
+    """The interaction of j with i is the credit of i in the game v(S + j) - v(S) of the others."""
+    players, batch, xp = game.players, game.batch_shape, namespace(game.values)
+    values = cast(game.values, named_dtype(game.values, compute_dtype(game.dtype)))
+    if players == 1:
+        return values[..., :1, None]
+    credits = []
+    for j in range(players - 1):
+        halves = values.reshape((*batch, 1 << (players - 1 - j), 2, 1 << j))
+        gains = (halves[..., 1, :] - halves[..., 0, :]).reshape((*batch, 1 << (players - 1)))
+        others = [i for i in range(players) if i != j]
+        live = None if game.mask is None else game.mask[..., others]
+        credits.append(semivalue(Table(gains, mask=live), value, backend=backend, nan="propagate"))
+    one, other = np.indices((players, players))
+    place = np.minimum(one, other) * (players - 1) + np.maximum(one, other) - 1  # in the rows of the smaller of the two
+    flat = xp.stack(credits, -2).reshape((*batch, (players - 1) ** 2))
+    place[players - 1, players - 1] = 0
+    return flat[..., constant(place, game.values, named_dtype(game.values, "int64"))]
+
+
+def _native(game: Game) -> Game:
+    """The same game, with results in numpy or torch."""
+    native = copy(game)
+    if isinstance(game, Game):
+        native.restore = None
+    return native
+
+
+def _in_torch(game: Game) -> Game:
+    """A numpy game as one of torch, on the same memory."""
+    converted = _native(game)
+    if isinstance(converted, Combination):
+        converted.parts = [(w if isinstance(w, float) else to_torch(w), _in_torch(part)) for w, part in game._parts()]
+    for name, array in list(vars(converted).items()):
+        if isinstance(array, np.ndarray):
+            setattr(converted, name, to_torch(array))
+    return converted

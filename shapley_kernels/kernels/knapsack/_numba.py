@@ -1,0 +1,156 @@
+"""`knapsack` on the CPU: one row at a time, compiled without the GIL and without threads of its own, so it may be
+called from many threads at once and after a fork."""
+
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+
+
+def run(
+    chance: Any,
+    weight: Any,
+    mask: Any,
+    worth: Any,
+    t: Any,
+    node_weight: Any,
+    sizes: Any,
+    level_of: Any,
+    out: Any,
+) -> int:
+    """See the package docstring; numpy arrays, chance and out in the compute dtype.
+
+    Returns:
+        The first row with a non-finite live chance, -1 when there is none.
+    """
+    given = (chance is not None, weight is not None, mask is not None, t is not None)
+    return _compiled(worth.dtype.char, *given)(chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
+
+
+@lru_cache
+def _compiled(dtype: str, chances: bool, weights: bool, masked: bool, nodes: bool) -> Any:
+    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
+    real = numba.float32 if dtype == "f" else numba.float64
+
+    def read(given: bool, kind: Any, dims: int) -> Any:
+        return numba.types.Array(kind, dims, "C", readonly=True) if given else numba.types.none
+
+    signature = numba.int64(
+        read(chances, real, 2),
+        read(weights, numba.int32, 2),
+        read(masked, numba.boolean, 2),
+        read(True, real, 2),
+        read(nodes, real, 1),
+        read(nodes, real, 1),
+        read(not nodes, real, 2),
+        read(not nodes, numba.int32, 1),
+        numba.types.Array(real, 2, "C"),
+    )
+    return numba.njit(signature, nogil=True, error_model="numpy")(_knapsack)
+
+
+def _knapsack(chance, weight, mask, worth, t, node_weight, sizes, level_of, out):  # type: ignore[no-untyped-def]
+    # `x is None` is decided at compile time where x is None; where it is not, both branches are compiled
+    rows, players = out.shape
+    cap = worth.shape[1] - 1
+    one = worth.dtype.type(1)
+    zero = worth.dtype.type(0)
+    c = np.empty(players, worth.dtype)  # of the live players
+    w = np.empty(players, np.int64)
+    who = np.empty(players, np.int64)
+    states = players
+    if t is not None:
+        states = len(t)
+    depth = 0  # halvings down to one player
+    while 1 << depth < players:
+        depth += 1
+    state = np.empty((depth + 1, cap, states), worth.dtype)  # [level]: of everybody outside the current 2^-level part
+    count = np.zeros(depth + 1, np.int64)
+    first_bad = -1
+    for b in range(rows):
+        live = 0
+        usable = True
+        for i in range(players):
+            out[b, i] = zero
+            if mask is None or mask[b, i]:
+                c[live] = one if chance is None else chance[b, i]
+                usable &= np.isfinite(c[live])
+                w[live] = min(cap, 1 if weight is None else weight[b, i])
+                who[live] = i
+                live += 1
+        if not usable:
+            for i in range(live):
+                out[b, who[i]] = np.nan
+            if first_bad < 0:
+                first_bad = b
+            continue
+        if live == 0 or cap == 0:
+            continue
+        table = worth[b if worth.shape[0] > 1 else 0]
+        used = states
+        state[0] = zero
+        if sizes is not None:
+            mix = sizes[level_of[live]]
+            while used > 1 and mix[used - 1] == zero:  # sizes above the largest one with a weight need no state
+                used -= 1
+            state[0, 0, 0] = one
+        if node_weight is not None:
+            mix = node_weight
+            state[0, 0] = one
+        depth = 0
+        while 1 << depth < live:
+            depth += 1
+        for i in range(live):
+            for level in range(1, depth + 1):
+                width = 1 << (depth - level)
+                if i % width != 0:
+                    continue  # still in the part of the player before
+                other = (i // width ^ 1) * width
+                state[level, :, :used] = state[level - 1, :, :used]
+                count[level] = count[level - 1]
+                for j in range(other, min(other + width, live)):
+                    count[level] += 1
+                    if sizes is not None:
+                        _add_by_size(state[level, :, :used], c[j], w[j], count[level])
+                    if t is not None:
+                        _add_by_node(state[level], c[j], w[j], t)
+            credit = zero
+            for total in range(cap):
+                gain = table[min(total + w[i], cap)] - table[total]
+                if gain != zero:
+                    mean = zero
+                    for s in range(used):
+                        mean += mix[s] * state[depth, total, s]
+                    credit += gain * mean
+            out[b, who[i]] = c[i] * credit
+    return first_bad
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _add_by_node(state, c, w, t):  # type: ignore[no-untyped-def]
+    """One more player, in place: from the largest total down, what is read is still old."""
+    if w == 0:
+        return
+    one = state.dtype.type(1)
+    for total in range(state.shape[0] - 1, -1, -1):
+        if total >= w:
+            for q in range(len(t)):
+                stay = (one - t[q]) + t[q] * (one - c)
+                state[total, q] = stay * state[total, q] + t[q] * c * state[total - w, q]
+        else:
+            for q in range(len(t)):
+                state[total, q] *= (one - t[q]) + t[q] * (one - c)
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _add_by_size(state, c, w, count):  # type: ignore[no-untyped-def]
+    """One more player, the count-th, in place: from the largest total and size down, what is read is still old."""
+    real = state.dtype.type
+    zero, one, k = real(0), real(1), real(count)
+    for total in range(state.shape[0] - 1, -1, -1):
+        for a in range(min(count, state.shape[1] - 1), 0, -1):
+            with_it = (one - c) * state[total, a - 1]
+            if total >= w:
+                with_it += c * state[total - w, a - 1]
+            state[total, a] = ((k - real(a)) * (zero if a == count else state[total, a]) + real(a) * with_it) / k

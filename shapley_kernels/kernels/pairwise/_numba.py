@@ -1,0 +1,73 @@
+"""`pairwise` on the CPU: one row at a time, compiled without the GIL and without threads of its own, so it may be
+called from many threads at once and after a fork."""
+
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+
+
+def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> int:
+    """See the package docstring; numpy arrays, w, values and out in the compute dtype.
+
+    Returns:
+        The first row with a non-finite live value or pair, -1 when there is none.
+    """
+    return _compiled(own.dtype.char, values is not None, mask is not None)(w, values, mask, own, pair, level_of, out)
+
+
+@lru_cache
+def _compiled(dtype: str, valued: bool, masked: bool) -> Any:
+    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
+    real = numba.float32 if dtype == "f" else numba.float64
+
+    def read(kind: Any, dims: int) -> Any:
+        return numba.types.Array(kind, dims, "C", readonly=True)
+
+    signature = numba.int64(
+        read(real, 3),
+        read(real, 2) if valued else numba.types.none,
+        read(numba.boolean, 2) if masked else numba.types.none,
+        read(real, 1),
+        read(real, 1),
+        read(numba.int32, 1),
+        numba.types.Array(real, 2, "C"),
+    )
+    return numba.njit(signature, nogil=True, error_model="numpy")(_pairwise)
+
+
+def _pairwise(w, values, mask, own, pair, level_of, out):  # type: ignore[no-untyped-def]
+    rows, players = out.shape
+    zero = w.dtype.type(0)
+    total = np.empty(players, w.dtype)
+    first_bad = -1
+    for b in range(rows):
+        # w is symmetric, so its columns are summed, all at once: rows are read in order and the additions are
+        # independent. What gathers at masked players is not used.
+        total[:] = zero
+        live = 0
+        for i in range(players):
+            if mask is None or mask[b, i]:
+                live += 1
+                for j in range(i):
+                    total[j] += w[b, i, j]
+                for j in range(i + 1, players):
+                    total[j] += w[b, i, j]
+        level = level_of[live]
+        usable = True
+        for i in range(players):
+            out[b, i] = zero
+            if mask is None or mask[b, i]:
+                credit = pair[level] * total[i]
+                if values is not None:
+                    credit += own[level] * values[b, i]
+                usable &= np.isfinite(credit)
+                out[b, i] = credit
+        if not usable:
+            for i in range(players):
+                if mask is None or mask[b, i]:
+                    out[b, i] = np.nan
+            if first_bad < 0:
+                first_bad = b
+    return first_bad

@@ -1,0 +1,153 @@
+"""`pairwise` on the GPU: one Triton kernel for every number of players, and a short one that spreads NaN over rows
+that were shared by several programs.
+
+A program holds a tile [rows, players i, players j] of w, adds up tile after tile along j, and sums over j at the end.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+MAX_PLAYERS = 65535 * 8
+"""Blocks of 8 players are the second axis of the grid."""
+
+_TILE = 1024
+_COLUMNS = 128
+_WARPS = 4
+
+
+def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> None:
+    """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
+
+    Args:
+        w, values, out: of any float dtype each, at most MAX_PLAYERS players; rows * players^2 may exceed 2^31.
+        level_of: the entry of 0 live players is not used.
+
+    Raises:
+        Nothing of its own: `dispatch` checks.
+
+    Cost: one launch, two above 32 players; reads every live pair once, row by row, and the mask once more for each
+        tile. Compiles once per power of two of players up to 128, players % 16 == 0 or not, dtypes, with or without
+        values and mask.
+    Error: at most players / 128 + log2(128) additions one after the other, within the bound of the package docstring.
+        The order of additions depends on players and dtypes, not on the batch.
+    """
+    _launch(w, values, mask, own, pair, level_of, out)
+
+
+def _launch(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> None:
+    """`run`, with the choices of `_calls` forced."""
+    out = tensors[-1]
+    if out.numel() == 0:
+        return
+    with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
+        for kernel, grid, arguments, options in _calls(*tensors, tile=tile, num_warps=num_warps):
+            kernel[grid](*arguments, **options)
+
+
+def _calls(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> list[tuple[Any, Any, Any, Any]]:
+    """Kernel, grid, arguments and options of the launches. What is compiled ahead of time in the tests is built here
+    too.
+
+    The choice: tiles of 1024 elements and 4 warps for every size and dtype, 8 elements per lane of a 32-lane warp. It
+    must not look at the number of rows: a row's result may not depend on its batch.
+    """
+    mask, out = tensors[2], tensors[-1]
+    rows, players = out.shape
+    width = max(2, triton.next_power_of_2(players))
+    columns = min(width, _COLUMNS, tile)
+    lines = min(width, tile // columns)
+    height = tile // (columns * lines)
+    common = {"num_warps": num_warps, "enable_fp_fusion": False}  # as in `order`: equal bits at all places of a tile
+    sums = (
+        _pair_sums,
+        (triton.cdiv(rows, height), triton.cdiv(players, lines)),
+        (*tensors, rows, players),
+        {"ROWS": height, "LINES": lines, "COLUMNS": columns, **common},
+    )
+    if lines >= players:
+        return [sums]
+    across = min(width, tile)
+    spread = (
+        _spread_nan,
+        (triton.cdiv(rows, tile // across),),
+        (mask, out, rows, players),
+        {"ROWS": tile // across, "COLUMNS": across, **common},
+    )
+    return [sums, spread]
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _pair_sums(  # type: ignore[no-untyped-def]
+    w,  # [rows, players, players]
+    values,  # [rows, players] or None
+    mask,  # [rows, players] or None
+    own,  # [levels]
+    pair,  # [levels]
+    level_of,  # [players + 1]
+    out,  # [rows, players]
+    rows,
+    players,
+    ROWS: tl.constexpr,
+    LINES: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Credits of one tile [ROWS, LINES] of players; NaN for those of them that share a row with a non-finite sum."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
+    i = tl.program_id(1) * LINES + tl.arange(0, LINES)  # [LINES]
+    place = row[:, None] * players + i[None, :]  # [ROWS, LINES]
+    here = (row < rows)[:, None] & (i < players)[None, :]
+    live = here
+    if mask is not None:
+        live = here & tl.load(mask + place, mask=here, other=0).to(tl.int1)
+    partial = tl.zeros([ROWS, LINES, COLUMNS], pair.dtype.element_ty)
+    count = tl.zeros([ROWS, COLUMNS], tl.int32)
+    for start in range(0, players, COLUMNS):
+        j = start + tl.arange(0, COLUMNS)  # [COLUMNS]
+        other = (row < rows)[:, None] & (j < players)[None, :]  # [ROWS, COLUMNS]
+        if mask is not None:
+            other = other & tl.load(mask + row[:, None] * players + j[None, :], mask=other, other=0).to(tl.int1)
+        count += other.to(tl.int32)
+        counted = live[:, :, None] & other[:, None, :] & (i[:, None] != j[None, :])[None, :, :]
+        x = tl.load(w + (place * players)[:, :, None] + j[None, None, :], mask=counted, other=0.0)
+        partial += x.to(pair.dtype.element_ty)
+    total = tl.sum(partial, axis=2)  # [ROWS, LINES]
+    m = tl.sum(count, axis=1)  # [ROWS]
+    level = tl.load(level_of + m, mask=m > 0, other=0)  # a row without live players has no level, and gets 0
+    credit = tl.load(pair + level, mask=m > 0, other=0.0)[:, None] * total
+    if values is not None:
+        a = tl.load(values + place, mask=live, other=0.0).to(pair.dtype.element_ty)
+        credit = tl.load(own + level, mask=m > 0, other=0.0)[:, None] * a + credit
+    bad = tl.max((live & ~(tl.abs(credit) < float("inf"))).to(tl.int32), axis=1)  # [ROWS]
+    credit = tl.where((bad > 0)[:, None], float("nan"), credit)
+    tl.store(out + place, tl.where(live, credit, 0.0).to(out.dtype.element_ty), mask=here)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _spread_nan(  # type: ignore[no-untyped-def]
+    mask,  # [rows, players] or None
+    out,  # [rows, players]
+    rows,
+    players,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """NaN for all live players of rows in which one has it."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
+    found = tl.zeros([ROWS, COLUMNS], tl.int32)
+    for start in range(0, players, COLUMNS):
+        i = start + tl.arange(0, COLUMNS)
+        here = (row < rows)[:, None] & (i < players)[None, :]
+        x = tl.load(out + row[:, None] * players + i[None, :], mask=here, other=0.0).to(tl.float32)
+        found |= (x != x).to(tl.int32)
+    bad = tl.max(found, axis=1) > 0  # [ROWS]
+    for start in range(0, players, COLUMNS):
+        i = start + tl.arange(0, COLUMNS)
+        place = row[:, None] * players + i[None, :]
+        hit = bad[:, None] & (row < rows)[:, None] & (i < players)[None, :]
+        if mask is not None:
+            hit = hit & tl.load(mask + place, mask=hit, other=0).to(tl.int1)
+        nan = tl.full([ROWS, COLUMNS], float("nan"), tl.float32)
+        tl.store(out + place, nan.to(out.dtype.element_ty), mask=hit)

@@ -1,0 +1,320 @@
+"""Which candidate each sampled token belongs to: token ids -> bytes -> text -> spans -> a candidate per token."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.arrays import Array, constant, describe, is_torch, namespace
+from shapley_kernels.rl.diagnostics import PREFIX
+from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Found, Parser
+from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
+
+STRADDLE = ("first", "last", "none")
+POLICIES = ("whole", "keep", "raise")
+
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The candidates of N responses.
+
+    Attributes:
+        ids: int64 [N, T], the candidate 1..K of each token, 0 for none.
+        mask: bool [N, K], which candidates there are. ids and mask are torch tensors on the device of the token ids
+            where these are torch tensors, else numpy arrays.
+        texts: the texts of the candidates of each response.
+        problems: per response None, "malformed" or "truncated".
+    """
+
+    ids: Any
+    mask: Any
+    texts: list[list[str]]
+    problems: list[str | None]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """How many responses were malformed and how many truncated, for a logger."""
+        return {f"{PREFIX}{kind}_rollouts": float(self.problems.count(kind)) for kind in (MALFORMED, TRUNCATED)}
+
+
+def candidate_ids(
+    token_ids: Any,
+    tokenizer: Any,
+    parser: Parser,
+    *,
+    mask: Any = None,
+    finished: Any = None,
+    straddle: str = "first",
+    malformed: str = "whole",
+    truncated: str = "whole",
+    max_candidates: int | None = None,
+) -> Candidates:
+    """The candidate of each sampled token, from the bytes of the tokens themselves: no text is encoded anew.
+
+    Special tokens (end, padding, chat markers) have no text and belong to no candidate. A character may be spread over
+    tokens; bytes that are not UTF-8 read as U+FFFD.
+
+    Args:
+        token_ids: ints [N, T], or N lists or 1-D arrays of any lengths. Prompts belong outside, or masked.
+        tokenizer: of the packages tokenizers or transformers (a fast one), byte-level BPE or SentencePiece; a function
+            from an id to its bytes (None for special tokens); or a list or dict of these.
+        parser: `json_list()`, `tagged("candidate")`, `numbered()`, `separated("\\n")`, or a function from the text to
+            ([(start, end, candidate), ...], problem), spans in characters and in order.
+        mask: bools or 0/1, of the shape of token_ids; masked tokens (padding, prompt, output of tools) have no text.
+        finished: bools [N], False where the response was cut at the length limit. Not finished and the last candidate
+            reaches the end of the text: truncated, which separated and numbered candidates do not show by themselves.
+            Finished but open at the end: malformed.
+        straddle: whose a token is that covers more than one candidate, or a candidate and text outside: of the "first"
+            or "last" candidate that it covers, or "none" of them.
+        malformed: what becomes of a malformed response, which includes one without candidates: "whole": all its text is
+            its one candidate, to be given the lowest reward (as `SetScorer` does); "keep" the candidates before the
+            fault (without any, nothing punishes it); "raise" a ValueError.
+        truncated: the same for truncated responses; "keep" keeps the complete candidates.
+        max_candidates: more of them are malformed; also the number of columns of the mask.
+
+    Returns:
+        `Candidates`: ids [N, T], mask [N, K], texts, problems; K = max_candidates, or the most that a response has.
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong kind or shape, ids outside the vocabulary, a parser whose spans
+            overlap or leave the text, and problems under "raise".
+
+    Cost: O(tokens), on the host, less than to encode the text; waits for a GPU that holds the ids.
+
+    >>> vocabulary = [None, b'["red', b'", "', b'blue"', b']']
+    >>> from shapley_kernels.rl import json_list
+    >>> found = candidate_ids([[1, 2, 3, 4, 0]], vocabulary, json_list())
+    >>> found.ids.tolist(), found.mask.tolist(), found.texts
+    ([[1, 1, 2, 0, 0]], [[True, True]], [['red', 'blue']])
+    """
+    check_policies(OWNER, straddle, malformed, truncated, max_candidates)
+    if not callable(parser):
+        raise TypeError(f"{OWNER}: parser must be a function, such as rl.json_list(), got {parser!r}")
+    read = token_reader(tokenizer)
+    rows = _rows(token_ids, "token_ids", "iu")
+    masks = _masks(mask, rows)
+    ended = _finished(finished, len(rows))
+    policies = {MALFORMED: malformed, TRUNCATED: truncated}
+    known: dict[int, bytes] = {}
+    tokens = max(map(len, rows), default=getattr(token_ids, "shape", (0,))[-1])
+    ids = np.zeros((len(rows), tokens), np.int64)
+    texts, problems = [], []
+    for i, (row, live) in enumerate(zip(rows, masks, strict=True)):
+        pieces = _pieces(row, live, read, known, i)
+        text = b"".join(pieces).decode("utf-8", "surrogateescape")
+        found, problem = _found(parser, text, i)
+        found, problem = _limited(found, problem, text, ended[i], max_candidates)
+        if problem is not None:
+            found = _settled(found, problem, policies[problem], text, i)
+        ids[i, : len(row)] = _owners(pieces, text, found, straddle)
+        texts.append([_NOT_UTF8.sub("\ufffd", candidate) for _, _, candidate in found])
+        problems.append(problem)
+    counts = np.array([len(row) for row in texts], int)
+    width = max(counts, default=0) if max_candidates is None else max_candidates
+    present = np.arange(width) < counts[:, None]
+    return Candidates(_as_given(ids, token_ids), _as_given(present, token_ids), texts, problems)
+
+
+def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, max_candidates: Any) -> None:
+    """Raises ValueError or TypeError for options of `candidate_ids` that it does not have."""
+    for name, got, options in (
+        ("straddle", straddle, STRADDLE),
+        ("malformed", malformed, POLICIES),
+        ("truncated", truncated, POLICIES),
+    ):
+        if got not in options:
+            raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, options))}, got {got!r}")
+    if max_candidates is None:
+        return
+    if not isinstance(max_candidates, Integral) or isinstance(max_candidates, bool):
+        raise TypeError(f"{owner}: max_candidates must be an int >= 1 or None, got {max_candidates!r}")
+    if max_candidates < 1:
+        raise ValueError(f"{owner}: max_candidates must be an int >= 1 or None, got {max_candidates!r}")
+
+
+def _pieces(row: np.ndarray, live: np.ndarray | None, read: ReadToken, known: dict[int, bytes], i: int) -> list[bytes]:
+    """The bytes of each token of row i, none for special and masked ones; `known` remembers them."""
+    tokens = row.tolist()
+    for token in set(tokens if live is None else row[live].tolist()).difference(known):
+        try:
+            if token < 0:
+                raise LookupError  # a list would count from its end
+            piece = read(token)
+        except (LookupError, OverflowError) as error:
+            at = np.argmax((row == token) & (True if live is None else live))
+            raise ValueError(
+                f"{OWNER}: token_ids must be in the vocabulary, got {token} at [{i}, {at}] "
+                "(token last); mask padding and ignored labels (mask=), and check that this is the model's tokenizer"
+            ) from error
+        if not isinstance(piece, bytes | None):
+            raise TypeError(
+                f"{OWNER}: tokenizer must give bytes, or None for a special token, got {piece!r} for the id {token}; "
+                "encode text as UTF-8, but take care of tokens that are parts of characters"
+            )
+        known[token] = piece or b""
+    if live is None:
+        return [known[token] for token in tokens]
+    return [known[token] if on else b"" for token, on in zip(tokens, live.tolist(), strict=True)]
+
+
+def _found(parser: Parser, text: str, i: int) -> tuple[Found, str | None]:
+    """What the parser finds, checked."""
+    result = parser(text)
+    try:
+        found, problem = result
+        found = [(start, end, candidate) for start, end, candidate in found]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{OWNER}: parser must return ([(start, end, candidate), ...], problem), got {result!r} for response {i}; "
+            "write rl.json_list(), with brackets"
+        ) from None
+    if problem not in (None, MALFORMED, TRUNCATED):
+        raise ValueError(
+            f"{OWNER}: parser must give None, 'malformed' or 'truncated' as the problem, "
+            f"got {problem!r} for response {i}"
+        )
+    at = 0
+    for start, end, candidate in found:
+        if not isinstance(candidate, str):
+            raise TypeError(f"{OWNER}: parser must give candidates as str, got {candidate!r} for response {i}")
+        if not at <= start <= end <= len(text):
+            raise ValueError(
+                f"{OWNER}: parser must give spans in order, without overlap, within the {len(text)} characters, "
+                f"got {(start, end)} after {at} for response {i}"
+            )
+        at = end
+    return found, problem
+
+
+def _limited(
+    found: Found, problem: str | None, text: str, ended: bool | None, limit: int | None
+) -> tuple[Found, str | None]:
+    """The candidates and the problem, in view of how the response ended and how many candidates are allowed."""
+    if ended and problem == TRUNCATED:
+        problem = MALFORMED
+    if ended is False and problem is None and found and not text[found[-1][1] :].strip():
+        found, problem = found[:-1], TRUNCATED
+    if limit is not None and len(found) > limit:
+        found, problem = found[:limit], MALFORMED
+    if not found and problem is None:
+        problem = MALFORMED
+    return found, problem
+
+
+def _settled(found: Found, problem: str, policy: str, text: str, i: int) -> Found:
+    """The candidates of a response with a problem."""
+    if policy == "raise":
+        shown = text if len(text) <= 80 else f"{text[:50]} ... {text[-25:]}"
+        raise ValueError(
+            f"{OWNER}: response {i} is {problem}, with {len(found)} candidates before that: {shown!r}; "
+            f"{problem}='whole' punishes it, 'keep' keeps these candidates"
+        )
+    return found if policy == "keep" else [(0, len(text), text)]
+
+
+def _owners(pieces: list[bytes], text: str, found: Found, straddle: str) -> np.ndarray:
+    """[tokens]: the candidate of each token, by its bytes."""
+    where = _byte_offsets(text)
+    spans = np.array([(where[start], where[end], k) for k, (start, end, _) in enumerate(found, 1) if start < end])
+    if not len(spans):
+        return np.zeros(len(pieces), np.int64)
+    starts, ends, number = spans.T
+    stop = np.cumsum(list(map(len, pieces)))
+    start = np.concatenate([[0], stop[:-1]])
+    first = np.searchsorted(ends, start, "right")  # the first candidate that ends behind the start of the token
+    last = np.searchsorted(starts, stop, "left") - 1  # the last that starts before its end
+    covers = (first <= last) & (start < stop)
+    at = np.where(covers, last if straddle == "last" else first, 0)
+    if straddle == "none":
+        covers &= (starts[at] <= start) & (stop <= ends[at])
+    return np.where(covers, number[at], 0)
+
+
+def _byte_offsets(text: str) -> np.ndarray:
+    """[characters + 1]: the byte that each character of the text begins at."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    sizes = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
+    sizes[(points >= 0xD800) & (points < 0xE000)] = 1  # a byte that is not UTF-8
+    return np.concatenate([[0], np.cumsum(sizes)])
+
+
+def _rows(values: Any, name: str, kinds: str) -> list[np.ndarray]:
+    """A padded array or a list of rows, as numpy arrays on the host, of the dtype kinds given."""
+    if getattr(values, "is_nested", False):
+        raise TypeError(f"{OWNER}: {name} must be [N, T] or a list of rows, got a nested tensor; pass list(x.unbind())")
+    if isinstance(values, np.ndarray) and values.dtype == object:
+        values = list(values)
+    if isinstance(values, np.ndarray) or is_torch(values):
+        if values.ndim != 2:
+            raise ValueError(
+                f"{OWNER}: {name} must have shape [responses, tokens], got {tuple(values.shape)}; "
+                "for one response, pass x[None]"
+            )
+    elif not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
+        raise TypeError(f"{OWNER}: {name} must be an array [N, T] or a list of rows, got {describe(values)}")
+    return [_row(row, f"{name}[{i}]", kinds) for i, row in enumerate(_host(values))]
+
+
+def _row(row: Any, name: str, kinds: str) -> np.ndarray:
+    if isinstance(row, Integral):
+        raise TypeError(f"{OWNER}: {name} must be a row, got {row!r}; for one response, pass [ids]")
+    if isinstance(row, (str, bytes)) or not hasattr(row, "__len__") or not hasattr(row, "__getitem__"):
+        raise TypeError(f"{OWNER}: {name} must be a list or 1-D array, got {describe(row)}")
+    try:
+        array = np.asarray(_host(row))
+    except ValueError as error:
+        raise ValueError(f"{OWNER}: {name} must be a row of numbers, got {error}") from None
+    if array.ndim != 1:
+        raise ValueError(f"{OWNER}: {name} must be a row, got shape {array.shape}")
+    if array.size and array.dtype.kind not in kinds:
+        raise TypeError(
+            f"{OWNER}: {name} must be {'integers' if kinds == 'iu' else 'bools or integers'}, got dtype {array.dtype}; "
+            f"{'pass the sampled ids, not text' if kinds == 'iu' else 'compare first, for example mask > 0'}"
+        )
+    return array if array.size else array.astype(np.int64)
+
+
+def _masks(mask: Any, rows: list[np.ndarray]) -> Sequence[np.ndarray | None]:
+    if mask is None:
+        return [None] * len(rows)
+    masks = _rows(mask, "mask", "biu")
+    lengths, wanted = [len(row) for row in masks], [len(row) for row in rows]
+    if len(masks) != len(rows):
+        raise ValueError(f"{OWNER}: mask must have one row per response ({len(rows)}), got {len(masks)}")
+    for i, (got, want) in enumerate(zip(lengths, wanted, strict=True)):
+        if got != want:
+            raise ValueError(f"{OWNER}: mask[{i}] must have one entry per token ({want}), got {got}")
+        if ((masks[i] != 0) & (masks[i] != 1)).any():
+            raise ValueError(f"{OWNER}: mask[{i}] must be bools or 0 and 1, got {masks[i].min()} .. {masks[i].max()}")
+    return [row.astype(bool) for row in masks]
+
+
+def _finished(finished: Any, count: int) -> Sequence[bool | None]:
+    if finished is None:
+        return [None] * count
+    array = np.asarray(_host(finished))
+    if array.shape != (count,):
+        raise ValueError(f"{OWNER}: finished must have shape ({count},), one per response, got {array.shape}")
+    if array.size and array.dtype.kind != "b":
+        raise TypeError(
+            f"{OWNER}: finished must be bools (False = cut at the length limit), got dtype {array.dtype}; "
+            "compare first, for example ids[:, -1] == eos"
+        )
+    return array.tolist()
+
+
+def _host(x: Any) -> Any:
+    return x.detach().cpu().numpy() if is_torch(x) else x
+
+
+def _as_given(x: np.ndarray, token_ids: Any) -> Array:
+    """x in the container and on the device of the token ids."""
+    tensors = [t for t in ([token_ids] if is_torch(token_ids) else token_ids) if is_torch(t)]
+    if not tensors:
+        return x
+    return constant(x, tensors[0], getattr(namespace(tensors[0]), str(x.dtype)))

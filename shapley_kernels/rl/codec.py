@@ -1,0 +1,223 @@
+"""Candidates and their credits in one number per token, for trainers that hand estimators nothing but token rewards."""
+
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.arrays import (
+    Array,
+    boolean,
+    broadcast,
+    cast,
+    constant,
+    floating,
+    is_torch,
+    like,
+    named_dtype,
+    native,
+)
+
+ENCODE, DECODE = "encode_credits", "decode_credits"
+
+# Too small to change any sum of rewards, exact in float32, and apart from all credits: those below LEAST count as 0.
+ZERO, START, CHECK, CHECKED_START, LEAST = (2.0**e for e in (-101, -100, -99, -98, -90))
+_BITS = 23  # of the mantissa of float32: CHECK * (1 + checksum / 2^23) is in [CHECK, 2 CHECK)
+
+
+def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_mask: Any = None) -> Any:
+    """Token rewards that say which tokens each candidate has, and its credit: the credit on its last token.
+
+    A row sums to the credits of its candidates, so for an efficient value to v(all) - v(empty): reward curves of a
+    trainer stay true. The first token of a candidate is marked by 2^-100, and one token of each row carries a checksum,
+    below 2^-97, by which `decode_credits` notices rewards that were scaled, shifted, clipped or rounded since.
+
+    Args:
+        credits: [N, K]; magnitudes below 2^-90 become 0.
+        candidate_ids: ints [N, T], 0 = none; in each row the tokens of candidate 1, then of 2, and so on, in runs.
+        mask: bool [N, K], True = live, as `Candidates.mask`; None: the candidates that have tokens.
+        token_mask: bool [N, T], False on padding; None will do where each row has a candidate of several tokens, or a
+            token that is no candidate's.
+
+    Returns:
+        float32 [N, T], in the container and on the device of the credits.
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong kind or shape, ids outside 0..K, not in runs or of masked
+            candidates, live candidates without tokens, credits that are not finite, rows without room for a checksum.
+
+    Cost: O(N T), on the host.
+
+    >>> rewards = encode_credits([[0.25, 0.75]], [[0, 1, 1, 0, 2]])
+    >>> rewards.round(6).tolist(), float(rewards.sum())
+    ([[0.0, 0.0, 0.25, 0.0, 0.75]], 1.0)
+    """
+    array, restore = native(credits, f"{ENCODE}: credits")
+    values = _float32(_host(floating(array, f"{ENCODE}: credits")))
+    ids = _host(like(candidate_ids, array, f"{ENCODE}: candidate_ids"))
+    live = (
+        None
+        if mask is None
+        else _host(broadcast(boolean(mask, array, f"{ENCODE}: mask"), array.shape, f"{ENCODE}: mask", "as the credits"))
+    )
+    _check(values, ids, live)
+    room = np.ones(ids.shape, bool)
+    if token_mask is not None:
+        room = _host(boolean(token_mask, array, f"{ENCODE}: token_mask"))
+        if room.shape != ids.shape:
+            raise ValueError(
+                f"{ENCODE}: token_mask must have the shape of candidate_ids, {ids.shape}, got {room.shape}"
+            )
+    inside = ids > 0
+    first = inside & (ids != _shifted(ids, 1))
+    last = inside & (ids != _shifted(ids, -1))
+    table = np.concatenate([np.zeros((len(values), 1), np.float32), values], 1)
+    credit = np.take_along_axis(table, ids.astype(np.int64), 1)
+    credit = np.where(np.abs(credit) < LEAST, np.float32(ZERO), credit)
+    out = np.where(last, credit, np.where(first, np.float32(START), np.float32(0)))
+    _sign(out, starts=first & ~last, others=room & ~inside)
+    return _like(out, array, restore)
+
+
+def decode_credits(token_rewards: Any) -> tuple[Any, Any, Any]:
+    """What `encode_credits` was given: credits float32 [N, K], mask bool [N, K], candidate ids int64 [N, T].
+
+    Rows of zeros have no candidates. The order of rows, and padding on either side, do not matter.
+
+    Args:
+        token_rewards: [N, T], of `encode_credits`.
+
+    Returns:
+        credits, mask, candidate_ids in the container and on the device of the rewards; K = the most that a row has.
+
+    Raises:
+        TypeError, ValueError: rewards of the wrong kind or shape, or not as they were encoded.
+
+    Cost: O(N T), on the host.
+
+    >>> credits, mask, ids = decode_credits(encode_credits([[0.25, 0.75]], [[0, 1, 1, 0, 2]]))
+    >>> credits.tolist(), mask.tolist(), ids.tolist()
+    ([[0.25, 0.75]], [[True, True]], [[0, 1, 1, 0, 2]])
+    """
+    array, restore = native(token_rewards, f"{DECODE}: token_rewards")
+    x = _host(floating(array, f"{DECODE}: token_rewards"))
+    if x.ndim != 2:
+        raise ValueError(f"{DECODE}: token_rewards must have shape [rollouts, tokens], got {x.shape}")
+    x = _float32(x)
+    plain = _verified(x)
+    ends = (plain != 0) & (plain != START)
+    before = np.cumsum(ends, 1) - ends  # candidates that ended before this token
+    place = np.broadcast_to(np.arange(x.shape[1]), x.shape)
+    opened = np.maximum.accumulate(np.where(plain == START, place, -1), 1) if x.size else place
+    closed = np.maximum.accumulate(np.where(ends, place, -1), 1) if x.size else place
+    inside = ends | (opened > closed)
+    ids = np.where(inside, before + 1, 0).astype(np.int64)
+    count = ends.sum(1)
+    mask = np.arange(count.max(initial=0)) < count[:, None]
+    credits = np.zeros(mask.shape, np.float32)
+    credits[mask] = np.where(plain == ZERO, np.float32(0), plain)[ends]  # both in the order of rows, then candidates
+    return _like(credits, array, restore), _like(mask, array, restore), _like(ids, array, restore)
+
+
+def _host(x: Array) -> np.ndarray:
+    if not is_torch(x):
+        return x
+    x = x.detach().cpu()
+    return x.double().numpy() if x.is_floating_point() else x.numpy()
+
+
+def _like(x: np.ndarray, array: Array, restore: Any) -> Any:
+    """In the container and on the device of the argument that `native` made `array` of."""
+    x = constant(x, array, named_dtype(array, str(x.dtype)))
+    return restore(x) if restore else x
+
+
+def _float32(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return cast(x, np.dtype(np.float32))
+
+
+def _shifted(ids: np.ndarray, by: int) -> np.ndarray:
+    """The ids of the neighbours, 0 beyond the ends."""
+    out = np.zeros_like(ids)
+    if by > 0:
+        out[:, by:] = ids[:, :-by]
+    else:
+        out[:, :by] = ids[:, -by:]
+    return out
+
+
+def _check(values: np.ndarray, ids: np.ndarray, live: np.ndarray | None) -> None:
+    if values.ndim != 2:
+        raise ValueError(f"{ENCODE}: credits must have shape [rollouts, candidates], got {values.shape}")
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{ENCODE}: candidate_ids must be integers, got dtype {ids.dtype}")
+    if ids.ndim != 2 or len(ids) != len(values):
+        raise ValueError(
+            f"{ENCODE}: candidate_ids must have shape [{len(values)}, tokens], a row for each row of credits, "
+            f"got {ids.shape}"
+        )
+    players = values.shape[1]
+    subject = f"{ENCODE}: candidate_ids {ids.shape}"
+    if (bad := np.argwhere((ids < 0) | (ids > players))).size:
+        i, t = bad[0]
+        raise ValueError(f"{subject} must be in 0..{players}, got {ids[i, t]} at row {i}, token {t}")
+    for i, row in enumerate(ids):
+        runs = row[np.flatnonzero(np.diff(row, prepend=0))]
+        runs = runs[runs > 0].tolist()
+        expected = list(range(1, len(runs) + 1)) if live is None else (np.flatnonzero(live[i]) + 1).tolist()
+        if runs != expected or expected != list(range(1, len(expected) + 1)):
+            raise ValueError(
+                f"{subject} must be runs of 1, 2, ... for the live candidates {expected}, got {runs} at row {i}; "
+                "mask candidates without tokens, and number them in the order of their text"
+            )
+        if (wrong := np.flatnonzero(~np.isfinite(values[i, : len(runs)]))).size:
+            raise ValueError(
+                f"{ENCODE}: credits {values.shape} must be finite in float32, got {values[i, wrong[0]]} at row {i}, "
+                f"candidate {wrong[0]}"
+            )
+
+
+def _checksum(x: np.ndarray) -> np.ndarray:
+    """[N]: 23 bits of what the rows hold, and where, counted from the first nonzero."""
+    bits = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
+    place = np.arange(x.shape[1]) - np.argmax(x != 0, 1)[:, None]
+    weight = (place.astype(np.uint64) * np.uint64(2) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    total = (bits * (weight ^ (weight >> np.uint64(29)))).sum(1, dtype=np.uint64)  # modulo 2^64
+    total = (total ^ (total >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
+    return (total >> np.uint64(64 - _BITS)).astype(np.int64)
+
+
+def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray) -> None:
+    """Puts a checksum into each row that has candidates: on a first token, else on one outside."""
+    used = np.any(x != 0, 1)
+    if (full := np.flatnonzero(used & ~starts.any(1) & ~others.any(1))).size:
+        raise ValueError(
+            f"{ENCODE}: candidate_ids {x.shape} must leave a token for a checksum, outside of candidates or in one of "
+            f"several tokens, got none at row {full[0]}; leave out such short responses"
+        )
+    rows = np.flatnonzero(used)
+    with_start = starts[rows].any(1)
+    at = np.where(with_start, np.argmax(starts, 1)[rows], np.argmax(others, 1)[rows])
+    base = np.where(with_start, CHECKED_START, CHECK)
+    x[rows, at] = base * (1 + _checksum(x)[rows] / 2.0**_BITS)
+
+
+def _verified(x: np.ndarray) -> np.ndarray:
+    """The rewards without checksums; ValueError unless each row with anything in it has one, and a right one."""
+    size = np.abs(x)
+    signs = (x >= CHECK) & (x < 2 * CHECKED_START)
+    plain = np.where(signs, np.where(x >= CHECKED_START, np.float32(START), np.float32(0)), x)
+    known = (plain == 0) | (plain == START) | (plain == ZERO) | (size >= LEAST)
+    right = (signs.sum(1) == 1) & known.all(1) & np.isfinite(x).all(1)
+    if x.size:
+        found = np.where(signs, x, 0).max(1).astype(np.float64)
+        found /= np.where(found >= CHECKED_START, CHECKED_START, CHECK)
+        right &= np.where(right, (found - 1) * 2.0**_BITS, -1).astype(np.int64) == _checksum(plain)
+    wrong = np.flatnonzero(~right & np.any(x != 0, 1))
+    if wrong.size:
+        raise ValueError(
+            f"{DECODE}: token_rewards {x.shape} must be as encode_credits gave them, got a wrong checksum at row "
+            f"{wrong[0]}; switch off what changes rewards in between: KL in the reward, clipping, scaling, whitening, "
+            "half precision"
+        )
+    return plain

@@ -1,0 +1,194 @@
+"""Where the candidates of a response stand in its text: one parser per format.
+
+A parser is a function from the text to `([(start, end, candidate), ...], problem)`: characters start .. end - 1 are the
+candidate with the marks that are its own (quotes, tags, number), `candidate` is what a scorer gets to read, and problem
+is None, "malformed", or "truncated" where the text ended inside a candidate or its list. Write your own the same way.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+Found: TypeAlias = list[tuple[int, int, str]]
+Parser: TypeAlias = Callable[[str], tuple[Found, str | None]]
+
+MALFORMED, TRUNCATED = "malformed", "truncated"
+
+_LIST_OPENS = re.compile(r'\[(?=[ \t\n\r]*(?:["{]|\Z))')  # else a bracket of the prose around, such as [1]
+_JSON_SPACE = " \t\n\r"
+_CUT_SCALAR = re.compile(r"[\w.+\\-]*\s*")  # what is left after the error where the text ends within true, -1.5, \u00e9
+_NUMBER = re.compile(r"^ {0,2}([0-9]{1,3})[.)](?=\s|\Z)", re.MULTILINE)  # indented more: a list within a candidate
+
+
+def json_list(key: str | None = None) -> Parser:
+    r"""The strings, or objects, of the first JSON list of such in the text; prose and code fences around are skipped.
+
+    Args:
+        key: the member that is the candidate, for a list of objects; None: an object's JSON text is.
+
+    Returns:
+        A parser. A string's span has its quotes, an object's its braces; commas and brackets belong to nobody. The
+        candidate of a string is decoded (\" \n \u00e9). What `json` refuses is malformed, as is another kind of item.
+
+    Raises:
+        TypeError: key is not a str.
+
+    >>> json_list()('Names: ["Ada", "Bob"].')
+    ([(8, 13, 'Ada'), (15, 20, 'Bob')], None)
+    >>> json_list("name")('[{"name": "Ada"}, {"na')
+    ([(1, 16, 'Ada')], 'truncated')
+    """
+    if key is not None:
+        _check_text("json_list", "key", key)
+    return partial(_json_list, key=key)
+
+
+def tagged(name: str) -> Parser:
+    """What stands between <name> and </name>, for each such pair.
+
+    Args:
+        name: of the tag; an opening tag may have attributes, <name id="1">.
+
+    Returns:
+        A parser. Spans have both tags; candidates have no surrounding whitespace. Tags that do not pair are malformed.
+
+    Raises:
+        TypeError, ValueError: name is not a str, or empty.
+
+    >>> tagged("c")("<c>red</c> or <c> green </c>")
+    ([(0, 10, 'red'), (14, 28, 'green')], None)
+    """
+    _check_text("tagged", "name", name)
+    tags = re.compile(rf"<(/?){re.escape(name)}(?:\s[^<>]*)?>")
+    return partial(_tagged, tags=tags)
+
+
+def numbered() -> Parser:
+    """The items of a list whose lines begin with 1., 2., 3., ... (or 1), 2), ...).
+
+    Returns:
+        A parser. An item ends at the next number or at the end of the text; its span has its number, no whitespace
+        behind it. Other numbers than 1, 2, 3, ... at the beginning of a line are malformed.
+
+    >>> numbered()("Colours:\\n1. red\\n2. dark\\n   green\\n")
+    ([(9, 15, 'red'), (16, 32, 'dark\\n   green')], None)
+    """
+    return _numbered
+
+
+def separated(separator: str) -> Parser:
+    r"""What stands between separators, whitespace around it and empty pieces left out.
+
+    Args:
+        separator: such as "\n" or "\n---\n".
+
+    Returns:
+        A parser, which finds no text malformed. Whether the last candidate was cut, only the caller knows (`finished=`
+        of `candidate_ids`).
+
+    Raises:
+        TypeError, ValueError: separator is not a str, or empty.
+
+    >>> separated("\n")("red\n\n green")
+    ([(0, 3, 'red'), (6, 11, 'green')], None)
+    """
+    _check_text("separated", "separator", separator)
+    return partial(_separated, separator=separator)
+
+
+def _check_text(owner: str, name: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{owner}: {name} must be a str, got {text!r}")
+    if not text:
+        raise ValueError(f"{owner}: {name} must not be empty")
+
+
+def _json_list(text: str, key: str | None) -> tuple[Found, str | None]:
+    at = 0
+    while opening := _LIST_OPENS.search(text, at):
+        found, problem, at = _json_items(text, opening.end(), key)
+        if found or problem == TRUNCATED:
+            return found, problem
+    return [], MALFORMED
+
+
+def _json_items(text: str, at: int, key: str | None) -> tuple[Found, str | None, int]:
+    """The items of the list that opens before `at`, and where it ends or goes wrong."""
+    from json import JSONDecoder  # here, to keep the import of the package cheap
+
+    read = JSONDecoder().raw_decode
+    found: Found = []
+    while True:
+        at = _behind_space(text, at)
+        try:
+            value, end = read(text, at)
+        except RecursionError:  # brackets within brackets, thousands deep
+            return found, MALFORMED, len(text)
+        except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
+            return found, TRUNCATED if _is_cut(text, error) else MALFORMED, getattr(error, "pos", len(text))
+        candidate = _json_candidate(value, text[at:end], key)
+        if candidate is None:
+            return found, MALFORMED, end
+        found.append((at, end, candidate))
+        at = _behind_space(text, end)
+        mark = text[at : at + 1]
+        if mark != ",":
+            return found, None if mark == "]" else MALFORMED if mark else TRUNCATED, at
+        at += 1
+
+
+def _behind_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _JSON_SPACE:
+        at += 1
+    return at
+
+
+def _is_cut(text: str, error: Any) -> bool:
+    """Whether `json` stopped because the text ended."""
+    if getattr(error, "msg", "").startswith("Unterminated string"):
+        return True
+    return hasattr(error, "pos") and bool(_CUT_SCALAR.fullmatch(text, error.pos))
+
+
+def _json_candidate(value: Any, source: str, key: str | None) -> str | None:
+    if isinstance(value, dict):
+        value = source if key is None else value.get(key)
+    elif key is not None:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _tagged(text: str, tags: re.Pattern[str]) -> tuple[Found, str | None]:
+    found: Found = []
+    opened = None
+    for tag in tags.finditer(text):
+        if bool(tag[1]) != bool(opened):
+            return found, MALFORMED
+        if opened:
+            found.append((opened.start(), tag.end(), text[opened.end() : tag.start()].strip()))
+        opened = None if opened else tag
+    return found, TRUNCATED if opened else None
+
+
+def _numbered(text: str) -> tuple[Found, str | None]:
+    marks = list(_NUMBER.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    found: Found = []
+    for number, (mark, end) in enumerate(zip(marks, ends, strict=False), 1):
+        if int(mark[1]) != number:
+            return found, MALFORMED
+        start = mark.start(1)
+        found.append((start, start + len(text[start:end].rstrip()), text[mark.end() : end].strip()))
+    return found, None
+
+
+def _separated(text: str, separator: str) -> tuple[Found, str | None]:
+    found: Found = []
+    at = 0
+    for piece in text.split(separator):
+        if candidate := piece.strip():
+            start = at + len(piece) - len(piece.lstrip())
+            found.append((start, start + len(candidate), candidate))
+        at += len(piece) + len(separator)
+    return found, None

@@ -1,0 +1,146 @@
+"""The file format, and the tables made of it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from shapley_kernels.bench import table
+from shapley_kernels.bench.records import EXPECTED, BenchError, pooled, read, whole_file
+
+from .conftest import record, write
+
+ROOT = Path(__file__).parents[2]
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.jsonl"))
+
+
+def test_round_trip(tmp_path):
+    records = [record(), record(load=None, commit=None, host_s=1e-6, shape=(3,))]
+    assert read([write(tmp_path / "r.jsonl", *records)]) == records
+
+
+def test_every_field_has_an_expectation():
+    assert set(EXPECTED) == set(asdict(record()))
+
+
+MISTAKES = {
+    "not JSON": lambda row: "{",
+    "an object": lambda row: "[1]",
+    "median_s missing": lambda row: {k: v for k, v in row.items() if k != "median_s"},
+    "unknown fields: speed": lambda row: {**row, "speed": 1},
+    "schema 2, this version reads 1": lambda row: {**row, "schema": 2},
+    "median_s: expected a number > 0, got None": lambda row: {**row, "median_s": None},
+    "median_s: expected a number > 0, got True": lambda row: {**row, "median_s": True},
+    "median_s: expected a number > 0, got nan": lambda row: {**row, "median_s": float("nan")},
+    "shape: expected a list of integers >= 1, got [0, 2]": lambda row: {**row, "shape": [0, 2]},
+    "blocks_s: expected a list of numbers > 0, got []": lambda row: {**row, "blocks_s": []},
+    "machine: expected an object, got 'x'": lambda row: {**row, "machine": "x"},
+    "threads: expected an integer >= 1, got 0": lambda row: {**row, "threads": 0},
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_bad_line_is_named(tmp_path, words):
+    path = write(tmp_path / "r.jsonl", record())
+    row = MISTAKES[words](json.loads(path.read_text()))
+    with path.open("a") as stream:
+        stream.write("\n" + (row if isinstance(row, str) else json.dumps(row)) + "\n")
+    with pytest.raises(BenchError) as error:
+        read([path])
+    assert str(error.value).startswith(f"{path}:3: ")
+    assert words in str(error.value)
+
+
+def test_a_file_without_records_is_an_error(tmp_path):
+    (tmp_path / "r.jsonl").write_text("\n")
+    with pytest.raises(BenchError, match="no records"):
+        read([tmp_path / "r.jsonl"])
+    (tmp_path / "r.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(BenchError, match="not a text file"):
+        read([tmp_path / "r.jsonl"])
+
+
+def test_a_failure_leaves_the_old_file(tmp_path):
+    path = tmp_path / "f"
+    path.write_text("old")
+    with pytest.raises(TypeError), whole_file(path, force=True) as stream:
+        stream.writelines([b"new", None])
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_runs_of_one_point_are_pooled():
+    first = record([1e-3, 2e-3], first_call_s=9.0, roof_s=1e-6, max_error=1e-7)
+    found = pooled([first, record(game="Min"), record([3e-3] * 3, first_call_s=0.1, roof_s=3e-6)])
+    assert [r.game for r in found] == ["Max", "Min"]
+    assert (found[0].median_s, found[0].samples) == (3e-3, 5)
+    assert (found[0].first_call_s, found[0].roof_s, found[0].max_error) == (9.0, 2e-6, 1e-7)
+
+
+# -- tables ----------------------------------------------------------------------------------------------------------
+
+MARKED = "before\n<!-- shapley-bench: five-liners Max -->\nold\n<!-- shapley-bench: end -->\nafter\n"
+
+
+def test_table_shows_losses_and_the_fastest():
+    lost = record(1e-4, method="numpy-five-liner", kind="five-liner")
+    text = table.markdown([record(2e-4, bytes=2**21, roof_s=1e-4), lost])
+    assert "| 200 µs (50 % of a copy) | **100 µs** (0.5 x) |" in text
+    assert "(<1 % of a copy)" in table.markdown([record(1e-3, bytes=2**21, roof_s=1e-6)])
+    assert "wall time, threads: 1; a, load average up to 0.5" in text
+
+
+def test_filled_replaces_what_is_between_markers_alone():
+    records = [record(), record(game="Min"), record(shape=(1, 9)), record(shape=(1, 9), method="shapiq", kind="peer")]
+    text = table.filled(MARKED, records)
+    assert text.startswith("before\n<!-- shapley-bench: five-liners Max -->\n| call |")
+    assert text.endswith("<!-- shapley-bench: end -->\nafter\n")
+    assert "[4, 8]" in text
+    assert "Min" not in text
+    assert "[1, 9]" not in text
+    assert "[1, 9]" in table.filled(MARKED.replace("five-liners Max", "peers"), records)
+    assert table.filled(text, records) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nothing", "no marker"),
+        (MARKED.replace("end", "fin"), "not closed"),
+        (MARKED.replace("Max", "Median"), "no records for <!-- shapley-bench: five-liners Median -->"),
+    ],
+)
+def test_marker_mistakes(text, words):
+    with pytest.raises(BenchError, match=words):
+        table.filled(text, [record()])
+
+
+def test_the_command_writes_and_checks(bench):
+    Path("doc.md").write_text(MARKED)
+    write(Path("r.jsonl"), record())
+    assert "stale" in bench("table", "r.jsonl", "--write", "doc.md", "--check", status=1).output
+    bench("table", "r.jsonl", "--write", "doc.md")
+    bench("table", "r.jsonl", "--write", "doc.md", "--check")
+    assert "| Max [4, 8] float32 |" in bench("table", "r.jsonl").stdout
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/benchmarks.md"])
+def test_the_tables_of_the_docs_are_those_of_the_committed_records(name):
+    stale = table.stale([ROOT / name], read(RESULTS))
+    assert not stale, "make tables"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(0.0534, "0.053 x"), (1.0, "1 x"), (1.449, "1.4 x"), (99.9, "100 x"), (27309.7, "27,000 x")]
+)
+def test_times(ratio, text):
+    assert table.times(ratio) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1.234e-6, "1.2 µs"), (1.5e-4, "150 µs"), (0.0123, "12 ms"), (0.9999, "1 s"), (123.0, "123 s")],
+)
+def test_durations(seconds, text):
+    assert table.duration(seconds) == text

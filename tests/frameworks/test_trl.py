@@ -1,0 +1,255 @@
+"""The real GRPOTrainer of TRL trains on advantages of candidates: all losses, two ranks, what it refuses."""
+
+import importlib
+import inspect
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.frameworks.rollouts import TEXTS
+
+pytestmark = pytest.mark.filterwarnings("default")  # those of TRL and transformers are theirs
+
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
+SCORES = [2.0, 1.0]
+
+
+def test_sets_that_tie_still_teach(trl_run):
+    from trl import GRPOTrainer
+
+    def best(completions, **_):
+        return [max(map(float, eval(text))) for text in completions]
+
+    start = trl_run.parameters(trl_run.make())
+    plain = trl_run.parameters(trl_run.train(GRPOTrainer, reward_funcs=best))
+    assert (plain == start).all()
+    ours = trl_run.parameters(trl_run.train())
+    assert (ours - start).abs().max() > 1e-4
+
+
+def test_each_token_is_trained_by_the_advantage_of_its_candidate(trl_run):
+    """One step of gradient descent is the gradient of sum_t A_t log p_t / tokens, computed here from the tokens."""
+    import torch
+
+    texts = ['["4", "3"]', '["7", "7", "1"]', *TEXTS[2:]]
+    config = {"optim": "sgd", "learning_rate": 0.5, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
+    trainer = trl_run.make(texts=texts, config=config)
+    batch, _ = trl_run.scored_batch(trainer)
+    assert len({round(float(x), 4) for x in batch["advantages"][:2].unique()}) > 4
+    model = trl_run.tiny_model(trl_run.TOKENIZER)
+    tokens = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    width = batch["completion_ids"].shape[1]
+    logits = model(tokens, attention_mask=attention).logits[:, -width - 1 : -1]
+    log_p = logits.log_softmax(-1).gather(-1, batch["completion_ids"][..., None])[..., 0]
+    mask = batch["completion_mask"]
+    (0.5 * (batch["advantages"] * log_p * mask).sum() / mask.sum()).backward()
+    wanted = torch.cat([(x + x.grad).detach().reshape(-1) for x in model.parameters()])
+    trainer.train()
+    found, start = trl_run.parameters(trainer), trl_run.parameters(trl_run.make())
+    assert (found - start).abs().max() > 1e-3
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses(trl_run, loss):
+    from trl import GRPOTrainer
+
+    if f'"{loss}"' not in inspect.getsource(GRPOTrainer._compute_loss):
+        pytest.skip(f"this version of TRL has no {loss}")
+    level = "sequence" if loss == "luspo" else "token"
+    trainer = trl_run.train(config={"loss_type": loss, "importance_sampling_level": level})
+    moved = trl_run.parameters(trainer) - trl_run.parameters(trl_run.make())
+    assert moved.isfinite().all()
+    assert moved.abs().max() > 1e-4
+
+
+def test_steps_that_reuse_a_batch_and_evaluation(trl_run):
+    config = {"steps_per_generation": 2, "num_iterations": 2, "max_steps": 4, "eval_strategy": "steps", "eval_steps": 4}
+    trainer = trl_run.train(config=config | {"per_device_train_batch_size": 2, "log_completions": True})
+    assert trainer._buffered_inputs[0]["advantages"].shape == trainer._buffered_inputs[0]["completion_ids"].shape
+    log = {name: number for entry in trainer.state.log_history for name, number in entry.items()}
+    assert log["eval_reward"] == log["eval_shapley/mean_set_worth"] == 3.0
+    assert log["eval_shapley/rescued_groups"] == 2
+
+
+def test_two_ranks_end_with_the_parameters_of_one(trl_run, tmp_path):
+    import torch
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    setting = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.frameworks.trl_run", str(tmp_path / str(rank))],
+            env=setting | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        alone = trl_run.over_ranks(1)
+        errors = [process.communicate(timeout=300)[1] for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(errors)
+    start = trl_run.parameters(trl_run.make())
+    found = [torch.load(tmp_path / str(rank)) for rank in range(2)]
+    for center, (wanted, advantages) in alone.items():
+        assert (wanted - start).abs().max() > 1e-3
+        for rank in range(2):
+            parameters, own = found[rank][center]
+            torch.testing.assert_close(parameters, wanted, rtol=0, atol=2e-6)
+            rows = advantages[2 * rank : 2 * rank + 2]
+            assert (own == rows[:, : own.shape[1]]).all()
+            assert (rows[:, own.shape[1] :] == 0).all()
+    assert not (alone["group"][1] == alone["slot"][1]).all()
+
+
+def test_columns_reach_the_score(trl_run):
+    seen = []
+
+    async def score(text, answer, prompts):
+        seen.append((text, answer, prompts))
+        return float(text)
+
+    columns = {"answer": ["x", "y"] * 4, "unused": list(range(8))}
+    trainer = trl_run.train(scorer=trl_run.scorer(score), columns=columns)
+    assert trainer.state.log_history[0]["reward"] == 3.0
+    assert seen[0] == ("4", "x", "a")
+    assert seen[-1] == ("1", "y", "b")
+    names = set()
+    trl_run.train(scorer=trl_run.scorer(lambda text, **columns: names.update(columns) or 1.0), columns=columns)
+    assert names == {"answer", "unused", "prompts"}
+
+
+def test_responses_cut_at_the_limit(trl_run):
+    """Without an end and as long as allowed: not finished, and with the option of TRL, not trained on."""
+    length = len(trl_run.TOKENIZER('["2", "1')["input_ids"])
+    texts = ['["2", "1', '["9"]', '["9"]', '["2", "1']
+    config = {"max_completion_length": length, "mask_truncated_completions": True}
+    rollout = trl_run.scripted(texts, ends=False)
+    trainer = trl_run.make(rollout=rollout, scorer=trl_run.scorer(floor=-1.0), config=config)
+    batch, _ = trl_run.scored_batch(trainer)
+    scored = trainer._scored[1]
+    assert scored.problems == ["truncated", None, None, "truncated"]
+    assert scored.set_rewards.tolist() == [-1, 9, 9, -1]
+    masked = batch["completion_mask"].sum(1) == 0
+    assert masked.tolist()[::3] == [True, True]
+    assert (batch["advantages"][masked] == 0).all()
+
+
+def test_other_rewards_are_for_the_log(trl_run):
+    def words(completions, **_):
+        return [float(len(text)) for text in completions]
+
+    with pytest.raises(
+        ValueError, match=r"reward_weights must be 1 for set_reward and 0 for \['words'\], got \[1.0, 1.0\]"
+    ):
+        trl_run.make(reward_funcs=words)
+    trainer = trl_run.train(reward_funcs=[words], config={"reward_weights": [1.0, 0.0]})
+    log = trainer.state.log_history[0]
+    assert log["rewards/words/mean"] > 3
+    assert log["reward"] == 3.0
+
+
+def test_options_that_do_not_fit(trl_run):
+    import shapley_kernels as sk
+
+    for error, message, arguments in (
+        (TypeError, "scorer must be a SetScorer, got 3", {"scorer": 3}),
+        (TypeError, "allocator must be a RewardAllocator or None, got 3", {"allocator": 3}),
+        (
+            ValueError,
+            "utility of the allocator must be .*Max.* of the scorer",
+            {"allocator": sk.RewardAllocator(sk.Min)},
+        ),
+        (
+            ValueError,
+            "scale of the allocator must be 'group'.*got 'none'",
+            {"allocator": sk.RewardAllocator(scale="none")},
+        ),
+        (
+            ValueError,
+            "scale of the allocator must be 'batch'",
+            {"allocator": sk.RewardAllocator(), "config": {"scale_rewards": "batch"}},
+        ),
+    ):
+        with pytest.raises(error, match=f"ShapeGRPOTrainer: {message}"):
+            trl_run.make(**arguments)
+    trainer = trl_run.make(config={"scale_rewards": "none"}, scorer=trl_run.scorer(utility=sk.Min))
+    assert trainer.allocator == sk.RewardAllocator(sk.Min, scale="none")
+    with pytest.warns(UserWarning, match="'sequence' gives all tokens of a response one gradient"):
+        trl_run.make(config={"importance_sampling_level": "sequence", "loss_type": "grpo"})
+
+
+@pytest.mark.parametrize(
+    ("message", "change"),
+    [
+        (
+            r"completion_mask \(4, \d+\) must be 1 on the \d+ sampled tokens of row 2 and 0 behind",
+            ("completion_mask", 2, 0, 0),
+        ),
+        (
+            r"completion_mask \(4, \d+\) must be 1 on the \d+ sampled tokens of row 1 .* ones, the last at",
+            ("completion_mask", 1, -1, 1),
+        ),
+        (
+            r"completion_ids \(4, \d+\) must be the ids that set_reward was given, got 7 for \d+ at row 3, token 1",
+            ("completion_ids", 3, 1, 7),
+        ),
+        (r"advantages must have shape \(4,\), got \(1,\)", ("advantages", None, None, None)),
+        (r"tool_mask must be absent, got shape \(2,\)", ("tool_mask", None, None, None)),
+    ],
+)
+def test_batches_that_are_not_those_scored(trl_run, message, change):
+    from trl import GRPOTrainer
+
+    from shapley_kernels.adapters.trl import ShapeGRPOMixin
+
+    name, row, token, value = change
+
+    class Broken(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batch = super()._generate_and_score_completions(inputs)
+            if row is None:
+                batch[name] = batch["advantages"][: 1 if name == "advantages" else 2]
+            else:
+                batch[name][row, token] = value
+            return batch
+
+    class Trainer(ShapeGRPOMixin, Broken):
+        pass
+
+    trainer = trl_run.make(Trainer, scorer=trl_run.scorer())
+    with pytest.raises(ValueError, match=f"ShapeGRPOTrainer: {message}"):
+        trl_run.scored_batch(trainer)
+
+
+def test_external_tokens_are_refused(trl_run):
+    def rollout(prompts, trainer):
+        found = trl_run.scripted(TEXTS)(prompts, trainer)
+        return found | {"env_mask": [[1] * len(row) for row in found["completion_ids"]]}
+
+    with pytest.raises(ValueError, match="tool_mask must be absent"):
+        trl_run.scored_batch(trl_run.make(rollout=rollout))
+
+
+def test_versions(trl_run, monkeypatch):
+    from importlib import metadata
+
+    from shapley_kernels.adapters import trl as adapter
+
+    for found in ("0.29.1", "2.0.0"):
+        monkeypatch.setattr(metadata, "version", lambda _, found=found: found)
+        with pytest.raises(ImportError, match=rf"needs trl>=1.0,<2, found {found}; run: pip install 'trl>=1.0,<2'"):
+            importlib.reload(adapter)
+    monkeypatch.undo()
+    importlib.reload(adapter)

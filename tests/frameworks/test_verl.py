@@ -1,0 +1,190 @@
+"""verl's own code, with the estimator that it loads by itself."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+from tests.frameworks.rollouts import REWARDS, TEXTS, assert_candidate_advantages, tiny_tokenizer
+
+pytestmark = pytest.mark.filterwarnings("default")  # those of verl are its own
+
+UNEVEN = [[4.0, 3.0, 5.0], [1.0, 4.0], [0.0, 1.0, 0.0, 2.0], [1.0]]
+
+
+def test_loaded_on_import(verl_run):
+    """The entry point, and the trainer as an external module, in a fresh process as Ray's workers are."""
+    code = (
+        "import verl; from verl.trainer.ppo.core_algos import get_adv_estimator_fn as f; print(f('shapley_grpo'))\n"
+        "from verl.trainer.ppo.v1 import get_trainer_cls as f; print(f('shapley_sync'))"
+    )
+    setting = os.environ | {"VERL_USE_EXTERNAL_MODULES": "shapley_kernels.adapters.verl_trainer"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=setting)
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert "estimate" in found.stdout
+    assert "ShapeTrainerSync" in found.stdout
+
+
+@pytest.mark.parametrize("by_std", [True, False])
+def test_equals_the_allocator_in_any_order_of_rows(verl_run, by_std):
+    from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+
+    uids = ["x", "y", "x", "y"]
+    data, ids, (rewards, mask) = verl_run.batch(UNEVEN, uids)
+    allocator = sk.RewardAllocator(scale="group" if by_std else "none")
+    wanted = (
+        allocator.token_advantages(rewards, ids.numpy(), mask, group_ids=uids) * data.batch["response_mask"].numpy()
+    )
+    found = verl_run.advantages(data, norm_adv_by_std_in_grpo=by_std)
+    np.testing.assert_allclose(found.batch["advantages"], wanted, rtol=1e-5, atol=1e-6)
+    assert (found.batch["returns"] == found.batch["advantages"]).all()
+    order = verl_run.torch.tensor([2, 0, 3, 1])
+    mixed, _, _ = verl_run.batch(UNEVEN, uids)
+    mixed.reorder(order)
+    again = verl_run.advantages(mixed, norm_adv_by_std_in_grpo=by_std).batch["advantages"]
+    np.testing.assert_allclose(again, found.batch["advantages"][order], rtol=1e-6, atol=1e-7)
+    fresh, _, _ = verl_run.batch(UNEVEN, uids)
+    config = verl_run.algorithm(norm_adv_by_std_in_grpo=by_std)
+    keys = [f"{uid}_{i}_0" for i, uid in enumerate(uids)]
+    v1 = compute_advantage_for_multi_trajectories(fresh, batch_keys=keys, adv_estimator="shapley_grpo", config=config)
+    assert (v1.batch["advantages"] == found.batch["advantages"]).all()
+
+
+def test_padding_rows(verl_run):
+    """verl fills batches up with rows of zeros and a uid of their own."""
+    data, _, _ = verl_run.batch([*REWARDS, [0.0]], [*verl_run.UIDS, "pad0"])
+    for name in ("token_level_rewards", "response_mask"):
+        data.batch[name][4] = 0
+    found = verl_run.advantages(data).batch["advantages"]
+    assert (found[4] == 0).all()
+    alone = verl_run.advantages(verl_run.batch()[0]).batch["advantages"]
+    assert (found[:4, : alone.shape[1]] == alone).all()
+
+
+def test_reaches_the_policy_loss(verl_run):
+    from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
+    from verl.workers.config import ActorConfig
+
+    torch = verl_run.torch
+    data = verl_run.advantages(verl_run.batch()[0]).batch
+    config = ActorConfig(strategy="fsdp", rollout_n=2, ppo_micro_batch_size_per_gpu=4, ppo_mini_batch_size=4)
+    log_p = torch.zeros(data["advantages"].shape, requires_grad=True)
+    loss, _ = compute_policy_loss_vanilla(
+        log_p.detach(), log_p, data["advantages"], data["response_mask"], "token-mean", config
+    )
+    loss.backward()
+    torch.testing.assert_close(log_p.grad, -data["advantages"] / data["response_mask"].sum())
+    assert (log_p.grad != 0).any()
+
+
+def test_own_estimator(verl_run):
+    from shapley_kernels.adapters.verl import estimator
+
+    data, ids, (rewards, mask) = verl_run.batch(UNEVEN)
+    tensors = data.batch["token_level_rewards"], data.batch["response_mask"]
+    for options in ({"center": "loo", "outside": "zero"}, {"center": "slot", "length": "candidate", "scale": "batch"}):
+        allocator = sk.RewardAllocator(**options)
+        found, _ = estimator(allocator)(*tensors, index=data.non_tensor_batch["uid"])
+        wanted = allocator.token_advantages(rewards, ids.numpy(), mask, group_ids=verl_run.UIDS) * tensors[1].numpy()
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="shapley_grpo: allocator must be a RewardAllocator or None, got 3"):
+        estimator(3)
+
+
+def test_filters_of_groups_are_warned_about(verl_run):
+    from verl.trainer.config.algorithm import FilterGroupsConfig
+
+    groups = FilterGroupsConfig(enable=True, metric="reward")
+    with pytest.warns(UserWarning, match="filter_groups drops groups whose 'reward' ties"):
+        verl_run.advantages(verl_run.batch()[0], filter_groups=groups)
+
+
+def test_errors(verl_run):
+    from shapley_kernels.adapters.verl import shapley_grpo
+
+    with pytest.raises(ValueError, match="shapley_grpo: use_kl_in_reward must be False, got True"):
+        verl_run.advantages(verl_run.batch()[0], use_kl_in_reward=True)
+    data, _, _ = verl_run.batch()
+    rewards, mask = data.batch["token_level_rewards"], data.batch["response_mask"]
+    with pytest.raises(ValueError, match="shapley_grpo: index must be the uids of the 4 rollouts, got None"):
+        shapley_grpo(rewards, mask)
+    with pytest.raises(ValueError, match=r"response_mask must have the shape of .*, \(4, \d+\), got \(4, 1\)"):
+        shapley_grpo(rewards, mask[:, :1], index=verl_run.UIDS)
+    dead = mask.clone()
+    dead[2, 1] = 0
+    with pytest.raises(ValueError, match=r"response_mask \(4, \d+\) must be 1 on .*, got 0 at row 2, token 1"):
+        shapley_grpo(rewards, dead, index=verl_run.UIDS)
+    with pytest.raises(ValueError, match=r"token_rewards \(4, \d+\) must be as encode_credits gave them.* at row 0"):
+        shapley_grpo(rewards * 0.5, mask, index=verl_run.UIDS)
+    with pytest.raises(ValueError, match="group_ids must not be missing, got None at 1"):
+        shapley_grpo(rewards, mask, index=["a", None, "b", "b"])
+
+
+def test_reward_manager(verl_run):
+    seen = []
+
+    async def score(text, ground_truth, data_source):
+        seen.append((text, ground_truth, data_source))
+        return float(text)
+
+    tokenizer = tiny_tokenizer()
+    tokens = tokenizer(TEXTS[0])["input_ids"]
+    manager = verl_run.reward_manager(tokenizer, score, data={"max_response_length": len(tokens)})
+    found = asyncio.run(manager.run_single(verl_run.response(tokens)))
+    assert seen == [("4", "42", "here"), ("3", "42", "here"), ("5", "42", "here")]
+    assert found["reward_score"] == found["reward_extra_info"]["acc"] == 5.0
+    assert all(isinstance(x, float | str) for x in found["reward_extra_info"].values())
+    cut = asyncio.run(manager.run_single(verl_run.response(tokens[:-1])))  # shorter than the limit: malformed
+    assert cut["reward_score"] == -1.0
+    assert cut["reward_extra_info"]["shapley/malformed_rollouts"] == 1.0
+
+
+def test_trainer_in_ray(verl_run):
+    """Rewards by the manager, advantages by the trainer, rows out of order and one of padding."""
+    setting = os.environ | {"VERL_USE_EXTERNAL_MODULES": "shapley_kernels.adapters.verl_trainer"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.frameworks.verl_run"]
+    done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    *advantages, padding = found["advantages"]
+    assert not any(padding)
+    width = max(map(len, advantages))
+    assert_candidate_advantages(
+        *([row + [0] * (width - len(row)) for row in rows[:4]] for rows in (advantages, found["ids"]))
+    )
+    sums = np.array([np.sum(row, dtype=np.float32) for row in found["rm_scores"]])
+    np.testing.assert_array_equal(sums, [*map(max, REWARDS), 0.0])
+
+
+def test_rewards_of_another_manager(verl_run):
+    from shapley_kernels.adapters.verl_trainer import KEY, ShapeRewardManager, _token_rewards
+
+    with pytest.raises(ValueError, match="must hold 'shapley_token_rewards', got none for the rollout 'a_0'"):
+        _token_rewards({"reward_extra_info": {"acc": 1.0}}, 3, "a_0")
+    with pytest.raises(ValueError, match="each of the 3 tokens of the response, got 2 for the rollout 'a_0'"):
+        _token_rewards({"reward_extra_info": {KEY: np.zeros(2, np.float32).tobytes().hex()}}, 3, "a_0")
+    with pytest.raises(NotImplementedError, match=r"ShapeRewardManager must define scorer\(self, tokenizer\)"):
+        ShapeRewardManager({}, tiny_tokenizer(), None)
+
+
+def test_example(verl_run, tmp_path):
+    """The configuration that verl makes of the example, and the reward manager that it loads for it."""
+    from omegaconf import OmegaConf
+    from verl.trainer.ppo.reward import resolve_reward_manager_cls
+
+    setting = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", "examples/verl_shape_grpo/run.sh", "--cfg", "job"]
+    done = subprocess.run(command, capture_output=True, text=True, env=setting, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    config = OmegaConf.create(done.stdout)
+    assert config.algorithm.adv_estimator == "shapley_grpo"
+    assert config.trainer.v1.trainer_mode == "shapley_sync"
+    tokenizer = tiny_tokenizer()
+    manager = resolve_reward_manager_cls(config)(config, tokenizer, None)
+    tokens = [*tokenizer('["41", "42"]')["input_ids"], tokenizer.eos_token_id]
+    assert asyncio.run(manager.run_single(verl_run.response(tokens)))["reward_score"] == 1.0

@@ -1,0 +1,132 @@
+"""TRL trains a tiny model on scripted rollouts; run as a program, this is one of two ranks."""
+
+import os
+import sys
+import tempfile
+import warnings
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+import torch
+from datasets import Dataset
+from trl import GRPOConfig
+
+from shapley_kernels import rl
+from shapley_kernels.adapters.trl import ShapeGRPOTrainer
+from tests.frameworks.rollouts import GROUP, TEXTS, tiny_model, tiny_tokenizer
+
+torch.set_num_threads(1)
+TOKENIZER = tiny_tokenizer()
+UNEVEN = [TEXTS[0], '["1", "2", "7"]', '["2"]', TEXTS[1]]
+"""One group of four; where two ranks share it, the largest sets of these have 3 and 2 candidates."""
+
+
+def scorer(score=float, **options):
+    return rl.SetScorer(score, rl.json_list(), TOKENIZER, **options)
+
+
+def scripted(texts, ends=True):
+    """A rollout function: row i of the whole batch, over all ranks, answers with text i."""
+
+    def rollout(prompts, trainer):
+        first = trainer.accelerator.process_index * len(prompts)
+        rows = [TOKENIZER(text)["input_ids"] + [TOKENIZER.eos_token_id] * ends for text in texts]
+        rows = rows[first : first + len(prompts)]
+        return {
+            "prompt_ids": [TOKENIZER(prompt)["input_ids"] for prompt in prompts],
+            "completion_ids": rows,
+            "logprobs": [[0.0] * len(row) for row in rows],
+        }
+
+    return rollout
+
+
+def make(
+    trainer_class=ShapeGRPOTrainer,
+    texts=TEXTS,
+    *,
+    rollout=None,
+    columns=None,
+    model=None,
+    ranks=1,
+    config=None,
+    **arguments,
+):
+    """A trainer, ready to train. config: what is different from the GRPOConfig here; arguments: of the trainer."""
+    settings = {
+        "output_dir": tempfile.mkdtemp(),
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "per_device_train_batch_size": 4 // ranks,
+        "per_device_eval_batch_size": 4 // ranks,
+        "num_generations": GROUP,
+        "max_completion_length": 64,
+        "max_steps": 1,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "shuffle_dataset": False,
+    }
+    if issubclass(trainer_class, ShapeGRPOTrainer):
+        arguments = {"scorer": scorer()} | arguments
+    data = Dataset.from_dict({"prompt": ["a", "b"] * 4} | (columns or {}))
+    return trainer_class(
+        model=model or tiny_model(TOKENIZER),
+        args=GRPOConfig(**settings | (config or {})),
+        processing_class=TOKENIZER,
+        rollout_func=rollout or scripted(texts),
+        train_dataset=data,
+        eval_dataset=data.select(range(2)),
+        **arguments,
+    )
+
+
+def train(*args, **kwargs):
+    trainer = make(*args, **kwargs)
+    trainer.train()
+    return trainer
+
+
+def parameters(trainer):
+    return torch.cat([x.detach().reshape(-1) for x in trainer.accelerator.unwrap_model(trainer.model).parameters()])
+
+
+def scored_batch(trainer):
+    """What goes into the loss, and the candidate ids of its rows: of a fresh batch, in the order of the rows."""
+    rows = [{"prompt": prompt} for prompt in ("a", "a", "b", "b")]
+    batch = trainer._generate_and_score_completions(rows[: trainer.args.per_device_train_batch_size])
+    return batch, trainer._scored[1].ids
+
+
+def over_ranks(ranks):
+    """For each centering: the parameters after two steps on a group that is spread over the ranks, and advantages."""
+    results = {}
+    for center in ("group", "slot"):
+        allocator = rl.RewardAllocator(center=center)
+        config = {"num_generations": 4, "max_steps": 2}
+        trainer = train(texts=UNEVEN, ranks=ranks, allocator=allocator, config=config)
+        results[center] = parameters(trainer), scored_batch(trainer)[0]["advantages"]
+        if ranks > 1 and center == "group":
+            by_sums = advantages_by_process_group(trainer, allocator)
+            torch.testing.assert_close(results[center][1], by_sums, rtol=1e-6, atol=1e-6)
+    return results
+
+
+def advantages_by_process_group(trainer, allocator):
+    """The other way over ranks: sums of each group instead of the rewards of all."""
+    import torch.distributed as dist
+
+    scored = trainer._scored[1]
+    found = allocator.token_advantages(
+        scored.rewards, scored.ids, scored.mask, group_ids=[0] * len(scored.ids), process_group=dist.group.WORLD
+    )
+    lengths = (torch.tensor([len(row) for row in trainer._scored[0]]))[:, None]
+    return torch.from_numpy(found).float() * (torch.arange(found.shape[1]) < lengths)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    torch.save(over_ranks(int(os.environ["WORLD_SIZE"])), sys.argv[1])

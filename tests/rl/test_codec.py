@@ -1,0 +1,165 @@
+"""Credits survive the way through token rewards, and rewards that were altered on the way are noticed."""
+
+import numpy as np
+import pytest
+import torch
+
+from shapley_kernels.rl import decode_credits, encode_credits
+
+
+def random_rows(seed, rows=40, width=6, tokens=30):
+    """Credits, mask, ids and token mask of responses with candidates of 1 to 4 tokens, some next to each other."""
+    rng = np.random.default_rng(seed)
+    credits, mask = rng.normal(size=(rows, width)).astype(np.float32), np.zeros((rows, width), bool)
+    credits[rng.random(credits.shape) < 0.2] = 0.0
+    ids, token_mask = np.zeros((rows, tokens), np.int64), np.zeros((rows, tokens), bool)
+    for i in range(rows):
+        at = 0
+        for k in range(rng.integers(0, width + 1)):
+            start = at + rng.integers(0, 3)
+            at = start + rng.integers(1, 5)
+            if at >= tokens:
+                break
+            ids[i, start:at], mask[i, k] = k + 1, True
+        token_mask[i, : min(at + 1, tokens)] = True
+    credits[~mask] = 0
+    return credits, mask, ids, token_mask
+
+
+def assert_equal(found, credits, mask, ids):
+    width = mask.sum(1).max()
+    np.testing.assert_array_equal(np.asarray(found[2]), ids)
+    np.testing.assert_array_equal(np.asarray(found[1]), mask[:, :width])
+    np.testing.assert_array_equal(np.asarray(found[0]), credits[:, :width])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_round_trip(seed):
+    credits, mask, ids, token_mask = random_rows(seed)
+    rewards = encode_credits(credits, ids, mask, token_mask=token_mask)
+    assert rewards.dtype == np.float32
+    assert (rewards[~token_mask] == 0).all()
+    assert_equal(decode_credits(rewards), credits, mask, ids)
+    np.testing.assert_allclose(rewards.sum(1), credits.sum(1), rtol=0, atol=1e-6)
+    order = np.random.default_rng(seed).permutation(len(ids))
+    assert_equal(decode_credits(rewards[order]), credits[order], mask[order], ids[order])
+    right = np.pad(rewards, ((0, 0), (5, 2)))  # as trainers that pad on the left
+    assert_equal(decode_credits(right), credits, mask, np.pad(ids, ((0, 0), (5, 2))))
+    tensors = encode_credits(torch.tensor(credits), torch.tensor(ids), torch.tensor(mask))
+    found = decode_credits(tensors)
+    assert [x.dtype for x in found] == [torch.float32, torch.bool, torch.int64]
+    assert_equal(found, credits, mask, ids)
+
+
+def test_sums_are_those_of_the_credits():
+    """To the last bit: the marks vanish in any sum."""
+    credits = [[1.5, 1.0, 2.5], [3.0, 2.0, 0.0]]
+    ids = [[0, 1, 1, 2, 0, 3, 3], [1, 1, 0, 2, 2, 2, 0]]
+    rewards = encode_credits(credits, ids)
+    assert rewards.sum(1).tolist() == [5.0, 5.0]
+    assert rewards.cumsum(1)[:, -1].tolist() == [5.0, 5.0]
+
+
+CHANGES = {
+    "KL": lambda x, rng: x - 0.01 * rng.random(x.shape),
+    "scaled": lambda x, rng: x * 0.5,
+    "negated": lambda x, rng: -x,
+    "whitened": lambda x, rng: (x - x.mean()) / x.std(),
+    "clipped": lambda x, rng: x.clip(0, None),
+    "one credit": lambda x, rng: np.where(x == x.max(), x * np.float32(1 + 2**-23), x),
+    "half precision": lambda x, rng: torch.tensor(x).bfloat16().float().numpy(),
+    "float16": lambda x, rng: x.astype(np.float16).astype(np.float32),
+    "set reward on the last token": lambda x, rng: x + 5.0 * (np.arange(x.shape[1]) == x.shape[1] - 1),
+    "shifted within": lambda x, rng: np.concatenate([x[:, :4], x[:, 5:], x[:, 4:5]], 1),
+    "cut": lambda x, rng: np.where(np.arange(x.shape[1]) < 6, x, 0),
+    "not finite": lambda x, rng: np.where(x == x.max(), np.inf, x),
+    "plain rewards": lambda x, rng: 1.0 * (np.arange(x.shape[1]) == x.shape[1] - 1) + 0 * x,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_altered_rewards_are_noticed(change):
+    ids = np.array([[0, 1, 1, 0, 2, 2, 0, 3, 0, 0]])
+    credits = [[-0.3, 1.7, 0.4]]
+    rewards = encode_credits(credits, ids)
+    decode_credits(rewards)
+    altered = CHANGES[change](rewards, np.random.default_rng(0)).astype(np.float32)
+    with pytest.raises(ValueError, match=r"token_rewards \(1, 10\) must be as encode_credits gave them.* at row 0; "):
+        decode_credits(altered)
+
+
+def test_every_single_token_counts():
+    credits, mask, ids, token_mask = random_rows(3, rows=4)
+    rewards = encode_credits(credits, ids, mask, token_mask=token_mask)
+    for i, t in np.argwhere(token_mask & mask.any(1, keepdims=True)):
+        for value in (0.125, -1.0, 2.0**-100, 2.0**-101, 0.0):
+            altered = rewards.copy()
+            altered[i, t] = value
+            if altered[i, t] != rewards[i, t]:
+                with pytest.raises(ValueError, match=f"at row {i};"):
+                    decode_credits(altered)
+
+
+def test_candidates_of_one_token():
+    """The checksum then needs a token outside; padding is none."""
+    rewards = encode_credits(
+        [[0.5], [0.25]], [[1, 0, 0], [0, 1, 0]], token_mask=[[True, True, False], [True, True, False]]
+    )
+    assert (rewards[:, 2] == 0).all()
+    assert decode_credits(rewards)[0].tolist() == [[0.5], [0.25]]
+    with pytest.raises(ValueError, match=r"candidate_ids \(1, 2\) must leave a token for a checksum.* at row 0"):
+        encode_credits([[0.5]], [[1, 0]], token_mask=[[True, False]])
+
+
+def test_nothing():
+    assert encode_credits(np.zeros((2, 3)), np.zeros((2, 4), int)).tolist() == [[0] * 4] * 2
+    for rewards in (np.zeros((2, 4)), np.zeros((0, 4)), np.zeros((2, 0))):
+        credits, mask, ids = decode_credits(rewards)
+        assert credits.shape == mask.shape == (len(rewards), 0)
+        assert ids.shape == rewards.shape
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "message"),
+    [
+        (ValueError, ([1.0], [[1]]), r"credits must have shape \[rollouts, candidates\], got \(1,\)"),
+        (ValueError, ([[1.0]], [1]), r"candidate_ids must have shape \[1, tokens\].* got \(1,\)"),
+        (TypeError, ([[1.0]], [[1.0]]), "candidate_ids must be integers, got dtype float64"),
+        (
+            ValueError,
+            ([[1.0]] * 2, [[0, 1], [2, 1]]),
+            r"candidate_ids \(2, 2\) must be in 0..1, got 2 at row 1, token 0",
+        ),
+        (ValueError, ([[1.0]], [[0, -1]]), r"must be in 0..1, got -1 at row 0, token 1"),
+        (
+            ValueError,
+            ([[1.0, 2.0]], [[2, 1]]),
+            r"runs of 1, 2, ... for the live candidates \[1, 2\], got \[2, 1\] at row 0",
+        ),
+        (ValueError, ([[1.0, 2.0]], [[1, 0, 1]]), r"got \[1, 1\] at row 0"),
+        (ValueError, ([[1.0, 2.0]], [[1, 0]], [[True, True]]), r"live candidates \[1, 2\], got \[1\] at row 0"),
+        (ValueError, ([[1.0, 2.0]], [[1, 2]], [[True, False]]), r"live candidates \[1\], got \[1, 2\] at row 0"),
+        (
+            ValueError,
+            ([[1.0, float("nan")]], [[1, 2]]),
+            r"credits \(1, 2\) must be finite in float32, got nan at row 0, can",
+        ),
+        (
+            ValueError,
+            ([[1e39, 1.0]], [[1, 2]]),
+            r"credits \(1, 2\) must be finite in float32, got inf at row 0, candidate 0",
+        ),
+    ],
+)
+def test_errors(error, arguments, message):
+    with pytest.raises(error, match=f"encode_credits: .*{message}"):
+        encode_credits(*arguments)
+
+
+def test_errors_of_decoding():
+    with pytest.raises(
+        ValueError, match=r"decode_credits: token_rewards must have shape \[rollouts, tokens\], got \(2,\)"
+    ):
+        decode_credits([0.0, 1.0])
+    with pytest.raises(ValueError, match=r"token_mask must have the shape of candidate_ids, \(1, 2\), got \(1, 3\)"):
+        encode_credits([[1.0]], [[1, 1]], token_mask=[[True] * 3])

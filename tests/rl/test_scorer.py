@@ -1,0 +1,452 @@
+"""SetScorer: every way of scoring gives the same rewards, failures name the candidate, order never depends on time."""
+
+import ast
+import asyncio
+import contextvars
+import functools
+import pickle
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import shapley_kernels as sk
+from shapley_kernels.rl import SetScorer, json_list, separated
+
+
+def read_byte(token):
+    return bytes([token]) if token < 256 else None
+
+
+def rows(texts):
+    return [[*text.encode(), 256] for text in texts]
+
+
+TEXTS = ['["aa", "b"]', '["ccc"]', "no", '["d", "e', '["", "ffff", "g"]']
+BONUS = [10, 20, 30, 40, 50]
+REWARDS = [[12, 11, 0], [23, 0, 0], [-1, 0, 0], [-1, 0, 0], [50, 54, 51]]
+MASK = [[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]]
+
+
+def one(text, bonus):
+    return len(text) + bonus
+
+
+def of_set(texts, bonus):
+    return [len(text) + bonus for text in texts]
+
+
+def of_batch(texts, bonus):
+    return np.array([len(text) + extra for text, extra in zip(texts, bonus, strict=True)])
+
+
+async def one_async(text, bonus):
+    await asyncio.sleep(0.001 * (len(text) % 3))
+    return one(text, bonus)
+
+
+async def of_set_async(texts, bonus):
+    await asyncio.sleep(0.001 * len(texts))
+    return torch.tensor(of_set(texts, bonus))
+
+
+async def of_batch_async(texts, bonus):
+    return tuple(of_batch(texts, bonus))
+
+
+class Judge:
+    async def __call__(self, text, bonus):
+        return await one_async(text, bonus)
+
+    async def method(self, text, bonus):
+        return await one_async(text, bonus)
+
+
+SCORES = {
+    "plain": (one, "candidate"),
+    "set": (of_set, "set"),
+    "batch": (of_batch, "batch"),
+    "async": (one_async, "candidate"),
+    "async set": (of_set_async, "set"),
+    "async batch": (of_batch_async, "batch"),
+    "async object": (Judge(), "candidate"),
+    "async method": (Judge().method, "candidate"),
+    "partial": (functools.partial(one_async), "candidate"),
+    "numpy number": (lambda text, bonus: np.float32(one(text, bonus)), "candidate"),
+    "tensor of no axes": (lambda text, bonus: torch.tensor(one(text, bonus), dtype=torch.bfloat16), "candidate"),
+}
+
+
+def call(scorer, *arguments, how, **columns):
+    """The four places that a scorer is called from."""
+    if how == "sync":
+        return scorer(*arguments, **columns)
+    if how == "ascore":
+        return asyncio.run(scorer.ascore(*arguments, **columns))
+
+    async def loop():
+        return scorer(*arguments, **columns)
+
+    return asyncio.run(loop())
+
+
+@pytest.mark.parametrize("how", ["sync", "ascore", "within a running loop"])
+@pytest.mark.parametrize(("score", "takes"), SCORES.values(), ids=SCORES)
+def test_all_kinds_of_scores_give_the_same(score, takes, how):
+    scorer = SetScorer(score, json_list(), read_byte, takes=takes, floor=-1)
+    scored = call(scorer, rows(TEXTS), bonus=BONUS, how=how)
+    assert scored.rewards.tolist() == REWARDS
+    assert scored.mask.tolist() == [[bool(live) for live in row] for row in MASK]
+    assert scored.set_rewards.tolist() == [12, 23, -1, -1, 54]
+    assert scored.problems == [None, None, "malformed", "truncated", None]
+    assert scored.ids[0].tolist() == [0, 1, 1, 1, 1, 0, 0, 2, 2, 2, 0, 0, *[0] * 6]
+    assert scored.ids[2].tolist() == [1, 1, *[0] * 16]
+    assert scored.failed_scores == 0
+    assert scored.metrics == {
+        "shapley/malformed_rollouts": 1.0,
+        "shapley/truncated_rollouts": 1.0,
+        "shapley/failed_scores": 0.0,
+    }
+
+
+@settings(max_examples=30)
+@given(st.lists(st.lists(st.sampled_from(["x", "yy", "zzz", ""]), max_size=4), max_size=5), st.integers(1, 5))
+def test_order_is_that_of_the_responses(sets, concurrency):
+    """Whatever ends first: later candidates sleep less."""
+    started = iter(range(10**6))
+
+    async def score(text, name):
+        await asyncio.sleep(0.002 / (1 + next(started)))
+        return len(text) + 10 * name
+
+    texts = [str(items).replace("'", '"') for items in sets]
+    scorer = SetScorer(score, json_list(), read_byte, concurrency=concurrency, malformed="keep")
+    scored = scorer(rows(texts), name=list(range(len(sets))))
+    for i, items in enumerate(sets):
+        assert scored.rewards[i][scored.mask[i]].tolist() == [len(text) + 10 * i for text in items]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_at_most_so_many_calls_at_a_time(concurrency):
+    running = most = 0
+
+    async def score(text):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        return 0.0
+
+    SetScorer(score, separated(","), read_byte, concurrency=concurrency)(rows(["a,b,c,d", "e,f,g"]))
+    assert most == concurrency
+
+
+def test_ascore_runs_an_async_score_on_the_loop_and_a_plain_one_beside_it():
+    async def on_loop(text):
+        assert threading.current_thread() is threading.main_thread()
+        asyncio.get_running_loop().call_soon(ticks.append, text)
+        return 1.0
+
+    def beside(text):
+        assert threading.current_thread() is not threading.main_thread()
+        threads.add(threading.current_thread())
+        assert variable.get() == "set"
+        return 1.0
+
+    ticks, threads = [], set()
+    variable = contextvars.ContextVar("variable")
+    variable.set("set")
+    asyncio.run(SetScorer(on_loop, separated(","), read_byte).ascore(rows(["a,b"])))
+    assert ticks == ["a", "b"]
+    asyncio.run(SetScorer(beside, separated(","), read_byte).ascore(rows(["a,b", "c"])))
+    assert len(threads) == 1
+
+    async def sees_context(text):
+        return variable.get() == "set"
+
+    scored = call(SetScorer(sees_context, separated(","), read_byte), rows(["a"]), how="within a running loop")
+    assert scored.rewards.tolist() == [[1.0]]
+
+
+def test_into_the_allocator():
+    for container in (lambda x: x, torch.tensor):
+        ids = np.array([[*b'["aa","b"]'], [*b'["ccc"]   '], [*b"malformed!"]])
+        scored = SetScorer(len, json_list(), read_byte)(container(ids))
+        allocator = sk.RewardAllocator()
+        found = allocator.token_advantages(scored.rewards, scored.ids, scored.mask)
+        assert type(found) is type(scored.ids) is type(scored.set_rewards)
+        of_candidates = sk.grpo_advantages(
+            sk.shapley(sk.Max([[2.0, 1], [3, 0], [0, 0]], mask=MASK_OF_ALL)), MASK_OF_ALL
+        )
+        of_sets = sk.grpo_advantages([[2.0], [3.0], [0.0]])
+        wanted = [
+            [of_candidates[i, k - 1] if k else of_sets[i, 0] for k in row] for i, row in enumerate(scored.ids.tolist())
+        ]
+        np.testing.assert_allclose(found.tolist(), wanted, rtol=2e-6)
+        assert (found[2] < 0).all()  # malformed output is punished
+        assert scored.set_rewards.tolist() == [2, 3, 0]
+
+
+MASK_OF_ALL = np.array([[True, True], [True, False], [True, False]])
+
+
+def test_container_and_dtype():
+    ids = torch.tensor([[*b"a,b"]])
+    scored = SetScorer(len, separated(","), read_byte)(ids)
+    assert (scored.rewards.dtype, scored.mask.dtype, scored.ids.dtype) == (torch.float32, torch.bool, torch.int64)
+    assert scored.set_rewards.dtype == torch.float32
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert SetScorer(len, separated(","), read_byte)(ids).rewards.dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert SetScorer(len, separated(","), read_byte)(ids.numpy()).rewards.dtype == np.float64
+    empty = SetScorer(len, separated(","), read_byte, max_candidates=3)([])
+    assert (empty.rewards.shape, empty.mask.shape, empty.set_rewards.shape) == ((0, 3), (0, 3), (0,))
+    assert SetScorer(of_batch, separated(","), read_byte, takes="batch")([], bonus=[]).rewards.shape == (0, 0)
+
+
+def test_options_reach_the_parsing():
+    ids = rows(['["a","b","c"]', '["d","e'])
+    options = {"malformed": "keep", "truncated": "keep", "max_candidates": 2}
+    scored = SetScorer(len, json_list(), read_byte, floor=-5, **options)(ids)
+    assert scored.texts == [["a", "b"], ["d"]]
+    assert scored.rewards.tolist() == [[1, 1], [1, 0]]
+    scored = SetScorer(len, separated(","), read_byte, floor=-5)(rows(["a", "bb"]), finished=[True, False])
+    assert scored.rewards.tolist() == [[1], [-5]]
+    scored = SetScorer(len, separated(","), read_byte)(rows(["a,b"]), [[1, 0, 0, 0]])
+    assert scored.texts == [["a"]]
+    vocabulary = [b'["a', b'","', b'b"]']
+    for straddle, k in (("first", 1), ("last", 2), ("none", 0)):
+        assert SetScorer(len, json_list(), vocabulary, straddle=straddle)([[0, 1, 2]]).ids[0, 1] == k
+
+
+def test_utility_is_for_set_rewards():
+    scorer = SetScorer(len, separated(","), read_byte, sk.Mean)
+    assert scorer(rows(["a,bbb", "cc"])).set_rewards.tolist() == [2, 2]
+    scorer = SetScorer(len, separated(","), read_byte, lambda r, mask: sk.TopM(r, 2, mask=mask) - sk.Min(r, mask=mask))
+    assert scorer(rows(["a,bbb,cc", "cc"])).set_rewards.tolist() == [4, 0]
+    with pytest.raises(TypeError, match=r"SetScorer: utility must return a game .* got 1"):
+        SetScorer(len, separated(","), read_byte, lambda r, mask: 1)(rows(["a"]))
+
+
+def picky(text):
+    if text == "bad":
+        raise KeyError("mine")
+    return 1.0
+
+
+async def picky_async(text):
+    return picky(text)
+
+
+@pytest.mark.parametrize("how", ["sync", "ascore", "within a running loop"])
+@pytest.mark.parametrize("score", [picky, picky_async])
+def test_failures(score, how):
+    ids = rows(["a,b", "c,bad", "d"])
+    scorer = SetScorer(score, separated(","), read_byte)
+    message = r"SetScorer: score failed for response 1, candidate 1 \(from 0\): KeyError: 'mine'; on_error='floor'"
+    with pytest.raises(RuntimeError, match=message) as caught:
+        call(scorer, ids, how=how)
+    assert isinstance(caught.value.__cause__, KeyError)
+    for on_error, instead in (("floor", -2), (0.25, 0.25), (-3, -3)):
+        scored = call(SetScorer(score, separated(","), read_byte, on_error=on_error, floor=-2), ids, how=how)
+        assert scored.rewards.tolist() == [[1, 1], [1, instead], [1, 0]]
+        assert scored.failed_scores == 1
+        assert scored.metrics["shapley/failed_scores"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("takes", "score", "error", "message", "failed"),
+    [
+        (
+            "candidate",
+            lambda text: None,
+            TypeError,
+            "score must give a number, got None for response 0, candidate 0",
+            3,
+        ),
+        ("candidate", lambda text: "1.0", TypeError, "a number, got '1.0'", 3),
+        ("candidate", lambda text: [1.0], ValueError, r"a number, got shape \(1,\) for response 0, candidate 0", 3),
+        ("candidate", lambda text: float("nan"), ValueError, "a finite number, got nan for response 0, candidate 0", 3),
+        ("candidate", lambda text: 1j, TypeError, "a number, got 1j", 3),
+        ("set", lambda texts: [1.0], ValueError, r"2 numbers, one per candidate, got shape \(1,\) .* of response 0", 2),
+        (
+            "set",
+            lambda texts: 1.0,
+            ValueError,
+            "2 numbers, one per candidate, got 1.0 for the candidates of response 0",
+            3,
+        ),
+        (
+            "set",
+            lambda texts: [[1], [1, 2]][: len(texts)],
+            TypeError,
+            "2 numbers, .* for the candidates of response 0",
+            3,
+        ),
+        ("set", lambda texts: [1.0, np.inf][: len(texts)], ValueError, "finite .* inf for response 0, candidate 1", 2),
+        ("set", lambda texts: ["1"] * len(texts), TypeError, r"got \['1', '1'\]", 3),
+        ("batch", lambda texts: [1, 2], ValueError, r"3 numbers, .* got shape \(2,\) .* of responses 0 .. 2", 3),
+        ("batch", lambda texts: [1, 2, np.nan], ValueError, "finite number, got nan for response 2, candidate 0", 3),
+        ("batch", lambda texts: [1, None, 2], TypeError, r"got \[1, None, 2\]", 3),
+    ],
+)
+def test_what_is_no_reward(takes, score, error, message, failed):
+    ids = rows(["a,b", "", "c"])
+    with pytest.raises(error, match=message) as caught:
+        SetScorer(score, separated(","), read_byte, takes=takes)(ids)
+    assert str(caught.value).startswith("SetScorer: ")
+    scored = SetScorer(score, separated(","), read_byte, takes=takes, on_error=7)(ids)
+    assert scored.failed_scores == failed
+    assert scored.rewards[0].tolist() == [7, 7]
+    assert scored.rewards[1, 0] == 0
+
+
+def test_a_failure_ends_the_other_calls():
+    ended = []
+
+    async def score(text):
+        if text == "bad":
+            raise ValueError
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)  # as closing a connection takes
+            ended.append(text)
+
+    async def outlives_it():
+        scorer = SetScorer(score, separated(","), read_byte, concurrency=3)
+        with pytest.raises(RuntimeError, match="response 0, candidate 1"):
+            await asyncio.wait_for(scorer.ascore(rows(["a,bad", "c,never"])), 20)
+        return list(ended)
+
+    assert asyncio.run(outlives_it()) == ["a", "c"]
+
+
+def test_cancelling_ascore_ends_the_calls():
+    ended = []
+
+    async def score(text):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(text)
+
+    async def cancel():
+        task = asyncio.ensure_future(SetScorer(score, separated(","), read_byte).ascore(rows(["a,b"])))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert ended == ["a", "b"]
+
+
+def test_timeouts_are_failures_and_interrupts_are_not():
+    async def slow(text):
+        return await asyncio.wait_for(asyncio.sleep(60), 0.001)
+
+    assert SetScorer(slow, separated(","), read_byte, on_error="floor")(rows(["a"])).failed_scores == 1
+
+    def interrupted(text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SetScorer(interrupted, separated(","), read_byte, on_error="floor")(rows(["a"]))
+
+
+def test_a_plain_function_that_gives_a_coroutine_is_named():
+    scorer = SetScorer(lambda text: picky_async(text), separated(","), read_byte, on_error="floor")
+    with pytest.raises(TypeError, match="score must be declared `async def` to be awaited, got <coroutine"):
+        scorer(rows(["a"]))
+
+
+def test_columns():
+    seen = []
+
+    def score(text, answer, tag):
+        seen.append((text, answer, tag))
+        return 0.0
+
+    columns = {"answer": np.array([1, 2]), "tag": ["x", "y"]}
+    SetScorer(score, separated(","), read_byte)(rows(["a,b", "c"]), **columns)
+    assert seen == [("a", 1, "x"), ("b", 1, "x"), ("c", 2, "y")]
+    scorer = SetScorer(score, separated(","), read_byte)
+    with pytest.raises(ValueError, match=r"SetScorer: tag must have one entry per response \(2\), got 1; repeat"):
+        scorer(rows(["a", "b"]), answer=[1, 2], tag=["x"])
+    for bad in ("xy", 1, {1, 2}):
+        with pytest.raises(
+            TypeError, match=r"SetScorer: tag must be a list or array with one entry per response \(2\)"
+        ):
+            scorer(rows(["a", "b"]), answer=[1, 2], tag=bad)
+    with pytest.raises(RuntimeError, match=r"TypeError: .*missing 1 required positional argument: 'tag'"):
+        scorer(rows(["a"]), answer=[1])
+
+
+GOOD = {"score": len, "parser": json_list(), "tokenizer": read_byte}
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "message"),
+    [
+        (TypeError, {"score": 1}, "score must be a function, got 1"),
+        (TypeError, {"parser": "json"}, "parser must be a function, got 'json'"),
+        (TypeError, {"utility": "max"}, "utility must be a function, got 'max'"),
+        (TypeError, {"tokenizer": 5}, "tokenizer must be one of the packages .* got int"),
+        (ValueError, {"takes": "sets"}, "takes must be one of 'candidate', 'set', 'batch', got 'sets'"),
+        (ValueError, {"on_error": "zero"}, "on_error must be 'raise', 'floor' or a finite number, got 'zero'"),
+        (ValueError, {"on_error": float("nan")}, "on_error must be .* got nan"),
+        (ValueError, {"on_error": True}, "on_error must be .* got True"),
+        (ValueError, {"floor": float("-inf")}, "floor must be a finite number, got -inf"),
+        (ValueError, {"floor": None}, "floor must be a finite number, got None"),
+        (ValueError, {"concurrency": 0}, "concurrency must be an int >= 1, got 0"),
+        (ValueError, {"concurrency": None}, "concurrency must be an int >= 1, got None"),
+        (ValueError, {"straddle": "both"}, "SetScorer: straddle must be one of"),
+        (ValueError, {"malformed": "floor"}, "SetScorer: malformed must be one of"),
+        (TypeError, {"max_candidates": "8"}, "SetScorer: max_candidates must be an int"),
+    ],
+)
+def test_errors_name_the_argument(error, arguments, message):
+    with pytest.raises(error, match=message):
+        SetScorer(**(GOOD | arguments))
+
+
+def test_a_scorer_can_be_sent_to_another_process():
+    scorer = pickle.loads(pickle.dumps(SetScorer(len, json_list(), read_byte, floor=-1.0)))
+    assert scorer(rows(['["a"]', "no"])).rewards.tolist() == [[1], [-1]]
+
+
+def test_import_is_light():
+    code = (
+        "import sys, shapley_kernels\n"
+        "names = ('asyncio', 'concurrent.futures', 'tokenizers', 'transformers', 'torch')\n"
+        "print([name for name in names if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_page_in_docs():
+    """Its code runs, and what its comments say is what comes out."""
+    page = (Path(__file__).parents[2] / "docs" / "candidates.md").read_text(encoding="utf-8")
+    names, shown = {}, []
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+        shown += re.findall(r"^(scored\.\w+)  # (.+)$", block, re.MULTILINE)
+    assert len(shown) == 5
+    for expression, comment in shown:
+        found = eval(expression, names)
+        assert (found if isinstance(found, list) else found.tolist()) == ast.literal_eval(comment), expression
+    assert names["advantages"].shape == (3, 6)
+    assert names["answer"]('["draft"]</think>["a"]') == ([(18, 21, "a")], None)
+    assert names["answer"]('["draft"]') == ([], "truncated")

@@ -1,0 +1,200 @@
+"""Threads of the CPU kernels, and kernels kept on disk: by many at once, after a fork, read-only, damaged."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+from shapley_kernels.kernels import _threads
+from shapley_kernels.kernels._threads import over_rows
+
+WORK = (
+    "import numpy as np, shapley_kernels as sk\n"
+    "from shapley_kernels.kernels import _compile\n"
+    "compiles = []\n"
+    "save = _compile._Disk.save_overload\n"
+    "_compile._Disk.save_overload = lambda *a: compiles.append(1) or save(*a)\n"
+    "rewards = np.array([[0.9, 0.5]], np.float32)\n"
+    "assert np.allclose(sk.shapley(sk.Max(rewards)), [[0.65, 0.25]])\n"
+    "print(len(compiles))"
+)
+
+
+@pytest.fixture
+def limit():
+    """Leaves the number of threads as it was."""
+    yield
+    sk.set_num_threads(None)
+
+
+def start(folder, code=WORK, **environment):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), **environment}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def compiles(process):
+    """How many kernels the process compiled, having got the right credits."""
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    return int(out)
+
+
+def test_kernels_are_kept(tmp_path):
+    """Compiled once, then loaded; eight processes at once, damaged and cut files are no harm."""
+    together = [start(tmp_path) for _ in range(8)]
+    assert all(compiles(process) <= 1 for process in together)
+    (file,) = tmp_path.iterdir()  # no drafts are left
+    assert compiles(start(tmp_path)) == 0
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (b"", whole[:middle], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+        file.write_bytes(damaged)
+        assert compiles(start(tmp_path)) == 1
+    assert compiles(start(tmp_path)) == 0
+
+
+def test_another_processor_is_another_kernel(tmp_path):
+    assert compiles(start(tmp_path)) == 1
+    assert compiles(start(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_can_be_kept(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert compiles(start(file / "folder")) == 1  # below a file no folder can be made
+    assert file.read_text() == ""
+
+
+def test_without_jit(tmp_path):
+    code = WORK.replace("print(len(compiles))", "print(0)")
+    assert compiles(start(tmp_path, code, NUMBA_DISABLE_JIT="1")) == 0
+
+
+def test_warm_up(tmp_path):
+    code = "import shapley_kernels as sk\nsk.warm_up(players=(1, 2), dtypes=('float32',))\n" + WORK
+    assert compiles(start(tmp_path, code)) == 0
+    kept = {file.name.rsplit("-", 1)[0] for file in tmp_path.iterdir()}
+    kinds = ("", "_masked", "_outside", "_masked_outside")
+    assert kept == {f"rows_of_{players}{kind}" for players in (1, 2) for kind in kinds}
+
+
+def test_warm_up_refuses(limit):
+    with pytest.raises(ValueError, match=r"warm_up: players must be integers >= 1, got 0"):
+        sk.warm_up(players=(0,))
+    with pytest.raises(ValueError, match=r"warm_up: dtypes must be 'float32' or 'float64', got 'int8'"):
+        sk.warm_up(dtypes=("int8",))
+
+
+def test_number_of_threads(limit, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert sk.get_num_threads() == allowed
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert sk.get_num_threads() == 1
+    sk.set_num_threads(3)
+    assert sk.get_num_threads() == 3
+    for bad in (0, -1, 1.5, True, "2"):
+        with pytest.raises(ValueError, match="set_num_threads: threads must be an integer >= 1 or None"):
+            sk.set_num_threads(bad)
+    assert sk.get_num_threads() == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_affinity_is_honoured():
+    code = (
+        "import os, shapley_kernels as sk\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "print(sk.get_num_threads())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment).stdout == "1\n"
+
+
+def parts(rows, grain, smallest):
+    """The parts that were worked on, in order, after a check that they make the whole."""
+    seen = []
+    over_rows(lambda first, last: seen.append((first, last)) or -1, rows, grain, smallest)
+    seen.sort()
+    assert [first for first, _ in seen] == [0, *(last for _, last in seen[:-1])]
+    assert seen[-1][1] == rows
+    return seen
+
+
+def test_parts(limit):
+    sk.set_num_threads(3)
+    assert parts(10, 1, 6) == [(0, 10)]  # not enough rows for two threads
+    assert len(parts(1000, 1, 10)) == 3 * _threads.PARTS
+    for first, _ in parts(1000, 64, 10):
+        assert first % 64 == 0
+    sk.set_num_threads(1)
+    assert parts(1000, 1, 1) == [(0, 1000)]
+
+
+def test_first_bad_row_of_all_parts(limit):
+    sk.set_num_threads(4)
+    bad = {700, 300, 900}
+    first = over_rows(lambda a, b: min((row for row in bad if a <= row < b), default=-1), 1000, 1, 1)
+    assert first == 300
+
+
+def test_an_error_in_a_thread_arrives(limit):
+    sk.set_num_threads(4)
+
+    def fail(first, last):
+        raise ArithmeticError(first)
+
+    with pytest.raises(ArithmeticError):
+        over_rows(fail, 1000, 1, 1)
+
+
+def large(seed=0):
+    rewards = np.random.default_rng(seed).random((2**18, 3), dtype=np.float32)
+    return sk.shapley(sk.Max(rewards)), rewards
+
+
+def test_many_callers_share_the_pool(limit):
+    """Results are those of one thread, while the number of threads is changed all the time."""
+    sk.set_num_threads(1)
+    alone = [large(seed)[0] for seed in range(8)]
+    sk.set_num_threads(3)
+    with ThreadPoolExecutor(8) as callers:
+        calls = [callers.submit(large, seed % 8) for seed in range(24)]
+        for threads in (2, 1, 4, 3):
+            sk.set_num_threads(threads)
+        for seed, call in enumerate(calls):
+            np.testing.assert_array_equal(call.result()[0], alone[seed % 8])
+
+
+def _child(expected):
+    return bool(np.array_equal(large()[0], expected)) and _threads._State.pool is not None
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_pool_is_remade_after_a_fork(limit):
+    sk.set_num_threads(2)
+    expected, _ = large()
+    assert _threads._State.pool is not None
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(_child, [expected] * 4) == [True] * 4
+
+
+def test_at_exit():
+    """A call from a thread that outlives the interpreter's own pools does without them."""
+    code = (
+        "import atexit, numpy as np, shapley_kernels as sk\n"
+        "sk.set_num_threads(2)\n"
+        "rewards = np.random.default_rng(0).random((2**18, 3), dtype=np.float32)\n"
+        "first = sk.shapley(sk.Max(rewards))\n"
+        "atexit.register(lambda: print(np.array_equal(sk.shapley(sk.Max(rewards)), first)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout == "True\n", done.stderr

@@ -1,0 +1,378 @@
+"""Black-box games: exact when it can be, unbiased and efficient always, honest about its error, and clear when it
+cannot run."""
+
+import builtins
+import sys
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+from shapley_kernels.testing import exact_semivalue
+
+QUALITY = np.array([0.9, 0.25, 0.6, 0.55, -0.2, 0.8, 0.1, 0.45])
+PLAYERS = len(QUALITY)
+BITS = 1 << np.arange(PLAYERS)
+
+
+class Judge:
+    """A function of coalitions that remembers what it was asked."""
+
+    def __init__(self, worth):
+        self.worth, self.calls = worth, []
+
+    def __call__(self, coalitions):
+        assert coalitions.ndim == 2
+        assert coalitions.dtype == bool
+        self.calls.append(coalitions.copy())
+        return self.worth(coalitions)
+
+    @property
+    def asked(self):
+        return np.concatenate(self.calls)
+
+
+def redundant(coalitions, weight=0.5):
+    """Best quality less the mean resemblance of neighbours in the set: no closed form here."""
+    rng = np.random.default_rng(7)
+    resemblance = np.triu(rng.random((PLAYERS, PLAYERS)), 1)
+    size = coalitions.sum(1)
+    pairs = ((coalitions @ resemblance) * coalitions).sum(1) / np.maximum(size * (size - 1) / 2, 1)
+    return sk.Max(QUALITY).worth(coalitions) - weight * pairs
+
+
+def table(f, players=PLAYERS):
+    return f((np.arange(2**players)[:, None] >> np.arange(players) & 1).astype(bool))
+
+
+TABLE = table(redundant)
+TRUTH = sk.estimate(redundant, PLAYERS, budget=2**PLAYERS, seed=0).values
+
+
+def look_up(coalitions):
+    return TABLE[coalitions @ BITS]
+
+
+class TestExact:
+    @pytest.mark.parametrize("players", range(1, 10))
+    @pytest.mark.parametrize("utility", [sk.Max, sk.Median, lambda r: sk.TopM(r, 2, v_empty=-0.5)])
+    def test_all_coalitions(self, players, utility):
+        game = utility(np.resize(QUALITY, players) + np.arange(players) / 64)
+        judge = Judge(game.worth)
+        found = sk.estimate(judge, players, budget=2**players + 5, seed=0)
+        assert found.exact
+        assert found.evaluations == len(np.unique(judge.asked, axis=0)) == len(judge.asked) == 2**players
+        np.testing.assert_allclose(found.values, [float(x) for x in exact_semivalue(game, sk.Shapley())], atol=1e-14)
+        np.testing.assert_allclose(found.values, sk.shapley(game), atol=1e-14)
+        np.testing.assert_array_equal(found.standard_errors, np.zeros(players))
+        np.testing.assert_array_equal(found.interval(), [found.values, found.values])
+
+    def test_one_player_with_a_worth_of_nothing(self):
+        found = sk.estimate(lambda c: np.where(c[:, 0], 5.0, 2.0), 1, budget=2, seed=0)
+        assert found.values.tolist() == [3.0]
+        assert (found.evaluations, found.exact) == (2, True)
+
+    def test_large_offset(self):
+        found = sk.estimate(lambda c: 1e8 + look_up(c), PLAYERS, budget=256, seed=0)
+        np.testing.assert_allclose(found.values, TRUTH, atol=1e-7)
+
+    @pytest.mark.parametrize("players", [5, 8, 13])
+    def test_interactions_of_two(self, players):
+        rng = np.random.default_rng(0)
+        alone, together = rng.normal(size=players), np.triu(rng.normal(size=(players, players)), 1)
+        found = sk.estimate(lambda c: 3 + c @ alone + ((c @ together) * c).sum(1), players, budget=5 * players, seed=0)
+        assert not found.exact
+        np.testing.assert_allclose(found.values, alone + (together.sum(0) + together.sum(1)) / 2, atol=1e-12)
+        assert found.standard_errors.max() < 1e-12
+
+
+class TestBudget:
+    @pytest.mark.parametrize("players", range(2, 12))
+    def test_least(self, players):
+        least = min(2**players, 2 + 4 * (players // 2))
+        game = sk.Max(np.arange(players) / players)
+        found = sk.estimate(game.worth, players, budget=least, seed=0)
+        assert found.evaluations == least
+        assert np.isfinite(found.standard_errors).all()
+        with pytest.raises(ValueError, match=rf"budget must be at least {least} evaluations for {players} players"):
+            sk.estimate(game.worth, players, budget=least - 1, seed=0)
+
+    @pytest.mark.parametrize("budget", [18, 19, 40, 101, 200, 254, 255])
+    def test_all_of_it_is_used_and_nothing_asked_twice(self, budget):
+        judge = Judge(look_up)
+        found = sk.estimate(judge, PLAYERS, budget=budget, seed=3)
+        assert found.evaluations == budget - budget % 2 == len(judge.asked)
+        assert len(np.unique(judge.asked, axis=0)) == len(judge.asked)
+        assert not found.exact
+
+    def test_many_players(self):
+        game = sk.Max(np.random.default_rng(0).random(40))
+        judge = Judge(game.worth)
+        found = sk.estimate(judge, 40, budget=400, seed=0)
+        assert len(np.unique(judge.asked, axis=0)) == len(judge.asked) == found.evaluations == 400
+        low, high = found.interval(0.999)
+        assert np.mean((low <= sk.shapley(game)) & (sk.shapley(game) <= high)) >= 0.9
+        assert abs(found.values.sum() - game.worth()) < 1e-12
+
+    def test_few_calls_of_equal_size(self):
+        judge = Judge(look_up)
+        sk.estimate(judge, PLAYERS, budget=64, seed=0)
+        assert [len(call) for call in judge.calls] == [64]
+        judge = Judge(sk.Max(np.arange(12.0)).worth)
+        sk.estimate(judge, 12, budget=4000, seed=0)
+        assert [len(call) for call in judge.calls] == [250] * 16
+
+
+class TestStatistics:
+    @pytest.mark.parametrize(("budget", "surrogate"), [(60, None), (150, None), (100, sk.Max(QUALITY))])
+    def test_unbiased_with_honest_errors(self, budget, surrogate):
+        runs = 200
+        found = [sk.estimate(look_up, PLAYERS, budget=budget, seed=s, surrogate=surrogate) for s in range(runs)]
+        errors = np.array([run.values - TRUTH for run in found])
+        spread = errors.std(0)
+        # the mean of 200 runs; 3.5 standard deviations for the worst of 8 players
+        assert (np.abs(errors.mean(0)) < 3.5 * spread / np.sqrt(runs)).all()
+        claimed = np.sqrt(np.mean([run.standard_errors**2 for run in found], axis=0))
+        assert (np.abs(claimed / spread - 1) < 0.25).all()
+        inside = [(low <= TRUTH) & (high >= TRUTH) for low, high in (run.interval() for run in found)]
+        assert 0.92 < np.mean(inside) < 0.98
+        assert np.mean(inside, axis=0).min() > 0.85
+
+    def test_votes_whose_permutations_are_mostly_alike(self):
+        """Marginals are 0 or 1 here, which intervals from permutations do not survive."""
+        weights = np.array([1, 2, 3, 4, 5, 6, 7, 9])
+        worth = lambda c: (c @ weights > weights.sum() / 2).astype(float)  # noqa: E731
+        truth = sk.estimate(worth, 8, budget=256, seed=0).values
+        runs = [sk.estimate(worth, 8, budget=80, seed=s).interval() for s in range(100)]
+        assert 0.92 < np.mean([(low <= truth) & (truth <= high) for low, high in runs]) < 0.985
+
+    def test_surrogate_pays(self):
+        def error(surrogate):
+            runs = [sk.estimate(look_up, PLAYERS, budget=80, seed=s, surrogate=surrogate) for s in range(40)]
+            return np.mean([(run.values - TRUTH) ** 2 for run in runs])
+
+        plain = error(None)
+        assert error(sk.Max(QUALITY)) < plain / 2
+        assert error(sk.Max(np.random.default_rng(1).random(PLAYERS))) < plain * 1.3  # one that knows nothing
+
+    @pytest.mark.parametrize("budget", [18, 30, 77, 255])
+    def test_efficient_to_rounding(self, budget):
+        for surrogate in (None, sk.Max(QUALITY), sk.TopM(QUALITY.astype(np.float32), 2)):
+            found = sk.estimate(look_up, PLAYERS, budget=budget, seed=5, surrogate=surrogate)
+            assert abs(found.values.sum() - (TABLE[-1] - TABLE[0])) < 1e-14
+
+    def test_equal_seeds_give_equal_results(self):
+        one, same, other = (sk.estimate(look_up, PLAYERS, budget=60, seed=s) for s in (1, np.int64(1), 2))
+        np.testing.assert_array_equal(one.values, same.values)
+        np.testing.assert_array_equal(one.standard_errors, same.standard_errors)
+        assert not np.array_equal(one.values, other.values)
+        from_generator = sk.estimate(look_up, PLAYERS, budget=60, seed=np.random.default_rng(1))
+        np.testing.assert_array_equal(one.values, from_generator.values)
+
+    def test_worth_of_scaled_and_shifted_games(self):
+        one = sk.estimate(look_up, PLAYERS, budget=60, seed=1)
+        other = sk.estimate(lambda c: 5 - 4 * look_up(c), PLAYERS, budget=60, seed=1)
+        np.testing.assert_allclose(other.values, -4 * one.values, atol=1e-13)
+        np.testing.assert_allclose(other.standard_errors, 4 * one.standard_errors, atol=1e-13)
+
+    def test_everybody_alike(self):
+        found = sk.estimate(lambda c: np.sqrt(c.sum(1)), 9, budget=60, seed=0)
+        np.testing.assert_allclose(found.values, np.full(9, 3 / 9), atol=1e-14)
+        assert found.standard_errors.max() < 1e-14
+
+    def test_interval(self):
+        found = sk.Estimate(np.zeros(4), np.ones(4), 9, False, np.array([1.0, 2.0, 10.0, 1e9]))
+        np.testing.assert_allclose(found.interval()[1], [12.7062, 4.30265, 2.22814, 1.96234], rtol=1e-5)
+        np.testing.assert_allclose(found.interval(0.99)[0], [-63.6567, -9.92484, -3.16927, -2.58075], rtol=1e-5)
+        for level in (0, 1, 95, "high", None):
+            with pytest.raises(ValueError, match="interval: level must be a number between 0 and 1"):
+                found.interval(level)
+
+
+class TestSurrogate:
+    @pytest.mark.parametrize("players", [4, 8, 12, 40])
+    def test_f_itself_or_affine_in_it(self, players):
+        game = sk.TopM(np.random.default_rng(0).random(players), 2)
+        for f, scale in ((game.worth, 1), (lambda c: 3 * game.worth(c) + 7, 3), (lambda c: -2 * game.worth(c), -2)):
+            found = sk.estimate(f, players, budget=min(2**players - 1, 6 * players), seed=0, surrogate=game)
+            np.testing.assert_allclose(found.values, scale * sk.shapley(game), atol=1e-12)
+            assert found.standard_errors.max() < 1e-12
+            assert not found.exact
+
+    def test_affine_with_noise(self):
+        noise = np.random.default_rng(0).normal(0, 1e-3, 256)
+        f = lambda c: 3 * sk.Max(QUALITY).worth(c) + noise[c @ BITS]  # noqa: E731
+        truth = sk.estimate(f, PLAYERS, budget=256, seed=0).values
+        found = sk.estimate(f, PLAYERS, budget=80, seed=0, surrogate=sk.Max(QUALITY))
+        assert 1e-5 < found.standard_errors.max() < 1e-3
+        assert (np.abs(found.values - truth) < 4 * found.standard_errors).all()
+
+    @pytest.mark.parametrize(
+        "game",
+        [
+            sk.Max(QUALITY, v_empty=-3),
+            sk.Max(QUALITY, mask=QUALITY > 0),
+            0.5 * sk.Max(QUALITY) + 2 * sk.Median(QUALITY),
+            sk.Mean(np.full(PLAYERS, 0.1)),
+            sk.TopM(QUALITY, PLAYERS),
+            sk.Max(QUALITY * 0),
+            sk.KthBest(QUALITY, 8),
+        ],
+        ids=["v_empty", "mask", "sum", "all alike", "additive", "nothing", "rarely anything"],
+    )
+    def test_any_game(self, game):
+        found = sk.estimate(look_up, PLAYERS, budget=80, seed=2, surrogate=game)
+        assert (np.abs(found.values - TRUTH) < 5 * found.standard_errors).all()
+        assert abs(found.values.sum() - (TABLE[-1] - TABLE[0])) < 1e-13
+
+    def test_torch(self):
+        torch = pytest.importorskip("torch")
+        expected = sk.estimate(look_up, PLAYERS, budget=80, seed=2, surrogate=sk.Max(QUALITY))
+        rewards = torch.tensor(QUALITY, requires_grad=True)
+        found = sk.estimate(
+            lambda c: torch.tensor(look_up(c), requires_grad=True), 8, budget=80, seed=2, surrogate=sk.Max(rewards)
+        )
+        assert isinstance(found.values, np.ndarray)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
+
+    @pytest.mark.parametrize(
+        ("surrogate", "error", "message"),
+        [
+            (QUALITY, TypeError, r"surrogate must be a game such as sk.Max\(rewards\), got numpy.ndarray .*wrap"),
+            (sk.Max, TypeError, "surrogate must be a game such as"),
+            (
+                sk.Max(QUALITY[None]),
+                ValueError,
+                r"surrogate must be a single game, got batch shape \(1,\); pass one row",
+            ),
+            (sk.Max(QUALITY[:5]), ValueError, "surrogate must have 8 players, as f, got 5"),
+            (sk.Max(QUALITY.astype(np.float16)), TypeError, "surrogate must be float32 or float64, got float16"),
+            (sk.Max(QUALITY * np.nan), ValueError, "Max: rewards must be finite, got nan"),
+        ],
+    )
+    def test_refused(self, surrogate, error, message):
+        with pytest.raises(error, match=message):
+            sk.estimate(look_up, PLAYERS, budget=80, seed=0, surrogate=surrogate)
+
+
+class TestJudge:
+    def test_what_it_raises_propagates(self):
+        class Quota(Exception):
+            pass
+
+        def f(coalitions):
+            raise Quota("come back tomorrow")
+
+        with pytest.raises(Quota, match="come back tomorrow"):
+            sk.estimate(f, PLAYERS, budget=40, seed=0)
+
+    @pytest.mark.parametrize("convert", [list, lambda x: x.astype(np.float32), lambda x: x > 0.4, np.asfortranarray])
+    def test_what_it_may_return(self, convert):
+        found = sk.estimate(lambda c: convert(look_up(c)), PLAYERS, budget=256, seed=0)
+        truth = sk.estimate(lambda c: np.asarray(convert(look_up(c)), float), PLAYERS, budget=256, seed=0)
+        assert found.values.dtype == np.float64
+        np.testing.assert_array_equal(found.values, truth.values)
+
+    def test_it_may_write_into_its_argument(self):
+        def f(coalitions):
+            worth = look_up(coalitions)
+            coalitions[:] = False
+            return worth
+
+        expected = sk.estimate(look_up, PLAYERS, budget=60, seed=1)
+        np.testing.assert_array_equal(sk.estimate(f, PLAYERS, budget=60, seed=1).values, expected.values)
+
+    @pytest.mark.parametrize(
+        ("f", "error", "message"),
+        [
+            (lambda c: look_up(c)[:-1], ValueError, r"f: expected one worth for each of the 40 coalitions.*\(39,\)"),
+            (
+                lambda c: look_up(c)[:, None],
+                ValueError,
+                r"shape \(40,\), got shape \(40, 1\); f takes bool \[m, players\]",
+            ),
+            (lambda c: 1.0, ValueError, r"got shape \(\)"),
+            (
+                lambda c: np.where(c.any(1), 1.0, np.nan),
+                ValueError,
+                r"f: worth must be finite, got nan .* players \[\];",
+            ),
+            (lambda c: np.where(c.all(1), np.inf, 1.0), ValueError, r"got inf .* players \[0, 1, 2, 3, 4, 5, 6, 7\]"),
+            (lambda c: ["good"] * len(c), TypeError, "f: expected real numbers"),
+            (lambda c: look_up(c) + 1j, TypeError, "f: expected real numbers .* got dtype complex128"),
+            (lambda c: None, TypeError, "f: expected a numpy array"),
+        ],
+    )
+    def test_what_it_may_not_return(self, f, error, message):
+        with pytest.raises(error, match=message):
+            sk.estimate(f, PLAYERS, budget=40, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"f": 3}, TypeError, r"estimate: f must be a function of coalitions, bool \[m, players\], got 3"),
+        ({"f": sk.Max(QUALITY)}, TypeError, r"f must be a function .*sk.shapley\(game\) is exact"),
+        ({"players": 0}, ValueError, "players must be an integer >= 1, got 0"),
+        ({"players": -2}, ValueError, "players must be an integer >= 1, got -2"),
+        ({"players": 8.0}, TypeError, "players must be an integer >= 1, got 8.0"),
+        ({"players": True}, TypeError, "players must be an integer >= 1, got True"),
+        ({"budget": 17}, ValueError, r"budget must be at least 18 evaluations for 8 players \(and 256 make it exact\)"),
+        ({"budget": -1}, ValueError, "budget must be at least 18 .* got -1"),
+        ({"budget": 1e3}, TypeError, "budget must be an integer >= 1, got 1000.0"),
+        (
+            {"players": 200},
+            ValueError,
+            r"at least 402 evaluations for 200 players \(and 2\^200 make it exact\), got 40",
+        ),
+        ({"seed": None}, TypeError, "seed must be an integer >= 0 or a numpy Generator, got None"),
+        ({"seed": True}, TypeError, "seed must be"),
+        ({"seed": 1.5}, TypeError, "seed must be"),
+        ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
+    ],
+)
+def test_arguments_refused(change, error, message):
+    arguments = {"f": look_up, "players": PLAYERS, "budget": 40, "seed": 0, **change}
+    with pytest.raises(error, match=message):
+        sk.estimate(arguments.pop("f"), arguments.pop("players"), **arguments)
+
+
+def test_budget_and_seed_have_no_defaults():
+    with pytest.raises(TypeError, match="'budget' and 'seed'"):
+        sk.estimate(look_up, PLAYERS)
+
+
+class TestProgress:
+    @pytest.mark.parametrize("missing", [(), ("rich",)], ids=["rich", "tqdm"])
+    def test_on_stderr_when_asked(self, missing, monkeypatch, capsys):
+        pytest.importorskip("tqdm" if missing else "rich")
+        without(monkeypatch, missing)
+        found = sk.estimate(look_up, PLAYERS, budget=130, seed=0, progress=True)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "evaluations" in err
+        assert "100%" in err
+        quiet = sk.estimate(look_up, PLAYERS, budget=130, seed=0)
+        assert capsys.readouterr() == ("", "")
+        np.testing.assert_array_equal(found.values, quiet.values)
+
+    def test_neither_installed(self, monkeypatch):
+        without(monkeypatch, ("rich", "tqdm"))
+        judge = Judge(look_up)
+        with pytest.raises(sk.BackendUnavailable, match="progress=True needs rich or tqdm: pip install rich"):
+            sk.estimate(judge, PLAYERS, budget=40, seed=0, progress=True)
+        assert not judge.calls
+
+
+def without(monkeypatch, packages):
+    """As if the packages were not installed."""
+    real = builtins.__import__
+
+    def fake(name, *args, **kwargs):
+        if name.split(".")[0] in packages:
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", fake)

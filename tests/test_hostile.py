@@ -1,0 +1,68 @@
+"""Data that a careful user would not pass: it is served right, or refused by name."""
+
+import numpy as np
+import pytest
+import torch
+
+import shapley_kernels as sk
+from shapley_kernels.testing import assert_within_budget, error_budget, exact_semivalue
+
+
+@pytest.mark.parametrize("game", [sk.FacilityLocation, sk.Coverage])
+@pytest.mark.parametrize("weights", [None, np.zeros((2, 0))])
+def test_no_topics(game, weights):
+    empty = game(np.zeros((2, 3, 0)), weights)
+    np.testing.assert_array_equal(sk.shapley(empty), np.zeros((2, 3)))
+    assert_within_budget(sk.shapley(empty), exact_semivalue(empty), error_budget(empty))
+
+
+@pytest.mark.parametrize("labels", [np.array([1, 1, 200], np.uint8), torch.tensor([1, 1, 200], dtype=torch.uint8)])
+def test_narrow_unsigned_labels(labels):
+    assert sk.shapley(sk.Clusters(labels)).tolist() == [0.5, 0.5, 1.0]
+
+
+def test_gradients_after_inference_mode():
+    with torch.inference_mode():
+        sk.shapley(sk.Range(torch.rand(2, 11)), backend="torch")
+    rewards = torch.rand(2, 11, requires_grad=True)
+    sk.shapley(sk.Range(rewards)).sum().backward()
+    assert torch.isfinite(rewards.grad).all()
+
+
+def test_sums_beyond_the_range():
+    with pytest.raises(ValueError, match=r"LogSum: the sum of w / base must be in the range of float32.*larger base"):
+        sk.LogSum(np.array([3e38, 3e38], np.float32))
+    np.testing.assert_array_equal(sk.shapley(sk.Pairwise(np.array([[0.0, 1e308], [1e308, 0.0]]))), [5e307, 5e307])
+    huge = sk.WeightedVoting([2**62, 2**62, 2**62], quota=5)
+    assert huge.worth() == 1.0
+    np.testing.assert_allclose(sk.shapley(huge), [1 / 3, 1 / 3, 1 / 3], atol=1e-15)
+
+
+def test_players_of_a_mapping_are_integers():
+    with pytest.raises(ValueError, match=r"number the players from 0"):
+        sk.Table.from_shapiq({(0.5,): 1.0, (): 0.0})
+
+
+def test_interactions_of_weights_that_are_no_argument_in_torch():
+    covers = np.array([[1, 0], [1, 1]])
+    game = sk.Coverage(covers, weights=[2.0, 1.0])
+    np.testing.assert_array_equal(sk.interactions(game, backend="torch"), sk.interactions(game))
+    np.testing.assert_array_equal(sk.interactions(game), [[1.0, -2.0], [-2.0, 2.0]])
+
+
+@pytest.mark.parametrize("value", [sk.Shapley(), sk.rl.Broadcast()])
+def test_nonfinite_data_of_any_family_reach_no_advantage(value):
+    def utility(rewards, mask=None):
+        return sk.Max(rewards, mask=mask) + sk.FacilityLocation(np.full((2, 3, 1), np.nan), mask=mask)
+
+    with pytest.raises(ValueError, match=r"FacilityLocation: scores must be finite, got nan at \[0, 0, 0\]"):
+        sk.RewardAllocator(utility=utility, value=value).advantages(np.random.default_rng(0).random((2, 3)))
+
+
+def test_gradient_of_volume_with_masked_players():
+    kernel = (torch.eye(4, dtype=torch.float64) + 0.1 * torch.arange(4.0).outer(torch.arange(4.0)))[None]
+    kernel = kernel + torch.diag(torch.tensor([0.1, 0.2, 0.3, 0.4]).double())
+    mask = torch.tensor([[True, False, True, False]])
+    assert torch.autograd.gradcheck(
+        lambda k: sk.shapley(sk.Volume((k + k.mT) / 2, mask=mask)), (kernel.requires_grad_(),)
+    )

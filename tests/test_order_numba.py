@@ -1,0 +1,210 @@
+"""The CPU kernels of `order` against the formula: every variant, whole and broken tiles, orders hard to sort."""
+
+import numpy as np
+import pytest
+
+from shapley_kernels.kernels import _threads
+from shapley_kernels.kernels.order import _network, _numba, _step
+
+VARIANTS = ("step", "network", "argsort")
+SIZES = {"step": (1, 2, 5), "network": (1, 2, 5, 8, 9, 13, 16, 33, 64, 100, 257), "argsort": (1, 2, 9, 64)}
+
+
+def reward_rows(rng, players, dtype):
+    """One row a kind: random, negative, ties, constant, zeros of both signs, common offsets, sorted either way, and
+    rewards that differ in their last bits alone."""
+    random = rng.standard_normal(players).astype(dtype)
+    near = (1 + rng.permutation(players) * np.finfo(dtype).eps).astype(dtype)
+    return np.stack(
+        [
+            random,
+            -np.abs(random) - 0.5,
+            rng.integers(-2, 3, players),
+            np.full(players, 0.7),
+            rng.choice([-0.0, 0.0, 1.0], players),
+            1000 + random,
+            np.sort(random),
+            np.sort(random)[::-1],
+            near,
+            -near,
+            np.where(rng.random(players) < 0.5, near, random),
+            random * np.finfo(dtype).tiny,
+            random * (np.finfo(dtype).max / 16),
+        ]
+    ).astype(dtype)
+
+
+def case(seed, rewards, *, masked=False, outside=False, per_row=False, levels=3):
+    """Random tables and arguments of `run` without `out`; at masked players stands what must not matter."""
+    rng = np.random.default_rng(seed)
+    rows, players = rewards.shape
+    rewards, mask = rewards.copy(), None
+    if masked:
+        mask = rng.random(rewards.shape) < rng.random((rows, 1)) * 1.2
+        rewards[~mask] = rng.choice([np.nan, np.inf, -np.inf, 0.0, 5.0], rewards.shape)[~mask]
+    v_empty = rng.standard_normal(rows if per_row else 1)
+    inside, beyond = rng.standard_normal((2, levels, players)) / players
+    tables = (inside, beyond if outside else None, rng.standard_normal(levels))
+    real = [None if x is None else x.astype(rewards.dtype) for x in (v_empty, *tables)]
+    return (rewards, mask, *real, rng.integers(0, levels, players + 1).astype(np.int32))
+
+
+def run(args, **options):
+    """Credits, in an `out` that was poisoned, and the first bad row."""
+    out = np.full(args[0].shape, 77.0, args[0].dtype)
+    bad = _numba.run(*args, out, **options)
+    return out, bad
+
+
+def expected(rewards, mask, v_empty, inside, outside, empty, level_of):
+    """Credits by the formula in extended precision, and the bound of their error [rows]."""
+    rows, players = rewards.shape
+    credits, allowed = np.zeros(rewards.shape, np.longdouble), np.zeros(rows, np.longdouble)
+    eps = np.finfo(rewards.dtype).eps
+    for b in range(rows):
+        live = np.arange(players) if mask is None else mask[b].nonzero()[0]
+        n = len(live)
+        if not n:
+            continue
+        c = np.longdouble(v_empty[b if v_empty.size > 1 else 0])
+        who = live[np.argsort(-rewards[b, live], kind="stable")]
+        ranked = rewards[b, who].astype(np.longdouble)
+        gaps = ranked - np.append(ranked[1:], c)
+        level = level_of[n]
+        a = inside[level, :n].astype(np.longdouble)
+        z = np.zeros(n) if outside is None else outside[level, :n].astype(np.longdouble)
+        shift = c * empty[level]
+        credits[b, who] = np.cumsum((gaps * a)[::-1])[::-1] + np.append(0, np.cumsum(gaps * z)[:-1]) + shift
+        size = (np.abs(gaps) * (np.abs(a) + np.abs(z))).sum()
+        allowed[b] = (n + 2) * eps / 2 * size + abs(shift) * eps + 2 * n * np.finfo(rewards.dtype).smallest_subnormal
+    return credits, allowed + eps / 2 * (np.abs(credits).max(axis=1, initial=0) + allowed)
+
+
+def check(args, **options):
+    found, bad = run(args, **options)
+    credits, allowed = expected(*args)
+    assert bad == -1
+    assert np.isfinite(found).all()
+    error = np.abs(found - credits).max(axis=1)
+    assert (error <= allowed).all(), (options, error / allowed)
+    if args[1] is not None:
+        assert (found[~args[1]] == 0).all()
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_formula(variant, dtype):
+    for players in SIZES[variant]:
+        rewards = np.concatenate([reward_rows(np.random.default_rng(seed), players, dtype) for seed in range(3)])
+        for masked in (False, True):
+            for outside in (False, True):
+                check(case(players, rewards, masked=masked, outside=outside, per_row=masked), variant=variant)
+
+
+def test_step_form_of_most_players():
+    rewards = np.concatenate([reward_rows(np.random.default_rng(seed), 8, np.float32) for seed in range(100)])
+    check(case(8, rewards, masked=True, outside=True, per_row=True), variant="step")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_variants_agree_to_the_bit(dtype):
+    for players in (9, 40, 130):
+        rewards = np.concatenate([reward_rows(np.random.default_rng(seed), players, dtype) for seed in range(30)])
+        args = case(0, rewards, masked=True, outside=True)
+        np.testing.assert_array_equal(run(args, variant="network")[0], run(args, variant="argsort")[0])
+
+
+def test_the_number_of_players_chooses(monkeypatch):
+    chosen = []
+    compiled = _numba._compiled
+    monkeypatch.setattr(_numba, "_compiled", lambda variant, *kind: chosen.append(variant) or compiled(variant, *kind))
+    for players in (_numba.STEP + 1, _numba.NETWORK, _numba.NETWORK + 1):
+        check(case(0, np.random.default_rng(0).random((2, players), dtype=np.float32)))
+    assert chosen == ["network", "network", "argsort"]
+    check(case(0, np.random.default_rng(0).random((2, 5), dtype=np.float32)))
+    assert len(chosen) == 3
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_row_is_its_own(variant):
+    """Neither its place in the tile nor the rows beside it matter, NaN rows included; ties are bitwise equal."""
+    rng = np.random.default_rng(0)
+    for players in (5,) if variant == "step" else (3, 20):
+        tile = _step._TILE if variant == "step" else _network.lanes(players)
+        rewards = (rng.integers(-4, 5, (2 * tile + 3, players)) / 4).astype(np.float32)
+        args = case(1, rewards, outside=True)
+        whole = check(args, variant=variant)
+        for start in (0, 1, tile - 1, 2 * tile, 2 * tile + 2):
+            alone, _ = run((rewards[start : start + 1].copy(), *args[1:]), variant=variant)
+            np.testing.assert_array_equal(alone[0], whole[start])
+        for row, found in zip(rewards, whole, strict=True):
+            for reward in np.unique(row):
+                assert len(set(found[row == reward].tolist())) == 1
+        rewards[tile + 1, -1] = np.nan
+        rewards[tile + 5, 0] = -np.inf
+        found, bad = run((rewards, *args[1:]), variant=variant)
+        assert bad == tile + 1
+        assert np.isnan(found[[tile + 1, tile + 5]]).all()
+        good = ~np.isnan(rewards).any(axis=1) & np.isfinite(rewards).all(axis=1)
+        np.testing.assert_array_equal(found[good], whole[good])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "all ones"])
+def test_what_is_not_finite_stays_in_its_row(variant, bad):
+    for dtype in (np.float32, np.float64):
+        for players in (1, 5):
+            rewards = np.random.default_rng(0).random((5, players)).astype(dtype)
+            args = case(0, rewards, masked=True, outside=True, per_row=True)
+            rewards, mask, v_empty = args[:3]
+            mask[3, 0] = mask[4, 0] = True
+            rewards[3, 0] = rewards[4, 0] = 0.5
+            clean, _ = run(args, variant=variant)
+            value = bad
+            if bad == "all ones":  # a NaN whose bits are those of -1
+                value = np.array(-1, np.int32 if dtype == np.float32 else np.int64).view(dtype)
+            rewards[3, 0] = value
+            v_empty[4] = value
+            found, first = run(args, variant=variant)
+            assert first == 3
+            np.testing.assert_array_equal(np.isnan(found), mask & (np.arange(5) >= 3)[:, None])
+            np.testing.assert_array_equal(found[:3], clean[:3])
+            assert (found[~mask] == 0).all()
+
+
+def test_orders_that_only_a_merge_sort_ends():
+    """All rewards agree in the leading bits, so that the network says nothing."""
+    rng = np.random.default_rng(0)
+    for dtype, players in ((np.float32, 700), (np.float64, 1024)):
+        rewards = np.stack([1 + rng.permutation(players) * np.finfo(dtype).eps for _ in range(5)]).astype(dtype)
+        args = case(0, rewards, masked=True, outside=True)
+        np.testing.assert_array_equal(check(args, variant="network"), run(args, variant="argsort")[0])
+
+
+def test_networks_sort():
+    """All 0-1 rows up to 12 players (the 0-1 principle), random rows above."""
+    for players in (*range(1, 13), 31, 100, 128):
+        if players <= 12:
+            rows = (np.arange(2**players)[:, None] >> np.arange(players)) & 1
+        else:
+            rows = np.random.default_rng(0).integers(0, 50, (200, players))
+        found = rows.copy()
+        for i, j in _network.network(players):
+            found[:, i], found[:, j] = found[:, [i, j]].min(axis=1), found[:, [i, j]].max(axis=1)
+        np.testing.assert_array_equal(found, np.sort(rows, axis=1))
+
+
+@pytest.mark.parametrize("players", [5, 40, 1100])
+def test_threads_do_not_change_a_bit(players, monkeypatch):
+    monkeypatch.setattr(_numba, "THREADED", 1)
+    rewards = np.random.default_rng(0).random((3000 // players * 5 + 1, players), dtype=np.float32)
+    rewards[len(rewards) // 2, 3] = np.nan
+    args = case(0, rewards, outside=True)
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(_threads._State, "limit", threads)
+        found.append(run(args))
+    for credits, bad in found:
+        assert bad == len(rewards) // 2
+        np.testing.assert_array_equal(credits, found[0][0])
