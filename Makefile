@@ -35,7 +35,7 @@ tests:
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) tests/kernels/test_order_triton.py \
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) tests/kernels/test_order_triton.py tests/kernels/test_order_triton_backward.py \
 		tests/kernels/test_group_norm_triton.py \
 		tests/kernels/test_pairwise.py tests/kernels/test_table.py tests/kernels/test_products_triton.py
 
