@@ -234,8 +234,15 @@ class _Sample:
         """From the worth of `coalitions`: gain = v(N) - v(empty), and d [pairs] of v(S) - gain |S| / n, the game less
         what everybody gets alike."""
         first, complements = np.split(worth, 2)
-        gain = float(complements[0] - first[0])
-        return gain, (first - complements)[1:] - gain * (2 * self.sizes / self.players - 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            gain = float(complements[0] - first[0])
+            d = (first - complements)[1:] - gain * (2 * self.sizes / self.players - 1)
+        if not (np.isfinite(gain) and np.isfinite(d).all()):
+            raise ValueError(
+                "estimate: differences of worths must be finite, got worths up to "
+                f"{np.abs(worth).max():.3g}; scale the worths down"
+            )
+        return gain, d
 
     def vectors(self, stratum: _Stratum, part: slice) -> np.ndarray:
         """u [count, players]"""

@@ -69,6 +69,9 @@ class Moments:
         return (self.squares / (self.n - ddof)) ** 0.5 if self.n > ddof else 0.0
 
 
+TOO_LARGE = "some rewards are too large: what follows from them overflows a float64; divide all by a constant"
+
+
 @dataclass
 class Sample:
     """A few thousand rollouts for the plot; every list holds arrays [candidates]."""
@@ -139,13 +142,12 @@ class Table:
                 with np.errstate(over="ignore", invalid="ignore"):
                     self._share_batch(allocator, rows, groups[rows], moments, sampled[rows])
             except ValueError:  # the first pass let only finite rewards through
-                message = (
-                    "some rewards are too large: what follows from them overflows a float64; divide all by a constant"
-                )
-                raise InputError(message) from None
+                raise InputError(TOO_LARGE) from None
             advance(len(rows))
         if allocator.scale == "batch":  # the one statistic of all groups
             std = moments.std(allocator.ddof)
+            if not np.isfinite(std):
+                raise InputError(TOO_LARGE)
             self._divisor = std + allocator.eps if std >= allocator.min_std and std > 0 else np.inf
             self.sample.advantage = [x / self._divisor for x in self.sample.advantage]
 

@@ -257,7 +257,7 @@ def _source(job: Job, scratch: Path, output_format: str) -> tuple[Source, Any]:
         return JsonLines(inputs, job.columns, job.skip_bad), None
     from shapley_kernels.cli.parquet import SchemaGuess
 
-    guess = SchemaGuess()
+    guess = SchemaGuess(job.columns.rewards)
     return JsonLines(inputs, job.columns, job.skip_bad, see=guess.see), guess
 
 

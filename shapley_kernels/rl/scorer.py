@@ -307,9 +307,11 @@ def _name(answers: list[tuple[int, int]]) -> str:
 def _array(result: Any) -> np.ndarray:
     if is_torch(result):
         return result.detach().cpu().double().numpy()
+    if isinstance(result, (list, tuple)):
+        result = [x.detach().cpu() if is_torch(x) else x for x in result]
     try:
         return np.asarray(result)
-    except ValueError:  # ragged
+    except (ValueError, TypeError, RuntimeError):  # ragged, or what numpy cannot read
         return np.asarray(None)
 
 

@@ -450,3 +450,12 @@ def test_the_page_in_docs():
     assert names["advantages"].shape == (3, 6)
     assert names["answer"]('["draft"]</think>["a"]') == ([(18, 21, "a")], None)
     assert names["answer"]('["draft"]') == ([], "truncated")
+
+
+def test_lists_of_tensors_are_read_as_one_tensor_is():
+    numbers = [torch.tensor(0.5, requires_grad=True), torch.tensor([2.0])[0]]
+    for result in (numbers, torch.stack(numbers)):
+        scored = SetScorer(lambda texts, r=result: r, json_list(), read_byte, takes="set")([list(b'["a", "b"]')])
+        assert scored.rewards.tolist() == [[0.5, 2.0]]
+    scorer = SetScorer(lambda texts: [torch.ones(2)], json_list(), read_byte, takes="set", on_error="floor", floor=-1)
+    assert scorer([list(b'["a"]')]).rewards.tolist() == [[-1.0]]
