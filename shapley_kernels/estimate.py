@@ -370,7 +370,13 @@ def _evaluate(f: Callable[[np.ndarray], Any], coalitions: np.ndarray, progress: 
     parts = []
     with _bar(len(coalitions), progress) as advance:
         for batch in np.array_split(coalitions, batches):
-            worth = _numbers(f(batch.copy()), "f")  # a copy: what f does with it is no concern of the others
+            try:
+                answer = f(batch.copy())  # a copy: what f does with it is no concern of the others
+            except Exception as error:
+                if hasattr(error, "add_note"):  # Python 3.11
+                    error.add_note(f"estimate: f takes bool [m, players], here {batch.shape}, and returns [m] numbers")
+                raise
+            worth = _numbers(answer, "f")
             if worth.shape != (len(batch),):
                 raise ValueError(
                     f"f: expected one worth for each of the {len(batch)} coalitions, shape ({len(batch)},), got shape "
