@@ -16,6 +16,26 @@ TRL = {
 # verl's wheel leaves out what the rest of these bring; its extra of that name brings CUDA too.
 VERL = ("verl==0.9.1", "cachetools", "fastapi", "msgspec", "pyzmq", "TransferQueue==0.1.11", "uvicorn")
 
+# skyrl's wheel asks for less than its trainer imports; its extras bring CUDA too.
+SKYRL = (
+    "skyrl==0.3.0",
+    "skyrl-gym==0.4.0",
+    "ray==2.56.0",
+    "accelerate",
+    "aiohttp",
+    "fastapi",
+    "func_timeout",
+    "hydra-core==1.3.2",
+    "jaxtyping",
+    "loguru",
+    "omegaconf",
+    "polars",
+    "tensorboard",
+    "tensordict",
+    "torchdata",
+    "uvicorn",
+)
+
 
 def install(session: nox.Session, *framework: str) -> None:
     """torch first and by itself, so that nothing else picks a build of it. The constraints are those of CI, without
@@ -57,3 +77,9 @@ def verl(session: nox.Session) -> None:
         "tests/frameworks/test_shared.py",
         require="verl",
     )
+
+
+@nox.session
+def skyrl(session: nox.Session) -> None:
+    install(session, *SKYRL)
+    check(session, "tests/frameworks/test_skyrl.py", "tests/frameworks/test_shared.py", require="skyrl")
