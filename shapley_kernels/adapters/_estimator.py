@@ -13,8 +13,9 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
     """An advantage estimator for rewards of `encode_credits`.
 
     Args:
-        allocator: its normalisation and its ways with tokens; None: `RewardAllocator()`, of the scale "group" or "none".
-        by_std: told the options that the trainer passes; raises or warns if they do not fit, and says which scale.
+        allocator: how advantages are normalised and laid on tokens. None: `RewardAllocator()`, with the scale "group" or
+            "none", as by_std says.
+        by_std: told the options that the trainer passes; raises or warns if these do not fit.
 
     Returns:
         (token_level_rewards [N, T], response_mask [N, T], index=uids [N], **options) -> (advantages, returns), both the

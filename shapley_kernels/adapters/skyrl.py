@@ -6,7 +6,8 @@
             answers = [extras["reward_spec"]["ground_truth"] for extras in input_batch["env_extras"]]
             return await encode_generator_output(output, scorer, answer=answers)
 
-in the experiment's `get_generator`, `register()` once in the driver, and trainer.algorithm.advantage_estimator=shapley_grpo.
+in the experiment's `get_generator`, `register()` once in the driver, and
+trainer.algorithm.advantage_estimator=shapley_grpo.
 """
 
 import warnings
@@ -34,7 +35,8 @@ from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistr
 def register(allocator: RewardAllocator | None = None, name: str = OWNER) -> None:
     """Makes `estimator(allocator)` known to SkyRL under a name, in place of what has that name.
 
-    Call it once, in the driver: before `initialize_ray`, or after it, from where SkyRL hands it to all processes.
+    Call it once, in the driver, before SkyRL's `validate_cfg`, which looks the name up; its registry takes the estimator
+    to the other processes of Ray.
     """
     if name in AdvantageEstimatorRegistry.list_available():
         AdvantageEstimatorRegistry.unregister(name)

@@ -98,7 +98,7 @@ def test_columns_and_async_scores(skyrl_run):
 
 
 def test_tokens_of_the_environment(skyrl_run):
-    """Tokens that the model did not write hold no candidates; where it wrote none, as for overlong ones, all are read."""
+    """Tokens that the model did not write hold no candidates. Overlong responses, where all have no loss, are read."""
     output = skyrl_run.generated()
     tail = skyrl_run.TOKENIZER('["9"]')["input_ids"]
     output["response_ids"][0] = tail + output["response_ids"][0]
