@@ -83,3 +83,10 @@ def verl(session: nox.Session) -> None:
 def skyrl(session: nox.Session) -> None:
     install(session, *SKYRL)
     check(session, "tests/frameworks/test_skyrl.py", "tests/frameworks/test_shared.py", require="skyrl")
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Without torch, as the command does without it."""
+    session.install("--quiet", "--disable-pip-version-check", "ray[data]==2.60.0", "--editable", ".[cli,testing]")
+    check(session, "tests/frameworks/test_ray.py", require="ray")

@@ -13,8 +13,8 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
     """An advantage estimator for rewards of `encode_credits`.
 
     Args:
-        allocator: how advantages are normalised and laid on tokens. None: `RewardAllocator()`, with the scale "group" or
-            "none", as by_std says.
+        allocator: how advantages are normalised and laid on tokens. None: `RewardAllocator()`, with the scale "group"
+            or "none", as by_std says.
         by_std: told the options that the trainer passes; raises or warns if these do not fit.
 
     Returns:

@@ -35,8 +35,8 @@ from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistr
 def register(allocator: RewardAllocator | None = None, name: str = OWNER) -> None:
     """Makes `estimator(allocator)` known to SkyRL under a name, in place of what has that name.
 
-    Call it once, in the driver, before SkyRL's `validate_cfg`, which looks the name up; its registry takes the estimator
-    to the other processes of Ray.
+    Call it once, in the driver, before SkyRL's `validate_cfg`, which looks the name up; its registry takes the
+    estimator to the other processes of Ray.
     """
     if name in AdvantageEstimatorRegistry.list_available():
         AdvantageEstimatorRegistry.unregister(name)
