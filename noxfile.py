@@ -37,15 +37,16 @@ SKYRL = (
 )
 
 
-def install(session: nox.Session, *framework: str) -> None:
+def install(session: nox.Session, *framework: str, extras: str = "testing", torch: bool = True) -> None:
     """torch first and by itself, so that nothing else picks a build of it. The constraints are those of CI, without
     tokenizers: the version of transformers decides about that."""
     lines = Path("constraints.txt").read_text().splitlines()
     constraints = Path(session.virtualenv.location, "constraints.txt")  # Ray refuses a TMPDIR in there
     constraints.write_text("\n".join(line for line in lines if not line.startswith("tokenizers==")))
     options = ("--quiet", "--disable-pip-version-check", "--constraint", str(constraints))
-    session.install(*options, "torch")
-    session.install(*options, "--editable", ".[testing]", *framework)
+    if torch:
+        session.install(*options, "torch")
+    session.install(*options, "--editable", f".[{extras}]", *framework)
 
 
 def check(session: nox.Session, *files: str, require: str) -> None:
@@ -87,6 +88,6 @@ def skyrl(session: nox.Session) -> None:
 
 @nox.session
 def ray(session: nox.Session) -> None:
-    """Without torch, as the command does without it."""
-    session.install("--quiet", "--disable-pip-version-check", "ray[data]==2.60.0", "--editable", ".[cli,testing]")
+    """The command `shapley-allocate --engine ray`, which needs no torch."""
+    install(session, "ray==2.60.0", extras="cli,ray,testing", torch=False)
     check(session, "tests/frameworks/test_ray.py", require="ray")

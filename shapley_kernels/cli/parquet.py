@@ -201,6 +201,12 @@ class SchemaGuess:
             if known != pa.json_():
                 self._types[name] = _merged(known, _common_type([row.get(name) for row in rows]))
 
+    def join(self, other: "SchemaGuess") -> None:
+        """Take the rows that another guess has seen into account."""
+        for name, kind in other._types.items():
+            known = self._types.get(name, pa.null())
+            self._types[name] = pa.json_() if pa.json_() in (known, kind) else _merged(known, kind)
+
     def demote(self, name: str) -> None:
         """Make a column JSON text."""
         self._types[name] = pa.json_()
