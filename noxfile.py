@@ -36,6 +36,8 @@ SKYRL = (
     "uvicorn",
 )
 
+TUNIX = ("google-tunix==0.1.7", "jax==0.10.2")
+
 
 def install(session: nox.Session, *framework: str, extras: str = "testing", torch: bool = True) -> None:
     """torch first and by itself, so that nothing else picks a build of it. The constraints are those of CI, without
@@ -91,3 +93,10 @@ def ray(session: nox.Session) -> None:
     """The command `shapley-allocate --engine ray`, which needs no torch."""
     install(session, "ray==2.60.0", extras="cli,ray,testing", torch=False)
     check(session, "tests/frameworks/test_ray.py", require="ray")
+
+
+@nox.session
+def tunix(session: nox.Session) -> None:
+    """The recipe for Tunix, with its learner and its loss, on arrays of JAX."""
+    install(session, *TUNIX, extras="testing", torch=False)
+    check(session, "tests/frameworks/test_tunix.py", require="tunix")
