@@ -35,12 +35,14 @@ tests:
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) tests/kernels/test_order_triton.py \
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) tests/kernels/test_order_triton.py tests/kernels/test_order_triton_backward.py \
+		tests/kernels/test_group_norm_triton.py \
 		tests/kernels/test_pairwise.py tests/kernels/test_table.py tests/kernels/test_products_triton.py
 
 compiled:
 	SHAPLEY_REQUIRE=triton $(PYTEST) tests/kernels/test_order_triton_compile.py \
-		tests/kernels/test_pairwise_table_compile.py tests/kernels/test_products_triton_compile.py
+		tests/kernels/test_group_norm_compile.py tests/kernels/test_pairwise_table_compile.py \
+		tests/kernels/test_products_triton_compile.py
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check

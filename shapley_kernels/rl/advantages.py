@@ -20,7 +20,7 @@ from shapley_kernels.arrays import (
     namespace,
     native,
 )
-from shapley_kernels.dispatch import kernel
+from shapley_kernels.dispatch import BackendUnavailable, kernel
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.rl.groups import OWNER, Groups, make_groups
 
@@ -93,55 +93,64 @@ def normalised(
     eps: float,
 ) -> Any:
     """`grpo_advantages` for options that were checked; layout is (group_ids, num_generations, process_group)."""
-    group_ids, num_generations, process_group = layout
     array, restore = native(credits, f"{OWNER}: credits")
     array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
     live = None
     if mask is not None:
         live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the credits")
-    if device(array) == "cpu" and process_group is None:
-        x = _numpy(array if array.dtype.itemsize == 4 else cast(array, named_dtype(array, "float64")))
-        live = None if live is None else _numpy(live)
-        groups = make_groups(x, group_ids, num_generations)
-        out = np.empty(x.shape, x.dtype)
-        place = _compiled(x, live, groups, center, scale, ddof, min_std, eps, out)
-        if place >= 0:
-            raise ValueError(_nonfinite(x, live))
-        x = out
-    else:
-        x = _only(cast(array, _wide(array)), live)
-        problem = None if device(array) != "cpu" or namespace(x).isfinite(x).all() else _nonfinite(x, live)
-        groups = make_groups(x, group_ids, num_generations, process_group, problem, center == "slot")
-        if 0 not in array.shape or process_group is not None:
-            live = None if live is None else live.reshape(groups.shape)
-            x = _normalise(x.reshape(groups.shape), live, groups, center, scale, ddof, min_std, eps)
-    x = x.reshape(array.shape)
-    result = cast(sys.modules["torch"].from_numpy(x) if is_torch(array) and not is_torch(x) else x, array.dtype)
+    options = (center, scale, ddof, min_std, eps)
+    if device(array) == "cpu" and layout[2] is None:
+        result = _by_numba(array, live, layout, options)
+    elif (result := _by_triton(array, live, layout, options)) is None:
+        result = _by_operations(array, live, layout, options)
     return restore(result) if restore else result
 
 
-def _compiled(
-    x: np.ndarray,
-    live: np.ndarray | None,
-    groups: Groups,
-    center: str,
-    scale: str,
-    ddof: int,
-    min_std: float,
-    eps: float,
-    out: np.ndarray,
-) -> int:
-    """`grpo_advantages` on the CPU, for float32 and float64; says where a live credit is not finite, or -1."""
-    if x.size == 0:
-        return -1
-    run, shape = kernel("group_norm", "numba").run, (-1, x.shape[-1])
-    mask = None if live is None else live.reshape(shape)
-    how = (CENTERS.index(center), SCALES.index(scale), ddof, min_std, eps)
-    return run(x.reshape(shape), mask, *groups.runs(), *how, out.reshape(shape))
+def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array:
+    x = _numpy(array if array.dtype.itemsize == 4 else cast(array, named_dtype(array, "float64")))
+    mask = None if live is None else _numpy(live)
+    groups = make_groups(x, *layout)
+    out = np.empty(x.shape, x.dtype)
+    if x.size:
+        center, scale, *numbers = options
+        shape, options = (-1, x.shape[-1]), (CENTERS.index(center), SCALES.index(scale), *numbers)
+        flat = None if mask is None else mask.reshape(shape)
+        run = kernel("group_norm", "numba").run
+        if run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape)) >= 0:
+            raise ValueError(_nonfinite(x, mask))
+    return cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
 
 
 def _numpy(x: Array) -> np.ndarray:
     return np.ascontiguousarray(x.numpy() if is_torch(x) else x)
+
+
+def _by_triton(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array | None:
+    """By the kernel of the GPU where the credits are there and it takes such groups, else None."""
+    if not device(array).startswith("cuda") or layout[0] is not None:
+        return None
+    shape = make_groups(array, *layout).shape
+    try:
+        found = kernel("group_norm", "triton")
+    except BackendUnavailable:  # the operations of torch do the same
+        return None
+    if not found.serves(*shape[1:], *options[:2]):
+        return None
+    x = array.contiguous().view(shape)
+    out = namespace(x).empty_like(x)
+    found.run(x, None if live is None else live.contiguous().view(shape), *options, out)
+    return out.view(array.shape)
+
+
+def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array:
+    """One operation of numpy or torch after the other, with sums over ranks between them."""
+    x = _only(cast(array, _wide(array)), live)
+    problem = None if device(array) != "cpu" or namespace(x).isfinite(x).all() else _nonfinite(x, live)
+    groups = make_groups(x, *layout, problem=problem, slots=options[0] == "slot")
+    if 0 not in array.shape or layout[2] is not None:
+        live = None if live is None else live.reshape(groups.shape)
+        x = _normalise(x.reshape(groups.shape), live, groups, *options)
+    return cast(x.reshape(array.shape), array.dtype)
 
 
 def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, eps: Any) -> None:

@@ -107,7 +107,12 @@ def test_a_side_file_without_bad_rows_is_empty(place: Place) -> None:
     assert (place.path / "out.jsonl.bad.jsonl").read_bytes() == b""
 
 
-@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.large_list(pa.float32()), pa.list_(pa.float64(), 2)])
+LISTS = [pa.list_(pa.float64()), pa.large_list(pa.float32())]
+if int(pa.__version__.split(".")[0]) >= 26:  # before, pyarrow itself cannot read lists of fixed size with nulls
+    LISTS.append(pa.list_(pa.float64(), 2))
+
+
+@pytest.mark.parametrize("kind", LISTS)
 def test_bad_rows_of_parquet(place: Place, monkeypatch: pytest.MonkeyPatch, kind: pa.DataType) -> None:
     monkeypatch.setattr(parquet, "BATCH_ROWS", 2)
     rewards: list[Any] = [[1, 2], None, [1, None], [1, float("nan")], [1, 2], [1, 2], [float("-inf"), 0]]

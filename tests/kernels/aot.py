@@ -1,6 +1,6 @@
 """Compile Triton kernels without a GPU and say what the compiler made of them.
 
-    python -m tests.kernels.aot            prints registers, spills and shared memory of `order` per target, row length
+    python -m tests.kernels.aot [players,players,..] [dtype,dtype,..]     prints the table of `order` in docs/gpu.md
 
 Not under TRITON_INTERPRET=1, which leaves nothing to compile.
 """
@@ -8,8 +8,9 @@ Not under TRITON_INTERPRET=1, which leaves nothing to compile.
 import os
 import re
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,21 +20,23 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
-from shapley_kernels.kernels.order import _triton
+from shapley_kernels.kernels.order import _triton, _triton_backward
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
     "sm_90": GPUTarget("cuda", 90, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-PLAYERS = (1, 7, 16, 33, 64, 100, 128, 256, 500, 512, 1000, 1024)
+PLAYERS = (2, 4, 7, 8, 12, 16, 24, 32, 48, 64, 100, 1024)
+NVIDIA_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+SASS = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*)")
 
 
 class Usage(NamedTuple):
     """What one compiled kernel takes."""
 
     registers: int  # per thread
-    spills: int  # bytes (AMD: registers and bytes of scratch)
+    spills: int  # loads from and stores to the stack (AMD: registers, and bytes of scratch)
     shared: int  # bytes per program
     warps: int
 
@@ -86,12 +89,20 @@ def arguments(players: int, dtype: torch.dtype, *, masked: bool, outside: bool, 
     )
 
 
-def compile_for(target: str, tensors: tuple[Any, ...], **forced: int) -> Any:
+def compile_for(target: str, tensors: tuple[Any, ...], **forced: Any) -> Any:
     """The kernel that `order`'s `run(*tensors)` launches on `target`."""
-    return compile_call(target, _triton._order_rows, _triton._call(*tensors, **forced))
+    kernel, *call = _triton.call(*tensors, lanes=TARGETS[target].warp_size, **forced)
+    return compile_call(target, kernel, call)
 
 
-def compile_call(target: str, kernel: Any, call: tuple[Any, Any, Any]) -> Any:
+def compile_backward_for(target: str, tensors: tuple[Any, ...], **forced: Any) -> Any:
+    """The kernel of `order`'s gradients for arguments of `run`, v_empty included."""
+    grad_c = empty(tensors[2].dtype, len(tensors[0]))
+    kernel, *call = _triton_backward.call(tensors[0], *tensors, grad_c, **forced)
+    return compile_call(target, kernel, call)
+
+
+def compile_call(target: str, kernel: Any, call: Sequence[Any]) -> Any:
     """The kernel that a launch (grid, arguments, options) compiles on `target`: same specialisation by the JIT."""
     grid, args, options = call
     with device(target):
@@ -99,42 +110,90 @@ def compile_call(target: str, kernel: Any, call: tuple[Any, Any, Any]) -> Any:
 
 
 def usage(kernel: Any) -> Usage:
-    """Registers and spills of a compiled kernel, read from the machine code."""
+    """Registers and spills of a compiled kernel, read from the machine code: ptxas may reserve a stack frame and then
+    not use it."""
     shared, warps = kernel.metadata.shared, kernel.metadata.num_warps
     if "cubin" in kernel.asm:
-        registers, stack, local = _cubin(kernel.asm["cubin"])
-        return Usage(registers, stack + local, shared, warps)  # nothing of ours but spills lives in the stack frame
+        registers = re.search(r"REG:(\d+)", _nvidia("cuobjdump", "-res-usage", kernel))
+        if registers is None:
+            raise RuntimeError("cuobjdump -res-usage: expected REG:, got nothing of the kind")
+        stack = [name for name, _ in _code(kernel) if name.startswith(("LDL", "STL"))]
+        return Usage(int(registers[1]), len(stack), shared, warps)
     said = dict(re.findall(r"\.(\w+):\s+(\d+)", kernel.asm["amdgcn"]))
     spilled = ("vgpr_spill_count", "sgpr_spill_count", "private_segment_fixed_size")
     return Usage(int(said["vgpr_count"]), sum(int(said[x]) for x in spilled), shared, warps)
 
 
-def _cubin(code: bytes) -> tuple[int, int, int]:
-    """(registers, stack, local memory) from cuobjdump, which comes with triton."""
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+def instructions(kernel: Any, trips: int = 1) -> int:
+    """Instructions that one warp of a compiled NVIDIA kernel executes, the body of its loop counted `trips` times."""
+    code = _code(kernel)
+    bodies = [i + 1 - to for i, (name, to) in enumerate(code) if name == "BRA" and to is not None and to <= i]
+    return len(code) + (trips - 1) * max(bodies, default=0)
+
+
+def _code(kernel: Any) -> list[tuple[str, int | None]]:
+    """The machine code of an NVIDIA kernel: names of its instructions, and where those that jump go to."""
+    found: list[tuple[str, str | None]] = []
+    labels = {}
+    for line in _nvidia("nvdisasm", "-c", kernel).splitlines():
+        if label := re.match(r"\s*(\.L_x_\d+):", line):
+            labels[label[1]] = len(found)
+        elif (op := SASS.match(line)) and op[1] != "NOP":
+            jump = re.search(r"`\((\.L_x_\d+)\)", op[2])
+            found.append((op[1], jump[1] if jump else None))
+    if not found:
+        raise RuntimeError("nvdisasm -c: expected instructions, got none")
+    if found[-1][1] is not None and labels[found[-1][1]] == len(found) - 1:
+        found.pop()  # the jump to itself behind EXIT
+    return [(name, None if label is None else labels[label]) for name, label in found]
+
+
+def _nvidia(tool: str, option: str, kernel: Any) -> str:
+    """What a tool that comes with triton says of a cubin."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "kernel.cubin")
-        file.write_bytes(code)
-        said = subprocess.run([tool, "-res-usage", file], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", said)
-    if found is None:
-        raise RuntimeError(f"cuobjdump -res-usage: expected REG, STACK and LOCAL, got {said!r}")
-    return int(found[1]), int(found[2]), int(found[3])
+        file.write_bytes(kernel.asm["cubin"])
+        return subprocess.run([NVIDIA_TOOLS / tool, option, file], capture_output=True, text=True, check=True).stdout
 
 
 def main() -> None:
-    """Print the table: with mask and outside coefficients (the largest kernel), and without both."""
-    print(
-        f"triton {triton.__version__}; registers per thread / spills / shared bytes per program, {_triton._WARPS} warps"
-    )
-    print(f"{'players':>7} {'dtype':8} {'mask+outside':12} " + " ".join(f"{t:>14}" for t in TARGETS))
-    for dtype in (torch.float32, torch.bfloat16, torch.float64):
-        for players in PLAYERS:
+    """Print the table: without mask and outside coefficients, and with both (the largest kernel)."""
+    players = [int(x) for x in sys.argv[1].split(",")] if len(sys.argv) > 1 else PLAYERS
+    dtypes = sys.argv[2].split(",") if len(sys.argv) > 2 else ("float32", "bfloat16", "float64")
+    print(f"triton {triton.__version__}; registers per thread / spills / shared bytes per program")
+    print("| players | dtype | mask+outside | form | " + " | ".join(TARGETS) + " | per row, sm_90 | per row, tile |")
+    print("|---|---|---|---|" + "---|" * len(TARGETS) + "---|---|")
+    for dtype in dtypes:
+        for n in players:
             for both in (False, True):
-                tensors = arguments(players, dtype, masked=both, outside=both)
-                found = [usage(compile_for(target, tensors)) for target in TARGETS]
-                cells = " ".join(f"{f'{u.registers} / {u.spills} / {u.shared}':>14}" for u in found)
-                print(f"{players:7} {str(dtype)[6:]:8} {'yes' if both else 'no':12} {cells}", flush=True)
+                tensors = arguments(n, getattr(torch, dtype), masked=both, outside=both)
+                print(f"| {n} | {dtype} | {'yes' if both else 'no'} | {' | '.join(_cells(tensors))} |", flush=True)
+
+
+def _cells(tensors: tuple[Any, ...]) -> list[str]:
+    """Form, usage by target, warp instructions per row of that form and of the tile."""
+    real = tensors[2].dtype
+    players = tensors[0].shape[1]
+    form = _triton.form_of(players, real == torch.float64, tensors[1] is None and tensors[4] is None)
+    cells = [form]
+    for target in TARGETS:
+        kernel = compile_for(target, tensors)
+        found = usage(kernel)
+        cells.append(f"{found.registers} / {found.spills} / {found.shared}")
+        if target == "sm_90":
+            step = _per_row(kernel, tensors, form)
+    return [
+        *cells,
+        step,
+        step if form == "tile" else _per_row(compile_for("sm_90", tensors, form="tile"), tensors, "tile"),
+    ]
+
+
+def _per_row(kernel: Any, tensors: tuple[Any, ...], form: str) -> str:
+    options = _triton.call(*tensors, form=form)[3]
+    trips = -(-options["PLAYERS"] // options["CHUNK"]) if form == "rolled" else 1
+    warps, rows = kernel.metadata.num_warps, options["ROWS"]
+    return f"{instructions(kernel, trips) * warps / rows:.1f}"
 
 
 if __name__ == "__main__":

@@ -13,11 +13,20 @@ if not INTERPRETED and not torch.cuda.is_available():
     pytest.skip("needs TRITON_INTERPRET=1 or a GPU", allow_module_level=True)
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
-SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 31, 33, 64, 100, 128, 257, 512, 1000, 1024)
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 NON_FINITE = (float("nan"), float("inf"), float("-inf"))
 GUARD = 64  # elements on either side of `out` that no kernel may touch
 
+# row lengths on either side of every choice, with loads of 1, 2 and 4 elements, each form at half filled widths too
+PLAIN = [(n, torch.float32) for n in (1, 2, 3, 4, 5, 8, 16, 17, 18, 32, 64, 65, 257, 1024)]
+CASES = [(*case, both, both) for case in PLAIN for both in (False, True)]
+CASES += [(n, d, both, both) for n in (5, 8, 18, 100) for d in DTYPES if d != torch.float32 for both in [n != 8]]
+CASES += [(n, torch.float32, masked, not masked) for n in (6, 20, 100) for masked in (False, True)]
+
+FORMS = [("unrolled", 7), ("rolled", 18), ("tile", 6)]
+
+# interpreted, NaN that the kernel makes on purpose is a numpy warning
+poisons = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 named = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
 
 
@@ -81,7 +90,7 @@ def launch(tensors, out_dtype=None, **forced):
     out = buffer[GUARD : GUARD + size].view(rewards.shape)
     before = [None if x is None else x.clone() for x in tensors]
     if forced:
-        _triton._launch(*tensors, out, **forced)
+        _triton.launch(*tensors, out, **forced)
     else:
         _triton.run(*tensors, out)
     assert (raw[:GUARD] == poison).all()
@@ -143,21 +152,24 @@ def check(tensors, out):
     return float((error / bound)[live].max(initial=0))
 
 
-@named
-@pytest.mark.parametrize("outside", [False, True], ids=["inside", "outside"])
-@pytest.mark.parametrize("masked", [False, True], ids=["full", "masked"])
-@pytest.mark.parametrize("players", SIZES)
-def test_equals_the_formula(players, masked, outside, dtype):
+@pytest.mark.parametrize(("players", "dtype", "masked", "outside"), CASES, ids=lambda x: str(x).removeprefix("torch."))
+def test_equals_the_formula(players, dtype, masked, outside):
     rewards = reward_rows(np.random.default_rng(players), players)
-    tensors = case(players, rewards, dtype, masked=masked, outside=outside, per_row=masked ^ outside)
+    tensors = case(players, rewards, dtype, masked=masked, outside=outside, per_row=masked and players % 2 == 0)
     check(tensors, launch(tensors))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize(("form", "players"), [("rolled", 1), ("rolled", 2), ("rolled", 12), ("tile", 1), ("tile", 16)])
+def test_every_form_beyond_its_share(form, players):
+    tensors = case(6, reward_rows(np.random.default_rng(6), players), torch.float32, masked=True, outside=True)
+    check(tensors, launch(tensors, form=form))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
 @pytest.mark.parametrize("game", ORDER_GAMES, ids=lambda g: g.__name__)
 @pytest.mark.skipif(not INTERPRETED, reason="the oracle's arrays are on the CPU")
 def test_equals_rational_enumeration(game, dtype):
-    check_family(game, "triton", dtype, sizes=(1, 3, 5))
+    check_family(game, "triton", dtype, sizes=(4,) if dtype == "float64" else (2,))
 
 
 @named
@@ -169,14 +181,13 @@ def test_out_of_another_dtype(dtype, out_dtype):
     check(tensors, launch(tensors, out_dtype))
 
 
-@pytest.mark.parametrize("players", [1, 5, 16, 1000])
-@pytest.mark.parametrize("extra", [-1, 0, 1, 2])
-def test_last_program_is_partly_filled(players, extra):
-    height = 1024 // 2 ** max(1, (players - 1).bit_length())
-    rng = np.random.default_rng(extra + 1)
-    for rows in sorted({max(1, height + extra), max(1, extra)}):
-        tensors = case(rows, rng.standard_normal((rows, players)), torch.float32, masked=True, per_row=True)
-        check(tensors, launch(tensors))
+@pytest.mark.parametrize(("players", "height"), [(5, 128), (18, 128), (200, 4)])
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_last_program_is_partly_filled(players, height, extra):
+    """Programs of `height` rows each."""
+    rewards = np.random.default_rng(extra + 1).standard_normal((height + extra, players))
+    tensors = case(players, rewards, torch.float32, masked=True, per_row=True)
+    check(tensors, launch(tensors))
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
@@ -185,73 +196,76 @@ def test_nothing_to_do(shape):
     assert launch(tensors).shape == shape
 
 
-@pytest.mark.parametrize("players", [3, 16, 100])
+@pytest.mark.parametrize("players", [3, 18, 100])
 def test_rows_do_not_depend_on_the_batch(players):
     rng = np.random.default_rng(players)
     rewards = np.concatenate([reward_rows(rng, players) for _ in range(4)])
     tensors = case(0, rewards, torch.float32, masked=True, outside=True, per_row=True)
     out = launch(tensors)
     order = torch.tensor(rng.permutation(len(rewards)), device=DEVICE)
-    for subset in (order, order[:1], order[1:8], order[:17]):
+    for subset in (order, order[:1], order[:17]):
         part = [x if x is None or len(x) != len(rewards) else x[subset].contiguous() for x in tensors[:3]]
         assert torch.equal(bits(launch((*part, *tensors[3:]))), bits(out[subset]))
 
 
-def test_deterministic_and_equivariant():
+@pytest.mark.parametrize("players", [7, 18, 100])
+def test_deterministic_and_equivariant(players):
     rng = np.random.default_rng(0)
-    tensors = case(0, reward_rows(rng, 33), torch.float32, outside=True)
+    tensors = case(0, reward_rows(rng, players), torch.float32, outside=True)
     out = launch(tensors)
     assert torch.equal(bits(launch(tensors)), bits(out))
-    order = torch.tensor(rng.permutation(33), device=DEVICE)
+    order = torch.tensor(rng.permutation(players), device=DEVICE)
     moved = launch((tensors[0][:, order].contiguous(), *tensors[1:]))
     assert torch.equal(bits(moved), bits(out[:, order]))
 
 
-@named
+@pytest.mark.parametrize(("form", "players"), FORMS)
 @pytest.mark.parametrize("bad", NON_FINITE)
-@pytest.mark.parametrize("masked", [False, True], ids=["full", "masked"])
-def test_non_finite_reward(masked, bad, dtype):
+@pytest.mark.parametrize(("masked", "dtype"), [(False, torch.float32), (True, torch.float32), (True, torch.bfloat16)])
+@poisons
+def test_non_finite_reward(masked, bad, dtype, form, players):
     """The live players of that row get NaN, masked ones 0, and every other row what it got before."""
     rng = np.random.default_rng(3)
-    tensors = case(3, rng.standard_normal((40, 7)), dtype, masked=masked, outside=True)
-    live = torch.ones(40, 7, dtype=torch.bool, device=DEVICE) if tensors[1] is None else tensors[1]
-    before = launch(tensors)
+    tensors = case(3, rng.standard_normal((10, players)), dtype, masked=masked, outside=True)
+    live = torch.ones(10, players, dtype=torch.bool, device=DEVICE) if tensors[1] is None else tensors[1]
+    before = launch(tensors, form=form)
     hit = torch.zeros_like(live)
-    for row in (0, 7, 8, 39):
+    for row in (0, 7, 9):
         for player in live[row].nonzero()[-1:, 0]:
             hit[row, player] = True
     assert hit.any()
     rows = hit.any(1)
-    after = launch((torch.where(hit, bad, tensors[0]), *tensors[1:]))
+    after = launch((torch.where(hit, bad, tensors[0]), *tensors[1:]), form=form)
     assert after[rows][live[rows]].isnan().all()
     assert (after[rows][~live[rows]] == 0).all()
     assert torch.equal(bits(after[~rows]), bits(before[~rows]))
 
 
+@pytest.mark.parametrize(("form", "players"), FORMS)
 @pytest.mark.parametrize("bad", NON_FINITE)
 @pytest.mark.parametrize("per_row", [False, True])
-def test_non_finite_v_empty(per_row, bad):
+@poisons
+def test_non_finite_v_empty(per_row, bad, form, players):
     rng = np.random.default_rng(4)
-    tensors = list(case(4, rng.standard_normal((40, 7)), torch.float32, masked=True, per_row=per_row))
+    tensors = list(case(4, rng.standard_normal((10, players)), torch.float32, masked=True, per_row=per_row))
     live = tensors[1]
-    before = launch(tuple(tensors))
+    before = launch(tuple(tensors), form=form)
     tensors[2] = tensors[2].clone()
     tensors[2][-1] = bad
-    live[-1] = torch.arange(7, device=DEVICE) < 3
-    after = launch(tuple(tensors))
-    rows = torch.zeros(40, dtype=torch.bool, device=DEVICE)
+    live[-1] = torch.arange(players, device=DEVICE) < 3
+    after = launch(tuple(tensors), form=form)
+    rows = torch.zeros(10, dtype=torch.bool, device=DEVICE)
     rows[-1 if per_row else slice(None)] = True
     assert after[rows][live[rows]].isnan().all()
     assert (after[rows][~live[rows]] == 0).all()
     assert torch.equal(bits(after[~rows]), bits(before[~rows]))
 
 
-@pytest.mark.parametrize("num_warps", [1, 2, 8])
-@pytest.mark.parametrize("rows_per_program", [1, 2, 8, 64])
-@pytest.mark.parametrize("players", [1, 7, 64])
-def test_forced_choices(players, rows_per_program, num_warps):
+@pytest.mark.parametrize("rows_per_program", [1, 4, 256])
+@pytest.mark.parametrize(("form", "players"), FORMS)
+def test_forced_choices(form, players, rows_per_program):
     tensors = case(6, reward_rows(np.random.default_rng(6), players), torch.float32, masked=True, outside=True)
-    check(tensors, launch(tensors, rows_per_program=rows_per_program, num_warps=num_warps))
+    check(tensors, launch(tensors, form=form, rows_per_program=rows_per_program))
 
 
 def test_views_that_are_not_aligned():

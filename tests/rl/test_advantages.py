@@ -21,8 +21,9 @@ EPS = {"float64": 2.3e-16, "float32": 6e-8, "float16": 4.9e-4, "bfloat16": 3.91e
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    """Torch tensors stay torch tensors and non-finite ones pass, as on a GPU."""
+    """Torch tensors stay torch tensors and non-finite ones pass, as on a GPU without triton."""
     monkeypatch.setattr(advantages, "device", lambda x: "cuda:0" if isinstance(x, torch.Tensor) else "cpu")
+    monkeypatch.setattr(advantages, "_by_triton", lambda *_: None)
 
 
 def mean(values):

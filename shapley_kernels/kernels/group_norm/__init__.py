@@ -4,7 +4,7 @@ For the live credits x of one group, measured from one of them, so that an offse
 
     out = (x - center) / (std + eps),    std^2 = sum (x - mean)^2 / (count - ddof), in two passes
 
-A backend module has one function
+On the CPU (`_numba`), for groups of any size in any order:
 
     run(x, mask, order, starts, center, scale, ddof, min_std, eps, out) -> place of a non-finite live credit, or -1
 
@@ -16,9 +16,10 @@ A backend module has one function
     scale   index in SCALES: the group (with "slot" the candidates at the same index), all of x around its mean, or 1
     out     [rollouts, K], dtype of x: every element is written unless a credit was not finite
 
-Sums are in float64. Where count <= ddof, std < min_std or std = 0, out is 0. Masked candidates get 0.
+On the GPU (`_triton`), for groups of one size, x [groups, size, K]. Groups over ranks, batch statistics on the GPU and
+other devices are served by `rl.advantages`, one operation of torch after the other.
 
-Groups over ranks, and devices other than the CPU, are served by `rl.advantages`, one tensor operation after the other.
+Sums are in float64. Where count <= ddof, std < min_std or std = 0, out is 0. Masked candidates get 0.
 """
 
 CENTERS = ("group", "loo", "slot", "none")

@@ -1,21 +1,23 @@
-"""`order` on the GPU: one Triton kernel for every row length up to MAX_PLAYERS.
+"""`order` on the GPU: which kernel for which row, and its launch.
 
-A program holds a tile of rows, sorts the values alone (no index travels along), takes the gaps and their weighted
-running sums, and then every player finds its own reward in the sorted row by binary search and reads the credit there.
-Tied players land on the same position: their credits are bitwise equal by construction.
+Three forms, by the length of the rows:
+
+    "unrolled"   one row per thread, everything in registers
+    "rolled"     the same, the rewards read again a few columns at a time
+    "tile"       a row across lanes, sorted there, ranks by binary search
 """
 
+from functools import cache
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
 
-MAX_PLAYERS = 1024
+from shapley_kernels.kernels.order import _triton_step, _triton_tile
+
+MAX_PLAYERS = _triton_tile.MAX_PLAYERS
 """Longest row; a longer one would need more than one tile."""
 
-_TILE = 1024
-_WARPS = 4
+FORMS = ("unrolled", "rolled", "tile")
 
 
 def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty: Any, level_of: Any, out: Any) -> None:
@@ -28,153 +30,79 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
     Raises:
         Nothing of its own: `dispatch` checks.
 
-    Cost: one launch; per tile of 1024 elements O(log^2 players) compare-exchange passes, a scan (two with `outside`)
-        and log2 players look-ups in shared memory, 4 KiB of it (float64 8 KiB). Reads every reward once, writes every
-        credit once. Compiles once per power of two of players, players % 16 == 0 or not, dtypes, with or without mask
-        and outside.
+    Cost: one launch, no synchronisation and no memory of its own, so it can be captured in a CUDA graph once it is
+        compiled: at the first call for a number of players (above 64: for their power of two, and whether 16 divides
+        them), dtypes, with or without mask and outside. docs/gpu.md has registers and instructions of every form.
     Error: the bound of the package docstring. The order of additions depends on players and dtypes, not on the batch.
     Source: bitonic sort, Batcher, "Sorting networks and their applications", AFIPS 1968, doi:10.1145/1468075.1468121.
     """
-    _launch(rewards, mask, v_empty, inside, outside, empty, level_of, out)
+    launch(rewards, mask, v_empty, inside, outside, empty, level_of, out)
 
 
-def _launch(*tensors: Any, rows_per_program: int | None = None, num_warps: int | None = None) -> None:
-    """`run`, with the choices of `_call` forced."""
+def launch(*tensors: Any, form: str | None = None, rows_per_program: int | None = None) -> None:
+    """`run` with the choices of `call` forced."""
     rewards = tensors[0]
     if rewards.numel() == 0:
         return
-    grid, arguments, options = _call(*tensors, rows_per_program=rows_per_program, num_warps=num_warps)
+    kernel, grid, arguments, options = call(*tensors, form=form, rows_per_program=rows_per_program)
     with torch.cuda.device_of(rewards):  # triton launches on the current device; no effect for the CPU
-        _order_rows[grid](*arguments, **options)
+        kernel[grid](*arguments, **options)
 
 
-def _call(*tensors: Any, rows_per_program: int | None = None, num_warps: int | None = None) -> tuple[Any, Any, Any]:
-    """Grid, arguments and options of the launch. What is compiled ahead of time in the tests is built here too.
+def call(
+    *tensors: Any, form: str | None = None, rows_per_program: int | None = None, lanes: int | None = None
+) -> tuple[Any, tuple[int], tuple[Any, ...], dict[str, Any]]:
+    """Kernel, grid, arguments and options of the launch. What is compiled ahead of time in the tests is built here
+    too.
 
-    The choice: tiles of 1024 elements and 4 warps for every row length and dtype, 8 elements per lane of a 32-lane
-    warp, for which registers suffice in float64 too. It must not look at the number of rows: a row's result may not
-    depend on its batch.
+    Args:
+        form: one of FORMS; None chooses.
+        rows_per_program: a power of two; None chooses.
+        lanes: threads of a warp; None: those of the build of torch.
     """
-    rewards, _, v_empty = tensors[:3]
+    rewards, mask, v_empty, inside, outside = tensors[:5]
     rows, players = rewards.shape
-    width = max(2, triton.next_power_of_2(players))
-    height = rows_per_program or max(1, _TILE // width)
-    arguments = (*tensors, rows, players, int(v_empty.shape[0] > 1))
-    options = {
-        "ROWS": height,
-        "WIDTH": width,
-        "LOG_WIDTH": width.bit_length() - 1,
-        "num_warps": num_warps or _WARPS,
-        "enable_fp_fusion": False,  # else the compiler may fuse differently for rows at different places of a tile
-    }
-    return (triton.cdiv(rows, height),), arguments, options
+    kernel, height, options = _choice(
+        players,
+        rewards.element_size(),
+        inside.element_size() == 8,
+        mask is None and outside is None,
+        form,
+        rows_per_program,
+        lanes or _LANES,
+    )
+    sizes = (rows, int(v_empty.shape[0] > 1))
+    return kernel, (-(rows // -height),), (*tensors, *sizes), options
 
 
-@triton.jit(do_not_specialize=["rows", "c_stride"])
-def _order_rows(  # type: ignore[no-untyped-def]
-    rewards,  # [rows, players]
-    mask,  # [rows, players] or None
-    v_empty,  # [rows], or [1] with c_stride = 0
-    inside,  # [levels, players]
-    outside,  # [levels, players] or None
-    empty,  # [levels]
-    level_of,  # [players + 1]
-    out,  # [rows, players]
-    rows,
-    players,
-    c_stride,
-    ROWS: tl.constexpr,
-    WIDTH: tl.constexpr,  # power of two >= players
-    LOG_WIDTH: tl.constexpr,
-):
-    """One tile [ROWS, WIDTH]. Rows stand ascending, absent players are -inf at their lower end: the k-th best of a
-    row stands at position WIDTH - k, whatever the number of its players."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
-    place = tl.broadcast_to(tl.arange(0, WIDTH)[None, :], [ROWS, WIDTH])
-    offset = row[:, None] * players + place
-    here = (row < rows)[:, None] & (place < players)
-    live = here
-    if mask is not None:
-        live = here & tl.load(mask + offset, mask=here, other=0).to(tl.int1)
-    r = tl.load(rewards + offset, mask=live, other=0.0).to(v_empty.dtype.element_ty)  # [ROWS, WIDTH]
-    c = tl.load(v_empty + row * c_stride, mask=row < rows, other=0.0)  # [ROWS]
-
-    # one sum counts both: finite players in the low 16 bits, non-finite ones above
-    finite = tl.abs(r) < float("inf")
-    count = tl.sum(tl.where(live, tl.where(finite, 1, 1 << 16), 0), axis=1)  # [ROWS]
-    m = count & 0xFFFF
-    usable = (count < 1 << 16) & (tl.abs(c) < float("inf"))
-    r = tl.where(live & finite, r, float("-inf"))  # a NaN would break the order of the sort
-
-    s = _sort(r, LOG_WIDTH)
-    credit = _credit(s, m, tl.where(usable, c, 0.0), inside, outside, empty, level_of, players, ROWS, WIDTH)
-
-    # largest position with s <= r: the upper end of the player's ties, the same for all of them, -0.0 and 0.0 included
-    position = tl.zeros([ROWS, WIDTH], tl.int32)
-    for i in tl.static_range(LOG_WIDTH):
-        probe = position + (WIDTH >> (i + 1))
-        position = tl.where(_take(s, probe) <= r, probe, position)
-    phi = tl.where(usable[:, None], _take(credit, position), float("nan"))
-    tl.store(out + offset, tl.where(live, phi, 0.0).to(out.dtype.element_ty), mask=here)
+_LANES = 64 if torch.version.hip else 32
 
 
-@triton.jit
-def _credit(  # type: ignore[no-untyped-def]
-    s, m, c, inside, outside, empty, level_of, players, ROWS: tl.constexpr, WIDTH: tl.constexpr
-):
-    """Credits [ROWS, WIDTH] of the sorted rows s, with m live players [ROWS] and v_empty c [ROWS]."""
-    place = tl.broadcast_to(tl.arange(0, WIDTH)[None, :], [ROWS, WIDTH])
-    k = WIDTH - place  # rank from the top, 1 is the best
-    used = k <= m[:, None]
-    gap = s - tl.where(k < m[:, None], _take(s, tl.maximum(place - 1, 0)), c[:, None])
-    gap = tl.where(used, gap, 0.0)
-
-    # a row without live players has no level, and gets 0 later
-    level = tl.load(level_of + m, mask=m > 0, other=0)  # [ROWS]
-    share = level[:, None] * players + (k - 1)
-    credit = tl.cumsum(gap * tl.load(inside + share, mask=used, other=0.0), axis=1)
-    if outside is not None:
-        above = tl.cumsum(gap * tl.load(outside + share, mask=used, other=0.0), axis=1, reverse=True)
-        # without the player's own gap: read one place higher, because subtracting it would cancel
-        credit += tl.where(k > 1, _take(above, tl.minimum(place + 1, WIDTH - 1)), 0.0)
-    return credit + (c * tl.load(empty + level, mask=m > 0, other=0.0))[:, None]
-
-
-@triton.jit
-def _take(x, index):  # type: ignore[no-untyped-def]
-    """x[b, index[b, i]] for x, index [ROWS, WIDTH].
-
-    Flat, so that it goes through shared memory: along an axis Triton keeps each row within a warp and shuffles, which
-    takes the square of the registers per lane, 5,659 shuffles and spills at 1024 players.
-    """
-    ROWS: tl.constexpr = x.shape[0]
-    WIDTH: tl.constexpr = x.shape[1]
-    flat = index + tl.arange(0, ROWS)[:, None] * WIDTH
-    return tl.reshape(tl.gather(tl.reshape(x, [ROWS * WIDTH]), tl.reshape(flat, [ROWS * WIDTH]), 0), [ROWS, WIDTH])
+@cache
+def _choice(
+    players: int,
+    itemsize: int,
+    double: bool,
+    plain: bool,
+    form: str | None,
+    rows_per_program: int | None,
+    lanes: int,
+) -> tuple[Any, int, dict[str, Any]]:
+    """Kernel, rows per program and options. It must not look at the number of rows: a row's result may not depend on
+    its batch."""
+    form = form or form_of(players, double, plain)
+    if form == "tile":
+        kernel, options = _triton_tile.order_tile, _triton_tile.constants(players, rows_per_program)
+    else:
+        kernel = _triton_step.order_step
+        options = _triton_step.constants(players, itemsize, form == "unrolled", rows_per_program, lanes)
+    # no fusion, else the compiler may fuse differently for rows at different places of a tile
+    return kernel, options["ROWS"], {**options, "enable_fp_fusion": False}
 
 
-@triton.jit
-def _sort(x, LOG_WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Rows of x [ROWS, 2^LOG_WIDTH] ascending: stage i merges bitonic runs of 2^i."""
-    for stage in tl.static_range(1, LOG_WIDTH + 1):
-        for step in tl.static_range(stage):
-            x = _compare_exchange(x, stage - 1 - step, stage, LOG_WIDTH)
-    return x
-
-
-@triton.jit
-def _compare_exchange(x, BIT: tl.constexpr, STAGE: tl.constexpr, LOG_WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Order each pair of places that differ in bit BIT: upwards where bit STAGE of the place is 0, else downwards."""
-    STRIDE: tl.constexpr = 1 << BIT
-    BLOCKS: tl.constexpr = x.numel // (2 * STRIDE)
-    low, high = tl.split(tl.trans(tl.reshape(x, [BLOCKS, 2, STRIDE]), 0, 2, 1))  # [BLOCKS, STRIDE] each
-    small = tl.minimum(low, high)
-    large = tl.maximum(low, high)
-    if STAGE < LOG_WIDTH:
-        up = (((tl.arange(0, BLOCKS) >> (STAGE - 1 - BIT)) & 1) == 0)[:, None]
-        low = tl.where(up, small, large)
-        high = tl.where(up, large, small)
-    else:  # the last stage is one run a row
-        low = small
-        high = large
-    return tl.reshape(tl.trans(tl.join(low, high), 0, 2, 1), x.shape)
+def form_of(players: int, double: bool, plain: bool) -> str:
+    """The form with the fewest instructions that spills nothing and compiles in seconds (docs/gpu.md has the counts);
+    `plain`: neither mask nor outside."""
+    if players <= _triton_step.MAX_UNROLLED:
+        return "unrolled"
+    return "rolled" if players <= _triton_step.MAX_PLAYERS // (1 if plain else 2) // (2 if double else 1) else "tile"

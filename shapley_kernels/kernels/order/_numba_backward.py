@@ -1,0 +1,93 @@
+"""Gradients of `order` on the CPU: one row at a time over numpy's argsort, without the GIL and without threads of its
+own."""
+
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+
+
+def run(
+    grad_out: Any,
+    rewards: Any,
+    mask: Any,
+    v_empty: Any,
+    inside: Any,
+    outside: Any,
+    empty: Any,
+    level_of: Any,
+    grad_rewards: Any,
+    grad_v_empty: Any,
+) -> None:
+    """See `backward` in the package docstring; numpy arrays, those of floats in the compute dtype."""
+    ascending = np.argsort(rewards if mask is None else np.where(mask, rewards, -np.inf), axis=1)
+    if grad_v_empty is None:
+        grad_v_empty = np.empty(len(rewards), rewards.dtype)
+    _compiled(rewards.dtype.char, mask is not None, outside is not None)(
+        grad_out, rewards, mask, v_empty, inside, outside, empty, level_of, ascending, grad_rewards, grad_v_empty
+    )
+
+
+@lru_cache
+def _compiled(dtype: str, masked: bool, has_outside: bool) -> Any:
+    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
+    real = numba.float32 if dtype == "f" else numba.float64
+
+    def read(kind: Any, dims: int) -> Any:
+        return numba.types.Array(kind, dims, "C", readonly=True)
+
+    none = numba.types.none
+    signature = numba.void(
+        read(real, 2),
+        read(real, 2),
+        read(numba.boolean, 2) if masked else none,
+        read(real, 1),
+        read(real, 2),
+        read(real, 2) if has_outside else none,
+        read(real, 1),
+        read(numba.int32, 1),
+        read(numba.int64, 2),
+        numba.types.Array(real, 2, "C"),
+        numba.types.Array(real, 1, "C"),
+    )
+    return numba.njit(signature, nogil=True, error_model="numpy")(_order_backward)
+
+
+def _order_backward(  # type: ignore[no-untyped-def]
+    grad_out, rewards, mask, v_empty, inside, outside, empty, level_of, ascending, grad_rewards, grad_v_empty
+):
+    rows, players = rewards.shape
+    zero = rewards.dtype.type(0)
+    for b in range(rows):
+        c = v_empty[b if v_empty.size > 1 else 0]
+        live = 0
+        usable = np.isfinite(c)
+        total = zero
+        for i in range(players):
+            grad_rewards[b, i] = zero
+            if mask is None or mask[b, i]:
+                usable &= np.isfinite(rewards[b, i])
+                total += grad_out[b, i]
+                live += 1
+        grad_v_empty[b] = zero
+        if not usable or live == 0:
+            continue
+        level = level_of[live]
+        grad_v_empty[b] = (empty[level] - inside[level, live - 1]) * total
+        above = zero  # incoming gradient of the k best
+        before = zero  # E(k, above), see the package docstring
+        k = 0
+        while k < live:
+            first = k
+            value = rewards[b, ascending[b, players - 1 - k]]
+            while k < live and rewards[b, ascending[b, players - 1 - k]] == value:
+                above += grad_out[b, ascending[b, players - 1 - k]]
+                k += 1
+            after = inside[level, k - 1] * above
+            if outside is not None and k < live:
+                after += outside[level, k - 1] * (total - above)
+            step = (after - before) / rewards.dtype.type(k - first)
+            for t in range(first, k):
+                grad_rewards[b, ascending[b, players - 1 - t]] = step
+            before = after

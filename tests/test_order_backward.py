@@ -1,0 +1,143 @@
+"""Gradients of `order`: the formula of the contract against autograd of the torch reference and against differences,
+and the numba kernel against the formula."""
+
+import numpy as np
+import pytest
+
+from shapley_kernels.kernels.order import _numba_backward
+from tests.conftest import need
+from tests.gradients import gradients
+
+need("torch")
+import torch  # noqa: E402
+
+from shapley_kernels.kernels.order import _torch  # noqa: E402
+
+BAD = (np.nan, np.inf, -np.inf)
+
+
+def case(players, dtype, *, masked, outside, per_row, ties=False, rows=9):
+    """Random arguments of the contract, from `grad_out` to `level_of`; NaN at masked players."""
+    rng = np.random.default_rng(players)
+
+    def table(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    rewards = rng.integers(-2, 3, (rows, players)).astype(dtype) if ties else table(rows, players)
+    mask = rng.random((rows, players)) < rng.choice([0.0, 0.5, 1.0], (rows, 1)) if masked else None
+    grad_out = table(rows, players)
+    if masked:
+        rewards[~mask] = np.nan
+        grad_out[~mask] = np.nan
+    level_of = rng.integers(0, 3, players + 1).astype(np.int32)
+    c = table(rows if per_row else 1)
+    tables = table(3, players), table(3, players) if outside else None, table(3)
+    return grad_out, rewards, mask, c, *tables, level_of
+
+
+def autograd(grad_out, rewards, mask, v_empty, *tables):
+    """Gradients of the torch reference: with respect to rewards, and to v_empty."""
+    r, c = (torch.tensor(x, requires_grad=True) for x in (rewards, v_empty))
+    live = None if mask is None else torch.tensor(mask)
+    out = torch.empty(rewards.shape, dtype=r.dtype)
+    _torch.run(r, live, c, *(None if x is None else torch.tensor(x) for x in tables), out)
+    g = torch.tensor(grad_out if mask is None else np.where(mask, grad_out, 0))
+    grads = torch.autograd.grad((out * g).sum(), (r, c))
+    return grads[0].numpy(), grads[1].numpy()
+
+
+variants = pytest.mark.parametrize(
+    ("masked", "outside", "per_row"), [(False, False, False), (True, True, True), (True, False, False)]
+)
+
+
+@variants
+@pytest.mark.parametrize("players", [1, 2, 5, 9])
+def test_formula_is_the_derivative_of_the_reference(players, masked, outside, per_row):
+    args = case(players, np.float64, masked=masked, outside=outside, per_row=per_row)
+    grad, _, grad_c, _ = gradients(*args, eps=2.0**-52)
+    ref, ref_c = autograd(*args)
+    np.testing.assert_allclose(ref, grad.astype(float), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(ref_c, (grad_c if per_row else [grad_c.sum()]), rtol=1e-12, atol=1e-12)
+
+
+@variants
+def test_formula_is_a_difference_quotient(masked, outside, per_row):
+    """Credits are piecewise linear: away from ties a central difference is the gradient but for rounding."""
+    args = case(6, np.float64, masked=masked, outside=outside, per_row=True)
+    grad_out, rewards, mask, c, *tables = args
+    live = np.ones(rewards.shape, bool) if mask is None else mask
+    grad, _, grad_c, _ = gradients(*args, eps=2.0**-52)
+
+    def loss(r, c):
+        out = torch.empty(rewards.shape, dtype=torch.float64)
+        tensors = (None if x is None else torch.tensor(x) for x in (r, mask, c, *tables))
+        _torch.run(*tensors, out)
+        return np.where(live, out.numpy() * grad_out, 0).sum(1)
+
+    h = 1e-7
+    for player in range(6):
+        step = h * np.eye(6)[player]
+        quotient = (loss(rewards + step, c) - loss(rewards - step, c)) / (2 * h)
+        np.testing.assert_allclose(quotient, grad[:, player].astype(float), atol=1e-6)
+    np.testing.assert_allclose((loss(rewards, c + h) - loss(rewards, c - h)) / (2 * h), grad_c.astype(float), atol=1e-6)
+
+
+def test_ties_share_what_the_reference_gives_to_one_order_of_them():
+    args = case(8, np.float64, masked=False, outside=True, per_row=False, ties=True)
+    grad = gradients(*args, eps=2.0**-52)[0]
+    ref, _ = autograd(*args)
+    for row, values in enumerate(args[1]):
+        for value in np.unique(values):
+            tied = values == value
+            np.testing.assert_allclose(ref[row, tied].sum(), float(grad[row, tied].sum()), atol=1e-12)
+
+
+def numba(args, with_c=True):
+    """The kernel on poisoned results; inputs stay as they are."""
+    before = [None if x is None else x.copy() for x in args]
+    grad = np.full_like(args[1], np.nan)
+    grad_c = np.full(len(grad), np.nan, grad.dtype) if with_c else None
+    _numba_backward.run(*args, grad, grad_c)
+    for x, y in zip(args, before, strict=True):
+        np.testing.assert_array_equal(x, y)
+    return grad, grad_c
+
+
+@variants
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numba(dtype, ties, masked, outside, per_row):
+    for players in (1, 2, 7, 40):
+        args = case(players, dtype, masked=masked, outside=outside, per_row=per_row, ties=ties)
+        eps = np.finfo(dtype).eps
+        want, bound, want_c, bound_c = gradients(*args, eps=eps)
+        grad, grad_c = numba(args)
+        assert np.isfinite(grad).all()
+        assert (np.abs(grad - want) <= bound + eps * np.abs(want)).all()
+        assert (np.abs(grad_c - want_c) <= bound_c + eps * np.abs(want_c)).all()
+        assert (numba(args, with_c=False)[0] == grad).all()
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_numba_rows_that_are_not_finite(bad):
+    args = case(5, np.float32, masked=True, outside=True, per_row=True)
+    before, before_c = numba(args)
+    row = args[2].all(1).argmax()
+    args[1][row, 2] = bad
+    args[3][row - 1] = bad
+    grad, grad_c = numba(args)
+    hit = np.isin(np.arange(len(grad)), [row, row - 1])
+    assert args[2][row].all()
+    assert (grad[hit] == 0).all()
+    assert (grad_c[hit] == 0).all()
+    np.testing.assert_array_equal(grad[~hit], before[~hit])
+    np.testing.assert_array_equal(grad_c[~hit], before_c[~hit])
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0)])
+def test_numba_nothing_to_do(shape):
+    args = case(shape[1], np.float64, masked=True, outside=True, per_row=False, rows=shape[0])
+    grad, grad_c = numba(args)
+    assert grad.shape == shape
+    assert (grad_c == 0).all()
