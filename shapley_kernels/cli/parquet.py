@@ -1,4 +1,4 @@
-"""Parquet in and out, and the way between rows of JSON and typed columns. The only module here that imports pyarrow."""
+"""Parquet in and out, and the way between rows of JSON and typed columns. Beside `ray_engine` alone with pyarrow."""
 
 import json
 from array import array
