@@ -385,3 +385,20 @@ def test_worths_whose_differences_overflow():
     for budget in (20, 32):
         with pytest.raises(ValueError, match=r"estimate: differences of worths must be finite.* 1e\+308; scale"):
             sk.estimate(judge, 5, budget=budget, seed=0)
+
+
+@pytest.mark.parametrize("family", [sk.Max, sk.Min, sk.Mean, sk.NoisyOr])
+def test_a_masked_surrogate(family):
+    """A surrogate that is the game itself makes the estimate exact, masked players included."""
+    data = np.array([0.1, 0.2, 0.3, np.nan, 0.4, 0.5, 0.6, 0.7])
+    mask = np.isfinite(data)
+    game = family(data, mask=mask)
+    clean = family(np.where(mask, data, 0.0), mask=mask)
+    found = sk.estimate(lambda sets: clean._worth(sets & mask), 8, budget=60, seed=0, surrogate=game)
+    np.testing.assert_allclose(found.values, sk.shapley(game), atol=1e-12)
+
+
+def test_players_as_an_integer_of_numpy():
+    for budget in (2, 6):
+        with pytest.raises(ValueError, match="budget must be at least 130 evaluations for 64 players"):
+            sk.estimate(lambda sets: sets.sum(1), np.int64(64), budget=budget, seed=0)
