@@ -402,3 +402,10 @@ def test_players_as_an_integer_of_numpy():
     for budget in (2, 6):
         with pytest.raises(ValueError, match="budget must be at least 130 evaluations for 64 players"):
             sk.estimate(lambda sets: sets.sum(1), np.int64(64), budget=budget, seed=0)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions take notes from 3.11 on")
+def test_a_judge_that_raises_is_told_what_judges_get():
+    with pytest.raises(ValueError, match="max") as caught:
+        sk.estimate(lambda members: max([]), 5, budget=20, seed=0)
+    assert "f takes bool [m, players]" in caught.value.__notes__[0]
