@@ -1,9 +1,8 @@
 """Credits of games: merges the terms of a game, runs them, adds them up."""
 
-import sys
 from typing import Any
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_torch, named_dtype, namespace, zeros
+from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_traced, named_dtype, namespace, zeros
 from shapley_kernels.dispatch import Run
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Term
@@ -102,7 +101,7 @@ def _scaled(weight: Any, credits: Array) -> Array:
 def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
     """Credits of one term in `dtype`, with bad data refused or made NaN."""
     game, run = term.game, Run(backend, dtype)
-    if _raises(nan, game.data):
+    if _raises(nan, game):
         if not term.spreads_nonfinite:
             game.refuse_bad_data()
         credits = term.credits(run)
@@ -116,9 +115,7 @@ def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
     return namespace(credits).where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
 
 
-def _raises(nan: str | None, data: Array) -> bool:
+def _raises(nan: str | None, game: Game) -> bool:
     if nan is not None:
         return nan == "raise"
-    if device(data) != "cpu":
-        return False
-    return not (is_torch(data) and sys.modules["torch"].compiler.is_compiling())
+    return device(game.data) == "cpu" and not any(is_traced(getattr(game, name)) for name in game.arguments)

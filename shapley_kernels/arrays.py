@@ -3,7 +3,6 @@ DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -19,6 +18,16 @@ def is_torch(x: Any) -> bool:
     """True for a torch tensor; never imports torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
+
+
+def is_compiling(x: Any) -> bool:
+    """True while torch.compile traces what is done to `x`: its numbers cannot be looked at."""
+    return is_torch(x) and sys.modules["torch"].compiler.is_compiling()
+
+
+def is_traced(x: Any) -> bool:
+    """True while torch.compile or a transform of torch.func traces what is done to `x`."""
+    return is_compiling(x) or (is_torch(x) and sys.modules["torch"]._C._functorch.is_functorch_wrapped_tensor(x))
 
 
 def namespace(x: Array) -> Any:
@@ -131,16 +140,16 @@ def is_integer(x: Array) -> bool:
     return str(x.dtype).startswith(("torch.int", "torch.uint")) if is_torch(x) else x.dtype.kind in "iu"
 
 
-@lru_cache  # the names of dtypes are slow to make
 def compute_dtype(dtype: Any) -> str:
     """The dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
-    return "float64" if str(dtype).endswith("float64") else "float32"
+    return "float64" if dtype.itemsize == 8 and is_float(dtype) else "float32"
 
 
-@lru_cache
 def is_float(dtype: Any) -> bool:
     """Whether it is a dtype of real floats, of numpy or torch."""
-    return "float" in str(dtype)
+    if not isinstance(dtype, np.dtype):
+        return bool(dtype.is_floating_point)
+    return dtype.kind == "f" or (dtype.kind not in "biu" and "float" in dtype.name)  # those of other packages
 
 
 def cast(x: Array, dtype: Any) -> Array:

@@ -9,12 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_float, is_torch, named_dtype, needs_grad
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    device,
+    is_float,
+    is_torch,
+    is_traced,
+    named_dtype,
+    needs_grad,
+)
 
 if TYPE_CHECKING:
     from shapley_kernels.games.terms import Tables
 
 BACKENDS = ("auto", "numba", "triton", "torch")
+
+WITH_GRADIENT = ("order",)
+"""Primitives whose numba and Triton kernels have gradients."""
 
 
 class BackendUnavailable(RuntimeError):
@@ -23,7 +36,7 @@ class BackendUnavailable(RuntimeError):
 
 def choose(backend: str, primitive: str, players: int, *arrays: Array | None) -> str:
     """The backend for one run of a primitive: an explicit name is used or refused, "auto" takes triton on CUDA, numba
-    on the CPU, and torch where a gradient has to flow or rows are too long for triton.
+    on the CPU, and torch where rows are too long for triton, or a gradient has to flow and the kernels have none.
 
     Raises:
         ValueError: not the name of a backend.
@@ -31,19 +44,23 @@ def choose(backend: str, primitive: str, players: int, *arrays: Array | None) ->
         BackendUnavailable: the backend is not installed, or cannot reach the data where they are.
     """
     data = [x for x in arrays if x is not None]
-    where, grad = device(data[0]), needs_grad(*data)
+    if primitive not in WITH_GRADIENT and needs_grad(*data):
+        if backend in ("numba", "triton"):
+            raise TypeError(
+                f"backend={backend!r} has no backward yet, and the data require grad: use backend='torch' or .detach()"
+            )
+        backend = "torch" if backend == "auto" else backend
+    return allowed(backend, primitive, players, device(data[0]))
+
+
+def allowed(backend: str, primitive: str, players: int, where: str) -> str:
+    """`choose` for data on the device `where`, whatever the gradients."""
     if backend == "auto":
-        if grad:
-            return "torch"
         if where == "cpu":
             return "numba"
         return "triton" if where.startswith("cuda") and players <= _triton_limit(primitive) else "torch"
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
-    if grad and backend != "torch":
-        raise TypeError(
-            f"backend={backend!r} has no backward yet, and the data require grad: use backend='torch' or .detach()"
-        )
     if backend == "numba" and where != "cpu":
         raise BackendUnavailable(
             f"backend='numba' runs on the CPU, the data are on {where}: use backend='triton', or move them with .cpu()"
@@ -119,27 +136,75 @@ class Run:
 
         Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
         """
-        backend = choose(self.backend, primitive, shape[1], *arrays)
-        run = kernel(primitive, backend).run
         floats = (x.dtype for x in arrays if x is not None and is_float(x.dtype))
-        compute = compute_dtype(next(floats, dtype or self.dtype))
+        dtype = dtype or self.dtype
+        compute = compute_dtype(next(floats, dtype))
         library = next(is_torch(x) for x in arrays if x is not None)
+        if primitive in WITH_GRADIENT and any(map(is_traced, arrays)):
+            self.clean = False
+            return _run_traced(self.backend, arrays, tables, compute, dtype)
+        backend = choose(self.backend, primitive, shape[1], *arrays)
+        if backend != "torch" and needs_grad(*arrays):
+            from shapley_kernels.autograd import Order
+
+            self.clean = False
+            return Order.apply(*_tensors(arrays), *tables.on("torch", compute, device(arrays[0])), backend, dtype)
+        run = kernel(primitive, backend).run
         if backend == "numba":
-            out, bad = _run_numba(run, arrays, tables, shape, compute)
+            out, bad = run_numba(run, (*arrays, *tables.on("numpy", compute, "cpu")), shape, compute)
             self.clean &= bad == -1
-            return _handed_back(out, library, dtype or self.dtype)
+            return _handed_back(out, library, dtype)
         self.clean = False
-        return _run_torch(run, arrays, tables, shape, compute, library, dtype or self.dtype)
+        tensors = (*arrays, *tables.on("torch", compute, next(device(x) for x in arrays if x is not None)))
+        out = run_torch(run, tensors, shape, dtype if library else getattr(sys.modules["torch"], compute))
+        return out if library else out.numpy().astype(dtype, copy=False)
 
 
-def _run_numba(
-    run: Any, arrays: Sequence[Array | None], tables: "Tables", shape: tuple[int, int], compute: str
+def _run_traced(backend: str, arrays: Sequence[Array | None], tables: "Tables", compute: str, dtype: Any) -> Array:
+    """`order` while torch traces: a node of the graph under torch.compile; what is constant is found out now."""
+    from shapley_kernels import autograd
+
+    rewards, mask, v_empty = _tensors(arrays)
+    where, players = device(rewards), rewards.shape[1]
+    torch = sys.modules["torch"]
+    if not torch.compiler.is_compiling():
+        backend = allowed(backend, "order", players, where)
+        call: Any = autograd.Order.apply
+    else:
+        backend = autograd.constant_backend(backend, players, where)
+        call = autograd.order
+    placed = tables.on("torch", compute, where)
+    if backend == "torch":
+        out = rewards.new_empty(rewards.shape, dtype=dtype)
+        kernel("order", "torch").run(rewards, mask, v_empty, *placed, out)
+        return out
+    return call(rewards, mask, v_empty, *placed, backend, dtype)
+
+
+def _tensors(arrays: Sequence[Array | None]) -> list[Any]:
+    """`arrays` as tensors on the device of the first."""
+    where = next(x.device for x in arrays if x is not None)
+    return [None if x is None else _torch(x).to(where) for x in arrays]
+
+
+def run_numba(
+    run: Any, arrays: Sequence[Array | None], shape: tuple[int, ...], compute: str
 ) -> tuple[np.ndarray, int | None]:
-    """Result in the compute dtype, and what the kernel says of non-finite rows: the first, -1 for none, None if it did
-    not look."""
-    inputs = [None if x is None else _numpy(x, compute) for x in arrays]
+    """`run` on arrays and tables -> `out` in the compute dtype, and what the kernel says of non-finite rows: the first,
+    -1 for none, None if it did not look."""
     out = np.empty(shape, compute)
-    return out, run(*inputs, *tables.on("numpy", compute, "cpu"), out)
+    return out, run(*(None if x is None else _numpy(x, compute) for x in arrays), out)
+
+
+def run_torch(run: Any, arrays: Sequence[Array | None], shape: tuple[int, ...], dtype: Any) -> Any:
+    """`run` of the torch and triton backends, which read every float dtype and write any -> `out` in `dtype`."""
+    import torch
+
+    where = next(device(x) for x in arrays if x is not None)
+    inputs: list[Any] = [None if x is None else _torch(x).to(where).contiguous() for x in arrays]
+    out = torch.empty(shape, dtype=dtype, device=where)
+    run(*inputs, out)
+    return out
 
 
 def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
@@ -152,25 +217,6 @@ def _numpy(x: Array, compute: str) -> np.ndarray:
         x = x.detach() if x.requires_grad else x
         x = (cast(x, named_dtype(x, compute)) if is_float(x.dtype) else x).numpy()
     return np.ascontiguousarray(x, compute if is_float(x.dtype) else None)
-
-
-def _run_torch(
-    run: Any,
-    arrays: Sequence[Array | None],
-    tables: "Tables",
-    shape: tuple[int, int],
-    compute: str,
-    torch_result: bool,
-    dtype: Any,
-) -> Array:
-    """For the torch and triton backends, which read every float dtype and write any."""
-    import torch
-
-    where = next(device(x) for x in arrays if x is not None)
-    inputs: list[Any] = [None if x is None else _torch(x).to(where).contiguous() for x in arrays]
-    out = torch.empty(shape, dtype=dtype if torch_result else getattr(torch, compute), device=where)
-    run(*inputs, *tables.on("torch", compute, where), out)
-    return out if torch_result else out.numpy().astype(dtype, copy=False)
 
 
 def _torch(x: Array) -> Any:

@@ -18,6 +18,8 @@ from shapley_kernels.arrays import (
     cast,
     compute_dtype,
     constant,
+    device,
+    is_compiling,
     is_torch,
     named_dtype,
     namespace,
@@ -175,7 +177,12 @@ class OrderTerm(Term):
     def tables(self) -> Tables:
         """inside A [levels, players], outside B or None if all 0, empty C [levels], and level_of, for the live counts
         of the game; cached."""
-        return order_tables(self.recipe, self.value, self.game.players, live_counts(self.game, self.value))
+        lives = live_counts(self.game, self.value)
+        if is_compiling(self.game.rewards):
+            from shapley_kernels.autograd import GraphTables
+
+            return GraphTables(self.recipe, self.value, self.game.players, lives)
+        return order_tables(self.recipe, self.value, self.game.players, lives)
 
     def error_bound(self) -> np.ndarray:
         """[rows, 1]: (n + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps, eps that of the compute dtype; one rounding
@@ -209,11 +216,14 @@ def _row_bound(term: OrderTerm, row: int) -> float:
 
 
 def _flat_v_empty(game: OrderGame) -> Array:
-    """[1] or [rows] in the compute dtype; a number as numpy."""
-    compute = compute_dtype(game.rewards.dtype)
-    if isinstance(game.v_empty, float):
-        return np.array([game.v_empty], compute)
-    return rows(cast(game.v_empty, named_dtype(game.rewards, compute)), None)
+    """[1] or [rows] in the compute dtype; a number as numpy, but where torch compiles, or would have to copy it."""
+    rewards = game.rewards
+    compute = compute_dtype(rewards.dtype)
+    if not isinstance(game.v_empty, float):
+        return rows(cast(game.v_empty, named_dtype(rewards, compute)), None)
+    if is_compiling(rewards) or device(rewards) != "cpu":
+        return rewards.new_full((1,), game.v_empty, dtype=named_dtype(rewards, compute))
+    return np.array([game.v_empty], compute)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, is_torch
+from shapley_kernels.arrays import Array, is_torch, is_traced
 from shapley_kernels.values import Semivalue
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def live_counts(game: "Game", value: Semivalue) -> tuple[int, ...]:
     mask, players = game.mask, game.players
     if mask is None:
         return (players,)
-    if players <= ALL_LIVE_COUNTS and value.fixed_players is None:
+    if (players <= ALL_LIVE_COUNTS and value.fixed_players is None) or is_traced(mask):
         return tuple(range(players + 1))
     counts = mask.sum(-1)
     return tuple(int(n) for n in np.unique(counts.cpu().numpy() if is_torch(counts) else counts))
