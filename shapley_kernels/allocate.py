@@ -100,8 +100,9 @@ def _scaled(weight: Any, credits: Array) -> Array:
 
 def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
     """Credits of one term in `dtype`, with bad data refused or made NaN."""
-    game, run = term.game, Run(backend, dtype)
-    if _raises(nan, game):
+    game = term.game
+    run = Run(backend, dtype, is_traced(game.data))
+    if nan == "raise" or (nan is None and device(game.data) == "cpu" and not run.traced):
         if not term.spreads_nonfinite:
             game.refuse_bad_data()
         credits = term.credits(run)
@@ -113,9 +114,3 @@ def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
         return credits
     bad = game.bad_rows()[..., None]
     return namespace(credits).where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
-
-
-def _raises(nan: str | None, game: Game) -> bool:
-    if nan is not None:
-        return nan == "raise"
-    return device(game.data) == "cpu" and not any(is_traced(getattr(game, name)) for name in game.arguments)

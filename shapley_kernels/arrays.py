@@ -16,18 +16,23 @@ _CPU_DEVICE = 1  # kDLCPU
 
 def is_torch(x: Any) -> bool:
     """True for a torch tensor; never imports torch."""
+    if type(x) is np.ndarray:  # asking torch takes longer
+        return False
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
 
 def is_compiling(x: Any) -> bool:
-    """True while torch.compile traces what is done to `x`: its numbers cannot be looked at."""
+    """True while torch.compile traces what is done to the tensor `x`: its numbers cannot be looked at."""
     return is_torch(x) and sys.modules["torch"].compiler.is_compiling()
 
 
 def is_traced(x: Any) -> bool:
-    """True while torch.compile or a transform of torch.func traces what is done to `x`."""
-    return is_compiling(x) or (is_torch(x) and sys.modules["torch"]._C._functorch.is_functorch_wrapped_tensor(x))
+    """True for a tensor under torch.compile, or within a transform of torch.func."""
+    if not is_torch(x):
+        return False
+    torch = sys.modules["torch"]
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def namespace(x: Array) -> Any:
@@ -147,9 +152,10 @@ def compute_dtype(dtype: Any) -> str:
 
 def is_float(dtype: Any) -> bool:
     """Whether it is a dtype of real floats, of numpy or torch."""
-    if not isinstance(dtype, np.dtype):
+    kind = getattr(dtype, "kind", None)
+    if kind is None:
         return bool(dtype.is_floating_point)
-    return dtype.kind == "f" or (dtype.kind not in "biu" and "float" in dtype.name)  # those of other packages
+    return kind == "f" or (kind not in "biu" and "float" in dtype.name)  # numpy; such as bfloat16 of ml_dtypes
 
 
 def cast(x: Array, dtype: Any) -> Array:
@@ -246,8 +252,10 @@ def rows(x: Array, width: int | None) -> Array:
 
 def needs_grad(*arrays: Any) -> bool:
     """True when a torch gradient has to flow into one of the arrays."""
-    tensors = [x for x in arrays if is_torch(x)]
-    return any(x.requires_grad for x in tensors) and sys.modules["torch"].is_grad_enabled()
+    for x in arrays:
+        if is_torch(x) and x.requires_grad:
+            return bool(sys.modules["torch"].is_grad_enabled())
+    return False
 
 
 def first_nonfinite(x: Array, live: Array | None) -> tuple[int, ...] | None:

@@ -5,6 +5,7 @@ not look into. Only `dispatch` and, for tables while tracing, `games` come here.
 """
 
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 import torch
@@ -28,11 +29,8 @@ def _credits(
     dtype: torch.dtype,
 ) -> Tensor:
     """Arguments as in the contract of `order`, backend "numba" or "triton" -> out [rows, players] in `dtype`."""
-    arrays, run = (rewards, mask, v_empty, inside, outside, empty, level_of), kernel("order", backend).run
-    if backend == "numba":
-        out, _ = run_numba(run, arrays, tuple(rewards.shape), _name(inside))
-        return torch.from_numpy(out).to(dtype)
-    return run_torch(run, arrays, tuple(rewards.shape), dtype)
+    tables = (inside, outside, empty, level_of)
+    return _run(backend, "", (rewards, mask, v_empty), tables, dtype)
 
 
 def _gradients(
@@ -48,19 +46,22 @@ def _gradients(
 ) -> tuple[Tensor, Tensor]:
     """As in the contract -> grad_rewards [rows, players] in the dtype of rewards, grad_v_empty [rows] in that of
     v_empty."""
-    arrays, run = (
-        (grad, rewards, mask, v_empty, inside, outside, empty, level_of),
-        kernel("order", f"{backend}_backward").run,
-    )
-    grad_c = v_empty.new_empty(len(rewards))
-    if backend == "numba":
-        found, _ = run_numba(lambda *x: run(*x, grad_c.numpy()), arrays, tuple(rewards.shape), _name(inside))
-        return torch.from_numpy(found).to(rewards.dtype), grad_c
-    return run_torch(lambda *x: run(*x, grad_c), arrays, tuple(rewards.shape), rewards.dtype), grad_c
+    tables, grad_c = (inside, outside, empty, level_of), v_empty.new_empty(len(rewards))
+    arrays = (grad, rewards, mask, v_empty)
+    return _run(backend, "_backward", arrays, tables, rewards.dtype, grad_c), grad_c
 
 
-def _name(x: Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
+def _run(
+    backend: str, suffix: str, arrays: tuple[Any, ...], tables: tuple[Any, ...], dtype: torch.dtype, *more: Tensor
+) -> Tensor:
+    """A kernel on tensors; `more` are results beside the first."""
+    run, shape = kernel("order", backend + suffix).run, tuple(arrays[0].shape)
+    if backend == "triton":
+        return run_torch(lambda *x: run(*x, *more), arrays, tables, shape, dtype)
+    placed = [None if x is None else x.numpy() for x in tables]
+    others = [x.numpy() for x in more]
+    out, _ = run_numba(lambda *x: run(*x, *others), arrays, placed, shape, str(tables[0].dtype).removeprefix("torch."))
+    return torch.from_numpy(out).to(dtype)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -107,8 +108,11 @@ def _over_batch(call: Callable[..., Any], with_rows: int) -> Callable[..., Any]:
 class Gradient(torch.autograd.Function):
     """`_gradients`, which are not differentiable again."""
 
-    forward = staticmethod(_gradients)
     backward = staticmethod(_refuse)
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, Tensor]:  # torch inspects the signature at every call: a short one
+        return _gradients(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -122,8 +126,11 @@ class Gradient(torch.autograd.Function):
 class Order(torch.autograd.Function):
     """`_credits` with a gradient in rewards and v_empty."""
 
-    forward = staticmethod(_credits)
     setup_context = staticmethod(_keep)
+
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        return _credits(*arguments)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -153,10 +160,12 @@ order.register_vmap(_over_batch(order, 3))
 class GraphTables(Tables):
     """Those of `order_tables` as constants of the graph that torch.compile traces."""
 
+    key: tuple[Any, ...]
+
     def __init__(self, recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> None:
-        kind = type(value)
+        kind: Any = type(value)
         state = tuple(getattr(value, name) for name in kind.__dataclass_fields__)
-        object.__setattr__(self, "key", (kind, state, recipe, players, lives))
+        object.__setattr__(self, "key", (kind, state, recipe, index(players), tuple(map(index, lives))))
 
     def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
         return _constant_tables(*self.key, dtype, device)

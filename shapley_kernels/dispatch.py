@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from shapley_kernels.arrays import (
     device,
     is_float,
     is_torch,
-    is_traced,
-    named_dtype,
     needs_grad,
 )
 
@@ -43,14 +42,13 @@ def choose(backend: str, primitive: str, players: int, *arrays: Array | None) ->
         TypeError: a kernel without a backward was asked for, for data that requires grad.
         BackendUnavailable: the backend is not installed, or cannot reach the data where they are.
     """
-    data = [x for x in arrays if x is not None]
-    if primitive not in WITH_GRADIENT and needs_grad(*data):
+    if primitive not in WITH_GRADIENT and needs_grad(*arrays):
         if backend in ("numba", "triton"):
             raise TypeError(
                 f"backend={backend!r} has no backward yet, and the data require grad: use backend='torch' or .detach()"
             )
         backend = "torch" if backend == "auto" else backend
-    return allowed(backend, primitive, players, device(data[0]))
+    return allowed(backend, primitive, players, device(next(x for x in arrays if x is not None)))
 
 
 def allowed(backend: str, primitive: str, players: int, where: str) -> str:
@@ -116,10 +114,11 @@ class Run:
     Args:
         backend: as in `shapley`.
         dtype: of the results, a dtype of the library of the data.
+        traced: whether torch traces this call (`arrays.is_traced`).
     """
 
-    def __init__(self, backend: str, dtype: Any) -> None:
-        self.backend, self.dtype = backend, dtype
+    def __init__(self, backend: str, dtype: Any, traced: bool) -> None:
+        self.backend, self.dtype, self.traced = backend, dtype, traced
         self.clean = True
         """Whether every kernel looked for non-finite data, and found none."""
 
@@ -139,30 +138,32 @@ class Run:
         floats = (x.dtype for x in arrays if x is not None and is_float(x.dtype))
         dtype = dtype or self.dtype
         compute = compute_dtype(next(floats, dtype))
-        library = next(is_torch(x) for x in arrays if x is not None)
-        if primitive in WITH_GRADIENT and any(map(is_traced, arrays)):
+        first = next(x for x in arrays if x is not None)
+        library = is_torch(first)
+        if self.traced and primitive in WITH_GRADIENT:
             self.clean = False
             return _run_traced(self.backend, arrays, tables, compute, dtype)
         backend = choose(self.backend, primitive, shape[1], *arrays)
-        if backend != "torch" and needs_grad(*arrays):
+        if library and backend != "torch" and needs_grad(*arrays):
             from shapley_kernels.autograd import Order
 
             self.clean = False
-            return Order.apply(*_tensors(arrays), *tables.on("torch", compute, device(arrays[0])), backend, dtype)
+            return Order.apply(*_tensors(arrays), *tables.on("torch", compute, device(first)), backend, dtype)
         run = kernel(primitive, backend).run
         if backend == "numba":
-            out, bad = run_numba(run, (*arrays, *tables.on("numpy", compute, "cpu")), shape, compute)
+            out, bad = run_numba(run, arrays, tables.on("numpy", compute, "cpu"), shape, compute)
             self.clean &= bad == -1
             return _handed_back(out, library, dtype)
         self.clean = False
-        tensors = (*arrays, *tables.on("torch", compute, next(device(x) for x in arrays if x is not None)))
-        out = run_torch(run, tensors, shape, dtype if library else getattr(sys.modules["torch"], compute))
+        placed = tables.on("torch", compute, device(first))
+        out = run_torch(run, arrays, placed, shape, dtype if library else getattr(sys.modules["torch"], compute))
         return out if library else out.numpy().astype(dtype, copy=False)
 
 
 def _run_traced(backend: str, arrays: Sequence[Array | None], tables: "Tables", compute: str, dtype: Any) -> Array:
     """`order` while torch traces: a node of the graph under torch.compile; what is constant is found out now."""
     from shapley_kernels import autograd
+    from shapley_kernels.kernels.order import _torch as _torch_order
 
     rewards, mask, v_empty = _tensors(arrays)
     where, players = device(rewards), rewards.shape[1]
@@ -171,12 +172,13 @@ def _run_traced(backend: str, arrays: Sequence[Array | None], tables: "Tables", 
         backend = allowed(backend, "order", players, where)
         call: Any = autograd.Order.apply
     else:
-        backend = autograd.constant_backend(backend, players, where)
+        backend = autograd.constant_backend(backend, index(players), where)
         call = autograd.order
     placed = tables.on("torch", compute, where)
     if backend == "torch":
         out = rewards.new_empty(rewards.shape, dtype=dtype)
-        kernel("order", "torch").run(rewards, mask, v_empty, *placed, out)
+        inside, outside, empty, level_of = placed
+        _torch_order.run(rewards, mask, v_empty, inside, outside, empty, level_of, out)
         return out
     return call(rewards, mask, v_empty, *placed, backend, dtype)
 
@@ -188,22 +190,25 @@ def _tensors(arrays: Sequence[Array | None]) -> list[Any]:
 
 
 def run_numba(
-    run: Any, arrays: Sequence[Array | None], shape: tuple[int, ...], compute: str
+    run: Any, arrays: Sequence[Array | None], tables: Sequence[Any], shape: tuple[int, ...], compute: str
 ) -> tuple[np.ndarray, int | None]:
-    """`run` on arrays and tables -> `out` in the compute dtype, and what the kernel says of non-finite rows: the first,
-    -1 for none, None if it did not look."""
+    """`run` on CPU arrays and its tables in numpy -> `out` in the compute dtype, and what the kernel says of non-finite
+    rows: the first, -1 for none, None if it did not look."""
+    inputs = [None if x is None else _numpy(x, compute) for x in arrays]
     out = np.empty(shape, compute)
-    return out, run(*(None if x is None else _numpy(x, compute) for x in arrays), out)
+    return out, run(*inputs, *tables, out)
 
 
-def run_torch(run: Any, arrays: Sequence[Array | None], shape: tuple[int, ...], dtype: Any) -> Any:
+def run_torch(
+    run: Any, arrays: Sequence[Array | None], tables: Sequence[Any], shape: tuple[int, ...], dtype: Any
+) -> Any:
     """`run` of the torch and triton backends, which read every float dtype and write any -> `out` in `dtype`."""
     import torch
 
     where = next(device(x) for x in arrays if x is not None)
     inputs: list[Any] = [None if x is None else _torch(x).to(where).contiguous() for x in arrays]
     out = torch.empty(shape, dtype=dtype, device=where)
-    run(*inputs, out)
+    run(*inputs, *tables, out)
     return out
 
 
@@ -213,10 +218,11 @@ def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
 
 def _numpy(x: Array, compute: str) -> np.ndarray:
     """A CPU array as contiguous numpy, floats in the compute dtype; no copy when it is that already."""
+    wanted = compute if is_float(x.dtype) else None
     if is_torch(x):
         x = x.detach() if x.requires_grad else x
-        x = (cast(x, named_dtype(x, compute)) if is_float(x.dtype) else x).numpy()
-    return np.ascontiguousarray(x, compute if is_float(x.dtype) else None)
+        x = (x if wanted is None else cast(x, getattr(sys.modules["torch"], wanted))).numpy()
+    return np.ascontiguousarray(x, wanted)
 
 
 def _torch(x: Array) -> Any:

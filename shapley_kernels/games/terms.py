@@ -25,6 +25,8 @@ class Run(Protocol):
 
     dtype: Any
     """That of the credits."""
+    traced: bool
+    """Whether torch traces the call: data are no numbers yet, and what the call does becomes a graph."""
 
     def __call__(
         self,
