@@ -14,10 +14,11 @@ def shapley(game: Game, *, backend: str = "auto", nan: str | None = None) -> Any
 
     Args:
         game: such as `Max(rewards)` with rewards [..., players].
-        backend: "auto" (CUDA: triton, CPU: numba, torch where a gradient must flow), "numba", "triton" or "torch".
+        backend: "auto" (CUDA: triton, CPU: numba; torch where a gradient must flow, but for games of sorted rewards,
+            whose kernels have one), "numba", "triton" or "torch".
         nan: what NaN or infinity in the data of a live player does: "raise" a ValueError naming the first bad row,
             "propagate" NaN to the live players of that row and no other; None raises on the CPU and propagates on
-            CUDA and under torch.compile.
+            CUDA, under torch.compile and in torch.func.
 
     Returns:
         credits [..., players] in the container, dtype and device of the game; they sum to v(all) - v(empty). Masked
