@@ -9,9 +9,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # a process per core, each of one thread
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 PYTHONWARNINGS=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CLOCK ?= wall
-export PYTHONWARNINGS ?= default
 export HYPOTHESIS_PROFILE ?= ci
 
 .PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks bench tables clean
@@ -62,7 +61,7 @@ tables:
 	$(BIN)/shapley-bench table --write README.md --write docs/benchmarks.md
 
 .venv/bin/pip:
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed, this is " + sys.version'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
 
 .venv/quickstart: pyproject.toml constraints.txt | .venv/bin/pip

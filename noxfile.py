@@ -16,16 +16,39 @@ TRL = {
 # verl's wheel leaves out what the rest of these bring; its extra of that name brings CUDA too.
 VERL = ("verl==0.9.1", "cachetools", "fastapi", "msgspec", "pyzmq", "TransferQueue==0.1.11", "uvicorn")
 
+# skyrl's wheel asks for less than its trainer imports; its extras bring CUDA too.
+SKYRL = (
+    "skyrl==0.3.0",
+    "skyrl-gym==0.4.0",
+    "ray==2.56.0",
+    "accelerate",
+    "aiohttp",
+    "fastapi",
+    "func_timeout",
+    "hydra-core==1.3.2",
+    "jaxtyping",
+    "loguru",
+    "omegaconf",
+    "polars",
+    "tensorboard",
+    "tensordict",
+    "torchdata",
+    "uvicorn",
+)
 
-def install(session: nox.Session, *framework: str) -> None:
+TUNIX = ("google-tunix==0.1.7", "jax==0.10.2")
+
+
+def install(session: nox.Session, *framework: str, extras: str = "testing", torch: bool = True) -> None:
     """torch first and by itself, so that nothing else picks a build of it. The constraints are those of CI, without
     tokenizers: the version of transformers decides about that."""
     lines = Path("constraints.txt").read_text().splitlines()
     constraints = Path(session.virtualenv.location, "constraints.txt")  # Ray refuses a TMPDIR in there
     constraints.write_text("\n".join(line for line in lines if not line.startswith("tokenizers==")))
     options = ("--quiet", "--disable-pip-version-check", "--constraint", str(constraints))
-    session.install(*options, "torch")
-    session.install(*options, "--editable", ".[testing]", *framework)
+    if torch:
+        session.install(*options, "torch")
+    session.install(*options, "--editable", f".[{extras}]", *framework)
 
 
 def check(session: nox.Session, *files: str, require: str) -> None:
@@ -57,3 +80,23 @@ def verl(session: nox.Session) -> None:
         "tests/frameworks/test_shared.py",
         require="verl",
     )
+
+
+@nox.session
+def skyrl(session: nox.Session) -> None:
+    install(session, *SKYRL)
+    check(session, "tests/frameworks/test_skyrl.py", "tests/frameworks/test_shared.py", require="skyrl")
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """The command `shapley-allocate --engine ray`, which needs no torch."""
+    install(session, "ray==2.60.0", extras="cli,ray,testing", torch=False)
+    check(session, "tests/frameworks/test_ray.py", require="ray")
+
+
+@nox.session
+def tunix(session: nox.Session) -> None:
+    """The recipe for Tunix, with its learner and its loss, on arrays of JAX."""
+    install(session, *TUNIX, extras="testing", torch=False)
+    check(session, "tests/frameworks/test_tunix.py", require="tunix")

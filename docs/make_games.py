@@ -14,8 +14,10 @@ from shapley_kernels.games import GAMES
 PAGE = Path(__file__).parent / "games.md"
 HEAD = """# Games: what a set is worth
 
-Made from the docstrings by `python docs/make_games.py`. Players are the last axis of `[..., players]`; every game takes
-`mask=` and batch axes, works under every value, and adds and scales with the others.
+Made from the docstrings by `python docs/make_games.py`. Credits are `[..., players]`, and so are rewards, weights and
+probabilities; `scores` and `covers` are `[..., players, topics]`, the `w` of `Pairwise` and `kernel`
+`[..., players, players]`, the `values` of a `Table` `[..., 2^players]`. Every game takes `mask=` `[..., players]` and
+batch axes, works under every value, and adds and scales with the others.
 
 """
 
@@ -32,8 +34,9 @@ def page() -> str:
 
 def arguments(game: type) -> str:
     """As in a call, with the defaults; annotations left out."""
-    parameters = inspect.signature(game).parameters.values()
-    return ", ".join(str(p.replace(annotation=inspect.Parameter.empty)).replace(" = ", "=") for p in parameters)
+    signature = inspect.signature(game)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))[1:-1]
 
 
 def cost(game: type) -> str:

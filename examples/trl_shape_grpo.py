@@ -1,6 +1,6 @@
 """Train a tiny model with credit per candidate in TRL, from nothing, on a CPU: `python examples/trl_shape_grpo.py`.
 
-    pip install 'shapley_kernels[torch]' 'trl>=1.0,<2,!=1.15.0'     # 1.15.0 needs a GPU
+    pip install '.[torch]' 'trl>=1.0,<2,!=1.15.0'     # 1.15.0 needs a GPU
 
 The model writes a list of words, one a line. The best word of the list earns the reward (`Max`), so lists of one group
 often tie and plain GRPO learns little; credit per candidate tells the words apart.

@@ -234,8 +234,15 @@ class _Sample:
         """From the worth of `coalitions`: gain = v(N) - v(empty), and d [pairs] of v(S) - gain |S| / n, the game less
         what everybody gets alike."""
         first, complements = np.split(worth, 2)
-        gain = float(complements[0] - first[0])
-        return gain, (first - complements)[1:] - gain * (2 * self.sizes / self.players - 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            gain = float(complements[0] - first[0])
+            d = (first - complements)[1:] - gain * (2 * self.sizes / self.players - 1)
+        if not (np.isfinite(gain) and np.isfinite(d).all()):
+            raise ValueError(
+                "estimate: differences of worths must be finite, got worths up to "
+                f"{np.abs(worth).max():.3g}; scale the worths down"
+            )
+        return gain, d
 
     def vectors(self, stratum: _Stratum, part: slice) -> np.ndarray:
         """u [count, players]"""
@@ -363,7 +370,13 @@ def _evaluate(f: Callable[[np.ndarray], Any], coalitions: np.ndarray, progress: 
     parts = []
     with _bar(len(coalitions), progress) as advance:
         for batch in np.array_split(coalitions, batches):
-            worth = _numbers(f(batch.copy()), "f")  # a copy: what f does with it is no concern of the others
+            try:
+                answer = f(batch.copy())  # a copy: what f does with it is no concern of the others
+            except Exception as error:
+                if hasattr(error, "add_note"):  # Python 3.11
+                    error.add_note(f"estimate: f takes bool [m, players], here {batch.shape}, and returns [m] numbers")
+                raise
+            worth = _numbers(answer, "f")
             if worth.shape != (len(batch),):
                 raise ValueError(
                     f"f: expected one worth for each of the {len(batch)} coalitions, shape ({len(batch)},), got shape "

@@ -250,6 +250,11 @@ class BetaShapley(Semivalue):
         return _grow(self._urn, f, n)
 
     def nodes(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        if min(self.alpha, self.beta) < 1e-9 or max(self.alpha, self.beta) > 1e20:
+            raise ValueError(
+                f"BetaShapley: alpha and beta must be in 1e-9 .. 1e20 for games by quadrature, got {self.alpha!r} and "
+                f"{self.beta!r}; Banzhaf(beta / (alpha + beta)) is the limit of large ones"
+            )
         return _gauss(float(self.alpha), float(self.beta), max(1, (n + 1) // 2))
 
 

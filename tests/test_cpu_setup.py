@@ -58,6 +58,11 @@ def test_kernels_are_kept(tmp_path):
         file.write_bytes(damaged)
         assert compiles(start(tmp_path)) == 1
     assert compiles(start(tmp_path)) == 0
+    three = WORK.replace("[[0.9, 0.5]]", "[[0.6, 0.6, 0.6]]").replace("[[0.65, 0.25]]", "[[0.2, 0.2, 0.2]]")
+    assert compiles(start(tmp_path, three)) == 1
+    other = next(x for x in tmp_path.iterdir() if x != file)
+    file.write_bytes(other.read_bytes())  # a whole kernel, but not this one
+    assert compiles(start(tmp_path)) == 1
 
 
 def test_another_processor_is_another_kernel(tmp_path):

@@ -13,7 +13,8 @@ from shapley_kernels.games import GAMES
 
 ROOT = Path(__file__).parent.parent
 MODULES = [m.name for m in pkgutil.walk_packages(shapley_kernels.__path__, "shapley_kernels.")]
-ELSEWHERE = ("._triton", ".__main__", ".adapters.")  # what these import is not there; adapters: tests/frameworks
+# what these import is not there; adapters and Ray: tests/frameworks
+ELSEWHERE = ("._triton", ".__main__", ".adapters.", ".ray_engine")
 
 
 @pytest.mark.parametrize("name", [m for m in MODULES if not any(part in m for part in ELSEWHERE)])

@@ -376,3 +376,12 @@ def without(monkeypatch, packages):
     for name in [name for name in sys.modules if name.split(".")[0] in packages]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", fake)
+
+
+def test_worths_whose_differences_overflow():
+    def judge(coalitions):
+        return np.where(coalitions.sum(1) > 2, 1e308, -1e308)
+
+    for budget in (20, 32):
+        with pytest.raises(ValueError, match=r"estimate: differences of worths must be finite.* 1e\+308; scale"):
+            sk.estimate(judge, 5, budget=budget, seed=0)

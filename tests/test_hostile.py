@@ -66,3 +66,13 @@ def test_gradient_of_volume_with_masked_players():
     assert torch.autograd.gradcheck(
         lambda k: sk.shapley(sk.Volume((k + k.mT) / 2, mask=mask)), (kernel.requires_grad_(),)
     )
+
+
+def test_weights_are_not_rounded_to_the_dtype_of_one_term():
+    """An integer game of torch computes in float32, a sum with one in float64 does not."""
+    weight = torch.tensor([1 / 3], dtype=torch.float64)
+    cap = sk.BudgetCap(torch.tensor([[1, 2, 3]]), budget=4)
+    other = sk.Max(torch.zeros(1, 3, dtype=torch.float64))
+    found = sk.shapley(weight * cap + other)
+    expected = sk.shapley(sk.BudgetCap(np.array([[1, 2, 3]]), budget=4) * (1 / 3))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)

@@ -78,3 +78,15 @@ def test_no_player():
     for value in MIXTURES:
         t, weight = value.nodes(0)
         assert len(t) == len(weight) == 1
+
+
+def test_beta_beyond_what_quadrature_serves():
+    p = np.full((1, 8), 0.1)
+    for alpha, beta in ((1e-9, 1e-9), (1e20, 1e20), (1e-9, 1e20), (1.0, 1e20)):
+        value = sk.BetaShapley(alpha, beta)
+        expected = 0.1 * (value.size_weights(8) @ 0.9 ** np.arange(8))
+        np.testing.assert_allclose(sk.semivalue(sk.NoisyOr(p), value)[0], expected, rtol=1e-13)
+    for alpha, beta in ((1e-20, 1e-20), (1.0, 1e30)):
+        with pytest.raises(ValueError, match=r"BetaShapley: alpha and beta must be in 1e-9 \.\. 1e20 for games by"):
+            sk.semivalue(sk.NoisyOr(p), sk.BetaShapley(alpha, beta))
+        assert np.isfinite(sk.semivalue(sk.Max(p), sk.BetaShapley(alpha, beta))).all()

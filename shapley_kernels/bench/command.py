@@ -106,7 +106,7 @@ Passes = Annotated[
     int,
     typer.Option("--passes", min=1, help="Go through all points so often: samples of a point from different minutes."),
 ]
-Quick = Annotated[bool, typer.Option("--quick", help="Small inputs, few samples: less than a minute.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Small inputs, few samples: about a minute of an idle processor.")]
 Records = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Records.", show_default=False)]
 
 

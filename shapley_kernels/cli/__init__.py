@@ -2,11 +2,11 @@
 
 import sys
 
-EXTRA = ("typer", "rich", "pyarrow", "matplotlib")
+EXTRA = {"typer": "cli", "rich": "cli", "pyarrow": "cli", "matplotlib": "cli", "ray": "cli,ray", "pandas": "cli,ray"}
 
 
 def main() -> None:
-    """Entry point; a missing package of the extra [cli] gives one line that says how to get it."""
+    """Entry point; a missing package of an extra gives one line that says how to get it."""
     try:
         from shapley_kernels.cli.command import app
 
@@ -15,6 +15,6 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRA:
             raise
-        sys.exit(f"shapley-allocate: {package} is not installed; pip install 'shapley_kernels[cli]'")
+        sys.exit(f"shapley-allocate: {package} is not installed; pip install 'shapley_kernels[{EXTRA[package]}]'")
     except KeyboardInterrupt:
         sys.exit(130)

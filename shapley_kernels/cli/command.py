@@ -55,6 +55,13 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class Engine(str, Enum):
+    """Values of --engine."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 FILES, UTILITY, VALUE, ADVANTAGES, ROWS, REPORT = (
     "Files",
     "What a set is worth",
@@ -164,6 +171,14 @@ def allocate(
             rich_help_panel=ROWS,
         ),
     ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="ray: read and share on all machines of a Ray cluster (RAY_ADDRESS, else this machine), which all see "
+            "the files; many files are read in parallel. The rows written are the same.",
+            rich_help_panel=FILES,
+        ),
+    ] = Engine.LOCAL,
     head: Annotated[
         int | None,
         typer.Option(
@@ -219,6 +234,7 @@ def allocate(
                 head=(HEAD_ON_TERMINAL if on_terminal else 0) if head is None else head,
                 quiet=not summary,
                 force=force,
+                engine=engine.value,
             ),
             console,
         )

@@ -5,7 +5,7 @@ rewards; then batches of whole groups go through the library; and the second pas
 bytes a row, and each prompt id once, stay in memory.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from shapley_kernels import rl
-from shapley_kernels.cli.reading import Numbers
+from shapley_kernels.cli.reading import BATCH_ROWS, Numbers
 from shapley_kernels.cli.rows import InputError
 
 CELLS = 1 << 18
@@ -69,6 +69,20 @@ class Moments:
         return (self.squares / (self.n - ddof)) ** 0.5 if self.n > ddof else 0.0
 
 
+TOO_LARGE = "some rewards are too large: what follows from them overflows a float64; divide all by a constant"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What `Table.take` is given of some rows, in any order."""
+
+    rows: np.ndarray  # [rows] int64, their places in the input
+    lengths: np.ndarray  # [rows] int64
+    rewards: np.ndarray  # [candidates of all rows] float64, as the others
+    credits: np.ndarray
+    advantages: np.ndarray
+
+
 @dataclass
 class Sample:
     """A few thousand rollouts for the plot; every list holds arrays [candidates]."""
@@ -110,9 +124,9 @@ class Table:
     def add(self, numbers: Numbers, keep_prompts: int = 0) -> None:
         """More rows; the prompt ids of the first `keep_prompts` rows are kept for display."""
         known = self._group_numbers
-        keys = map(_key, numbers.prompts)
+        ids = map(key, numbers.prompts)
         self._groups.append(
-            np.fromiter((known.setdefault(key, len(known)) for key in keys), np.int64, len(numbers.prompts))
+            np.fromiter((known.setdefault(id_, len(known)) for id_ in ids), np.int64, len(numbers.prompts))
         )
         self._lengths.append(numbers.lengths)
         self._rewards.append(numbers.rewards)
@@ -133,27 +147,49 @@ class Table:
         self._groups, self._lengths = [], []
         self._starts = np.cumsum(self.lengths) - self.lengths
         self._positions = np.zeros(len(groups), np.int64)  # of a row's results in the files
-        sampled, moments, advance = _some(len(groups), sample_rows), Moments(), start(len(groups))
+        sampled, advance = _some(len(groups), sample_rows), start(len(groups))
         for rows in whole_groups(groups, self.lengths):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    self._share_batch(allocator, rows, groups[rows], moments, sampled[rows])
+                    self._share_batch(allocator, rows, groups[rows], sampled[rows])
             except ValueError:  # the first pass let only finite rewards through
-                message = (
-                    "some rewards are too large: what follows from them overflows a float64; divide all by a constant"
-                )
-                raise InputError(message) from None
+                raise InputError(TOO_LARGE) from None
             advance(len(rows))
-        if allocator.scale == "batch":  # the one statistic of all groups
-            std = moments.std(allocator.ddof)
-            self._divisor = std + allocator.eps if std >= allocator.min_std and std > 0 else np.inf
-            self.sample.advantage = [x / self._divisor for x in self.sample.advantage]
+        self._set_divisor(allocator)
+
+    def take(self, rows: int, shared: Iterable[Shared], allocator: rl.RewardAllocator) -> None:
+        """All rows, of whole groups that were shared elsewhere, instead of `add` and `share`; only what needs all
+        groups is left, the division by the standard deviation of the batch."""
+        self.lengths, self._positions = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        self._starts = self._positions
+        for part in shared:
+            self.lengths[part.rows] = part.lengths
+            self._positions[part.rows] = self._credits.size + np.cumsum(part.lengths) - part.lengths
+            self._rewards.append(part.rewards)
+            self._credits.append(part.credits)
+            self._advantages.append(part.advantages)
+        self._set_divisor(allocator)
+
+    def _set_divisor(self, allocator: rl.RewardAllocator) -> None:
+        """The one statistic of all groups, over rows in their order, whatever the batches were."""
+        if allocator.scale != "batch":
+            return
+        moments = Moments()
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(self.lengths), BATCH_ROWS):
+                moments.add(self.results(start, start + BATCH_ROWS)[0])
+        std = moments.std(allocator.ddof)
+        if not np.isfinite(std):
+            raise InputError(TOO_LARGE)
+        self._divisor = std + allocator.eps if std >= allocator.min_std and std > 0 else np.inf
+        self.sample.advantage = [x / self._divisor for x in self.sample.advantage]
 
     def _share_batch(
-        self, allocator: rl.RewardAllocator, rows: np.ndarray, groups: np.ndarray, moments: Moments, sampled: np.ndarray
+        self, allocator: rl.RewardAllocator, rows: np.ndarray, groups: np.ndarray, sampled: np.ndarray
     ) -> None:
         lengths = self.lengths[rows]
-        mask = np.arange(lengths.max()) < lengths[:, None]  # [rows, players]
+        width = 1 << int(np.ceil(np.log2(lengths.max())))  # so that the last bits do not depend on the batch
+        mask = np.arange(width) < lengths[:, None]  # [rows, players]
         rewards = np.zeros(mask.shape)
         rewards[mask] = self._rewards.gather(self._starts[rows], lengths)
         credits = _credits(allocator, rewards, mask)
@@ -167,8 +203,6 @@ class Table:
         self._positions[rows] = self._credits.size + np.cumsum(lengths) - lengths
         self._credits.append(credits[mask])
         self._advantages.append(advantages[mask])
-        if allocator.scale == "batch":
-            moments.add(credits[mask])
         if sampled.any():
             broadcast = rl.RewardAllocator(utility, rl.Broadcast()).credits(rewards, mask)
             grpo = rl.grpo_advantages(broadcast, mask, group_ids=groups)
@@ -202,7 +236,7 @@ def _credits(allocator: rl.RewardAllocator, rewards: np.ndarray, mask: np.ndarra
     return np.concatenate(parts)
 
 
-def _key(prompt: str | int) -> str | int | bytes:
+def key(prompt: str | int) -> str | int | bytes:
     """What stands for a prompt id in memory; whole prompts are hashed."""
     if type(prompt) is int or len(prompt) <= LONGEST_PROMPT_ID:  # type: ignore[arg-type]
         return prompt

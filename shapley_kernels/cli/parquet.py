@@ -1,4 +1,4 @@
-"""Parquet in and out, and the way between rows of JSON and typed columns. The only module here that imports pyarrow."""
+"""Parquet in and out, and the way between rows of JSON and typed columns. Beside `ray_engine` alone with pyarrow."""
 
 import json
 from array import array
@@ -189,9 +189,14 @@ class Misfit(Exception):
 
 
 class SchemaGuess:
-    """Types of the columns of JSON rows: of each what all its values have in common, else JSON text."""
+    """Types of the columns of JSON rows: of each what all its values have in common, else JSON text.
 
-    def __init__(self) -> None:
+    Args:
+        rewards: the column whose lists are of numbers, whatever kinds of numbers they mix.
+    """
+
+    def __init__(self, rewards: str) -> None:
+        self._rewards = rewards
         self._types: dict[str, pa.DataType] = {}
 
     def see(self, rows: list[dict[str, Any]]) -> None:
@@ -199,7 +204,15 @@ class SchemaGuess:
         for name in dict.fromkeys(chain.from_iterable(rows)):
             known = self._types.get(name, pa.null())
             if known != pa.json_():
-                self._types[name] = _merged(known, _common_type([row.get(name) for row in rows]))
+                kind = _merged(known, _common_type([row.get(name) for row in rows]))
+                numbers = name == self._rewards and kind == pa.json_()
+                self._types[name] = pa.list_(pa.float64()) if numbers else kind
+
+    def join(self, other: "SchemaGuess") -> None:
+        """Take the rows that another guess has seen into account."""
+        for name, kind in other._types.items():
+            known = self._types.get(name, pa.null())
+            self._types[name] = pa.json_() if pa.json_() in (known, kind) else _merged(known, kind)
 
     def demote(self, name: str) -> None:
         """Make a column JSON text."""

@@ -42,6 +42,7 @@ class Job:
     head: int = 0
     quiet: bool = False
     force: bool = False
+    engine: str = "local"
 
 
 def run(job: Job, console: Console) -> None:
@@ -54,6 +55,10 @@ def run(job: Job, console: Console) -> None:
     began = time.monotonic()
     bad_rows, output_format = _bad_rows_file(job), _output_format(job)
     _refuse_same_file(job, bad_rows)
+    if job.engine == "ray":
+        from shapley_kernels.cli import ray_engine
+
+        ray_engine.refuse(job.inputs, job.plot)
     with (
         _termination_as_exit(),
         tempfile.TemporaryDirectory(prefix="shapley-allocate-") as scratch_name,
@@ -66,10 +71,13 @@ def run(job: Job, console: Console) -> None:
         picture = _Picture(job, staged) if job.plot else None
         with Steps(console, not job.quiet).running() as steps:
             source, guess = _source(job, scratch, output_format)
-            advance = steps.start("reading", source.size)
-            for numbers in source.numbers(advance):
-                table.add(numbers, keep_prompts=job.head)
-            table.share(job.allocator, lambda rows: steps.start("sharing", rows), picture.rollouts if picture else 0)
+            if job.engine == "ray":
+                ray_engine.fill(table, source, guess, job.allocator, job.head, steps.start("reading", source.size))
+            else:
+                advance, drawn = steps.start("reading", source.size), picture.rollouts if picture else 0
+                for numbers in source.numbers(advance):
+                    table.add(numbers, keep_prompts=job.head)
+                table.share(job.allocator, lambda rows: steps.start("sharing", rows), drawn)
             if out or bad:
                 _write(job, source, table, guess, out, bad, None if staged.holds(out) else scratch, steps)
             if picture:
@@ -257,7 +265,7 @@ def _source(job: Job, scratch: Path, output_format: str) -> tuple[Source, Any]:
         return JsonLines(inputs, job.columns, job.skip_bad), None
     from shapley_kernels.cli.parquet import SchemaGuess
 
-    guess = SchemaGuess()
+    guess = SchemaGuess(job.columns.rewards)
     return JsonLines(inputs, job.columns, job.skip_bad, see=guess.see), guess
 
 

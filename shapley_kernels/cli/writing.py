@@ -127,7 +127,7 @@ class JsonLinesSink:
     """Writes rows as they came, with the new columns put before the closing brace."""
 
     def __init__(self, stream: IO[bytes], columns: Columns, zipped: bool) -> None:
-        self._stream: Any = gzip.GzipFile(fileobj=stream, mode="wb", mtime=0, compresslevel=6) if zipped else stream
+        self._stream: Any = gzip.GzipFile("", "wb", 6, stream, mtime=0) if zipped else stream
         self._zipped = zipped
         self._names = [json.dumps(name, ensure_ascii=False) for name in (columns.credits, columns.advantages)]
 

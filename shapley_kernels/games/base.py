@@ -24,6 +24,7 @@ from shapley_kernels.arrays import (
     first_nonfinite,
     first_true,
     floating,
+    is_float,
     is_integer,
     is_torch,
     like,
@@ -274,7 +275,9 @@ class Game:
                 f"got {describe(scalar)}"
             )
         # not the dtype of the game: products of weights would be rounded to float16 or bfloat16 again and again
-        array = cast(like(scalar, self.data, "scale"), named_dtype(self.data, compute_dtype(self.dtype)))
+        array = like(scalar, self.data, "scale")
+        if not (is_float(array.dtype) and compute_dtype(array.dtype) == "float64"):
+            array = cast(array, named_dtype(self.data, compute_dtype(self.dtype)))
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
         if device(array) == "cpu" and (bad := first_nonfinite(array, None)) is not None:
             raise ValueError(f"a game can be scaled by finite numbers only, got {array[bad].item()} at {list(bad)}")

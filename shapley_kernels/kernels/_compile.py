@@ -73,9 +73,10 @@ class _Disk:
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The compiled function, or None when there is none that can be used."""
         try:
-            data = self._file(signature, target).read_bytes()
+            file = self._file(signature, target)
+            data = file.read_bytes()
             digest, kernel = data[:32], data[32:]
-            if hashlib.sha256(kernel).digest() != digest:
+            if _digest(file, kernel) != digest:
                 return None
             target.refresh()  # the code calls the runtime of numba
             return CompileResult._rebuild(target, *pickle.loads(kernel))
@@ -90,7 +91,7 @@ class _Disk:
             handle, draft = tempfile.mkstemp(dir=file.parent, prefix=file.stem, suffix=".tmp")
             try:
                 with os.fdopen(handle, "wb") as stream:
-                    stream.write(hashlib.sha256(kernel).digest() + kernel)
+                    stream.write(_digest(file, kernel) + kernel)
                 os.replace(draft, file)
             except BaseException:
                 os.unlink(draft)
@@ -110,3 +111,8 @@ class _Disk:
         ]
         key = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
         return where / f"{self.function.__name__.strip('_')}-{key[:32]}.kernel"
+
+
+def _digest(file: Path, kernel: bytes) -> bytes:
+    """Of the name, too, so that the kernel of another file is not taken for this one."""
+    return hashlib.sha256(file.name.encode() + b"\0" + kernel).digest()

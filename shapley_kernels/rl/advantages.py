@@ -1,7 +1,6 @@
 """From credits to advantages: what GRPO does with rewards, done with the credits of all candidates of a group."""
 
 import sys
-from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,6 +22,11 @@ from shapley_kernels.arrays import (
 from shapley_kernels.dispatch import BackendUnavailable, kernel
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.rl.groups import OWNER, Groups, make_groups
+
+TOO_LARGE = (
+    f"{OWNER}: differences of live credits must be small enough to be squared, below about 1e154; "
+    "scale the rewards down"
+)
 
 
 def grpo_advantages(
@@ -98,7 +102,7 @@ def normalised(
     live = None
     if mask is not None:
         live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the credits")
-    options = (center, scale, ddof, min_std, eps)
+    options = (center, scale, min(int(ddof), 2**31), float(min_std), float(eps))
     if device(array) == "cpu" and layout[2] is None:
         result = _by_numba(array, live, layout, options)
     elif (result := _by_triton(array, live, layout, options)) is None:
@@ -116,8 +120,9 @@ def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], op
         shape, options = (-1, x.shape[-1]), (CENTERS.index(center), SCALES.index(scale), *numbers)
         flat = None if mask is None else mask.reshape(shape)
         run = kernel("group_norm", "numba").run
-        if run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape)) >= 0:
-            raise ValueError(_nonfinite(x, mask))
+        bad = run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape))
+        if bad != -1:
+            raise ValueError(_nonfinite(x, mask) if bad >= 0 else TOO_LARGE)
     return cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
 
 
@@ -165,8 +170,15 @@ def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, 
     for name, number in (("min_std", min_std), ("eps", eps)):
         if not isinstance(number, (float, Real)):
             raise TypeError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
-        if not isfinite(number) or number < 0:
+        if not 0 <= _float(number) < float("inf"):
             raise ValueError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
+
+
+def _float(number: Any) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # of an int
+        return float("inf")
 
 
 def _wide(x: Array) -> Any:
@@ -219,6 +231,9 @@ def _normalise(
     if scale == "batch":
         count, squares = _pool(count, origin + mean, squares)
     std = (squares / (count - ddof).clip(1)) ** 0.5
+    if device(x) == "cpu" and not bool(xp.isfinite(std).all()):
+        raise ValueError(TOO_LARGE)
+    std = xp.where(std < float("inf"), std, float("nan"))
     vanish = (count <= ddof) | (std < min_std) | (std == 0)
     divisor = xp.where(vanish, float("inf"), std + eps)
     return _only(centred / (divisor if scale == "batch" else groups.spread(divisor)) + 0.0, live)  # no negative zeros

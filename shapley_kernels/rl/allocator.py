@@ -54,7 +54,8 @@ class RewardAllocator:
         if not callable(self.utility):
             raise TypeError(
                 f"{OWNER}: utility must be a class of games or a function (rewards, mask=) -> game, "
-                f"got {self.utility!r}; pass sk.Max, not sk.Max(rewards)"
+                f"got {self.utility!r}; pass sk.Max, not sk.Max(rewards), and for a game with parameters "
+                "functools.partial(sk.TopM, m=3)"
             )
         if not isinstance(self.value, (Semivalue, Baseline)):
             hint = "; write it with brackets" if isinstance(self.value, type) else ""
@@ -161,9 +162,21 @@ class RewardAllocator:
         return scatter_to_tokens(advantages, candidate_ids, outside=outside, length=self.length, cu_seqlens=cu_seqlens)
 
     def _game(self, rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
-        game = self.utility(rewards, mask=mask, **data)
+        try:
+            game = self.utility(rewards, mask=mask, **data)
+        except TypeError as error:
+            if "argument" in str(error) and hasattr(error, "add_note"):  # Python 3.11
+                error.add_note(
+                    f"{OWNER}: utility is called with (rewards, mask=, **data); for a game with parameters pass "
+                    "functools.partial(sk.TopM, m=3), or a function (r, mask=None) -> game"
+                )
+            raise
         if not isinstance(game, Game):
             raise TypeError(f"{OWNER}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
+        if mask is not None and game.mask is None:
+            raise ValueError(
+                f"{OWNER}: utility must hand its mask on, as in sk.Max(rewards, mask=mask), got a game without"
+            )
         return game
 
     def _share(self, game: Game) -> Any:

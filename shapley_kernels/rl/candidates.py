@@ -94,7 +94,10 @@ def candidate_ids(
     """
     check_policies(OWNER, straddle, malformed, truncated, max_candidates)
     if not callable(parser):
-        raise TypeError(f"{OWNER}: parser must be a function, such as rl.json_list(), got {parser!r}")
+        raise TypeError(
+            f"{OWNER}: parser must be a function, such as rl.json_list(), got {describe(parser)}; the order is "
+            "token_ids, tokenizer, parser"
+        )
     read = token_reader(tokenizer)
     rows = _rows(token_ids, "token_ids", "iu")
     masks = _masks(mask, rows)

@@ -189,6 +189,8 @@ def _checksum(x: np.ndarray) -> np.ndarray:
 
 def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray) -> None:
     """Puts a checksum into each row that has candidates: on a first token, else on one outside."""
+    if not x.size:
+        return
     used = np.any(x != 0, 1)
     if (full := np.flatnonzero(used & ~starts.any(1) & ~others.any(1))).size:
         raise ValueError(

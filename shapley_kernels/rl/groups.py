@@ -1,6 +1,6 @@
 """Which rollouts form a group: reductions over each group, and group statistics back to its rollouts."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Set
 from numbers import Integral
 from typing import Any
 
@@ -176,7 +176,7 @@ def _group_size(num_generations: Any, rollouts: int) -> int:
 def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, None]]:
     """One hashable Python object per rollout, and the distinct ones in order of appearance."""
     ids = group_ids.tolist() if hasattr(group_ids, "tolist") else group_ids
-    if isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__") or not hasattr(ids, "__iter__"):
+    if isinstance(ids, (str, bytes, Set, Mapping)) or not hasattr(ids, "__len__") or not hasattr(ids, "__iter__"):
         raise TypeError(
             f"{OWNER}: group_ids must be a list or 1-D array of ids, got {describe(group_ids)}; use list(...)"
         )

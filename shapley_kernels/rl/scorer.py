@@ -1,5 +1,6 @@
 """Responses in, rewards of their candidates out: parse, ask a user's function, pad."""
 
+import inspect
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
@@ -215,6 +216,11 @@ class SetScorer:
         return rewards
 
     def _failed(self, call: _Call, error: Exception) -> list[float] | None:
+        if isinstance(error, TypeError) and not _takes(self.score, call):
+            raise TypeError(
+                f"{OWNER}: score must take what it is given and the columns {sorted(call.columns)}, got {error}; "
+                "hand the columns that it takes to the scorer, by name"
+            ) from error
         if self.on_error == "raise":
             raise RuntimeError(
                 f"{OWNER}: score failed for {_name(call.answers)}: {type(error).__name__}: {error}; "
@@ -304,12 +310,25 @@ def _name(answers: list[tuple[int, int]]) -> str:
     return f"the candidates of response {i}" if i == last else f"the candidates of responses {i} .. {last}"
 
 
+def _takes(score: Callable[..., Any], call: _Call) -> bool:
+    """Whether the parameters of score are those of the call."""
+    try:
+        inspect.signature(score).bind(call.given, **call.columns)
+    except TypeError:
+        return False
+    except ValueError:  # built-in functions without a signature
+        return True
+    return True
+
+
 def _array(result: Any) -> np.ndarray:
     if is_torch(result):
         return result.detach().cpu().double().numpy()
+    if isinstance(result, (list, tuple)):
+        result = [x.detach().cpu() if is_torch(x) else x for x in result]
     try:
         return np.asarray(result)
-    except ValueError:  # ragged
+    except (ValueError, TypeError, RuntimeError):  # ragged, or what numpy cannot read
         return np.asarray(None)
 
 

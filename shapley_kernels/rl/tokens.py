@@ -72,10 +72,11 @@ def scatter_to_tokens(
         )
     xp, (*lead, players) = namespace(array), tuple(array.shape)
     ids = _integers(like(candidate_ids, array, f"{OWNER}: candidate_ids"), "candidate_ids")
+    ids = cast(ids, xp.int64)
     rollout = _rollouts(ids, tuple(lead), cu_seqlens)
     _check_ids(ids, players)
     table = rows(xp.concatenate([_outside(outside, array)[..., None], array], -1), players + 1)
-    place = (rollout * (players + 1) + cast(rows(ids, ids.shape[-1]), xp.int64)).reshape(-1)  # [tokens], in the table
+    place = (rollout * (players + 1) + rows(ids, ids.shape[-1])).reshape(-1)  # [tokens], in the table
     if length == "candidate":
         table = cast(table * _length_weights(place, table), array.dtype)
     result = xp.take(table.reshape(-1), place).reshape(ids.shape)

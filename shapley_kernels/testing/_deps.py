@@ -11,7 +11,10 @@ INSTALL = {
     "torch": "pip install 'shapley_kernels[torch]'",
     "triton": "pip install 'shapley_kernels[triton]'",
     "tokenizers": "pip install tokenizers",
+    "ray": "pip install 'shapley_kernels[ray]'",
+    "skyrl": "pip install 'skyrl>=0.3,<0.4'",
     "trl": "pip install 'trl>=1.0,<2'",
+    "tunix": "pip install google-tunix==0.1.7",
     "verl": "pip install 'verl>=0.9,<0.10'",
 }
 

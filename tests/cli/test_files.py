@@ -233,15 +233,16 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path, unbuffered: str) -> None:
 
 
 def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
-    for package in ("typer", "pyarrow"):
+    for package, extra in (("typer", "cli"), ("pyarrow", "cli"), ("ray", "cli,ray")):
         (tmp_path / package).mkdir()
         (tmp_path / package / "in.jsonl").write_text('{"prompt_id": 1, "rewards": [1]}\n')
         hide = f"import sys; sys.modules[{package!r}] = None; from shapley_kernels.cli import main; main()"
         out = tmp_path / package / "out.parquet"
         command = [sys.executable, "-c", hide, str(tmp_path / package / "in.jsonl"), "-o", str(out)]
+        command += ["--engine", "ray"] if package == "ray" else []
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert done.stderr == f"shapley-allocate: {package} is not installed; pip install 'shapley_kernels[cli]'\n"
+        assert done.stderr == f"shapley-allocate: {package} is not installed; pip install 'shapley_kernels[{extra}]'\n"
         assert {p.name for p in (tmp_path / package).iterdir()} == {"in.jsonl"}
 
 

@@ -88,6 +88,18 @@ def test_many_small_batches_equal_one_library_call(
     assert_same(place.rows("out.jsonl"), rows, by_library(rows, center=center, scale=scale))
 
 
+@pytest.mark.parametrize(("value", "scale"), [("shapley", "batch"), ("broadcast", "group")])
+def test_batches_do_not_show(place: Place, monkeypatch: pytest.MonkeyPatch, value: str, scale: str) -> None:
+    """To the last bit, so that the rows may be shared on any number of machines."""
+    rng, options = np.random.default_rng(2), ["--utility", "mean", "--value", value, "--scale", scale]
+    rows = [{"prompt_id": i // 5, "rewards": rng.normal(size=rng.integers(30, 60)).tolist()} for i in range(200)]
+    place.write("in.jsonl", rows)
+    place.run("in.jsonl", "-o", "large.jsonl", *options)
+    monkeypatch.setattr(numbers, "CELLS", 64)
+    place.run("in.jsonl", "-o", "small.jsonl", *options)
+    assert (place.path / "small.jsonl").read_bytes() == (place.path / "large.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "game", "value"),
     [

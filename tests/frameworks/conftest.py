@@ -19,3 +19,11 @@ def verl_run():
     from tests.frameworks import verl_run
 
     return verl_run
+
+
+@pytest.fixture(scope="session")
+def skyrl_run():
+    need("skyrl")
+    from tests.frameworks import skyrl_run
+
+    return skyrl_run

@@ -39,3 +39,12 @@ def test_verl(verl_run):
     assert_candidate_advantages(found.batch["advantages"], ids)
     sums = found.batch["token_level_rewards"].sum(-1)
     assert sums.tolist() == list(map(max, REWARDS))
+
+
+def test_skyrl(skyrl_run):
+    skyrl_run.register()
+    running = skyrl_run.trainer()
+    batch = skyrl_run.advantages(running=running)
+    assert_candidate_advantages(batch["advantages"], skyrl_run.candidate_ids())
+    assert batch["rewards"].sum(-1).tolist() == list(map(max, REWARDS))
+    assert running.all_metrics["reward/avg_raw_reward"] == np.mean(list(map(max, REWARDS)))

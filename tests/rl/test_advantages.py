@@ -4,6 +4,7 @@ import subprocess
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from itertools import product
 from math import sqrt
 
@@ -414,6 +415,8 @@ ERRORS = [
     (ValueError, {"group_ids": list(range(31))}, r"group_ids must have one id per rollout \(32\), got 31; repeat"),
     (ValueError, {"group_ids": np.zeros((32, 1))}, r"group_ids must have one id per rollout \(32\), got \(32, 1\)"),
     (TypeError, {"group_ids": "a" * 32}, "group_ids must be a list or 1-D array"),
+    (TypeError, {"group_ids": set(range(32))}, "group_ids must be a list or 1-D array of ids"),
+    (TypeError, {"group_ids": dict.fromkeys(range(32))}, "group_ids must be a list or 1-D array of ids"),
     (TypeError, {"group_ids": 3}, "group_ids must be a list or 1-D array of ids, got 3"),
     (TypeError, {"group_ids": (i for i in range(32))}, "group_ids must be a list"),
     (TypeError, {"group_ids": [[0]] * 32}, "group_ids must be hashable, got an unhashable type: 'list'; turn lists"),
@@ -468,3 +471,38 @@ def test_errors_about_shapes_and_kinds_of_credits():
 def test_importing_it_imports_no_torch():
     code = "import sys, shapley_kernels.rl; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_credits_too_large_to_be_squared(center, scale):
+    """Refused on the CPU, and never 0 or NaN in silence; what needs no squares is served."""
+    large = np.array([[1e300, 2e300], [3e300, 0.0]])
+    for x in (large, torch.tensor(large)):
+        if scale == "none":
+            expected = grpo_advantages(large / 1e300, center=center, scale=scale) * 1e300
+            np.testing.assert_allclose(grpo_advantages(x, center=center, scale=scale), expected, rtol=1e-14)
+        else:
+            with pytest.raises(ValueError, match=r"grpo_advantages: .* small enough to be squared.* scale the rewards"):
+                grpo_advantages(x, center=center, scale=scale)
+    if center == "group":
+        with pytest.raises(ValueError, match="small enough"):
+            grpo_advantages(np.array([[1.7e308, -1.7e308], [0.0, 0.0]]), scale="none")
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_credits_too_large_to_be_squared_are_nan_elsewhere():
+    x = torch.tensor([[[1e300, 2e300]], [[1.0, 2.0]]], dtype=torch.float64)
+    found = grpo_advantages(x)
+    assert found[0].isnan().all()
+    torch.testing.assert_close(found[1], grpo_advantages(x[1]))
+
+
+def test_options_of_any_kind_of_number():
+    credits = np.random.default_rng(0).normal(size=(4, 3))
+    expected = grpo_advantages(credits, eps=0.25, min_std=0, ddof=1)
+    found = grpo_advantages(credits, eps=Fraction(1, 4), min_std=np.float32(0), ddof=np.int8(1))
+    np.testing.assert_array_equal(found, expected)
+    assert not grpo_advantages(credits, ddof=2**70).any()
+    with pytest.raises(ValueError, match="eps must be a finite number >= 0, got 1"):
+        grpo_advantages(credits, eps=10**400)

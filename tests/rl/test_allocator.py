@@ -186,3 +186,19 @@ def test_errors_in_use():
             call(np.array([[1.0, 2.0], [np.nan, 3.0]]))
     with pytest.raises(ValueError, match=r"candidate_ids must be in 0\.\.2"):
         RewardAllocator().token_advantages([[1.0, 2.0]], [[3]])
+
+
+def test_a_utility_that_drops_the_mask_is_refused():
+    allocator = sk.RewardAllocator(lambda r, mask=None: sk.Max(r))
+    rewards, mask = np.ones((2, 3)), np.array([[True, False, True]] * 2)
+    with pytest.raises(ValueError, match="utility must hand its mask on"):
+        allocator.advantages(rewards, mask)
+    assert not allocator.advantages(rewards).any()
+
+
+def test_utilities_that_cannot_be_called_so_say_how():
+    for utility in (sk.TopM, lambda r: sk.Max(r)):
+        with pytest.raises(TypeError) as caught:
+            sk.RewardAllocator(utility).credits(np.ones((2, 3)))
+        if hasattr(caught.value, "__notes__"):  # Python 3.11
+            assert "functools.partial(sk.TopM, m=3)" in caught.value.__notes__[0]

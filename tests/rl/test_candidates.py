@@ -557,7 +557,7 @@ ERRORS = [
         {"tokenizer": ["a", "b"]},
         "tokenizer must give bytes, or None for a special token, got 'a' for the id 0",
     ),
-    (TypeError, {"parser": "json"}, r"parser must be a function, such as rl.json_list\(\), got 'json'"),
+    (TypeError, {"parser": "json"}, r"parser must be a function, such as rl.json_list\(\), got builtins.str"),
     (TypeError, {"parser": json_list}, r"parser must return .* for response 0; write rl.json_list\(\), with brackets"),
     (TypeError, {"parser": separated}, r"parser must return .* with brackets"),
     (TypeError, {"parser": lambda text: None}, "parser must return .* got None"),

@@ -163,3 +163,7 @@ def test_errors_of_decoding():
         decode_credits([0.0, 1.0])
     with pytest.raises(ValueError, match=r"token_mask must have the shape of candidate_ids, \(1, 2\), got \(1, 3\)"):
         encode_credits([[1.0]], [[1, 1]], token_mask=[[True] * 3])
+
+
+def test_no_tokens():
+    assert encode_credits(np.zeros((2, 2)), np.zeros((2, 0), int)).shape == (2, 0)

@@ -389,7 +389,7 @@ def test_columns():
             TypeError, match=r"SetScorer: tag must be a list or array with one entry per response \(2\)"
         ):
             scorer(rows(["a", "b"]), answer=[1, 2], tag=bad)
-    with pytest.raises(RuntimeError, match=r"TypeError: .*missing 1 required positional argument: 'tag'"):
+    with pytest.raises(TypeError, match=r"columns \['answer'\], got .*missing 1 required positional argument: 'tag'"):
         scorer(rows(["a"]), answer=[1])
 
 
@@ -450,3 +450,24 @@ def test_the_page_in_docs():
     assert names["advantages"].shape == (3, 6)
     assert names["answer"]('["draft"]</think>["a"]') == ([(18, 21, "a")], None)
     assert names["answer"]('["draft"]') == ([], "truncated")
+
+
+def test_lists_of_tensors_are_read_as_one_tensor_is():
+    numbers = [torch.tensor(0.5, requires_grad=True), torch.tensor([2.0])[0]]
+    for result in (numbers, torch.stack(numbers)):
+        scored = SetScorer(lambda texts, r=result: r, json_list(), read_byte, takes="set")([list(b'["a", "b"]')])
+        assert scored.rewards.tolist() == [[0.5, 2.0]]
+    scorer = SetScorer(lambda texts: [torch.ones(2)], json_list(), read_byte, takes="set", on_error="floor", floor=-1)
+    assert scorer([list(b'["a"]')]).rewards.tolist() == [[-1.0]]
+
+
+@pytest.mark.parametrize("on_error", ["raise", "floor"])
+def test_a_score_of_other_parameters_is_no_bad_candidate(on_error):
+    def score(text, gold):
+        return float(text == gold)
+
+    scorer = SetScorer(score, json_list(), read_byte, on_error=on_error)
+    message = r"score must take what it is given and the columns \[\], got .*'gold'; hand the columns"
+    with pytest.raises(TypeError, match=message):
+        scorer([list(b'["a"]')])
+    assert scorer([list(b'["a"]')], gold=["a"]).rewards.tolist() == [[1.0]]

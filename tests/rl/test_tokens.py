@@ -226,3 +226,9 @@ def test_errors_name_the_argument_and_the_remedy(error, arguments, message):
 def test_bad_ids_of_torch_are_named_too():
     with pytest.raises(ValueError, match=r"got 5 at \[1, 2\]"):
         scatter_to_tokens(torch.zeros(2, 3), torch.tensor([[0, 1, 2], [0, 3, 5]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.uint16])
+def test_ids_too_narrow_for_the_number_of_candidates(dtype):
+    found = scatter_to_tokens(torch.arange(300.0)[None], torch.tensor([[0, 1, 127]]).to(dtype))
+    assert found.tolist() == [[0.0, 0.0, 126.0]]

@@ -12,6 +12,7 @@ from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 
 GROUP, LOO, SLOT, NONE = range(len(CENTERS))
 BY_GROUP, BY_BATCH, UNSCALED = range(len(SCALES))
+TOO_LARGE = -2
 
 
 def run(
@@ -137,6 +138,8 @@ def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, out):
             count, origin, total, squares, bad = _moments(x, mask, order, starts[g], starts[g + 1], left, right)
             if bad >= 0:
                 return bad
+            if not isfinite(squares):
+                return TOO_LARGE
             counts[i], means[i] = count, origin + total / max(count, 1)
             if count:
                 lowest = min(lowest, means[i])
@@ -150,6 +153,8 @@ def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, out):
         for i in range(groups * columns):
             if counts[i]:
                 inside += counts[i] * (means[i] - lowest - overall) ** 2
+        if not isfinite(inside):
+            return TOO_LARGE
         divisor = _divisor(found, inside, ddof, min_std, eps)
     for i in range(groups * columns):
         g, c = i // columns, i % columns
@@ -157,6 +162,8 @@ def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, out):
         count, origin, total, squares, bad = _moments(x, mask, order, starts[g], starts[g + 1], left, right)
         if bad >= 0:
             return bad
+        if not isfinite(total if scale == UNSCALED else squares) and not (center == NONE and scale == UNSCALED):
+            return TOO_LARGE
         if scale == BY_GROUP:
             divisor = _divisor(count, squares, ddof, min_std, eps)
         _write(x, mask, order, starts[g], starts[g + 1], left, right, center, count, origin, total, divisor, out)

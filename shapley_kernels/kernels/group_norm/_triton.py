@@ -24,7 +24,8 @@ def serves(size: int, width: int, center: str, scale: str) -> bool:
 
 
 def run(x: Any, mask: Any, center: str, scale: str, ddof: int, min_std: float, eps: float, out: Any) -> None:
-    """See the package docstring. A credit that is not finite makes its group NaN (with "slot", its slot).
+    """See the package docstring. A credit that is not finite, or too large to be squared, makes its
+    group NaN (with "slot", its slot).
 
     Args:
         x, out: [groups, size, K], contiguous, of any float dtype each, on one CUDA device, or on the CPU when triton
@@ -102,6 +103,7 @@ def _group_norm(  # type: ignore[no-untyped-def]
     if SCALE == BY_GROUP:
         deviation = tl.where(live, above - mean, 0.0)
         std = tl.sqrt(_total(deviation * deviation, CENTER) / tl.maximum(count - ddof, 1.0))
+        std = tl.where(std < float("inf"), std, float("nan"))
         vanish = (count <= ddof) | (std < min_std) | (std == 0.0)
         centred = centred / tl.where(vanish, float("inf"), std + eps)
     centred = tl.where(live, centred + total * 0.0, 0.0) + 0.0  # NaN of one for all; no negative zeros

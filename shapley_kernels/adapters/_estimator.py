@@ -1,0 +1,80 @@
+"""The advantage estimator of trainers that hand it one reward per token and no candidates: verl and SkyRL."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from shapley_kernels.rl import RewardAllocator, decode_credits, grpo_advantages, scatter_to_tokens
+
+OWNER = "shapley_grpo"
+
+
+def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Callable[..., tuple[Any, Any]]:
+    """An advantage estimator for rewards of `encode_credits`.
+
+    Args:
+        allocator: how advantages are normalised and laid on tokens. None: `RewardAllocator()`, with the scale "group"
+            or "none", as by_std says.
+        by_std: told the options that the trainer passes; raises or warns if these do not fit.
+
+    Returns:
+        (token_level_rewards [N, T], response_mask [N, T], index=uids [N], **options) -> (advantages, returns), both the
+        same [N, T].
+
+    Raises:
+        TypeError: not an allocator.
+    """
+    if not isinstance(allocator, RewardAllocator | None):
+        raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
+
+    def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
+        scale = "group" if by_std(**options) else "none"
+        if index is None:
+            raise ValueError(f"{OWNER}: index must be the uids of the {len(response_mask)} rollouts, got None")
+        credits, mask, ids = decode_credits(token_level_rewards)
+        _check_mask(ids, response_mask)
+        how = allocator or RewardAllocator(scale=scale)
+        advantages = _normalised(credits, mask, index, how)
+        outside = "zero"
+        if how.outside == "set":
+            center = "group" if how.center == "slot" else how.center
+            outside = _normalised(credits.sum(1, keepdim=True), None, index, replace(how, center=center))[:, 0]
+        tokens = scatter_to_tokens(advantages, ids, outside=outside, length=how.length) * response_mask
+        return tokens, tokens
+
+    return estimate
+
+
+def option(config: Any, name: str, default: Any = None) -> Any:
+    """An option of a trainer, by name, of a mapping or an object."""
+    if hasattr(config, "get"):
+        return config.get(name, default)
+    return getattr(config, name, default)
+
+
+def _normalised(credits: Any, mask: Any, index: Any, how: RewardAllocator) -> Any:
+    return grpo_advantages(
+        credits,
+        mask,
+        group_ids=index,
+        center=how.center,
+        scale=how.scale,
+        ddof=how.ddof,
+        min_std=how.min_std,
+        eps=how.eps,
+    )
+
+
+def _check_mask(ids: Any, response_mask: Any) -> None:
+    if tuple(response_mask.shape) != tuple(ids.shape):
+        raise ValueError(
+            f"{OWNER}: response_mask must have the shape of token_level_rewards, {tuple(ids.shape)}, "
+            f"got {tuple(response_mask.shape)}"
+        )
+    wrong = ((ids > 0) & (response_mask == 0)).nonzero()
+    if len(wrong):
+        row, token = wrong[0].tolist()
+        raise ValueError(
+            f"{OWNER}: response_mask {tuple(ids.shape)} must be 1 on all tokens of candidates, got 0 at row {row}, "
+            f"token {token}; give encode_credits ids of tokens that the model wrote"
+        )

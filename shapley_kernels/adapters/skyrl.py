@@ -1,0 +1,132 @@
+"""SkyRL: the advantage estimator "shapley_grpo", and rewards for it. For skyrl>=0.3,<0.4.
+
+    class Generator(SkyRLGymGenerator):
+        async def generate(self, input_batch, **options):
+            output = await super().generate(input_batch, **options)
+            answers = [extras["reward_spec"]["ground_truth"] for extras in input_batch["env_extras"]]
+            return await encode_generator_output(output, scorer, answer=answers)
+
+in the experiment's `get_generator`, `register()` once in the driver, and
+trainer.algorithm.advantage_estimator=shapley_grpo.
+"""
+
+import warnings
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.adapters._estimator import OWNER, make, option
+from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits
+
+SUPPORTED = "skyrl>=0.3,<0.4"
+
+try:
+    _found = version("skyrl")
+except PackageNotFoundError:
+    _found = "none"
+if _found.split(".")[:2] != ["0", "3"]:
+    raise ImportError(f"{OWNER}: needs {SUPPORTED}, found {_found}; run: pip install '{SUPPORTED}'", name="skyrl")
+
+from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry  # noqa: E402
+
+
+def register(allocator: RewardAllocator | None = None, name: str = OWNER) -> None:
+    """Makes `estimator(allocator)` known to SkyRL under a name, in place of what has that name.
+
+    Call it once, in the driver, before SkyRL's `validate_cfg`, which looks the name up; its registry takes the
+    estimator to the other processes of Ray.
+    """
+    if name in AdvantageEstimatorRegistry.list_available():
+        AdvantageEstimatorRegistry.unregister(name)
+    AdvantageEstimatorRegistry.register(name, estimator(allocator))
+
+
+def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[Any, Any]]:
+    """An advantage estimator of SkyRL for rewards of `encode_generator_output`.
+
+    Each token gets the advantage of its candidate, over the rollouts of one uid, in any order. What SkyRL does to
+    advantages afterwards, the scaling of its loss reduction, is left to it.
+
+    Args:
+        allocator: how advantages are normalised and laid on tokens; utility and value are not used, the credits are
+            there already. None: `RewardAllocator()`, with the scale "none" where SkyRL's config says
+            grpo_norm_by_std=False.
+
+    Returns:
+        (token_level_rewards [N, T], response_mask [N, T], index=uids [N], grpo_norm_by_std=, config=) -> (advantages,
+        returns), both the same [N, T]. Raises ValueError for use_kl_in_reward, without uids, for masked candidates and
+        for rewards that were altered; warns if SkyRL drops groups whose set rewards tie, or normalises once more.
+    """
+    return make(allocator, _by_std)
+
+
+async def encode_generator_output(
+    output: dict[str, Any], scorer: SetScorer, allocator: RewardAllocator | None = None, **columns: Any
+) -> dict[str, Any]:
+    """A GeneratorOutput with one reward per token: the credit of each candidate, as `encode_credits` writes it.
+
+    Candidates are found in the sampled token ids, without the tokens of the environment (loss mask 0). A row of rewards
+    sums to v(all) - v(empty), so SkyRL's avg_raw_reward stays true; pass_at_n does not, it reads the last token only.
+
+    Args:
+        output: what a generator of SkyRL gives; rewards in it are replaced. Where it has stop_reasons, responses of
+            another one than "stop" count as cut.
+        scorer: gives the candidates rewards.
+        allocator: its utility and value share what a set is worth. None: `RewardAllocator(scorer.utility)`.
+        columns: data for the score function by name, each with one entry per response.
+
+    Returns:
+        a new output with rewards [N] lists of floats, and the metrics of `Scored` in rollout_metrics.
+
+    Raises:
+        TypeError, ValueError: step-wise outputs, no scorer or allocator, and what these and `encode_credits` raise.
+    """
+    if not isinstance(scorer, SetScorer):
+        raise TypeError(f"{OWNER}: scorer must be a SetScorer, got {scorer!r}")
+    if not isinstance(allocator, RewardAllocator | None):
+        raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
+    if output.get("is_last_step") is not None:
+        raise ValueError(
+            f"{OWNER}: step_wise_trajectories must be False, got a generator output with is_last_step; SkyRL gives all "
+            "tokens of a step-wise trajectory one advantage"
+        )
+    responses, reasons = output["response_ids"], output.get("stop_reasons")
+    own = [np.asarray(mask, bool) for mask in output["loss_masks"]]
+    own = [mask if mask.any() else ~mask for mask in own]  # overlong filtering: none is trained on, all are scored
+    finished = None if reasons is None else [reason == "stop" for reason in reasons]
+    scored = await scorer.ascore(responses, own, finished=finished, **columns)
+    credits = (allocator or RewardAllocator(scorer.utility)).credits(scored.rewards, scored.mask)
+    lengths = list(map(len, responses))
+    token_mask = np.arange(scored.ids.shape[1]) < np.array(lengths)[:, None]
+    rewards = encode_credits(credits, scored.ids, scored.mask, token_mask=token_mask)
+    return {
+        **output,
+        "rewards": [row[:length].tolist() for row, length in zip(rewards, lengths, strict=True)],
+        "rollout_metrics": {**(output.get("rollout_metrics") or {}), **scored.metrics},
+    }
+
+
+def _by_std(grpo_norm_by_std: bool = True, config: Any = None, **_: Any) -> bool:
+    """Whether SkyRL's config wants advantages divided by a standard deviation."""
+    if option(config, "use_kl_in_reward", False):
+        raise ValueError(
+            f"{OWNER}: use_kl_in_reward must be False, got True; it changes the rewards that hold the candidates. "
+            "Put the KL term into the loss instead (trainer.algorithm.use_kl_loss=true)"
+        )
+    sampling = option(option(config, "dynamic_sampling"), "type")
+    if sampling is not None or option(config, "zero_variance_filter", False):
+        name = "zero_variance_filter" if sampling is None else f"dynamic_sampling.type={sampling}"
+        warnings.warn(
+            f"{OWNER}: {name} drops groups whose sets tie, also where candidates differ, from which there is most to "
+            "learn; switch it off",
+            stacklevel=3,
+        )
+    if option(config, "advantage_batch_normalize", False):
+        warnings.warn(
+            f"{OWNER}: advantage_batch_normalize normalises the advantages once more, over the tokens of the batch; "
+            "switch it off, or register an allocator with scale='none'",
+            stacklevel=3,
+        )
+    return grpo_norm_by_std
