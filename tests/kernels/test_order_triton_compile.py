@@ -33,8 +33,9 @@ def test_spills_are_seen():
     assert found.spills > 10
 
 
-@pytest.mark.parametrize(("players", "dtype"), [(64, torch.float32), (28, torch.float64)], ids=str)
-@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(
+    ("target", "players", "dtype"), [("sm_90", 64, torch.float32), ("sm_80", 28, torch.float64)], ids=str
+)
 def test_longest_rows_of_one_thread(target, players, dtype):
     found = aot.usage(aot.compile_for(target, aot.arguments(players, dtype, masked=False, outside=False)))
     assert found.spills == 0
