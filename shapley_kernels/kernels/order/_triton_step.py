@@ -17,9 +17,6 @@ import triton.language as tl
 MAX_UNROLLED = 16
 """Longest row whose credits stay in registers next to the sorted row."""
 
-MAX_PLAYERS = 64
-"""Longest row whose sorted values fit in the registers of one thread."""
-
 _ROWS = 128
 
 
