@@ -1,7 +1,7 @@
 # make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
 # make test         set up, then all that CI runs, but for the frameworks
 # make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB; SESSIONS=verl
-#                   picks, CI runs trl_oldest, trl_newest and verl)
+#                   picks)
 # make test-gpu     the Triton kernels, and what users do on a GPU, on a CUDA device
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
 #                   (CLOCK=cpu on a machine that others use, too)
@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # a process per core, each of one thread
 PYTEST := OMP_NUM_THREADS=1 PYTHONWARNINGS=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CLOCK ?= wall
-TRITON := $(addprefix tests/kernels/test_,order_triton.py order_triton_backward.py group_norm_triton.py pairwise.py table.py \
+TRITON := $(addprefix tests/kernels/test_,order_triton.py order_triton_backward.py group_norm_triton.py order_norm_triton.py pairwise.py table.py \
 	products_triton.py)
 export HYPOTHESIS_PROFILE ?= ci
 

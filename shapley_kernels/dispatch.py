@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "numba", "triton", "torch")
 
+OLDEST_TRITON = (3, 5)
+"""That of torch 2.9; those before do not compile kernels whose functions call themselves."""
+
 WITH_GRADIENT = ("order",)
 """Primitives whose numba and Triton kernels have gradients."""
 
@@ -35,7 +39,8 @@ class BackendUnavailable(RuntimeError):
 
 def choose(backend: str, primitive: str, players: int, *arrays: Array | None) -> str:
     """The backend for one run of a primitive: an explicit name is used or refused, "auto" takes triton on CUDA, numba
-    on the CPU, and torch where rows are too long for triton, or a gradient has to flow and the kernels have none.
+    on the CPU, and torch where there is no triton or an old one, rows are too long for it, or a gradient has to flow
+    and the kernels have none.
 
     Raises:
         ValueError: not the name of a backend.
@@ -56,7 +61,8 @@ def allowed(backend: str, primitive: str, players: int, where: str) -> str:
     if backend == "auto":
         if where == "cpu":
             return "numba"
-        return "triton" if where.startswith("cuda") and players <= _triton_limit(primitive) else "torch"
+        usable = where.startswith("cuda") and triton_missing() is None
+        return "triton" if usable and players <= _triton_limit(primitive) else "torch"
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
     if backend == "numba" and where != "cpu":
@@ -68,6 +74,22 @@ def allowed(backend: str, primitive: str, players: int, where: str) -> str:
     return backend
 
 
+@lru_cache
+def triton_missing() -> str | None:
+    """Why the kernels of triton cannot run, wherever the data are, and what to do; None if they can."""
+    try:
+        import triton
+    except ModuleNotFoundError:
+        return "backend='triton' needs triton, which is not installed: pip install 'shapley_kernels[triton]'"
+    found = re.match(r"(\d+)\.(\d+)", triton.__version__)
+    if found and tuple(map(int, found.groups())) < OLDEST_TRITON:
+        return (
+            f"backend='triton' needs triton 3.5 or newer, which comes with torch 2.9, found {triton.__version__}: "
+            "upgrade torch, or use backend='torch', as 'auto' does"
+        )
+    return None
+
+
 def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
@@ -77,13 +99,14 @@ def _triton_limit(primitive: str) -> int:
 
 
 def _check_triton(primitive: str, players: int, where: str) -> None:
-    limit = _triton_limit(primitive)
+    if reason := triton_missing():
+        raise BackendUnavailable(reason)
     if where == "cpu" and not _interpreted():
         raise BackendUnavailable(
             "backend='triton' runs on a GPU, the data are on the CPU: move them with .cuda(), use backend='numba', "
             "or set TRITON_INTERPRET=1 before the first import of triton to interpret the kernel"
         )
-    if players > limit:
+    if players > (limit := _triton_limit(primitive)):
         raise BackendUnavailable(
             f"backend='triton' serves at most {limit} players, got {players}: use backend='torch' or 'auto'"
         )

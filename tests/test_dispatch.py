@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.dispatch import choose
+from shapley_kernels.dispatch import allowed, choose, triton_missing
 
 R = np.array([[0.9, 0.5, 0.1]])
 
@@ -47,6 +48,21 @@ def test_auto_choices():
     assert choose("auto", "table", 3, tensor.clone().requires_grad_()) == "torch"  # whose kernels have no gradient
     with torch.no_grad():
         assert choose("auto", "table", 3, tensor.clone().requires_grad_()) == "numba"
+
+
+def test_without_triton_or_with_an_old_one_auto_takes_torch(monkeypatch):
+    assert allowed("auto", "order", 5, "cuda:0") == "triton"
+    for version, expected in (
+        ("3.4.0", "found 3.4.0: upgrade torch"),
+        (None, r"pip install 'shapley_kernels\[triton\]'"),
+    ):
+        monkeypatch.setitem(sys.modules, "triton", version and SimpleNamespace(__version__=version))
+        triton_missing.cache_clear()
+        assert allowed("auto", "order", 5, "cuda:0") == "torch"
+        with pytest.raises(sk.BackendUnavailable, match=expected):
+            allowed("triton", "order", 5, "cuda:0")
+    monkeypatch.undo()
+    triton_missing.cache_clear()
 
 
 def test_explicit_backends_are_used_or_refused():

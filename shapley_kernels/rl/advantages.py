@@ -19,7 +19,7 @@ from shapley_kernels.arrays import (
     namespace,
     native,
 )
-from shapley_kernels.dispatch import BackendUnavailable, kernel
+from shapley_kernels.dispatch import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.rl.groups import OWNER, Groups, make_groups
 
@@ -134,13 +134,9 @@ def _numpy(x: Array) -> np.ndarray:
 
 def _by_triton(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array | None:
     """By the kernel of the GPU where the credits are there and it takes such groups, else None."""
-    if not device(array).startswith("cuda") or layout[0] is not None:
+    if not device(array).startswith("cuda") or layout[0] is not None or triton_missing():
         return None
-    shape = make_groups(array, *layout).shape
-    try:
-        found = kernel("group_norm", "triton")
-    except BackendUnavailable:  # the operations of torch do the same
-        return None
+    shape, found = make_groups(array, *layout).shape, kernel("group_norm", "triton")
     if not found.serves(*shape[1:], *options[:2]):
         return None
     x = array.contiguous().view(shape)

@@ -7,6 +7,7 @@ from typing import Any
 from shapley_kernels.allocate import semivalue
 from shapley_kernels.arrays import device, native
 from shapley_kernels.games import Game, Max
+from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
@@ -103,8 +104,7 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `credits` and `grpo_advantages`.
         """
-        credits = self._share(self._game(rewards, mask, data))
-        return self._normalise(credits, mask, self.center, group_ids, num_generations, process_group)
+        return self._advantages(self._game(rewards, mask, data), mask, (group_ids, num_generations, process_group))
 
     def set_advantages(
         self,
@@ -157,7 +157,7 @@ class RewardAllocator:
         """
         layout = (group_ids, num_generations, process_group)
         game = self._game(rewards, mask, data)
-        advantages = self._normalise(self._share(game), mask, self.center, *layout)
+        advantages = self._advantages(game, mask, layout)
         outside = self._of_sets(game, *layout) if self.outside == "set" else "zero"
         return scatter_to_tokens(advantages, candidate_ids, outside=outside, length=self.length, cu_seqlens=cu_seqlens)
 
@@ -178,6 +178,12 @@ class RewardAllocator:
                 f"{OWNER}: utility must hand its mask on, as in sk.Max(rewards, mask=mask), got a game without"
             )
         return game
+
+    def _advantages(self, game: Game, mask: Any, layout: tuple[Any, Any, Any]) -> Any:
+        options = (self.center, self.scale, min(int(self.ddof), 2**31), float(self.min_std), float(self.eps))
+        if (found := fused.advantages(game, self.value, mask, layout, options)) is not None:
+            return found
+        return self._normalise(self._share(game), mask, self.center, *layout)
 
     def _share(self, game: Game) -> Any:
         if isinstance(self.value, Semivalue):

@@ -11,6 +11,7 @@ if INTERPRETED:
 
 torch = need("torch")
 aot = need("triton", "tests.kernels.aot")
+_triton_norm = need("triton", "shapley_kernels.kernels.order._triton_norm")
 
 # the chosen form at either end of its range, with loads of 1, 2 and 4 elements; docs/gpu.md has the whole table
 CASES = [(n, torch.float32, both) for n in (2, 7, 16, 20, 100, 1024) for both in (False, True)]
@@ -47,6 +48,19 @@ def test_longest_rows_of_one_thread(target, players, dtype):
 def test_gradients_compile_without_spills(target, players, both):
     kernel = aot.compile_backward_for(target, aot.arguments(players, torch.float32, masked=both, outside=both))
     assert aot.usage(kernel).spills == 0
+
+
+@pytest.mark.parametrize("target", aot.TARGETS)
+@pytest.mark.parametrize("center", ["group", "loo"])
+@pytest.mark.parametrize(
+    ("players", "size", "dtype", "both"),
+    [(5, 8, torch.float32, False), (16, 7, torch.float32, True), (8, 128, torch.float64, True)],
+    ids=str,
+)
+def test_normalised_credits_compile_without_spills(target, players, size, dtype, both, center):
+    tensors = aot.arguments(players, dtype, masked=both, outside=both)
+    kernel, *call = _triton_norm.call(tensors, size, center, "group", 1, 1e-6, 1e-4)
+    assert aot.usage(aot.compile_call(target, kernel, call)).spills == 0
 
 
 @pytest.mark.parametrize("target", aot.TARGETS)

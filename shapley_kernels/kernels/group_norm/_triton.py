@@ -142,7 +142,7 @@ def normalised(  # type: ignore[no-untyped-def]
         std = tl.sqrt(_total(deviation * deviation, CENTER) / tl.maximum(count - ddof, 1.0))
         std = tl.where(std < float("inf"), std, float("nan"))
         vanish = (count <= ddof) | (std < min_std) | (std == 0.0)
-        centred = centred * tl.where(vanish, 0.0, 1.0 / (std + eps))
+        centred = centred * (1.0 / tl.where(vanish, float("inf"), std + eps))
     return tl.where(live, centred + total * 0.0, 0.0) + 0.0  # NaN or infinity of one: NaN for all; no negative zeros
 
 

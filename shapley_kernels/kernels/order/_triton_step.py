@@ -175,12 +175,12 @@ def _levels(s, a, b, c, MASKED: tl.constexpr):  # type: ignore[no-untyped-def]
     if MASKED:
         values = ()
         for k in tl.static_range(len(s)):
-            values += (tl.where(s[k] > float("-inf"), s[k], c),)
+            values += (tl.where(s[k] > float("-inf"), s[k], c),)  # type: ignore[assignment]
         s = values
     for k in tl.static_range(len(s)):
         gap = s[k] - (s[k + 1] if k + 1 < len(s) else c)
-        above += (gap * a[k],)
-        below += (gap * b[k],)
+        above += (gap * a[k],)  # type: ignore[assignment]
+        below += (gap * b[k],)  # type: ignore[assignment]
     return s, above, below
 
 
