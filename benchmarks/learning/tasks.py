@@ -47,7 +47,7 @@ def distinct(solutions: Any, mask: Any = None) -> sk.Game:
 
 @dataclass(frozen=True)
 class Task:
-    """score(texts, target) gives the candidates numbers, and the utility turns these into the worth of the set, <= 1."""
+    """score(texts, target) gives the candidates numbers, the utility turns these into the worth of the set, <= 1."""
 
     score: Callable[[list[str], list[int]], list[float]]
     utility: Callable[..., sk.Game]

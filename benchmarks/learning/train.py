@@ -22,8 +22,10 @@ from benchmarks.learning.tasks import CANDIDATES, DIGITS, EXPRESSIONS, SCHEMES, 
 from shapley_kernels import rl
 from shapley_kernels.adapters.trl import ShapeGRPOTrainer
 
-STEPS = 150
+STEPS = 120
 GENERATIONS = 8
+TOKENS = 2 * CANDIDATES + 1
+"""Of every response: the end comes then and not before, so that all schemes train on as many tokens."""
 WARM_STEPS = 400
 BLOCK = 5
 """A curve has one point for so many steps, their mean."""
@@ -140,9 +142,11 @@ def config(folder: str, learning_rate: float, seed: int, steps: int) -> GRPOConf
         learning_rate=learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=10,
+        adam_beta2=0.95,
         per_device_train_batch_size=GENERATIONS * len(TARGETS) * 2,
         num_generations=GENERATIONS,
-        max_completion_length=2 * CANDIDATES + 1,
+        max_completion_length=TOKENS,
+        generation_kwargs={"min_new_tokens": TOKENS - 1, "forced_eos_token_id": tokenizer().eos_token_id},
         logging_strategy="no",
         save_strategy="no",
         report_to=[],
