@@ -24,8 +24,6 @@ from shapley_kernels.adapters.trl import ShapeGRPOTrainer
 
 STEPS = 120
 GENERATIONS = 8
-TOKENS = 2 * CANDIDATES + 1
-"""Of every response: the end comes then and not before, so that all schemes train on as many tokens."""
 WARM_STEPS = 400
 BLOCK = 5
 """A curve has one point for so many steps, their mean."""
@@ -34,11 +32,11 @@ CURVES = ("set_reward", "candidate_reward", "distinct", "candidates")
 
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Two tokens per candidate, such as "3+" and "4" with its line end; one per prompt, "7="."""
-    pieces = [f"{a}{op}" for a in DIGITS for op in ("+", "*", "\n")] + [f"{t}=" for t in TARGETS]
+    """Two tokens per candidate, such as "3+" and "4;"; one per prompt, "7="."""
+    pieces = [f"{a}{op}" for a in DIGITS for op in ("+", "*", ";")] + [f"{t}=" for t in TARGETS]
     vocabulary = {piece: i for i, piece in enumerate(["<pad>", "<eos>", *pieces])}
     found = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-    found.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d+[-+*=\n]"), "isolated")
+    found.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d+[+*=;]"), "isolated")
     found.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=found, pad_token="<pad>", eos_token="<eos>", padding_side="left")
 
@@ -70,7 +68,7 @@ def warm_start() -> tuple[dict[str, torch.Tensor], str]:
     for step in range(WARM_STEPS):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / WARM_STEPS)
         texts = [
-            f"{rng.choice(TARGETS)}=" + "".join(f"{e}\n" for e in rng.choice(EXPRESSIONS, CANDIDATES)) + "<eos>"
+            f"{rng.choice(TARGETS)}=" + "".join(f"{e};" for e in rng.choice(EXPRESSIONS, CANDIDATES))
             for _ in range(64)
         ]
         ids = torch.tensor(tokenizer()(texts)["input_ids"])
@@ -106,11 +104,10 @@ def train(task_name: str, scheme: str, learning_rate: float, seed: int, steps: i
     model.load_state_dict(state)
     scorer = rl.SetScorer(
         task.score,
-        rl.separated("\n"),
+        rl.separated(";"),
         tokenizer(),
         utility=task.utility,
         takes="batch",
-        max_candidates=CANDIDATES,
     )
     with tempfile.TemporaryDirectory() as folder:
         trainer = Recorder(
@@ -131,7 +128,7 @@ def train(task_name: str, scheme: str, learning_rate: float, seed: int, steps: i
 
 
 def config(folder: str, learning_rate: float, seed: int, steps: int) -> GRPOConfig:
-    """Every step: two groups of eight responses of 13 tokens for each target, one update."""
+    """Every step: two groups of eight responses of 12 tokens for each target, one update."""
     return GRPOConfig(
         output_dir=folder,
         seed=seed,
@@ -142,11 +139,9 @@ def config(folder: str, learning_rate: float, seed: int, steps: int) -> GRPOConf
         learning_rate=learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=10,
-        adam_beta2=0.95,
         per_device_train_batch_size=GENERATIONS * len(TARGETS) * 2,
         num_generations=GENERATIONS,
-        max_completion_length=TOKENS,
-        generation_kwargs={"min_new_tokens": TOKENS - 1, "forced_eos_token_id": tokenizer().eos_token_id},
+        max_completion_length=2 * CANDIDATES,
         logging_strategy="no",
         save_strategy="no",
         report_to=[],
