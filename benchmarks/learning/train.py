@@ -68,8 +68,7 @@ def warm_start() -> tuple[dict[str, torch.Tensor], str]:
     for step in range(WARM_STEPS):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / WARM_STEPS)
         texts = [
-            f"{rng.choice(TARGETS)}=" + "".join(f"{e};" for e in rng.choice(EXPRESSIONS, CANDIDATES))
-            for _ in range(64)
+            f"{rng.choice(TARGETS)}=" + "".join(f"{e};" for e in rng.choice(EXPRESSIONS, CANDIDATES)) for _ in range(64)
         ]
         ids = torch.tensor(tokenizer()(texts)["input_ids"])
         optimizer.zero_grad()
