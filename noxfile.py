@@ -64,7 +64,13 @@ def trl_oldest(session: nox.Session) -> None:
 @nox.session
 def trl_newest(session: nox.Session) -> None:
     install(session, *TRL["newest"])
-    check(session, "tests/frameworks/test_trl.py", "tests/frameworks/test_shared.py", require="trl")
+    check(
+        session,
+        "tests/frameworks/test_trl.py",
+        "tests/frameworks/test_shared.py",
+        "tests/frameworks/test_learning.py",
+        require="trl",
+    )
     session.run("python", "examples/trl_shape_grpo.py")
 
 
