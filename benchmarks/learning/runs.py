@@ -16,10 +16,10 @@ from shapley_kernels.bench.machine import commit
 
 RECORDS = Path(__file__).with_name("runs.jsonl")
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
-TUNING_SEEDS = (1000, 1001)
+TUNING_SEEDS = (1000, 1001, 1002, 1003)
 PACKAGES = ("numpy", "torch", "transformers", "trl")
 FIRST = ("GRPO", "Stratum(1)", "LeaveOneOut", "Shapley")
-"""These are run before the other schemes."""
+"""These are run before the other schemes, which follow one by one."""
 
 
 class Run(NamedTuple):
@@ -57,7 +57,7 @@ def best_learning_rate(done: dict[Run, dict[str, Any]], task: str, scheme: str) 
 def phases(done: dict[Run, dict[str, Any]], seeds: int, schemes: Iterable[str]) -> Iterator[list[Run]]:
     """The runs that can be done at a time: those that tune, then, when these are in `done`, those that are reported."""
     chosen = [scheme for scheme in SCHEMES if scheme in schemes]
-    for some in ([s for s in chosen if s in FIRST], [s for s in chosen if s not in FIRST]):
+    for some in ([s for s in chosen if s in FIRST], *([s] for s in chosen if s not in FIRST)):
         yield [Run(*run) for run in product(TASKS, some, LEARNING_RATES, TUNING_SEEDS)]
         rates = {pair: best_learning_rate(done, *pair) for pair in product(TASKS, some)}
         yield [Run(*pair, rate, seed) for seed in range(seeds) for pair, rate in rates.items() if rate]

@@ -65,9 +65,9 @@ SCHEMES: dict[str, sk.Semivalue | rl.Baseline] = {
     "Stratum(1)": sk.Stratum(1),
     "LeaveOneOut": sk.LeaveOneOut(),
     "Shapley": sk.Shapley(),
-    "Banzhaf": sk.Banzhaf(),
-    "BetaShapley(4, 1)": sk.BetaShapley(4, 1),
     "WinnerTakesAll": rl.WinnerTakesAll(),
     "PrefixMarginals": rl.PrefixMarginals(),
+    "Banzhaf": sk.Banzhaf(),
+    "BetaShapley(4, 1)": sk.BetaShapley(4, 1),
 }
 """All are one argument of `RewardAllocator`; GRPO is its `Broadcast()`."""
