@@ -111,19 +111,34 @@ def difference_cell(its: np.ndarray, others: np.ndarray) -> str:
 def result_table(done: dict[runs.Run, dict[str, Any]], task: str) -> str:
     """A row per scheme, in the order of `SCHEMES`."""
     found = reported(done, task)
+    if "GRPO" not in found:
+        return "GRPO, which the others are compared with, has not been run yet.\n"
     level = threshold(found)
     head = ["scheme", "seeds", "final set reward", "mean over all steps", "that less GRPO's", f"steps to {level:.3f}"]
-    head += ["candidate's own reward", "different candidates", "candidates"]
+    head += ["end below start", "candidate's own reward", "different candidates", "candidates"]
     grpo = curves(found["GRPO"], "set_reward").mean(1)
     rows = []
     for scheme, its in found.items():
         overall = curves(its, "set_reward").mean(1)
         cells = [str(len(its)), cell(final(its, "set_reward")), cell(overall)]
         cells += ["–" if scheme == "GRPO" else difference_cell(overall, grpo), speed_cell(steps_to(its, level))]
-        cells += [cell(final(its, "candidate_reward"))]
+        fallen = final(its, "set_reward") < curves(its, "set_reward")[:, 0]
+        cells += [f"{fallen.sum()} of {len(its)}", cell(final(its, "candidate_reward"))]
         cells += [cell(final(its, name), digits=".2f") for name in ("distinct", "candidates")]
         rows.append([scheme, *cells])
     return table(head, rows)
+
+
+def rates_table(done: dict[runs.Run, dict[str, Any]], task: str) -> str:
+    """Mean set reward over all steps and all seeds, those for tuning included, at every learning rate."""
+    rows = []
+    for scheme in runs.FIRST:
+        cells = []
+        for rate in runs.LEARNING_RATES:
+            its = [runs.mean_reward(r) for run, r in done.items() if run[:3] == (task, scheme, rate)]
+            cells.append(f"{cell(its)}, {len(its)}" if len(its) > 1 else "–")
+        rows.append([scheme, *cells])
+    return table(["scheme", *(f"{rate:g}" for rate in runs.LEARNING_RATES)], rows)
 
 
 def tuning_table(done: dict[runs.Run, dict[str, Any]]) -> str:
@@ -164,13 +179,18 @@ def filled(text: str, done: dict[runs.Run, dict[str, Any]], enumerated: Sequence
     """The text with what stands between its markers made anew."""
 
     def part(name: str) -> str:
-        kind, _, which = name.partition(" ")
-        if kind == "exact":
-            game, candidates = which.split()
-            return exact_table(enumerated, game, candidates == "sequential")
-        return {"runs": result_table, "tuning": lambda d, _: tuning_table(d), "origin": lambda d, _: origin(d)}[kind](
-            done, which
-        )
+        match name.split():
+            case ["exact", game, candidates]:
+                return exact_table(enumerated, game, candidates == "sequential")
+            case ["runs", task]:
+                return result_table(done, task)
+            case ["rates", task]:
+                return rates_table(done, task)
+            case ["tuning"]:
+                return tuning_table(done)
+            case ["origin"]:
+                return origin(done)
+        raise ValueError(f"{PAGE}: no table is called {name!r}")
 
     return MARKED.sub(lambda match: match[1] + part(match[2]) + match[3], text)
 

@@ -19,7 +19,8 @@ LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 PACKAGES = ("numpy", "torch", "transformers", "trl")
 FIRST = ("GRPO", "Stratum(1)", "LeaveOneOut", "Shapley")
-"""These are run before the other schemes, which follow one by one."""
+"""These are run before the other schemes, which follow one by one, and at every learning rate on some seeds more."""
+GRID_SEEDS = range(6)
 
 
 class Run(NamedTuple):
@@ -55,12 +56,15 @@ def best_learning_rate(done: dict[Run, dict[str, Any]], task: str, scheme: str) 
 
 
 def phases(done: dict[Run, dict[str, Any]], seeds: int, schemes: Iterable[str]) -> Iterator[list[Run]]:
-    """The runs that can be done at a time: those that tune, then, when these are in `done`, those that are reported."""
+    """The runs that can be done at a time: those that tune; when these are in `done`, those that are reported; for the
+    schemes that come first, those that show what other learning rates do."""
     chosen = [scheme for scheme in SCHEMES if scheme in schemes]
     for some in ([s for s in chosen if s in FIRST], *([s] for s in chosen if s not in FIRST)):
         yield [Run(*run) for run in product(TASKS, some, LEARNING_RATES, TUNING_SEEDS)]
         rates = {pair: best_learning_rate(done, *pair) for pair in product(TASKS, some)}
         yield [Run(*pair, rate, seed) for seed in range(seeds) for pair, rate in rates.items() if rate]
+        grid = product(GRID_SEEDS, rates, LEARNING_RATES) if some[0] in FIRST else ()
+        yield [Run(*pair, rate, seed) for seed, pair, rate in grid if seed < seeds]
 
 
 def do(run: Run) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def do(run: Run) -> dict[str, Any]:
 
 
 def run_all(seeds: int, schemes: Iterable[str], workers: int, path: Path, tell: Callable[[int, int], None]) -> None:
-    """Do what is not done yet, a line per run as soon as it is finished. tell: finished runs, and all.
+    """Do what is not done yet, a line per run as soon as it is finished. tell: finished runs, and all, of a phase.
 
     Stopped at any time, it goes on where it was.
     """
@@ -85,13 +89,12 @@ def run_all(seeds: int, schemes: Iterable[str], workers: int, path: Path, tell: 
     origin = {"versions": {name: version(name) for name in PACKAGES}, "commit": commit()}
     done = read(path)
     path.write_text("".join(json.dumps(record) + "\n" for record in done.values()))  # without a cut line
-    total = len(TASKS) * len(list(schemes)) * (len(LEARNING_RATES) * len(TUNING_SEEDS) + seeds)
     with multiprocessing.get_context("spawn").Pool(workers) as pool, path.open("a") as stream:
         for runs in phases(done, seeds, schemes):
             missing = [run for run in runs if run not in done]
-            for record in pool.imap_unordered(do, missing):
+            for finished, record in enumerate(pool.imap_unordered(do, missing), 1):
                 record |= origin
                 stream.write(json.dumps(record) + "\n")
                 stream.flush()
                 done[Run(*(record[name] for name in Run._fields))] = record
-                tell(len(done), total)
+                tell(finished, len(missing))
