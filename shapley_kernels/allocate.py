@@ -1,9 +1,8 @@
 """Credits of games: merges the terms of a game, runs them, adds them up."""
 
-import sys
 from typing import Any
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_torch, named_dtype, namespace, zeros
+from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_traced, named_dtype, namespace, zeros
 from shapley_kernels.dispatch import Run
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Term
@@ -15,10 +14,11 @@ def shapley(game: Game, *, backend: str = "auto", nan: str | None = None) -> Any
 
     Args:
         game: such as `Max(rewards)` with rewards [..., players].
-        backend: "auto" (CUDA: triton, CPU: numba, torch where a gradient must flow), "numba", "triton" or "torch".
+        backend: "auto" (CUDA: triton, CPU: numba; torch where a gradient must flow, but for games of sorted rewards,
+            whose kernels have one), "numba", "triton" or "torch".
         nan: what NaN or infinity in the data of a live player does: "raise" a ValueError naming the first bad row,
             "propagate" NaN to the live players of that row and no other; None raises on the CPU and propagates on
-            CUDA and under torch.compile.
+            CUDA, under torch.compile and in torch.func.
 
     Returns:
         credits [..., players] in the container, dtype and device of the game; they sum to v(all) - v(empty). Masked
@@ -101,8 +101,9 @@ def _scaled(weight: Any, credits: Array) -> Array:
 
 def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
     """Credits of one term in `dtype`, with bad data refused or made NaN."""
-    game, run = term.game, Run(backend, dtype)
-    if _raises(nan, game.data):
+    game = term.game
+    run = Run(backend, dtype, is_traced(game.data))
+    if nan == "raise" or (nan is None and device(game.data) == "cpu" and not run.traced):
         if not term.spreads_nonfinite:
             game.refuse_bad_data()
         credits = term.credits(run)
@@ -114,11 +115,3 @@ def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
         return credits
     bad = game.bad_rows()[..., None]
     return namespace(credits).where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
-
-
-def _raises(nan: str | None, data: Array) -> bool:
-    if nan is not None:
-        return nan == "raise"
-    if device(data) != "cpu":
-        return False
-    return not (is_torch(data) and sys.modules["torch"].compiler.is_compiling())

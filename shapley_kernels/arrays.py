@@ -3,7 +3,6 @@ DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -17,8 +16,23 @@ _CPU_DEVICE = 1  # kDLCPU
 
 def is_torch(x: Any) -> bool:
     """True for a torch tensor; never imports torch."""
+    if type(x) is np.ndarray:  # asking torch takes longer
+        return False
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
+
+
+def is_compiling(x: Any) -> bool:
+    """True while torch.compile traces what is done to the tensor `x`: its numbers cannot be looked at."""
+    return is_torch(x) and sys.modules["torch"].compiler.is_compiling()
+
+
+def is_traced(x: Any) -> bool:
+    """True for a tensor under torch.compile, or within a transform of torch.func."""
+    if not is_torch(x):
+        return False
+    torch = sys.modules["torch"]
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def namespace(x: Array) -> Any:
@@ -131,16 +145,17 @@ def is_integer(x: Array) -> bool:
     return str(x.dtype).startswith(("torch.int", "torch.uint")) if is_torch(x) else x.dtype.kind in "iu"
 
 
-@lru_cache  # the names of dtypes are slow to make
 def compute_dtype(dtype: Any) -> str:
     """The dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
-    return "float64" if str(dtype).endswith("float64") else "float32"
+    return "float64" if dtype.itemsize == 8 and is_float(dtype) else "float32"
 
 
-@lru_cache
 def is_float(dtype: Any) -> bool:
     """Whether it is a dtype of real floats, of numpy or torch."""
-    return "float" in str(dtype)
+    kind = getattr(dtype, "kind", None)
+    if kind is None:
+        return bool(dtype.is_floating_point)
+    return kind == "f" or (kind not in "biu" and "float" in dtype.name)  # numpy; such as bfloat16 of ml_dtypes
 
 
 def cast(x: Array, dtype: Any) -> Array:
@@ -237,8 +252,10 @@ def rows(x: Array, width: int | None) -> Array:
 
 def needs_grad(*arrays: Any) -> bool:
     """True when a torch gradient has to flow into one of the arrays."""
-    tensors = [x for x in arrays if is_torch(x)]
-    return any(x.requires_grad for x in tensors) and sys.modules["torch"].is_grad_enabled()
+    for x in arrays:
+        if is_torch(x) and x.requires_grad:
+            return bool(sys.modules["torch"].is_grad_enabled())
+    return False
 
 
 def first_nonfinite(x: Array, live: Array | None) -> tuple[int, ...] | None:

@@ -5,16 +5,28 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_float, is_torch, named_dtype, needs_grad
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    device,
+    is_float,
+    is_torch,
+    needs_grad,
+)
 
 if TYPE_CHECKING:
     from shapley_kernels.games.terms import Tables
 
 BACKENDS = ("auto", "numba", "triton", "torch")
+
+WITH_GRADIENT = ("order",)
+"""Primitives whose numba and Triton kernels have gradients."""
 
 
 class BackendUnavailable(RuntimeError):
@@ -23,27 +35,30 @@ class BackendUnavailable(RuntimeError):
 
 def choose(backend: str, primitive: str, players: int, *arrays: Array | None) -> str:
     """The backend for one run of a primitive: an explicit name is used or refused, "auto" takes triton on CUDA, numba
-    on the CPU, and torch where a gradient has to flow or rows are too long for triton.
+    on the CPU, and torch where rows are too long for triton, or a gradient has to flow and the kernels have none.
 
     Raises:
         ValueError: not the name of a backend.
         TypeError: a kernel without a backward was asked for, for data that requires grad.
         BackendUnavailable: the backend is not installed, or cannot reach the data where they are.
     """
-    data = [x for x in arrays if x is not None]
-    where, grad = device(data[0]), needs_grad(*data)
+    if primitive not in WITH_GRADIENT and needs_grad(*arrays):
+        if backend in ("numba", "triton"):
+            raise TypeError(
+                f"backend={backend!r} has no backward yet, and the data require grad: use backend='torch' or .detach()"
+            )
+        backend = "torch" if backend == "auto" else backend
+    return allowed(backend, primitive, players, device(next(x for x in arrays if x is not None)))
+
+
+def allowed(backend: str, primitive: str, players: int, where: str) -> str:
+    """`choose` for data on the device `where`, whatever the gradients."""
     if backend == "auto":
-        if grad:
-            return "torch"
         if where == "cpu":
             return "numba"
         return "triton" if where.startswith("cuda") and players <= _triton_limit(primitive) else "torch"
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
-    if grad and backend != "torch":
-        raise TypeError(
-            f"backend={backend!r} has no backward yet, and the data require grad: use backend='torch' or .detach()"
-        )
     if backend == "numba" and where != "cpu":
         raise BackendUnavailable(
             f"backend='numba' runs on the CPU, the data are on {where}: use backend='triton', or move them with .cpu()"
@@ -99,10 +114,11 @@ class Run:
     Args:
         backend: as in `shapley`.
         dtype: of the results, a dtype of the library of the data.
+        traced: whether torch traces this call (`arrays.is_traced`).
     """
 
-    def __init__(self, backend: str, dtype: Any) -> None:
-        self.backend, self.dtype = backend, dtype
+    def __init__(self, backend: str, dtype: Any, traced: bool) -> None:
+        self.backend, self.dtype, self.traced = backend, dtype, traced
         self.clean = True
         """Whether every kernel looked for non-finite data, and found none."""
 
@@ -119,27 +135,81 @@ class Run:
 
         Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
         """
-        backend = choose(self.backend, primitive, shape[1], *arrays)
-        run = kernel(primitive, backend).run
         floats = (x.dtype for x in arrays if x is not None and is_float(x.dtype))
-        compute = compute_dtype(next(floats, dtype or self.dtype))
-        library = next(is_torch(x) for x in arrays if x is not None)
+        dtype = dtype or self.dtype
+        compute = compute_dtype(next(floats, dtype))
+        first = next(x for x in arrays if x is not None)
+        library = is_torch(first)
+        if self.traced and primitive in WITH_GRADIENT:
+            self.clean = False
+            return _run_traced(self.backend, arrays, tables, compute, dtype)
+        backend = choose(self.backend, primitive, shape[1], *arrays)
+        if library and backend != "torch" and needs_grad(*arrays):
+            from shapley_kernels.autograd import Order
+
+            self.clean = False
+            return Order.apply(*_tensors(arrays), *tables.on("torch", compute, device(first)), backend, dtype)
+        run = kernel(primitive, backend).run
         if backend == "numba":
-            out, bad = _run_numba(run, arrays, tables, shape, compute)
+            out, bad = run_numba(run, arrays, tables.on("numpy", compute, "cpu"), shape, compute)
             self.clean &= bad == -1
-            return _handed_back(out, library, dtype or self.dtype)
+            return _handed_back(out, library, dtype)
         self.clean = False
-        return _run_torch(run, arrays, tables, shape, compute, library, dtype or self.dtype)
+        placed = tables.on("torch", compute, device(first))
+        out = run_torch(run, arrays, placed, shape, dtype if library else getattr(sys.modules["torch"], compute))
+        return out if library else out.numpy().astype(dtype, copy=False)
 
 
-def _run_numba(
-    run: Any, arrays: Sequence[Array | None], tables: "Tables", shape: tuple[int, int], compute: str
+def _run_traced(backend: str, arrays: Sequence[Array | None], tables: "Tables", compute: str, dtype: Any) -> Array:
+    """`order` while torch traces: a node of the graph under torch.compile; what is constant is found out now."""
+    from shapley_kernels import autograd
+    from shapley_kernels.kernels.order import _torch as _torch_order
+
+    rewards, mask, v_empty = _tensors(arrays)
+    where, players = device(rewards), rewards.shape[1]
+    torch = sys.modules["torch"]
+    if not torch.compiler.is_compiling():
+        backend = allowed(backend, "order", players, where)
+        call: Any = autograd.Order.apply
+    else:
+        backend = autograd.constant_backend(backend, index(players), where)
+        call = autograd.order
+    placed = tables.on("torch", compute, where)
+    if backend == "torch":
+        out = rewards.new_empty(rewards.shape, dtype=dtype)
+        inside, outside, empty, level_of = placed
+        _torch_order.run(rewards, mask, v_empty, inside, outside, empty, level_of, out)
+        return out
+    return call(rewards, mask, v_empty, *placed, backend, dtype)
+
+
+def _tensors(arrays: Sequence[Array | None]) -> list[Any]:
+    """`arrays` as tensors on the device of the first."""
+    where = next(x.device for x in arrays if x is not None)
+    return [None if x is None else _torch(x).to(where) for x in arrays]
+
+
+def run_numba(
+    run: Any, arrays: Sequence[Array | None], tables: Sequence[Any], shape: tuple[int, ...], compute: str
 ) -> tuple[np.ndarray, int | None]:
-    """Result in the compute dtype, and what the kernel says of non-finite rows: the first, -1 for none, None if it did
-    not look."""
+    """`run` on CPU arrays and its tables in numpy -> `out` in the compute dtype, and what the kernel says of non-finite
+    rows: the first, -1 for none, None if it did not look."""
     inputs = [None if x is None else _numpy(x, compute) for x in arrays]
     out = np.empty(shape, compute)
-    return out, run(*inputs, *tables.on("numpy", compute, "cpu"), out)
+    return out, run(*inputs, *tables, out)
+
+
+def run_torch(
+    run: Any, arrays: Sequence[Array | None], tables: Sequence[Any], shape: tuple[int, ...], dtype: Any
+) -> Any:
+    """`run` of the torch and triton backends, which read every float dtype and write any -> `out` in `dtype`."""
+    import torch
+
+    where = next(device(x) for x in arrays if x is not None)
+    inputs: list[Any] = [None if x is None else _torch(x).to(where).contiguous() for x in arrays]
+    out = torch.empty(shape, dtype=dtype, device=where)
+    run(*inputs, *tables, out)
+    return out
 
 
 def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
@@ -148,29 +218,11 @@ def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
 
 def _numpy(x: Array, compute: str) -> np.ndarray:
     """A CPU array as contiguous numpy, floats in the compute dtype; no copy when it is that already."""
+    wanted = compute if is_float(x.dtype) else None
     if is_torch(x):
         x = x.detach() if x.requires_grad else x
-        x = (cast(x, named_dtype(x, compute)) if is_float(x.dtype) else x).numpy()
-    return np.ascontiguousarray(x, compute if is_float(x.dtype) else None)
-
-
-def _run_torch(
-    run: Any,
-    arrays: Sequence[Array | None],
-    tables: "Tables",
-    shape: tuple[int, int],
-    compute: str,
-    torch_result: bool,
-    dtype: Any,
-) -> Array:
-    """For the torch and triton backends, which read every float dtype and write any."""
-    import torch
-
-    where = next(device(x) for x in arrays if x is not None)
-    inputs: list[Any] = [None if x is None else _torch(x).to(where).contiguous() for x in arrays]
-    out = torch.empty(shape, dtype=dtype if torch_result else getattr(torch, compute), device=where)
-    run(*inputs, *tables.on("torch", compute, where), out)
-    return out if torch_result else out.numpy().astype(dtype, copy=False)
+        x = (x if wanted is None else cast(x, getattr(sys.modules["torch"], wanted))).numpy()
+    return np.ascontiguousarray(x, wanted)
 
 
 def _torch(x: Array) -> Any:

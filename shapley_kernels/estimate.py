@@ -340,6 +340,8 @@ def _control(game: Game, sample: _Sample) -> _Control:
     values = _numbers(shapley(game, nan="raise"), "surrogate")
     values = values - values.mean()
     coalitions = constant(sample.coalitions(), game.data, named_dtype(game.data, "bool"))
+    if game.mask is not None:  # masked players change no worth
+        coalitions = coalitions & game.mask
     worth = _numbers(game._worth(coalitions), "surrogate")
     column = sample.differences(worth)[1]
     size = np.sqrt(np.mean(column**2))
@@ -436,6 +438,7 @@ def _check(f: Any, players: Any, budget: Any, surrogate: Any) -> None:
     for name, x in (("players", players), ("budget", budget)):
         if not isinstance(x, Integral) or isinstance(x, bool):
             raise TypeError(f"estimate: {name} must be an integer >= 1, got {x!r}")
+    players, budget = int(players), int(budget)  # powers of numpy's integers overflow
     if players < 1:
         raise ValueError(f"estimate: players must be an integer >= 1, got {players!r}")
     least = min(2**players, 2 + 4 * (players // 2))
@@ -445,7 +448,7 @@ def _check(f: Any, players: Any, budget: Any, surrogate: Any) -> None:
             f"(and {2**players if players < 64 else f'2^{players}'} make it exact), got {budget}"
         )
     if surrogate is not None:
-        _check_surrogate(surrogate, int(players))
+        _check_surrogate(surrogate, players)
 
 
 def _check_surrogate(surrogate: Any, players: int) -> None:

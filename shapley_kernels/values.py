@@ -225,6 +225,8 @@ class BetaShapley(Semivalue):
             x = getattr(self, name)
             if not isinstance(x, Real) or not isfinite(x) or x <= 0:
                 raise ValueError(f"BetaShapley: {name} must be a finite number > 0, got {x!r}")
+        if not isfinite(float(self.alpha) + float(self.beta)):
+            raise ValueError(f"BetaShapley: alpha + beta must be finite, got {self.alpha!r} + {self.beta!r}")
 
     def _urn(self, k: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         total = self.alpha + self.beta + (k - 1)  # Polya's urn

@@ -43,16 +43,17 @@ def test_auto_choices():
     tensor = torch.from_numpy(R)
     assert choose("auto", "order", 3, R) == "numba"
     assert choose("auto", "order", 3, tensor) == "numba"
-    assert choose("auto", "order", 3, tensor.clone().requires_grad_()) == "torch"
+    assert choose("auto", "order", 3, tensor.clone().requires_grad_()) == "numba"
+    assert choose("auto", "table", 3, tensor.clone().requires_grad_()) == "torch"  # whose kernels have no gradient
     with torch.no_grad():
-        assert choose("auto", "order", 3, tensor.clone().requires_grad_()) == "numba"
+        assert choose("auto", "table", 3, tensor.clone().requires_grad_()) == "numba"
 
 
 def test_explicit_backends_are_used_or_refused():
     with pytest.raises(ValueError, match="expected one of 'auto', 'numba', 'triton', 'torch', got 'cuda'"):
         sk.shapley(sk.Max(R), backend="cuda")
     with pytest.raises(TypeError, match="use backend='torch'"):
-        sk.shapley(sk.Max(torch.from_numpy(R).requires_grad_()), backend="numba")
+        sk.shapley(sk.NoisyOr(torch.from_numpy(R).requires_grad_()), backend="numba")
     with pytest.raises(sk.BackendUnavailable, match="runs on the CPU"):
         sk.shapley(sk.Max(torch.empty(2, 3, device="meta")), backend="numba")
     with pytest.raises(sk.BackendUnavailable, match=r"GPU|not installed"):
@@ -63,7 +64,9 @@ def test_gradient_at_ties_is_finite_and_sums_to_that_of_the_worth():
     x = torch.tensor([[1.0, 1.0, 0.5, 0.5]], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(sk.shapley(sk.Max(x)).sum(), x)
     assert torch.isfinite(gradient).all()
-    assert gradient.sum().item() == pytest.approx(1, abs=1e-15)  # d max / d r, one of the two best
+    assert gradient.tolist() == [[0.5, 0.5, 0.0, 0.0]]  # d max / d r, shared by the two best
+    (gradient,) = torch.autograd.grad(sk.shapley(sk.Max(x), backend="torch").sum(), x)
+    assert gradient.sum().item() == pytest.approx(1, abs=1e-15)  # one of the two best
     assert set(gradient.round(decimals=12).flatten().tolist()) == {0.0, 1.0}
 
 

@@ -385,3 +385,27 @@ def test_worths_whose_differences_overflow():
     for budget in (20, 32):
         with pytest.raises(ValueError, match=r"estimate: differences of worths must be finite.* 1e\+308; scale"):
             sk.estimate(judge, 5, budget=budget, seed=0)
+
+
+@pytest.mark.parametrize("family", [sk.Max, sk.Min, sk.Mean, sk.NoisyOr])
+def test_a_masked_surrogate(family):
+    """A surrogate that is the game itself makes the estimate exact, masked players included."""
+    data = np.array([0.1, 0.2, 0.3, np.nan, 0.4, 0.5, 0.6, 0.7])
+    mask = np.isfinite(data)
+    game = family(data, mask=mask)
+    clean = family(np.where(mask, data, 0.0), mask=mask)
+    found = sk.estimate(lambda sets: clean._worth(sets & mask), 8, budget=60, seed=0, surrogate=game)
+    np.testing.assert_allclose(found.values, sk.shapley(game), atol=1e-12)
+
+
+def test_players_as_an_integer_of_numpy():
+    for budget in (2, 6):
+        with pytest.raises(ValueError, match="budget must be at least 130 evaluations for 64 players"):
+            sk.estimate(lambda sets: sets.sum(1), np.int64(64), budget=budget, seed=0)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions take notes from 3.11 on")
+def test_a_judge_that_raises_is_told_what_judges_get():
+    with pytest.raises(ValueError, match="max") as caught:
+        sk.estimate(lambda members: max([]), 5, budget=20, seed=0)
+    assert "f takes bool [m, players]" in caught.value.__notes__[0]

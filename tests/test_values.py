@@ -90,3 +90,8 @@ def test_beta_beyond_what_quadrature_serves():
         with pytest.raises(ValueError, match=r"BetaShapley: alpha and beta must be in 1e-9 \.\. 1e20 for games by"):
             sk.semivalue(sk.NoisyOr(p), sk.BetaShapley(alpha, beta))
         assert np.isfinite(sk.semivalue(sk.Max(p), sk.BetaShapley(alpha, beta))).all()
+
+
+def test_beta_whose_sum_overflows():
+    with pytest.raises(ValueError, match=r"BetaShapley: alpha \+ beta must be finite"):
+        sk.BetaShapley(1e308, 1e308)

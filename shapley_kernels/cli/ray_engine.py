@@ -120,7 +120,7 @@ def _read(
     file: File, number: int, kind: Any, columns: Any, skip_bad: bool, guesses: bool, keep_prompts: int, buckets: int
 ) -> tuple[pa.Table, _Read]:
     """The numbers of one file; runs on a worker."""
-    found, tables = _Read(guess=SchemaGuess() if guesses else None), [ROWS.empty_table()]
+    found, tables = _Read(guess=SchemaGuess(columns.rewards) if guesses else None), [ROWS.empty_table()]
     try:
         file.refuse_changed()  # also where it is another file than there
         source: Source

@@ -18,6 +18,7 @@ from shapley_kernels.arrays import (
     cast,
     compute_dtype,
     constant,
+    is_compiling,
     is_torch,
     named_dtype,
     namespace,
@@ -154,7 +155,9 @@ class OrderTerm(Term):
         players = game.players
         flat = rows(game.rewards, players)
         mask = None if game.mask is None else rows(game.mask, players)
-        credits = run("order", (flat, mask, _flat_v_empty(game)), self.tables(), tuple(flat.shape))
+        compiling = run.traced and is_compiling(game.rewards)
+        tables = self._graph_tables() if compiling else self.tables()
+        credits = run("order", (flat, mask, _flat_v_empty(game, compiling)), tables, tuple(flat.shape))
         return credits.reshape(game.rewards.shape)
 
     def scaled(self, factor: float) -> "OrderTerm":
@@ -176,6 +179,11 @@ class OrderTerm(Term):
         """inside A [levels, players], outside B or None if all 0, empty C [levels], and level_of, for the live counts
         of the game; cached."""
         return order_tables(self.recipe, self.value, self.game.players, live_counts(self.game, self.value))
+
+    def _graph_tables(self) -> Tables:
+        from shapley_kernels.autograd import GraphTables
+
+        return GraphTables(self.recipe, self.value, self.game.players, live_counts(self.game, self.value))
 
     def error_bound(self) -> np.ndarray:
         """[rows, 1]: (n + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps, eps that of the compute dtype; one rounding
@@ -208,12 +216,15 @@ def _row_bound(term: OrderTerm, row: int) -> float:
     return bound
 
 
-def _flat_v_empty(game: OrderGame) -> Array:
-    """[1] or [rows] in the compute dtype; a number as numpy."""
-    compute = compute_dtype(game.rewards.dtype)
-    if isinstance(game.v_empty, float):
-        return np.array([game.v_empty], compute)
-    return rows(cast(game.v_empty, named_dtype(game.rewards, compute)), None)
+def _flat_v_empty(game: OrderGame, compiling: bool) -> Array:
+    """[1] or [rows] in the compute dtype; a number as numpy, but where torch compiles, or would have to copy it."""
+    rewards = game.rewards
+    compute = compute_dtype(rewards.dtype)
+    if not isinstance(game.v_empty, float):
+        return rows(cast(game.v_empty, named_dtype(rewards, compute)), None)
+    if compiling or (is_torch(rewards) and not rewards.is_cpu):
+        return rewards.new_full((1,), game.v_empty, dtype=named_dtype(rewards, compute))
+    return np.array([game.v_empty], compute)
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, is_torch
+from shapley_kernels.arrays import Array, is_torch, is_traced
 from shapley_kernels.values import Semivalue
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class Run(Protocol):
 
     dtype: Any
     """That of the credits."""
+    traced: bool
+    """Whether torch traces the call: data are no numbers yet, and what the call does becomes a graph."""
 
     def __call__(
         self,
@@ -93,7 +95,7 @@ def live_counts(game: "Game", value: Semivalue) -> tuple[int, ...]:
     mask, players = game.mask, game.players
     if mask is None:
         return (players,)
-    if players <= ALL_LIVE_COUNTS and value.fixed_players is None:
+    if (players <= ALL_LIVE_COUNTS and value.fixed_players is None) or is_traced(mask):
         return tuple(range(players + 1))
     counts = mask.sum(-1)
     return tuple(int(n) for n in np.unique(counts.cpu().numpy() if is_torch(counts) else counts))

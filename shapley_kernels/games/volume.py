@@ -1,6 +1,5 @@
 """Diversity volume: the determinant of a kernel on the chosen players."""
 
-import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,6 +14,7 @@ from shapley_kernels.arrays import (
     constant,
     device,
     first_true,
+    is_compiling,
     is_torch,
     named_dtype,
     namespace,
@@ -225,4 +225,4 @@ class VolumeTerm(Term):
 
 
 def _eager_cpu(x: Array) -> bool:
-    return device(x) == "cpu" and not (is_torch(x) and sys.modules["torch"].compiler.is_compiling())
+    return device(x) == "cpu" and not is_compiling(x)

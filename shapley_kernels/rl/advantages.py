@@ -71,10 +71,12 @@ def grpo_advantages(
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, shape or value; on the CPU also live credits that are not
-            finite (with a process group, on every rank). Elsewhere these make their own group NaN and no other.
+            finite, or too far apart to be squared (with a process group, on every rank). Elsewhere these make their own
+            group NaN and no other.
 
-    Cost: O(B G K) time, a few float64 copies of the credits in memory. With a process group, one all_gather_object of
-        the distinct ids and at most four all_reduces of [groups], or [groups, K] for slots.
+    Cost: O(B G K) time. One kernel on the CPU, and one launch on the GPU for groups of one size without batch
+        statistics; else an operation after the other, with a few float64 copies of the credits. With a process group,
+        one all_gather_object of the distinct ids and at most four all_reduces of [groups], or [groups, K] for slots.
     Source: Shao et al. (2024), arXiv 2402.03300 (GRPO); Ahmadian et al. (2024), arXiv 2402.14740 (loo); Liu et al.
         (2025), arXiv 2503.20783 (scale="none"); for candidate sets, ShapE-GRPO, arXiv 2603.29871.
 

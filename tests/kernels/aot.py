@@ -27,7 +27,7 @@ TARGETS = {
     "sm_90": GPUTarget("cuda", 90, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-PLAYERS = (2, 4, 7, 8, 12, 16, 24, 32, 48, 64, 100, 1024)
+PLAYERS = (2, 4, 7, 8, 12, 16, 24, 28, 32, 48, 64, 100, 1024)
 NVIDIA_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 SASS = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*)")
 

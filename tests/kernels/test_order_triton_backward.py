@@ -4,6 +4,7 @@ GPU."""
 import numpy as np
 import pytest
 
+import shapley_kernels as sk
 from tests.gradients import gradients
 from tests.kernels.conftest import need
 from tests.kernels.test_order_triton import DEVICE, NON_FINITE, bits, case, reward_rows
@@ -121,6 +122,21 @@ def test_nothing_to_do(shape):
     grad, grad_c = launch((torch.zeros(shape, device=DEVICE), *tensors))
     assert grad.shape == shape
     assert (grad_c == 0).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_of_games(masked):
+    rng = np.random.default_rng(2)
+    r, c, w = (torch.tensor(rng.standard_normal(s), device=DEVICE) for s in ((6, 5), (6,), (6, 5)))
+    mask = torch.tensor(rng.random((6, 5)) < 0.6, device=DEVICE) if masked else None
+
+    def gradient(backend):
+        inputs = r.clone().requires_grad_(), c.clone().requires_grad_()
+        credits = sk.shapley(sk.Median(inputs[0], mask=mask, v_empty=inputs[1]), backend=backend)
+        return torch.autograd.grad((credits * w).sum(), inputs)
+
+    for got, want in zip(gradient("triton"), gradient("torch"), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-13, atol=1e-13)
 
 
 def test_forced_rows_per_program():

@@ -1,5 +1,6 @@
 """RewardAllocator is the composition of its parts, and nothing else."""
 
+import sys
 from itertools import product
 
 import numpy as np
@@ -200,5 +201,5 @@ def test_utilities_that_cannot_be_called_so_say_how():
     for utility in (sk.TopM, lambda r: sk.Max(r)):
         with pytest.raises(TypeError) as caught:
             sk.RewardAllocator(utility).credits(np.ones((2, 3)))
-        if hasattr(caught.value, "__notes__"):  # Python 3.11
+        if sys.version_info >= (3, 11):
             assert "functools.partial(sk.TopM, m=3)" in caught.value.__notes__[0]

@@ -7,6 +7,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from shapley_kernels.kernels._compile import compiled
+
 
 def run(
     grad_out: Any,
@@ -51,7 +53,7 @@ def _compiled(dtype: str, masked: bool, has_outside: bool) -> Any:
         numba.types.Array(real, 2, "C"),
         numba.types.Array(real, 1, "C"),
     )
-    return numba.njit(signature, nogil=True, error_model="numpy")(_order_backward)
+    return compiled(_order_backward, signature)
 
 
 def _order_backward(  # type: ignore[no-untyped-def]

@@ -17,9 +17,6 @@ import triton.language as tl
 MAX_UNROLLED = 16
 """Longest row whose credits stay in registers next to the sorted row."""
 
-MAX_PLAYERS = 64
-"""Longest row whose sorted values fit in the registers of one thread."""
-
 _ROWS = 128
 
 
@@ -125,18 +122,18 @@ def _levels(s, a, b, lower, START: tl.constexpr, PLAYERS: tl.constexpr):  # type
     `lower` is the value below the last column; the value that then stands below the next is returned as well.
     """
     W: tl.constexpr = s.shape[1]
-    if W == 1:
-        if START >= PLAYERS:
-            return (), (), (), lower
-        gap = s - lower
-        return (s,), (gap * a,), (gap * b,), s
-    else:  # noqa: RET505 (the compiler drops one branch, but not what follows it)
+    if W > 1:
         s1, s2 = _halves(s)
         a1, a2 = _halves(a)
         b1, b2 = _halves(b)
         v2, x2, y2, lower = _levels(s2, a2, b2, lower, START + W // 2, PLAYERS)
         v1, x1, y1, lower = _levels(s1, a1, b1, lower, START, PLAYERS)
         return v2 + v1, x2 + x1, y2 + y1, lower
+    elif START >= PLAYERS:  # noqa: RET505 (the compiler drops a branch, but not what follows it)
+        return (), (), (), lower
+    else:
+        gap = s - lower
+        return (s,), (gap * a,), (gap * b,), s
 
 
 @triton.jit
@@ -158,9 +155,14 @@ def _read(  # type: ignore[no-untyped-def]
     what is beyond PLAYERS or not `here` is 0. The loads of VECTOR elements fix the layout, consecutive elements of a
     row in one thread, and joins keep it.
     """
-    if W == VECTOR:
-        if START >= PLAYERS:
-            return tl.full([start.shape[0], VECTOR], 0.0 if mask is None else float("-inf"), real)
+    if W > VECTOR:
+        H: tl.constexpr = W // 2
+        left = _read(pointer, mask, start, here, column, START, H, PLAYERS, VECTOR, real)
+        right = _read(pointer, mask, start, here, column, START + H, H, PLAYERS, VECTOR, real)
+        return tl.reshape(tl.trans(tl.join(left, right), 0, 2, 1), [start.shape[0], W])
+    elif START >= PLAYERS:  # noqa: RET505 (the compiler drops a branch, but not what follows it)
+        return tl.full([start.shape[0], VECTOR], 0.0 if mask is None else float("-inf"), real)
+    else:
         inside = (here & (column + START < PLAYERS))[:, None]
         offset = start[:, None] + (tl.arange(0, VECTOR) + START + column)[None, :]
         x = tl.load(pointer + offset, mask=inside, other=0).to(real)
@@ -168,11 +170,6 @@ def _read(  # type: ignore[no-untyped-def]
             live = tl.load(mask + offset, mask=inside, other=0).to(tl.int1)
             x = tl.where(live, tl.where(x == float("-inf"), float("nan"), x), float("-inf"))
         return x
-    else:  # noqa: RET505 (the compiler drops one branch, but not what follows it)
-        H: tl.constexpr = W // 2
-        left = _read(pointer, mask, start, here, column, START, H, PLAYERS, VECTOR, real)
-        right = _read(pointer, mask, start, here, column, START + H, H, PLAYERS, VECTOR, real)
-        return tl.reshape(tl.trans(tl.join(left, right), 0, 2, 1), [start.shape[0], W])
 
 
 @triton.jit

@@ -1,0 +1,192 @@
+"""`order` as torch sees it: a function whose gradient is a kernel too, and one node of the graphs of torch.compile.
+
+`Order` serves eager calls and torch.func; `order` is the same as an operator of torch.library, which torch.compile does
+not look into. Only `dispatch` and, for tables while tracing, `games` come here.
+"""
+
+from collections.abc import Callable
+from operator import index
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shapley_kernels.dispatch import allowed, kernel, run_numba, run_torch
+from shapley_kernels.games.order_base import Recipe, order_tables
+from shapley_kernels.games.terms import Tables
+from shapley_kernels.values import Semivalue
+
+
+def _credits(
+    rewards: Tensor,
+    mask: Tensor | None,
+    v_empty: Tensor,
+    inside: Tensor,
+    outside: Tensor | None,
+    empty: Tensor,
+    level_of: Tensor,
+    backend: str,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Arguments as in the contract of `order`, backend "numba" or "triton" -> out [rows, players] in `dtype`."""
+    tables = (inside, outside, empty, level_of)
+    return _run(backend, "", (rewards, mask, v_empty), tables, dtype)
+
+
+def _gradients(
+    grad: Tensor,
+    rewards: Tensor,
+    mask: Tensor | None,
+    v_empty: Tensor,
+    inside: Tensor,
+    outside: Tensor | None,
+    empty: Tensor,
+    level_of: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """As in the contract -> grad_rewards [rows, players] in the dtype of rewards, grad_v_empty [rows] in that of
+    v_empty."""
+    tables, grad_c = (inside, outside, empty, level_of), v_empty.new_empty(len(rewards))
+    arrays = (grad, rewards, mask, v_empty)
+    return _run(backend, "_backward", arrays, tables, rewards.dtype, grad_c), grad_c
+
+
+def _run(
+    backend: str, suffix: str, arrays: tuple[Any, ...], tables: tuple[Any, ...], dtype: torch.dtype, *more: Tensor
+) -> Tensor:
+    """A kernel on tensors; `more` are results beside the first."""
+    run, shape = kernel("order", backend + suffix).run, tuple(arrays[0].shape)
+    if backend == "triton":
+        return run_torch(lambda *x: run(*x, *more), arrays, tables, shape, dtype)
+    placed = [None if x is None else x.numpy() for x in tables]
+    others = [x.numpy() for x in more]
+    out, _ = run_numba(lambda *x: run(*x, *others), arrays, placed, shape, str(tables[0].dtype).removeprefix("torch."))
+    return torch.from_numpy(out).to(dtype)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.backend, _ = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _refuse(ctx: Any, *_: Tensor) -> None:
+    raise RuntimeError(
+        "the kernels of `order` have no second derivative: use backend='torch' where a gradient is differentiated again"
+    )
+
+
+def _with_respect_to_all(gradients: Callable[..., Any], ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    rewards, mask, v_empty, *tables = ctx.saved_tensors
+    grad_rewards, grad_c = gradients(grad, rewards, mask, v_empty, *tables, ctx.backend)
+    if not ctx.needs_input_grad[2]:
+        grad_c = None
+    elif v_empty.shape[0] == 1:
+        grad_c = grad_c.sum(0, keepdim=True)
+    return grad_rewards, None, grad_c, None, None, None, None, None, None
+
+
+def _over_batch(call: Callable[..., Any], with_rows: int) -> Callable[..., Any]:
+    """The vmap rule of a function whose first arguments have rows, each of its own: more of them."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        size, first = info.batch_size, with_rows - 3  # rewards, after which come mask and v_empty
+        rows = args[first].shape[-2] if in_dims[first] is None else args[first].movedim(in_dims[first], 0).shape[1]
+        folded = []
+        for x, dim in zip(args[:with_rows], in_dims, strict=False):
+            if x is not None:
+                x = x.movedim(dim, 0) if dim is not None else x.expand(size, *x.shape)
+                x = x.expand(size, rows, *x.shape[2:]).reshape(size * rows, *x.shape[2:])
+            folded.append(x)
+        found = call(*folded, *args[with_rows:])
+        if isinstance(found, Tensor):
+            return found.unflatten(0, (size, rows)), 0
+        return tuple(x.unflatten(0, (size, rows)) for x in found), (0,) * len(found)
+
+    return rule
+
+
+class Gradient(torch.autograd.Function):
+    """`_gradients`, which are not differentiable again."""
+
+    backward = staticmethod(_refuse)
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, Tensor]:  # torch inspects the signature at every call: a short one
+        return _gradients(*arguments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        return _over_batch(Gradient.apply, 4)(info, in_dims, *args)
+
+
+class Order(torch.autograd.Function):
+    """`_credits` with a gradient in rewards and v_empty."""
+
+    setup_context = staticmethod(_keep)
+
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        return _credits(*arguments)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return _with_respect_to_all(Gradient.apply, ctx, grad)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        return _over_batch(Order.apply, 3)(info, in_dims, *args)
+
+
+gradient = torch.library.custom_op("shapley_kernels::order_gradient", _gradients, mutates_args=())
+gradient.register_fake(
+    lambda grad, rewards, mask, v_empty, *_: (rewards.new_empty(rewards.shape), v_empty.new_empty(rewards.shape[0]))
+)
+gradient.register_autograd(_refuse)
+gradient.register_vmap(_over_batch(gradient, 4))
+
+order = torch.library.custom_op("shapley_kernels::order", _credits, mutates_args=())
+order.register_fake(lambda rewards, *rest: rewards.new_empty(rewards.shape, dtype=rest[-1]))
+order.register_autograd(lambda ctx, grad: _with_respect_to_all(gradient, ctx, grad), setup_context=_keep)
+order.register_vmap(_over_batch(order, 3))
+
+
+# -- constants of a graph: functions that torch.compile calls while it traces, with real arguments ---------------------
+
+
+class GraphTables(Tables):
+    """Those of `order_tables` as constants of the graph that torch.compile traces."""
+
+    key: tuple[Any, ...]
+
+    def __init__(self, recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> None:
+        kind: Any = type(value)
+        state = tuple(getattr(value, name) for name in kind.__dataclass_fields__)
+        object.__setattr__(self, "key", (kind, state, recipe, index(players), tuple(map(index, lives))))
+
+    def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
+        return _constant_tables(*self.key, dtype, device)
+
+
+@torch.compiler.assume_constant_result
+def _constant_tables(
+    kind: Any,
+    state: tuple[Any, ...],
+    recipe: Recipe,
+    players: int,
+    lives: tuple[int, ...],
+    dtype: str,
+    device: str,
+) -> tuple[Any, ...]:
+    value = object.__new__(kind)  # one that is made while torch traces does not exist yet
+    for name, x in zip(kind.__dataclass_fields__, state, strict=True):
+        object.__setattr__(value, name, x)
+    return order_tables(recipe, value, players, lives).on("torch", dtype, device)
+
+
+@torch.compiler.assume_constant_result
+def constant_backend(backend: str, players: int, where: str) -> str:
+    return allowed(backend, "order", players, where)

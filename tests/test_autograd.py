@@ -1,0 +1,251 @@
+"""`order` under torch: gradients by the kernels, transforms of torch.func, torch.compile."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+from shapley_kernels.games.order_base import order_tables
+from tests.conftest import need
+from tests.gradients import gradients
+
+need("torch")
+import torch  # noqa: E402
+
+from shapley_kernels import autograd  # noqa: E402
+
+GAMES = [sk.Max, sk.Min, sk.Median, sk.Range]
+# Dynamo warns of deprecated parts of torch itself
+compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def no_graphs_of_others():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def data():
+    """rewards [4, 5] float64, mask with an empty row, v_empty [4], weights [4, 5]."""
+    rng = np.random.default_rng(5)
+    mask = rng.random((4, 5)) < 0.6
+    mask[2] = False
+    arrays = rng.standard_normal((4, 5)), mask, rng.standard_normal(4), rng.standard_normal((4, 5))
+    return tuple(map(torch.from_numpy, arrays))
+
+
+def reference(game, mask=None):
+    return lambda r, c: sk.shapley(game(r, mask=mask, v_empty=c), backend="torch")
+
+
+def gradient(f, *inputs, weights):
+    inputs = [x.clone().requires_grad_() for x in inputs]
+    return torch.autograd.grad((f(*inputs) * weights).sum(), inputs)
+
+
+def close(got, want):
+    for x, y in zip(got, want, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-13, atol=1e-13)
+
+
+# -- gradients ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["auto", "numba"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("game", GAMES, ids=lambda g: g.__name__)
+def test_gradients_are_those_of_the_reference(game, masked, backend, data):
+    r, mask, c, w = data
+    mask = mask if masked else None
+    if masked:
+        r = r.masked_fill(~mask, float("nan"))  # never read
+
+    def credits(r, c):
+        return sk.shapley(game(r, mask=mask, v_empty=c), backend=backend)
+
+    found = gradient(credits, r, c, weights=w)
+    close(found, gradient(reference(game, mask), r, c, weights=w))
+    if masked:
+        assert (found[0][~mask] == 0).all()
+    else:
+        assert torch.autograd.gradcheck(credits, (r.requires_grad_(), c.requires_grad_()))
+
+
+def test_no_reference_runs(data, monkeypatch):
+    from shapley_kernels.kernels.order import _torch
+
+    monkeypatch.setattr(_torch, "run", None)
+    assert gradient(lambda r: sk.shapley(sk.Max(r)), data[0], weights=data[3])[0].shape == (4, 5)
+
+
+def test_ties_share_their_gradient(data):
+    r = torch.tensor([[1.0, 0.5, 1.0, 0.5, 1.0]], dtype=torch.float64)
+    w = data[3][:1]
+    (found,) = gradient(lambda r: sk.shapley(sk.Min(r)), r, weights=w)
+    inside, outside, empty, level_of = order_tables(((1.0, sk.Min, ()),), sk.Shapley(), 5, (5,)).arrays
+    want, *_ = gradients(w.numpy(), r.numpy(), None, np.zeros(1), inside, outside, empty, level_of, 2.0**-52)
+    torch.testing.assert_close(found, torch.from_numpy(want.astype(float)), rtol=1e-13, atol=1e-13)
+    assert len(set(found[0, ::2].tolist())) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_gradients_keep_the_dtype(dtype, data):
+    r, _, c, w = data
+    found = gradient(lambda r, c: sk.shapley(sk.Max(r, v_empty=c)), r.to(dtype), c.float(), weights=w.to(dtype))
+    assert [x.dtype for x in found] == [dtype, torch.float32]
+    want = gradient(reference(sk.Max), r.to(dtype).double(), c.float().double(), weights=w.to(dtype).double())
+    for x, y in zip(found, want, strict=True):
+        torch.testing.assert_close(x.double(), y, rtol=2 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps)
+
+
+def test_one_v_empty_for_all_rows(data):
+    r, _, _, w = data
+    c = torch.tensor(0.25, dtype=torch.float64)
+    close(
+        gradient(lambda r, c: sk.shapley(sk.Max(r, v_empty=c)), r, c, weights=w),
+        gradient(reference(sk.Max), r, c, weights=w),
+    )
+
+
+def test_sums_merged_and_weighted(data):
+    r, mask, c, w = data
+
+    def credits(backend):
+        def run(r, weight):
+            game = 0.7 * sk.TopM(r, 2, mask=mask) + sk.Max(r, mask=mask) - sk.Min(r, mask=mask) * weight
+            return sk.semivalue(game, sk.Banzhaf(), backend=backend)
+
+        return run
+
+    close(gradient(credits("auto"), r, c, weights=w), gradient(credits("torch"), r, c, weights=w))
+
+
+def test_bad_rows_are_refused_or_get_no_gradient(data):
+    r = data[0]
+    r[1, 2] = float("nan")
+    with pytest.raises(ValueError, match=r"at \[1, 2\]"):
+        sk.shapley(sk.Max(r.clone().requires_grad_()))
+    (found,) = gradient(lambda r: sk.shapley(sk.Max(r), nan="propagate"), r, weights=torch.ones(4, 5))
+    assert (found[1] == 0).all()
+    assert torch.isfinite(found).all()
+
+
+def test_second_derivatives_are_refused_but_by_the_reference(data):
+    r = data[0].requires_grad_()
+    for backend in ("auto", "torch"):
+        (first,) = torch.autograd.grad((sk.shapley(sk.Max(r), backend=backend) ** 2).sum(), r, create_graph=True)
+        if backend == "torch":
+            assert torch.isfinite(torch.autograd.grad(first.sum(), r)[0]).all()
+        else:
+            with pytest.raises(RuntimeError, match="use backend='torch'"):
+                torch.autograd.grad(first.sum(), r)
+
+
+def test_topics_take_the_kernel_too(data):
+    scores = torch.from_numpy(np.random.default_rng(0).random((2, 4, 3))).requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: sk.shapley(sk.FacilityLocation(s)), (scores,))
+
+
+# -- torch.func --------------------------------------------------------------------------------------------------------
+
+
+def test_vmap(data):
+    r, mask, c, _ = data
+    close([torch.func.vmap(lambda x: sk.shapley(sk.Max(x)))(r)], [sk.shapley(sk.Max(r))])
+    close([torch.func.vmap(lambda x: sk.shapley(sk.Max(x)), in_dims=1)(r.T.contiguous())], [sk.shapley(sk.Max(r))])
+    nested = torch.func.vmap(torch.func.vmap(lambda x, c: sk.shapley(sk.Max(x, v_empty=c))))
+    both = torch.stack([r, 2 * r]), torch.stack([c, -c])
+    close([nested(*both)], [sk.shapley(sk.Max(both[0], v_empty=both[1]))])
+    masks = torch.func.vmap(lambda m: sk.shapley(sk.Min(r[0], mask=m)))(mask)
+    close([masks], [sk.shapley(sk.Min(r[0].expand(4, 5), mask=mask))])
+    empties = torch.func.vmap(lambda c: sk.shapley(sk.Max(r, v_empty=c)))(c)
+    close([empties], [torch.stack([sk.shapley(sk.Max(r, v_empty=float(x))) for x in c])])
+
+
+def test_grad_vmap_grad_and_jacobian(data):
+    r, mask, c, w = data
+
+    def loss(r, c, m, w):
+        return (sk.shapley(sk.Median(r, mask=m, v_empty=c)) * w).sum()
+
+    want = gradient(reference(sk.Median, mask), r, c, weights=w)
+    close(torch.func.grad(loss, argnums=(0, 1))(r, c, mask, w), want)
+    close(torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)))(r, c, mask, w), want)
+    jacobian = torch.func.jacrev(lambda r: sk.shapley(sk.Min(r)))(r[0])
+    close([jacobian], [torch.func.jacrev(lambda r: sk.shapley(sk.Min(r), backend="torch"))(r[0])])
+
+
+# -- torch.compile -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_operators(masked, per_row, data):
+    r, mask, c, w = data
+    mask, c = mask if masked else None, c if per_row else c[:1].clone()
+    tables = order_tables(((1.0, sk.Median, ()),), sk.Shapley(), 5, tuple(range(6))).on("torch", "float64", "cpu")
+    inputs = r.clone().requires_grad_(), mask, c.clone().requires_grad_()
+    for found in (
+        torch.library.opcheck(autograd.order, (*inputs, *tables, "numba", torch.float32)),
+        torch.library.opcheck(autograd.gradient, (w, r, mask, c, *tables, "numba")),
+    ):
+        assert set(found.values()) == {"SUCCESS"}
+
+
+def check_compiled(f, *inputs, backend="aot_eager", **how):
+    """One graph, and bitwise what an eager call gives."""
+    compiled = torch.compile(f, fullgraph=True, backend=backend, **how)
+    assert torch.equal(compiled(*inputs), f(*inputs))
+    return compiled
+
+
+@compiles
+def test_compiled(data):
+    r, mask, c, _ = data
+    check_compiled(lambda r: sk.shapley(sk.Max(r)), r)
+    check_compiled(lambda r, m, c: sk.shapley(sk.Max(2 * r, mask=m, v_empty=c)) + 1, r, mask, c)
+    check_compiled(lambda r, m: sk.semivalue(sk.Median(r, mask=m), sk.Banzhaf(0.3)) - sk.shapley(sk.Min(r)), r, mask)
+    value = sk.BetaShapley(4, 1)
+    check_compiled(lambda r: sk.semivalue(0.7 * sk.TopM(r, 2) + 0.3 * sk.Max(r, v_empty=0.0), value), r)
+    check_compiled(lambda r: sk.shapley(sk.Max(r)), r.bfloat16())
+    check_compiled(lambda r: sk.shapley(sk.Max(r), backend="torch"), r)
+    many = torch.rand(3, 100)
+    check_compiled(lambda r, m: sk.shapley(sk.Max(r, mask=m)), many, many < 0.5)  # counts cannot be looked at
+
+
+@compiles
+def test_compiled_sizes_may_change():
+    f = check_compiled(lambda r: sk.shapley(sk.Max(r)), torch.rand(4, 5), dynamic=True)
+    for shape in ((7, 5), (9, 5), (4, 3)):
+        r = torch.rand(shape)
+        assert torch.equal(f(r), sk.shapley(sk.Max(r)))
+
+
+@compiles
+def test_compiled_gradients(data):
+    r, mask, c, w = data
+
+    def credits(r, c):
+        return sk.shapley(sk.Median(r, mask=mask, v_empty=c))
+
+    compiled = torch.compile(credits, fullgraph=True, backend="aot_eager")
+    close(gradient(compiled, r, c, weights=w), gradient(credits, r, c, weights=w))
+
+
+@compiles
+def test_compiled_calls_propagate(data):
+    r = data[0].clone()
+    r[1, 2] = float("inf")
+    found = torch.compile(lambda r: sk.shapley(sk.Max(r)), fullgraph=True, backend="aot_eager")(r)
+    assert found[1].isnan().all()
+    assert torch.isfinite(found[[0, 2, 3]]).all()
+
+
+@compiles
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler")
+def test_compiled_by_inductor(data):
+    r, mask, _, _ = data
+    check_compiled(lambda r, m: sk.shapley(sk.Max(2 * r, mask=m)), r, mask, backend="inductor")
