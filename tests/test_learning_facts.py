@@ -9,6 +9,7 @@ import pytest
 import shapley_kernels as sk
 from benchmarks.learning import exact, report, runs
 from benchmarks.learning.exact import K, estimate, gradient, random_policy
+from benchmarks.learning.tasks import SCHEMES, TASKS
 from shapley_kernels import rl
 
 SEEDS = range(5)
@@ -101,6 +102,143 @@ def test_the_page_is_that_of_the_committed_records():
     assert text == report.filled(text, runs.read(), exact.read()), "python -m benchmarks.learning page"
 
 
+def test_the_picture_is_that_of_the_committed_records():
+    assert report.fingerprint(runs.read()).encode() in report.PICTURE.read_bytes(), "python -m benchmarks.learning page"
+
+
+def test_a_page_can_be_made_of_any_part_of_the_records():
+    text, done = report.PAGE.read_text(encoding="utf-8"), runs.read()
+    for count in (0, 1, 200):
+        assert "| Shapley |" in report.filled(text, dict(itertools.islice(done.items(), count)), exact.read())
+    with pytest.raises(ValueError, match="'nothing'"):
+        report.filled("<!-- learning: nothing -->\n<!-- learning: end -->", {}, [])
+
+
+# -- what the text says of the tables: if one of these fails after new runs, the text has to be written anew ---------
+
+
+@pytest.fixture(scope="module")
+def done():
+    return runs.read()
+
+
+def medians(scheme, name):
+    """One for each of the four tables."""
+    return np.array([np.median(record[name]) for record in exact.read() if record["scheme"] == scheme])
+
+
+def span(numbers):
+    return [round(min(numbers)), round(max(numbers))]
+
+
+def test_said_of_the_enumeration():
+    grpo, own, loo, shapley = (medians(name, "centred_snr") for name in runs.FIRST)
+    angles = {name: np.degrees(np.arccos(medians(name, "cosine").clip(max=1))) for name in runs.FIRST}
+    assert span(shapley / grpo) == [4, 8]
+    assert span(angles["Shapley"]) == [11, 29]
+    assert 1.1 < min(own / shapley) < max(own / shapley) < 1.5
+    assert span(angles["Stratum(1)"]) == [20, 41]
+    assert span(loo / grpo) == [2, 2]
+    assert angles["LeaveOneOut"].round().tolist() == [0, 15, 0, 15]
+
+
+def ahead(found):
+    """The schemes whose mean over all steps is clear of GRPO's."""
+    grpo = report.overall(found["GRPO"])
+    return {name for name, its in found.items() if report.difference(report.overall(its), grpo)[1] > 0}
+
+
+def differences(done, task, scheme):
+    """To GRPO: at the four rates, each at its best, and that at the end."""
+    return np.array([report.difference(*pair) for pair in report.leads(done, task, scheme)])
+
+
+def test_said_of_hit(done):
+    found, best = report.reported(done, "hit"), report.at_the_best_rate(done, "hit", "GRPO")
+    assert ahead(found) == {"LeaveOneOut", "Shapley", "WinnerTakesAll", "Banzhaf", "BetaShapley(4, 1)"}
+    steps = [np.median(report.steps_to(found[name], report.threshold(found))) for name in ("GRPO", "Shapley")]
+    assert 0 <= steps[0] - steps[1] <= 5
+    assert runs.best_learning_rate(done, "hit", "GRPO") == max(runs.LEARNING_RATES)
+    assert report.lost(found["GRPO"]).sum() > 2
+    assert best[0]["learning_rate"] == 0.002
+    assert not report.lost(best).any()
+    for scheme in runs.FIRST[1:]:
+        assert (differences(done, "hit", scheme)[-2:, 0] < 0).all()
+    assert (np.abs(differences(done, "hit", "Shapley")[-2:, 0]) < 0.01).all()
+    assert report.curves(best, "set_reward")[:, 0].mean() == pytest.approx(0.7, abs=0.02)
+
+
+def test_said_of_cover(done):
+    found = report.reported(done, "cover")
+    end = {name: report.final(its, "set_reward").mean() for name, its in found.items()}
+    assert ahead(found) == {"PrefixMarginals"}
+    for scheme in ("LeaveOneOut", "Banzhaf", "Shapley"):
+        assert (report.lost(found[scheme]) & ~report.back(found[scheme])).sum() == 1
+    best = report.at_the_best_rate(done, "cover", "GRPO")
+    for scheme, share in (("Shapley", 0.1), ("LeaveOneOut", 0.2)):
+        over_all, last = differences(done, "cover", scheme)[-2:, 0]
+        assert over_all / report.overall(best).mean() == pytest.approx(share, abs=0.03)
+        assert last / report.final(best, "set_reward").mean() == pytest.approx(share, abs=0.03)
+    assert (differences(done, "cover", "Shapley")[-2:, 1] > 0).all()
+    assert (differences(done, "cover", "LeaveOneOut")[-2:, 1] < 0.001).all()
+    assert end["Stratum(1)"] < 1 / 6
+    assert {name for name in end if end[name] > 1 / 6} == {"LeaveOneOut", "Banzhaf", "PrefixMarginals"}
+    right, different = (
+        {scheme: report.final(its, name).mean() for scheme, its in found.items()}
+        for name in ("candidate_reward", "distinct")
+    )
+    assert right["Stratum(1)"] > 0.5
+    assert different["Stratum(1)"] < 1.5
+    assert different["Shapley"] < 2
+    assert min(right, key=right.get) == max(different, key=different.get) == "GRPO"
+
+
+@pytest.mark.parametrize("copies", range(1, 7))
+def test_said_of_copies(copies):
+    earned = {
+        name: rl.RewardAllocator(sk.Clusters, SCHEMES[name]).credits(np.ones((1, copies), int))[0]
+        for name in ("Stratum(1)", "BetaShapley(4, 1)", "Shapley", "PrefixMarginals", "Banzhaf", "LeaveOneOut")
+    }
+    m = copies
+    equal([x.sum() for x in earned.values()], [m, 4 * m / (m + 3), 1, 1, m / 2 ** (m - 1), m == 1])
+    assert earned["PrefixMarginals"][0] == 1
+
+
+def test_said_of_learning_rates(done):
+    counts = {}
+    for task, scheme in itertools.product(TASKS, runs.FIRST):
+        found = report.at_rates(done, task, scheme)
+        counts[scheme] = counts.get(scheme, 0) + np.array(
+            [[f(its).sum() for f in (report.lost, report.back)] for its in found.values()]
+        )
+        assert not report.lost(found[0.0005]).any()
+        assert report.lost(found[0.004]).any()
+        assert report.fallen(found[0.002]).any() == (scheme != "GRPO")
+        if scheme in ("LeaveOneOut", "Shapley"):
+            assert (differences(done, task, scheme)[:2, 1] > 0).all()
+    lost, back = np.array([x.sum(0) for x in counts.values()]).T  # [schemes]
+    assert lost[0] > max(lost[1:])
+    assert back[0] > lost[0] / 2
+    assert (back[1:] < lost[1:] / 2).all()
+    for rate in (0.001, 0.002):
+        grpo = report.at_rates(done, "cover", "GRPO")[rate]
+        assert report.lost(grpo).any()
+        assert (report.back(grpo) == report.lost(grpo)).all()
+
+
+def test_said_of_banzhaf(done):
+    for task in TASKS:
+        found = report.reported(done, task)
+        for numbers in (report.overall, lambda its: report.final(its, "set_reward")):
+            middle, low, _ = report.difference(numbers(found["Banzhaf"]), numbers(found["Shapley"]))
+            assert low < 0 < middle
+    best = {scheme: report.overall(its).mean() for scheme, its in report.reported(done, "cover").items()}
+    assert best["LeaveOneOut"] > best["Shapley"]
+
+
+# -- how runs are planned and counted --------------------------------------------------------------------------------
+
+
 def made_up(run, reward):
     curve = [reward] * 4
     return {**run._asdict(), "set_reward": curve, "candidate_reward": curve, "distinct": curve, "candidates": curve}
@@ -129,4 +267,13 @@ def test_numbers_of_a_run():
     assert report.steps_to([slow, fast], 0.5).tolist() == [np.inf, 10.0]
     assert report.speed_cell(np.array([np.inf, 10.0, 15.0])).startswith("15 [10, never], 2 of 3")
     assert report.cell([0.5, 0.5]) == "0.500 [0.500, 0.500]"
-    assert report.difference_cell(np.array([0.5, 0.5]), np.array([0.25])) == "+0.250 [+0.250, +0.250]"
+    assert report.difference_cell(np.array([0.5, 0.5]), np.array([0.25, 0.25])) == "+0.250 [+0.250, +0.250]"
+    assert report.difference_cell(np.array([0.5, 0.5]), np.array([0.25])) == "–"
+
+
+def test_the_format_of_a_run_is_lost_and_comes_back():
+    curves = [0.7, 0.5, 0.8, 0.9], [0.7, 0.06, 0.3, 0.5], [0.7, 0.3, 0.01, 0.0], [0.7, 0.08, 0.08, 0.08]
+    its = [made_up(runs.Run("hit", "GRPO", 1e-3, 0), 0.0) | {"set_reward": curve} for curve in curves]
+    assert report.lost(its).tolist() == [False, True, True, False]
+    assert report.back(its).tolist() == [False, True, False, False]
+    assert report.fallen(its).tolist() == [False, True, True, True]

@@ -17,6 +17,8 @@ from shapley_kernels.bench.machine import commit
 RECORDS = Path(__file__).with_name("runs.jsonl")
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
+BLOCK = 5
+"""A curve has one point for so many steps, their mean."""
 PACKAGES = ("numpy", "torch", "transformers", "trl")
 FIRST = ("GRPO", "Stratum(1)", "LeaveOneOut", "Shapley")
 """These are run before the other schemes, which follow one by one, and at every learning rate on some seeds more."""
@@ -80,16 +82,16 @@ def do(run: Run) -> dict[str, Any]:
     return {**run._asdict(), **train(*run)}
 
 
-def run_all(seeds: int, schemes: Iterable[str], workers: int, path: Path, tell: Callable[[int, int], None]) -> None:
+def run_all(seeds: int, schemes: Iterable[str], workers: int, tell: Callable[[int, int], None]) -> None:
     """Do what is not done yet, a line per run as soon as it is finished. tell: finished runs, and all, of a phase.
 
     Stopped at any time, it goes on where it was.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     origin = {"versions": {name: version(name) for name in PACKAGES}, "commit": commit()}
-    done = read(path)
-    path.write_text("".join(json.dumps(record) + "\n" for record in done.values()))  # without a cut line
-    with multiprocessing.get_context("spawn").Pool(workers) as pool, path.open("a") as stream:
+    done = read()
+    RECORDS.write_text("".join(json.dumps(record) + "\n" for record in done.values()))  # without a cut line
+    with multiprocessing.get_context("spawn").Pool(workers) as pool, RECORDS.open("a") as stream:
         for runs in phases(done, seeds, schemes):
             missing = [run for run in runs if run not in done]
             for finished, record in enumerate(pool.imap_unordered(do, missing), 1):

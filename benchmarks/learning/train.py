@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen2Config, 
 from trl import GRPOConfig
 
 import shapley_kernels as sk
+from benchmarks.learning.runs import BLOCK
 from benchmarks.learning.tasks import CANDIDATES, DIGITS, EXPRESSIONS, SCHEMES, TARGETS, TASKS
 from shapley_kernels import rl
 from shapley_kernels.adapters.trl import ShapeGRPOTrainer
@@ -25,8 +26,6 @@ from shapley_kernels.adapters.trl import ShapeGRPOTrainer
 STEPS = 120
 GENERATIONS = 8
 WARM_STEPS = 400
-BLOCK = 5
-"""A curve has one point for so many steps, their mean."""
 CURVES = ("set_reward", "candidate_reward", "distinct", "candidates")
 
 
@@ -83,6 +82,7 @@ class Recorder(ShapeGRPOTrainer):
 
     def set_reward(self, prompts: list[Any], completion_ids: list[list[int]], **columns: Any) -> list[float]:
         rewards = super().set_reward(prompts, completion_ids, **columns)
+        assert self._scored is not None
         scored = self._scored[1]
         alone = sk.semivalue(self.scorer.utility(scored.rewards, mask=scored.mask), sk.Stratum(1))
         self.points.append(
@@ -101,13 +101,7 @@ def train(task_name: str, scheme: str, learning_rate: float, seed: int, steps: i
     task, (state, weights) = TASKS[task_name], warm_start()
     model = new_model()
     model.load_state_dict(state)
-    scorer = rl.SetScorer(
-        task.score,
-        rl.separated(";"),
-        tokenizer(),
-        utility=task.utility,
-        takes="batch",
-    )
+    scorer = rl.SetScorer(task.score, rl.separated(";"), tokenizer(), utility=task.utility, takes="batch")
     with tempfile.TemporaryDirectory() as folder:
         trainer = Recorder(
             model=model,
