@@ -1,6 +1,8 @@
 # make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
-# make test         set up, then all that CI runs
-# make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB)
+# make test         set up, then all that CI runs, but for the frameworks
+# make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB; SESSIONS=verl
+#                   picks, CI runs trl_oldest, trl_newest and verl)
+# make test-gpu     the Triton kernels, and what users do on a GPU, on a CUDA device
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
 #                   (CLOCK=cpu on a machine that others use, too)
 # make learning   train tiny transformers with each kind of credit, and make docs/learning.md; stop it and go on at any time
@@ -14,9 +16,11 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 PYTEST := OMP_NUM_THREADS=1 PYTHONWARNINGS=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CLOCK ?= wall
 WORKERS ?= 1
+TRITON := $(addprefix tests/kernels/test_,order_triton.py order_triton_backward.py group_norm_triton.py pairwise.py table.py \
+	products_triton.py)
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks bench tables learning clean
+.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu bench tables learning clean
 
 quickstart: .venv/quickstart
 	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
@@ -37,20 +41,22 @@ tests:
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
-	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) tests/kernels/test_order_triton.py tests/kernels/test_order_triton_backward.py \
-		tests/kernels/test_group_norm_triton.py \
-		tests/kernels/test_pairwise.py tests/kernels/test_table.py tests/kernels/test_products_triton.py
+	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) $(TRITON)
 
 compiled:
 	SHAPLEY_REQUIRE=triton $(PYTEST) tests/kernels/test_order_triton_compile.py \
 		tests/kernels/test_group_norm_compile.py tests/kernels/test_pairwise_table_compile.py \
 		tests/kernels/test_products_triton_compile.py
 
+# with the torch and triton of that machine: PYTHON=python3, and no environment
+test-gpu:
+	SHAPLEY_REQUIRE=triton $(PYTHON) -m pytest -W default tests/test_gpu.py $(TRITON)
+
 examples:
 	$(BIN)/python examples/make_rollouts.py --check
 
 test-frameworks: .venv/nox
-	$(BIN)/nox
+	$(BIN)/nox $(if $(SESSIONS),--session $(SESSIONS))
 
 bench: .venv/dev
 	$(BIN)/shapley-bench run --clock $(CLOCK) --passes 3 --seconds 0.1 -f -o benchmarks/results/cpu.jsonl

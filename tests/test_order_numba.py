@@ -5,6 +5,7 @@ import pytest
 
 from shapley_kernels.kernels import _threads
 from shapley_kernels.kernels.order import _network, _numba, _step
+from shapley_kernels.kernels.order._comparators import network
 
 VARIANTS = ("step", "network", "argsort")
 SIZES = {"step": (1, 2, 5), "network": (1, 2, 5, 8, 9, 13, 16, 33, 64, 100, 257), "argsort": (1, 2, 9, 64)}
@@ -190,7 +191,7 @@ def test_networks_sort():
         else:
             rows = np.random.default_rng(0).integers(0, 50, (200, players))
         found = rows.copy()
-        for i, j in _network.network(players):
+        for i, j in network(players):
             found[:, i], found[:, j] = found[:, [i, j]].min(axis=1), found[:, [i, j]].max(axis=1)
         np.testing.assert_array_equal(found, np.sort(rows, axis=1))
 

@@ -1,9 +1,10 @@
-"""`group_norm` on the GPU: one program per group, which is read and written once.
+"""`group_norm` on the GPU: every group is read and written once, small ones several to a program.
 
 Serves groups of one size, one after the other; statistics of a whole batch need all programs to meet, and are left to
 torch.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -47,56 +48,92 @@ def call(
 ) -> tuple[Any, Any, Any, Any]:
     """Kernel, grid, arguments and options of the launch."""
     groups, size, width = x.shape
-    tile = {"SIZE": triton.next_power_of_2(size), "WIDTH": triton.next_power_of_2(width)}
-    options = {
-        **tile,
+    options = _constants(size, width, center, scale)
+    return (
+        _group_norm,
+        (-(groups // -options["GROUPS"]),),
+        (x, mask, out, groups, size, width, ddof, min_std, eps),
+        options,
+    )
+
+
+_TILE = 512
+"""Credits of a program, at least: 4 per lane of 4 warps."""
+
+
+@cache
+def _constants(size: int, width: int, center: str, scale: str) -> dict[str, Any]:
+    tile = triton.next_power_of_2(size) * triton.next_power_of_2(width)
+    groups = max(1, _TILE // tile)
+    return {
+        "GROUPS": groups,
+        "SIZE": triton.next_power_of_2(size),
+        "WIDTH": triton.next_power_of_2(width),
         "CENTER": CENTERS.index(center),
         "SCALE": SCALES.index(scale),
-        "num_warps": max(1, tile["SIZE"] * tile["WIDTH"] // 128),
+        "num_warps": groups * tile // 128,
         "enable_fp_fusion": False,
     }
-    return _group_norm, (groups,), (x, mask, out, size, width, ddof, min_std, eps), options
 
 
 GROUP, LOO, SLOT, NONE = (tl.constexpr(i) for i in range(len(CENTERS)))
 BY_GROUP, BY_BATCH, UNSCALED = (tl.constexpr(i) for i in range(len(SCALES)))
 
 
-@triton.jit(do_not_specialize=["size", "width", "ddof", "min_std", "eps"])
+@triton.jit(do_not_specialize=["groups", "size", "width", "ddof", "min_std", "eps"])
 def _group_norm(  # type: ignore[no-untyped-def]
     x,  # [groups, size, width]
     mask,  # [groups, size, width] or None
     out,  # [groups, size, width]
+    groups,
     size,
     width,
     ddof,
     min_std: tl.float64,
     eps: tl.float64,
+    GROUPS: tl.constexpr,
     SIZE: tl.constexpr,
     WIDTH: tl.constexpr,
     CENTER: tl.constexpr,
     SCALE: tl.constexpr,
 ):
-    rollout = tl.arange(0, SIZE)[:, None]
-    candidate = tl.arange(0, WIDTH)[None, :]
-    here = (rollout < size) & (candidate < width)  # [SIZE, WIDTH]
-    place = tl.program_id(0).to(tl.int64) * size * width + rollout * width + candidate
+    group = tl.program_id(0).to(tl.int64) * GROUPS + tl.arange(0, GROUPS)[:, None, None]
+    rollout = tl.arange(0, SIZE)[None, :, None]
+    candidate = tl.arange(0, WIDTH)[None, None, :]
+    here = (group < groups) & (rollout < size) & (candidate < width)  # [GROUPS, SIZE, WIDTH]
+    place = (group * size + rollout) * width + candidate
     live = here
     if mask is not None:
         live = here & tl.load(mask + place, mask=here, other=0).to(tl.int1)
     credit = tl.load(x + place, mask=live, other=0.0).to(tl.float64)
-    credit = tl.where(tl.abs(credit) < float("inf"), credit, float("nan"))
-    one = live.to(tl.float64)
-    count = _total(one, CENTER)
+    advantage = normalised(credit, live, ddof, min_std, eps, CENTER, SCALE)
+    tl.store(out + place, advantage.to(out.dtype.element_ty), mask=here)
+
+
+@triton.jit
+def normalised(  # type: ignore[no-untyped-def]
+    credit,  # [GROUPS, SIZE, WIDTH] float64
+    live,  # [GROUPS, SIZE, WIDTH] bool
+    ddof,
+    min_std,
+    eps,
+    CENTER: tl.constexpr,
+    SCALE: tl.constexpr,
+):
+    """Advantages [GROUPS, SIZE, WIDTH], 0 where not live."""
+    one = live.to(tl.int32)
+    count = _total(one, CENTER).to(tl.float64)
     origin = tl.where(live, credit, float("inf"))  # the lowest, so that equal credits are 0 from here on
-    origin = tl.min(origin, axis=0)[None, :] if CENTER == SLOT else tl.min(tl.min(origin, axis=1), axis=0)
+    origin = (
+        tl.min(origin, axis=1)[:, None, :] if CENTER == SLOT else tl.min(tl.min(origin, axis=2), axis=1)[:, None, None]
+    )
     above = tl.where(live, credit - origin, 0.0)
     total = _total(above, CENTER)
     mean = total / tl.maximum(count, 1.0)
     centred = credit
     if CENTER == LOO:
-        own = tl.sum(above, axis=1)[:, None]
-        others = count - tl.sum(one, axis=1)[:, None]
+        own = tl.sum(above, axis=2)[:, :, None]
+        others = count - tl.sum(one, axis=2)[:, :, None].to(tl.float64)
         centred = tl.where(others > 0, above - (total - own) / tl.maximum(others, 1.0), own * 0.0)
     elif CENTER != NONE:
         centred = above - mean
@@ -105,12 +142,11 @@ def _group_norm(  # type: ignore[no-untyped-def]
         std = tl.sqrt(_total(deviation * deviation, CENTER) / tl.maximum(count - ddof, 1.0))
         std = tl.where(std < float("inf"), std, float("nan"))
         vanish = (count <= ddof) | (std < min_std) | (std == 0.0)
-        centred = centred / tl.where(vanish, float("inf"), std + eps)
-    centred = tl.where(live, centred + total * 0.0, 0.0) + 0.0  # NaN of one for all; no negative zeros
-    tl.store(out + place, centred.to(out.dtype.element_ty), mask=here)
+        centred = centred * tl.where(vanish, 0.0, 1.0 / (std + eps))
+    return tl.where(live, centred + total * 0.0, 0.0) + 0.0  # NaN or infinity of one: NaN for all; no negative zeros
 
 
 @triton.jit
 def _total(x, CENTER: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Sum of a tile over the axes of a statistic: a number, or [1, WIDTH] with "slot"."""
-    return tl.sum(x, axis=0)[None, :] if CENTER == SLOT else tl.sum(tl.sum(x, axis=1), axis=0)
+    """Sum over the axes of a statistic: [GROUPS, 1, 1], or [GROUPS, 1, WIDTH] with "slot"."""
+    return tl.sum(x, axis=1)[:, None, :] if CENTER == SLOT else tl.sum(tl.sum(x, axis=2), axis=1)[:, None, None]

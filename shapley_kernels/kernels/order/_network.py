@@ -6,8 +6,6 @@ and the player's index in the low bits. Rewards that agree in the leading bits m
 sees it and sorts such a row to the end.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
 from shapley_kernels.kernels._compile import helper
@@ -17,26 +15,6 @@ PADDING = 16
 
 MOVES = 8
 """Moves per player after which an insertion sort gives up for a merge sort."""
-
-
-@lru_cache
-def network(players: int) -> np.ndarray:
-    """Comparators [steps, 2], (i, j) with i < j, that sort any row: Batcher's odd-even merge sort, for any length.
-
-    Source: Batcher (1968), doi:10.1145/1468075.1468121.
-    """
-    steps: list[tuple[int, int]] = []
-    width = 1  # of the runs that are sorted already
-    while width < players:
-        apart = width
-        while apart:
-            for first in range(apart % width, players - apart, 2 * apart):
-                last = min(first + apart, players - apart)
-                pairs = ((i, i + apart) for i in range(first, last))
-                steps.extend(pair for pair in pairs if pair[0] // (2 * width) == pair[1] // (2 * width))
-            apart //= 2
-        width *= 2
-    return np.array(steps, np.int32).reshape(-1, 2)
 
 
 def lanes(players: int) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import compiled
 from shapley_kernels.kernels._threads import over_rows
-from shapley_kernels.kernels.order._network import lanes, network, rows_by_network, scan
+from shapley_kernels.kernels.order._comparators import network
+from shapley_kernels.kernels.order._network import lanes, rows_by_network, scan
 from shapley_kernels.kernels.order._step import kernel as step_kernel
 
 STEP = 8

@@ -7,12 +7,16 @@ player then adds up the levels by comparing its own reward with theirs:
 
 so tied players compare alike and get bitwise equal credits. Up to 16 players all of it is unrolled; above, the rewards
 are read again a few columns at a time, which keeps registers and code small.
+
+Arrays [ROWS, W] are taken apart into columns, tuples of [ROWS, 1], which cost nothing: they are names of registers.
 """
 
 from typing import Any
 
 import triton
 import triton.language as tl
+
+from shapley_kernels.kernels.order._comparators import network
 
 MAX_UNROLLED = 16
 """Longest row whose credits stay in registers next to the sorted row."""
@@ -36,7 +40,7 @@ def constants(
         "ROWS": rows,
         "PLAYERS": players,
         "WIDTH": width,
-        "LOG_WIDTH": width.bit_length() - 1,
+        "NETWORK": tuple(network(players).flatten().tolist()),
         "VECTOR": min(16 // itemsize, players & -players, 4),  # the widest aligned load that divides a row
         "CHUNK": width if unrolled else min(width, 4),
         "num_warps": min(8, max(1, rows // lanes)),
@@ -58,86 +62,130 @@ def order_step(  # type: ignore[no-untyped-def]
     ROWS: tl.constexpr,
     PLAYERS: tl.constexpr,
     WIDTH: tl.constexpr,  # power of two >= PLAYERS
-    LOG_WIDTH: tl.constexpr,
+    NETWORK: tl.constexpr,  # i and j of each comparator
     VECTOR: tl.constexpr,  # elements of one load; divides PLAYERS
     CHUNK: tl.constexpr,  # columns credited at a time; WIDTH: all of them, from registers
 ):
     """One program: ROWS rows, a whole row in each thread."""
-    real: tl.constexpr = v_empty.dtype.element_ty
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
     here = row < rows
     start = row * PLAYERS
     c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)  # [ROWS]
-    r = _read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, real)  # [ROWS, WIDTH]
-    if mask is None:
-        level = tl.load(level_of + tl.full([1], PLAYERS, tl.int32))  # [1], of every row
-        known = level >= 0
-        bad = tl.sum(r * 0.0, axis=1) + c * 0.0  # 0, or NaN where something is not finite
-        if PLAYERS < WIDTH:
-            r = tl.where((tl.arange(0, WIDTH) < PLAYERS)[None, :], r, float("-inf"))
-    else:
-        live = r != float("-inf")
-        m = tl.sum(live.to(tl.int32), axis=1)
-        known = m > 0  # a row without live players has no level
-        level = tl.load(level_of + m, mask=known, other=0)  # [ROWS]
-        bad = tl.sum(tl.where(live, r, 0.0) * 0.0, axis=1) + c * 0.0
-    shift = (bad + c * tl.load(empty + level, mask=known, other=0.0))[:, None]
-    a = _read(inside, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, real)
-    b = a if outside is None else _read(outside, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, real)
-    s = _sort(r, LOG_WIDTH)
-    if mask is not None:
-        s = tl.where(s > float("-inf"), s, c[:, None])  # the gaps of absent players are then 0
-    values, above, below, _ = _levels(s, a, b, c[:, None], 0, PLAYERS)
-
+    r = read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
+    values, above, below, shift = ladder(r, c, mask, inside, outside, empty, level_of, WIDTH, PLAYERS, NETWORK, VECTOR)
     if CHUNK == WIDTH:
-        phi = _credit(r, values, above, below, PLAYERS, outside is not None) + shift
-        if mask is not None:
-            phi = tl.where(r == float("-inf"), 0.0, phi)
-        _write(out, start, here, phi, 0, 0, PLAYERS, VECTOR)
+        phi = credits(r, values, above, below, shift, mask is not None, outside is not None)
+        write(out, start, here, phi, 0, 0, PLAYERS, VECTOR)
     else:
         for column in range(0, PLAYERS, CHUNK):
-            u = _read(rewards, mask, start, here, column, 0, CHUNK, PLAYERS, VECTOR, real)
-            phi = _credit(u, values, above, below, PLAYERS, outside is not None) + shift
-            if mask is not None:
-                phi = tl.where(u == float("-inf"), 0.0, phi)
-            _write(out, start, here, phi, column, 0, PLAYERS, VECTOR)
+            u = read(rewards, mask, start, here, column, 0, CHUNK, PLAYERS, VECTOR, c.dtype)
+            phi = credits(u, values, above, below, shift, mask is not None, outside is not None)
+            write(out, start, here, phi, column, 0, PLAYERS, VECTOR)
 
 
 @triton.jit
-def _credit(u, values, above, below, PLAYERS: tl.constexpr, OUTSIDE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Sum over the levels of `above` where u >= their value, else of `below`; without OUTSIDE that counts as 0."""
-    total = tl.zeros(u.shape, u.dtype)
+def ladder(  # type: ignore[no-untyped-def]
+    r,
+    c,
+    mask,
+    inside,
+    outside,
+    empty,
+    level_of,
+    WIDTH: tl.constexpr,
+    PLAYERS: tl.constexpr,
+    NETWORK: tl.constexpr,
+    VECTOR: tl.constexpr,
+):
+    """What the credits of rows r [ROWS, WIDTH], as of `read`, with v_empty c [ROWS] are added up from: for each level
+    s_k, D_k A_k and D_k B_k, tuples of [ROWS, 1], and c C [ROWS, 1], NaN where something is not finite."""
+    players = _columns(r, 0, PLAYERS)
+    if mask is None:
+        level = tl.load(level_of + tl.full([1], PLAYERS, tl.int32))  # [1], of every row
+        known = level >= 0
+    else:
+        m = tl.sum((r != float("-inf")).to(tl.int32), axis=1)
+        known = m > 0  # a row without live players has no level
+        level = tl.load(level_of + m, mask=known, other=0)  # [ROWS]
+    shift = (c * tl.load(empty + level, mask=known, other=0.0) + c * 0.0)[:, None]
     for k in tl.static_range(PLAYERS):
+        x = players[k] if mask is None else tl.where(players[k] == float("-inf"), 0.0, players[k])
+        shift = tl.fma(x, 0.0, shift)
+    a = _columns(read(inside, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype), 0, PLAYERS)
+    b = a
+    if outside is not None:
+        b = _columns(read(outside, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype), 0, PLAYERS)
+    values, above, below = _levels(_sorted(players, NETWORK), a, b, c[:, None], mask is not None)
+    return values, above, below, shift
+
+
+@triton.jit
+def credits(  # type: ignore[no-untyped-def]
+    u, values, above, below, shift, MASKED: tl.constexpr, OUTSIDE: tl.constexpr
+):
+    """Of players with rewards u [ROWS, W]: the sum over the levels, lowest first, of `above` where u >= their value,
+    else of `below`; without OUTSIDE that is 0. All live players reach the lowest."""
+    total = tl.broadcast_to(above[len(values) - 1], u.shape)
+    for i in tl.static_range(1, len(values)):
+        reached = u >= values[len(values) - 1 - i]
+        x = above[len(values) - 1 - i]
         if OUTSIDE:
-            total += tl.where(u >= values[k], above[k], below[k])
+            total += tl.where(reached, x, below[len(values) - 1 - i])
         else:
-            total = tl.fma((u >= values[k]).to(u.dtype), tl.broadcast_to(above[k], u.shape), total)
+            total = tl.fma(reached.to(u.dtype), tl.broadcast_to(x, u.shape), total)
+    total += shift
+    if MASKED:
+        total = tl.where(u == float("-inf"), 0.0, total)
     return total
 
 
 @triton.jit
-def _levels(s, a, b, lower, START: tl.constexpr, PLAYERS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The levels of the descending rows s, lowest first, as tuples of [ROWS, 1]: s_k, D_k A_k, D_k B_k.
-
-    `lower` is the value below the last column; the value that then stands below the next is returned as well.
-    """
-    W: tl.constexpr = s.shape[1]
-    if W > 1:
-        s1, s2 = _halves(s)
-        a1, a2 = _halves(a)
-        b1, b2 = _halves(b)
-        v2, x2, y2, lower = _levels(s2, a2, b2, lower, START + W // 2, PLAYERS)
-        v1, x1, y1, lower = _levels(s1, a1, b1, lower, START, PLAYERS)
-        return v2 + v1, x2 + x1, y2 + y1, lower
-    elif START >= PLAYERS:  # noqa: RET505 (the compiler drops a branch, but not what follows it)
-        return (), (), (), lower
+def _columns(x, START: tl.constexpr, PLAYERS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """x, columns START .. of an array, as a tuple of [ROWS, 1], without those from PLAYERS on."""
+    if START >= PLAYERS:
+        return ()
+    elif x.shape[1] == 1:  # noqa: RET505 (the compiler drops a branch, but not what follows it)
+        return (x,)
     else:
-        gap = s - lower
-        return (s,), (gap * a,), (gap * b,), s
+        left, right = _halves(x)
+        return _columns(left, START, PLAYERS) + _columns(right, START + x.shape[1] // 2, PLAYERS)
 
 
 @triton.jit
-def _read(  # type: ignore[no-untyped-def]
+def _sorted(s, NETWORK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Columns in descending order."""
+    for step in tl.static_range(0, len(NETWORK), 2):
+        s = _exchange(s, NETWORK[step], NETWORK[step + 1])
+    return s
+
+
+@triton.jit
+def _exchange(s, FIRST: tl.constexpr, SECOND: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The larger of two columns first."""
+    large = (tl.maximum(s[FIRST], s[SECOND]),)
+    small = (tl.minimum(s[FIRST], s[SECOND]),)
+    return s[:FIRST] + large + s[FIRST + 1 : SECOND] + small + s[SECOND + 1 :]
+
+
+@triton.jit
+def _levels(s, a, b, c, MASKED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Of descending columns: s_k, D_k A_k, D_k B_k. The gaps of absent players are 0."""
+    above = ()
+    below = ()
+    if MASKED:
+        values = ()
+        for k in tl.static_range(len(s)):
+            values += (tl.where(s[k] > float("-inf"), s[k], c),)
+        s = values
+    for k in tl.static_range(len(s)):
+        gap = s[k] - (s[k + 1] if k + 1 < len(s) else c)
+        above += (gap * a[k],)
+        below += (gap * b[k],)
+    return s, above, below
+
+
+@triton.jit
+def read(  # type: ignore[no-untyped-def]
     pointer,
     mask,
     start,
@@ -157,8 +205,8 @@ def _read(  # type: ignore[no-untyped-def]
     """
     if W > VECTOR:
         H: tl.constexpr = W // 2
-        left = _read(pointer, mask, start, here, column, START, H, PLAYERS, VECTOR, real)
-        right = _read(pointer, mask, start, here, column, START + H, H, PLAYERS, VECTOR, real)
+        left = read(pointer, mask, start, here, column, START, H, PLAYERS, VECTOR, real)
+        right = read(pointer, mask, start, here, column, START + H, H, PLAYERS, VECTOR, real)
         return tl.reshape(tl.trans(tl.join(left, right), 0, 2, 1), [start.shape[0], W])
     elif START >= PLAYERS:  # noqa: RET505 (the compiler drops a branch, but not what follows it)
         return tl.full([start.shape[0], VECTOR], 0.0 if mask is None else float("-inf"), real)
@@ -173,7 +221,7 @@ def _read(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _write(  # type: ignore[no-untyped-def]
+def write(  # type: ignore[no-untyped-def]
     pointer,
     start,
     here,
@@ -183,7 +231,7 @@ def _write(  # type: ignore[no-untyped-def]
     PLAYERS: tl.constexpr,
     VECTOR: tl.constexpr,
 ):
-    """The inverse of `_read`: x [ROWS, W] to memory."""
+    """The inverse of `read`: x [ROWS, W] to memory."""
     W: tl.constexpr = x.shape[1]
     if W == VECTOR:
         if START < PLAYERS:
@@ -192,8 +240,8 @@ def _write(  # type: ignore[no-untyped-def]
             tl.store(pointer + offset, x.to(pointer.dtype.element_ty), mask=inside[:, None])
     else:
         left, right = _halves(x)
-        _write(pointer, start, here, left, column, START, PLAYERS, VECTOR)
-        _write(pointer, start, here, right, column, START + W // 2, PLAYERS, VECTOR)
+        write(pointer, start, here, left, column, START, PLAYERS, VECTOR)
+        write(pointer, start, here, right, column, START + W // 2, PLAYERS, VECTOR)
 
 
 @triton.jit
@@ -202,30 +250,3 @@ def _halves(x):  # type: ignore[no-untyped-def]
     H: tl.constexpr = x.shape[1] // 2
     left, right = tl.split(tl.trans(tl.reshape(x, [x.shape[0], 2, H]), 0, 2, 1))
     return left, right
-
-
-@triton.jit
-def _sort(x, LOG_WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Rows of x descending, by a bitonic network: stage i merges runs of 2^i."""
-    for stage in tl.static_range(1, LOG_WIDTH + 1):
-        for step in tl.static_range(stage):
-            x = _compare_exchange(x, stage - 1 - step, stage, LOG_WIDTH)
-    return x
-
-
-@triton.jit
-def _compare_exchange(x, BIT: tl.constexpr, STAGE: tl.constexpr, LOG_WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Order each pair of columns that differ in bit BIT: downwards where bit STAGE of the column is 0, else upwards."""
-    STRIDE: tl.constexpr = 1 << BIT
-    BLOCKS: tl.constexpr = x.numel // (2 * STRIDE)
-    first, second = tl.split(tl.trans(tl.reshape(x, [BLOCKS, 2, STRIDE]), 0, 2, 1))  # [BLOCKS, STRIDE] each
-    small = tl.minimum(first, second)
-    large = tl.maximum(first, second)
-    if STAGE < LOG_WIDTH:
-        down = (((tl.arange(0, BLOCKS) >> (STAGE - 1 - BIT)) & 1) == 0)[:, None]
-        first = tl.where(down, large, small)
-        second = tl.where(down, small, large)
-    else:
-        first = large
-        second = small
-    return tl.reshape(tl.trans(tl.join(first, second), 0, 2, 1), x.shape)

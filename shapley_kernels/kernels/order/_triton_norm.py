@@ -1,0 +1,129 @@
+"""`order` and `group_norm` in one launch on the GPU, for short rows in small groups: credits stay in registers.
+
+What `rl.RewardAllocator` does at every step of training: rewards are read once, advantages written once.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from shapley_kernels.kernels.group_norm import CENTERS, SCALES
+from shapley_kernels.kernels.group_norm._triton import normalised
+from shapley_kernels.kernels.order import _triton_step
+
+_ROWS = 128
+
+
+def serves(size: int, players: int, double: bool, center: str, scale: str) -> bool:
+    """Whether `run` takes groups of `size` rows of `players`, in float64 or less, and these options of `group_norm`."""
+    longest = _triton_step.MAX_UNROLLED // (2 if double else 1)
+    return size <= _ROWS and players <= longest and scale != "batch" and (center, scale) != ("none", "none")
+
+
+def run(
+    rewards: Any,
+    mask: Any,
+    v_empty: Any,
+    inside: Any,
+    outside: Any,
+    empty: Any,
+    level_of: Any,
+    size: int,
+    center: str,
+    scale: str,
+    ddof: int,
+    min_std: float,
+    eps: float,
+    out: Any,
+) -> None:
+    """`order` of groups of `size` consecutive rows, then `group_norm`; arguments as in both, where `serves` holds.
+
+    Credits are not rounded to the dtype of `out` in between.
+
+    Cost: one launch, no synchronisation and no memory of its own.
+    """
+    if out.numel() == 0:
+        return
+    tensors = (rewards, mask, v_empty, inside, outside, empty, level_of, out)
+    kernel, grid, arguments, options = call(tensors, size, center, scale, ddof, min_std, eps)
+    with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
+        kernel[grid](*arguments, **options)
+
+
+def call(
+    tensors: tuple[Any, ...], size: int, center: str, scale: str, ddof: int, min_std: float, eps: float
+) -> tuple[Any, tuple[int], tuple[Any, ...], dict[str, Any]]:
+    """Kernel, grid, arguments and options of the launch."""
+    rewards, v_empty = tensors[0], tensors[2]
+    rows, players = rewards.shape
+    options = _constants(size, players, rewards.element_size(), center, scale)
+    groups = rows // size
+    numbers = (groups, size, int(v_empty.shape[0] > 1), ddof, min_std, eps)
+    return order_norm, (-(groups // -options["GROUPS"]),), (*tensors, *numbers), options
+
+
+@cache
+def _constants(size: int, players: int, itemsize: int, center: str, scale: str) -> dict[str, Any]:
+    step = _triton_step.constants(players, itemsize, True, _ROWS)
+    padded = triton.next_power_of_2(size)
+    return {
+        "GROUPS": _ROWS // padded,
+        "SIZE": padded,
+        **{name: step[name] for name in ("PLAYERS", "WIDTH", "NETWORK", "VECTOR")},
+        "CENTER": CENTERS.index(center),
+        "SCALE": SCALES.index(scale),
+        "num_warps": 4,
+        "enable_fp_fusion": False,
+    }
+
+
+@triton.jit(do_not_specialize=["groups", "size", "c_stride", "ddof", "min_std", "eps"])
+def order_norm(  # type: ignore[no-untyped-def]
+    rewards,  # [groups * size, PLAYERS]
+    mask,  # [groups * size, PLAYERS] or None
+    v_empty,  # [groups * size], or [1] with c_stride = 0
+    inside,  # [levels, PLAYERS]
+    outside,  # [levels, PLAYERS] or None
+    empty,  # [levels]
+    level_of,  # [PLAYERS + 1]
+    out,  # [groups * size, PLAYERS]
+    groups,
+    size,
+    c_stride,
+    ddof,
+    min_std: tl.float64,
+    eps: tl.float64,
+    GROUPS: tl.constexpr,
+    SIZE: tl.constexpr,  # power of two >= size
+    PLAYERS: tl.constexpr,
+    WIDTH: tl.constexpr,  # power of two >= PLAYERS
+    NETWORK: tl.constexpr,
+    VECTOR: tl.constexpr,
+    CENTER: tl.constexpr,
+    SCALE: tl.constexpr,
+):
+    """One program: GROUPS groups, a whole row in each thread."""
+    ROWS: tl.constexpr = GROUPS * SIZE
+    place = tl.arange(0, ROWS)
+    group = tl.program_id(0).to(tl.int64) * GROUPS + place // SIZE
+    rollout = place % SIZE
+    here = (group < groups) & (rollout < size)  # [ROWS]
+    row = group * size + rollout
+    start = row * PLAYERS
+    c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)
+    r = _triton_step.read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
+    values, above, below, shift = _triton_step.ladder(
+        r, c, mask, inside, outside, empty, level_of, WIDTH, PLAYERS, NETWORK, VECTOR
+    )
+    phi = _triton_step.credits(r, values, above, below, shift, mask is not None, outside is not None)
+    live = here[:, None] & (tl.arange(0, WIDTH) < PLAYERS)[None, :]
+    if mask is not None:
+        live = live & (r != float("-inf"))
+    CUBE: tl.constexpr = [GROUPS, SIZE, WIDTH]
+    advantage = normalised(
+        tl.reshape(phi, CUBE).to(tl.float64), tl.reshape(live, CUBE), ddof, min_std, eps, CENTER, SCALE
+    )
+    _triton_step.write(out, start, here, tl.reshape(advantage, [ROWS, WIDTH]), 0, 0, PLAYERS, VECTOR)
