@@ -5,6 +5,8 @@
 # make test-gpu     the Triton kernels, and what users do on a GPU, on a CUDA device
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
 #                   (CLOCK=cpu on a machine that others use, too)
+# make learning   train tiny transformers with each kind of credit, and make docs/learning.md; stop it and go on at any time
+#                   (WORKERS=2: that many processes)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 
 PYTHON ?= python3
@@ -13,11 +15,13 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # a process per core, each of one thread
 PYTEST := OMP_NUM_THREADS=1 PYTHONWARNINGS=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CLOCK ?= wall
-TRITON := $(addprefix tests/kernels/test_,order_triton.py order_triton_backward.py group_norm_triton.py order_norm_triton.py pairwise.py table.py \
+WORKERS ?= 1
+TRITON := $(addprefix tests/kernels/test_,order_triton.py order_triton_backward.py group_norm_triton.py \
+	order_norm_triton.py pairwise.py table.py \
 	products_triton.py)
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu bench tables clean
+.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu bench tables learning clean
 
 quickstart: .venv/quickstart
 	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
@@ -65,6 +69,9 @@ bench: .venv/dev
 
 tables:
 	$(BIN)/shapley-bench table --write README.md --write docs/benchmarks.md
+
+learning: .venv/nox
+	OMP_NUM_THREADS=1 $(BIN)/nox --session learning -- --workers $(WORKERS)
 
 .venv/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'

@@ -1,4 +1,4 @@
-"""Tests of the adapters, each against the real framework in an environment of its own: `make test-frameworks`."""
+"""Environments with a framework: tests of the adapters, each against its own (`make test-frameworks`), and training."""
 
 from pathlib import Path
 
@@ -64,7 +64,13 @@ def trl_oldest(session: nox.Session) -> None:
 @nox.session
 def trl_newest(session: nox.Session) -> None:
     install(session, *TRL["newest"])
-    check(session, "tests/frameworks/test_trl.py", "tests/frameworks/test_shared.py", require="trl")
+    check(
+        session,
+        "tests/frameworks/test_trl.py",
+        "tests/frameworks/test_shared.py",
+        "tests/frameworks/test_learning.py",
+        require="trl",
+    )
     session.run("python", "examples/trl_shape_grpo.py")
 
 
@@ -100,3 +106,12 @@ def tunix(session: nox.Session) -> None:
     """The recipe for Tunix, with its learner and its loss, on arrays of JAX."""
     install(session, *TUNIX, extras="testing", torch=False)
     check(session, "tests/frameworks/test_tunix.py", require="tunix")
+
+
+@nox.session(default=False)
+def learning(session: nox.Session) -> None:
+    """`make learning`: hours the first time; it goes on where it was stopped."""
+    install(session, *TRL["newest"], extras="bench")
+    session.run("python", "-m", "benchmarks.learning", "exact")
+    session.run("python", "-m", "benchmarks.learning", "run", *session.posargs)
+    session.run("python", "-m", "benchmarks.learning", "page")

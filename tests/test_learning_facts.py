@@ -1,0 +1,280 @@
+"""What each credit optimises, by enumeration of all sets in float64, and that the page shows the committed records."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+from benchmarks.learning import exact, report, runs
+from benchmarks.learning.exact import K, estimate, gradient, random_policy
+from benchmarks.learning.tasks import SCHEMES, TASKS
+from shapley_kernels import rl
+
+SEEDS = range(5)
+VALUES = [sk.Shapley(), sk.LeaveOneOut(), sk.Banzhaf(), sk.Banzhaf(0.3), sk.BetaShapley(4, 1), sk.BetaShapley(1, 3)]
+VALUES += [sk.Stratum(k) for k in range(1, K + 1)] + [sk.SizeWeights([0.5, 0.1, 0.4, 0.0])]
+
+
+def equal(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+
+
+def relative_bias(policy, game, value):
+    truth = gradient(policy, game)
+    return np.linalg.norm(estimate(policy, game, value)[0] - truth) / np.linalg.norm(truth)
+
+
+@pytest.mark.parametrize("game", exact.GAMES)
+@pytest.mark.parametrize("value", VALUES, ids=str)
+def test_a_semivalue_of_independent_candidates_optimises_its_mixture(game, value):
+    """E[sum_i phi_i score_i] = sum_k w_{k-1} (K/k) grad J_k; Shapley's w are 1/K, so that is sum_k grad J_k / k."""
+    weights = value.size_weights(K)
+    for seed in SEEDS:
+        policy = random_policy(False, seed)
+        mixture = sum(weights[k - 1] * K / k * gradient(policy, game, k) for k in range(1, K + 1))
+        equal(estimate(policy, game, value)[0], mixture)
+
+
+@pytest.mark.parametrize("game", exact.GAMES)
+def test_shapley_of_independent_candidates_optimises_the_harmonic_mixture(game):
+    policy = random_policy(False, 0)
+    expected = sum(gradient(policy, game, m) / m for m in range(1, K + 1))
+    equal(estimate(policy, game, sk.Shapley())[0], expected)
+    equal(estimate(policy, game, rl.PrefixMarginals())[0], expected)
+    assert relative_bias(policy, game, sk.Shapley()) > 0.1
+
+
+@pytest.mark.parametrize("game", exact.GAMES)
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("value", [rl.Broadcast(), exact.WorthToGo()], ids=str)
+def test_unbiased_for_the_expected_worth(game, sequential, value):
+    for seed in SEEDS:
+        policy = random_policy(sequential, seed)
+        equal(estimate(policy, game, value)[0], gradient(policy, game))
+
+
+@pytest.mark.parametrize("game", exact.GAMES)
+def test_leave_one_out_is_unbiased_for_independent_candidates_alone(game):
+    for seed in SEEDS:
+        policy = random_policy(False, seed)
+        equal(estimate(policy, game, sk.LeaveOneOut())[0], gradient(policy, game))
+        assert relative_bias(random_policy(True, seed), game, sk.LeaveOneOut()) > 0.05
+
+
+@pytest.mark.parametrize("game", exact.GAMES)
+@pytest.mark.parametrize("value", [sk.Shapley(), rl.PrefixMarginals(), rl.WinnerTakesAll(), sk.Stratum(1)], ids=str)
+def test_biased_where_candidates_depend_on_those_before(game, value):
+    assert min(relative_bias(random_policy(True, seed), game, value) for seed in SEEDS) > 0.1
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("value", exact.ALL.values(), ids=str)
+def test_centring_changes_the_noise_alone(sequential, value):
+    policy = random_policy(sequential, 1)
+    plain, centred = (estimate(policy, "best", value, centred=c)[0] for c in (False, True))
+    equal(plain, centred)
+
+
+def test_the_moments_are_those_of_samples():
+    policy, value, (numbers, utility) = random_policy(True, 2), sk.Shapley(), exact.GAMES["best"]
+    sets, rng = policy.sets(K), np.random.default_rng(0)
+    drawn = sets[rng.choice(len(sets), size=40_000, p=policy.chances(sets))]
+    g = np.einsum("sk,skp->sp", sk.semivalue(utility(numbers[drawn]), value), policy.scores(drawn))
+    mean, noise = estimate(policy, "best", value)
+    np.testing.assert_allclose(g.mean(0), mean, rtol=0, atol=5 * np.sqrt(noise / len(drawn)))
+    np.testing.assert_allclose(g.var(0).sum(), noise, rtol=0.05)
+
+
+# -- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_exact_records_are_what_enumeration_gives():
+    for record in exact.read():
+        policy = random_policy(record["sequential"], seed=7)
+        for name, number in exact.measure(policy, record["game"], exact.ALL[record["scheme"]]).items():
+            np.testing.assert_allclose(record[name][7], number, rtol=1e-3, atol=1e-9)
+
+
+def test_the_page_is_that_of_the_committed_records():
+    text = report.PAGE.read_text(encoding="utf-8")
+    assert text == report.filled(text, runs.read(), exact.read()), "python -m benchmarks.learning page"
+
+
+def test_the_picture_is_that_of_the_committed_records():
+    assert report.fingerprint(runs.read()).encode() in report.PICTURE.read_bytes(), "python -m benchmarks.learning page"
+
+
+def test_a_page_can_be_made_of_any_part_of_the_records():
+    text, done = report.PAGE.read_text(encoding="utf-8"), runs.read()
+    for count in (0, 1, 200):
+        assert "| Shapley |" in report.filled(text, dict(itertools.islice(done.items(), count)), exact.read())
+    with pytest.raises(ValueError, match="'nothing'"):
+        report.filled("<!-- learning: nothing -->\n<!-- learning: end -->", {}, [])
+
+
+# -- what the text says of the tables: if one of these fails after new runs, the text has to be written anew ---------
+
+
+@pytest.fixture(scope="module")
+def done():
+    return runs.read()
+
+
+def medians(scheme, name):
+    """One for each of the four tables."""
+    return np.array([np.median(record[name]) for record in exact.read() if record["scheme"] == scheme])
+
+
+def span(numbers):
+    return [round(min(numbers)), round(max(numbers))]
+
+
+def test_said_of_the_enumeration():
+    grpo, own, loo, shapley = (medians(name, "centred_snr") for name in runs.FIRST)
+    angles = {name: np.degrees(np.arccos(medians(name, "cosine").clip(max=1))) for name in runs.FIRST}
+    assert span(shapley / grpo) == [4, 8]
+    assert span(angles["Shapley"]) == [11, 29]
+    assert 1.1 < min(own / shapley) < max(own / shapley) < 1.5
+    assert span(angles["Stratum(1)"]) == [20, 41]
+    assert span(loo / grpo) == [2, 2]
+    assert angles["LeaveOneOut"].round().tolist() == [0, 15, 0, 15]
+
+
+def ahead(found):
+    """The schemes whose mean over all steps is clear of GRPO's."""
+    grpo = report.overall(found["GRPO"])
+    return {name for name, its in found.items() if report.difference(report.overall(its), grpo)[1] > 0}
+
+
+def differences(done, task, scheme):
+    """To GRPO: at the four rates, each at its best, and that at the end."""
+    return np.array([report.difference(*pair) for pair in report.leads(done, task, scheme)])
+
+
+def test_said_of_hit(done):
+    found, best = report.reported(done, "hit"), report.at_the_best_rate(done, "hit", "GRPO")
+    assert ahead(found) == {"LeaveOneOut", "Shapley", "WinnerTakesAll", "Banzhaf", "BetaShapley(4, 1)"}
+    steps = [np.median(report.steps_to(found[name], report.threshold(found))) for name in ("GRPO", "Shapley")]
+    assert 0 <= steps[0] - steps[1] <= 5
+    assert runs.best_learning_rate(done, "hit", "GRPO") == max(runs.LEARNING_RATES)
+    assert report.lost(found["GRPO"]).sum() > 2
+    assert best[0]["learning_rate"] == 0.002
+    assert not report.lost(best).any()
+    for scheme in runs.FIRST[1:]:
+        assert (differences(done, "hit", scheme)[-2:, 0] < 0).all()
+    assert (np.abs(differences(done, "hit", "Shapley")[-2:, 0]) < 0.01).all()
+    assert report.curves(best, "set_reward")[:, 0].mean() == pytest.approx(0.7, abs=0.02)
+
+
+def test_said_of_cover(done):
+    found = report.reported(done, "cover")
+    end = {name: report.final(its, "set_reward").mean() for name, its in found.items()}
+    assert ahead(found) == {"PrefixMarginals"}
+    for scheme in ("LeaveOneOut", "Banzhaf", "Shapley"):
+        assert (report.lost(found[scheme]) & ~report.back(found[scheme])).sum() == 1
+    best = report.at_the_best_rate(done, "cover", "GRPO")
+    for scheme, share in (("Shapley", 0.1), ("LeaveOneOut", 0.2)):
+        over_all, last = differences(done, "cover", scheme)[-2:, 0]
+        assert over_all / report.overall(best).mean() == pytest.approx(share, abs=0.03)
+        assert last / report.final(best, "set_reward").mean() == pytest.approx(share, abs=0.03)
+    assert (differences(done, "cover", "Shapley")[-2:, 1] > 0).all()
+    assert (differences(done, "cover", "LeaveOneOut")[-2:, 1] < 0.001).all()
+    assert end["Stratum(1)"] < 1 / 6
+    assert {name for name in end if end[name] > 1 / 6} == {"LeaveOneOut", "Banzhaf", "PrefixMarginals"}
+    right, different = (
+        {scheme: report.final(its, name).mean() for scheme, its in found.items()}
+        for name in ("candidate_reward", "distinct")
+    )
+    assert right["Stratum(1)"] > 0.5
+    assert different["Stratum(1)"] < 1.5
+    assert different["Shapley"] < 2
+    assert min(right, key=right.get) == max(different, key=different.get) == "GRPO"
+
+
+@pytest.mark.parametrize("copies", range(1, 7))
+def test_said_of_copies(copies):
+    earned = {
+        name: rl.RewardAllocator(sk.Clusters, SCHEMES[name]).credits(np.ones((1, copies), int))[0]
+        for name in ("Stratum(1)", "BetaShapley(4, 1)", "Shapley", "PrefixMarginals", "Banzhaf", "LeaveOneOut")
+    }
+    m = copies
+    equal([x.sum() for x in earned.values()], [m, 4 * m / (m + 3), 1, 1, m / 2 ** (m - 1), m == 1])
+    assert earned["PrefixMarginals"][0] == 1
+
+
+def test_said_of_learning_rates(done):
+    counts = {}
+    for task, scheme in itertools.product(TASKS, runs.FIRST):
+        found = report.at_rates(done, task, scheme)
+        counts[scheme] = counts.get(scheme, 0) + np.array(
+            [[f(its).sum() for f in (report.lost, report.back)] for its in found.values()]
+        )
+        assert not report.lost(found[0.0005]).any()
+        assert report.lost(found[0.004]).any()
+        assert report.fallen(found[0.002]).any() == (scheme != "GRPO")
+        if scheme in ("LeaveOneOut", "Shapley"):
+            assert (differences(done, task, scheme)[:2, 1] > 0).all()
+    lost, back = np.array([x.sum(0) for x in counts.values()]).T  # [schemes]
+    assert lost[0] > max(lost[1:])
+    assert back[0] > lost[0] / 2
+    assert (back[1:] < lost[1:] / 2).all()
+    for rate in (0.001, 0.002):
+        grpo = report.at_rates(done, "cover", "GRPO")[rate]
+        assert report.lost(grpo).any()
+        assert (report.back(grpo) == report.lost(grpo)).all()
+
+
+def test_said_of_what_is_better_than_shapley(done):
+    for task in TASKS:
+        found = report.reported(done, task)
+        for numbers in (report.overall, lambda its: report.final(its, "set_reward")):
+            middle, low, _ = report.difference(numbers(found["Banzhaf"]), numbers(found["Shapley"]))
+            assert low < 0 < middle
+    found = report.reported(done, "cover")
+    middle, low, _ = report.difference(report.overall(found["LeaveOneOut"]), report.overall(found["Shapley"]))
+    assert low < 0 < middle
+
+
+# -- how runs are planned and counted --------------------------------------------------------------------------------
+
+
+def made_up(run, reward):
+    curve = [reward] * 4
+    return {**run._asdict(), "set_reward": curve, "candidate_reward": curve, "distinct": curve, "candidates": curve}
+
+
+def test_runs_are_resumed_and_tuned_on_other_seeds(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    assert runs.read(path) == {}
+    done = {}
+    first, second = itertools.islice(runs.phases(done, 2, ["GRPO"]), 2)
+    assert second == []  # not before the first are done
+    for run in first:
+        done[run] = made_up(run, run.learning_rate * (1 + (run.task == "hit")))
+    plan = runs.phases(done, 2, ["GRPO"])
+    assert next(plan) == first
+    rate = max(runs.LEARNING_RATES)
+    assert set(next(plan)) == {runs.Run(task, "GRPO", rate, seed) for task in ("hit", "cover") for seed in range(2)}
+    lines = [json.dumps(record) for record in done.values()]
+    path.write_text("\n".join(lines)[:-5])  # an interrupt cut the last one
+    assert list(runs.read(path)) == first[:-1]
+
+
+def test_numbers_of_a_run():
+    slow, fast = made_up(runs.Run("hit", "GRPO", 1e-3, 0), 0.0), made_up(runs.Run("hit", "GRPO", 1e-3, 1), 0.0)
+    slow["set_reward"], fast["set_reward"] = [0.0, 0.1, 0.2, 0.3], [0.2, 0.5, 0.5, 0.6]
+    assert report.steps_to([slow, fast], 0.5).tolist() == [np.inf, 10.0]
+    assert report.speed_cell(np.array([np.inf, 10.0, 15.0])).startswith("15 [10, never], 2 of 3")
+    assert report.cell([0.5, 0.5]) == "0.500 [0.500, 0.500]"
+    assert report.difference_cell(np.array([0.5, 0.5]), np.array([0.25, 0.25])) == "+0.250 [+0.250, +0.250]"
+    assert report.difference_cell(np.array([0.5, 0.5]), np.array([0.25])) == "–"
+
+
+def test_the_format_of_a_run_is_lost_and_comes_back():
+    curves = [0.7, 0.5, 0.8, 0.9], [0.7, 0.06, 0.3, 0.5], [0.7, 0.3, 0.01, 0.0], [0.7, 0.08, 0.08, 0.08]
+    its = [made_up(runs.Run("hit", "GRPO", 1e-3, 0), 0.0) | {"set_reward": curve} for curve in curves]
+    assert report.lost(its).tolist() == [False, True, True, False]
+    assert report.back(its).tolist() == [False, True, False, False]
+    assert report.fallen(its).tolist() == [False, True, True, True]
