@@ -1,5 +1,7 @@
 """Data that a careful user would not pass: it is served right, or refused by name."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -76,3 +78,41 @@ def test_weights_are_not_rounded_to_the_dtype_of_one_term():
     found = sk.shapley(weight * cap + other)
     expected = sk.shapley(sk.BudgetCap(np.array([[1, 2, 3]]), budget=4) * (1 / 3))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("scale", "error", "message"),
+    [
+        (np.array([1j, 2.0]), TypeError, "scale: expected real numbers .*, got dtype complex128"),
+        (torch.tensor([1j, 2.0]), TypeError, "scale: expected"),
+        (np.array(["1", "2"]), TypeError, "scale: expected real numbers .*, got dtype <U1"),
+        (np.complex128(1j), TypeError, "a game can be scaled by a number or an array"),
+        (np.str_("2"), TypeError, "a game can be scaled by a number or an array"),
+        (True, TypeError, "a game can be scaled by a number or an array"),
+        (10**400, ValueError, "a game can be scaled by finite numbers only, got inf"),
+        (-Fraction(10**400), ValueError, "a game can be scaled by finite numbers only, got -inf"),
+    ],
+)
+def test_weights_that_are_no_real_numbers(scale, error, message):
+    rewards = np.ones((2, 3))
+    game = sk.Max(torch.tensor(rewards) if isinstance(scale, torch.Tensor) else rewards)
+    with pytest.raises(error, match=message):
+        game * scale
+    with pytest.raises(error, match=message):
+        scale * game
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize(("dtype", "weight"), [("float64", 1e200), ("float32", 1e30), ("float16", 1e30)])
+@pytest.mark.parametrize("kind", ["number", "array"])
+def test_products_of_weights_that_overflow(library, dtype, weight, kind):
+    rewards = np.zeros((2, 3), dtype)
+    game = sk.Max(rewards if library == "numpy" else torch.tensor(rewards))
+    if kind == "array":
+        weight = np.full(2, weight, "float64" if dtype == "float64" else "float32")
+        weight = weight if library == "numpy" else torch.tensor(weight)
+    assert (np.asarray(sk.shapley(weight * game)) == 0).all()
+    with pytest.raises(
+        ValueError, match=r"a game of dtype .*float\d\d can be scaled by numbers in the range of float.*Max"
+    ):
+        weight * (weight * game)
