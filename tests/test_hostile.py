@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
+from shapley_kernels import rl
 from shapley_kernels.testing import assert_within_budget, error_budget, exact_semivalue
 
 
@@ -116,3 +117,35 @@ def test_products_of_weights_that_overflow(library, dtype, weight, kind):
         ValueError, match=r"a game of dtype .*float\d\d can be scaled by numbers in the range of float.*Max"
     ):
         weight * (weight * game)
+
+
+def opposite(x):
+    """The same numbers as a view into complex ones, whose memory holds the opposite."""
+    view = torch.complex(torch.zeros_like(x), -x).conj().imag
+    assert view.is_neg()
+    return view
+
+
+def test_tensors_with_the_negative_bit():
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.rand(2, 3, generator=generator, dtype=torch.float64)
+    symmetric, eye = rewards.mT @ rewards, torch.eye(3, dtype=torch.float64)
+    calls = [
+        lambda f: sk.shapley(sk.Max(f(rewards), v_empty=f(rewards[:, 0]))),
+        lambda f: sk.shapley(f(rewards[:, 1]) * sk.OWA(rewards, f(rewards[0]))),
+        lambda f: sk.shapley(sk.Volume(f(eye))),
+        lambda f: sk.interactions(sk.Pairwise(f(symmetric), f(rewards[0]))),
+        lambda f: sk.semivalue(sk.Max(rewards), sk.SizeWeights(f(rewards[0]))),
+        lambda f: sk.grpo_advantages(f(rewards)),
+        lambda f: rl.encode_credits(f(rewards), torch.tensor([[0, 1, 2, 3]] * 2)),
+        lambda f: torch.tensor(list(rl.diagnostics(f(rewards), f(rewards)).values())),
+        lambda f: torch.tensor(sk.estimate(lambda s: f(torch.tensor(s.sum(1) + 0.5)), 3, budget=8, seed=0).values),
+    ]
+    for call in calls:
+        torch.testing.assert_close(call(opposite), call(lambda x: x), rtol=0, atol=0)
+
+
+def test_a_gradient_with_the_negative_bit():
+    rewards, by = torch.rand(2, 3, dtype=torch.float64, requires_grad=True), torch.rand(2, 3, dtype=torch.float64)
+    found, expected = (torch.autograd.grad(sk.shapley(sk.Max(rewards)), rewards, grad) for grad in (opposite(by), by))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
