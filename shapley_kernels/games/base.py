@@ -246,9 +246,7 @@ class Game:
         if isinstance(scalar, Game):
             return NotImplemented
         weight = self._scalar(scalar)
-        with np.errstate(over="ignore"):
-            parts = [(weight * w, game) for w, game in self._parts()]
-        product = Combination(parts)
+        product = Combination([(_product(weight, w), game) for w, game in self._parts()])
         product._refuse_large_weights()
         return product
 
@@ -296,6 +294,14 @@ class Game:
         return f"{type(self).__name__}(players={self.players}, batch_shape={self.batch_shape}, dtype={self.dtype})"
 
 
+def _product(a: Any, b: Any) -> Any:
+    """Of two weights; beyond the range it is infinite, which is looked for later."""
+    if not (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
+        return a * b
+    with np.errstate(over="ignore"):
+        return a * b
+
+
 def _float(x: Any) -> float:
     try:
         return float(x)
@@ -322,6 +328,8 @@ def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
         live = part if live is None else live & part
     return live
 
+
+_LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")}
 
 Weighted = tuple[Any, Term]
 """(weight, term): a number or [batch] array, and what it multiplies."""
@@ -375,7 +383,7 @@ class Combination(Game):
     def _refuse_large_weights(self) -> None:
         """ValueError for a weight, such as a product of weights, beyond the range that credits are computed in."""
         compute = compute_dtype(self.dtype)
-        largest = float(np.finfo(compute).max)
+        largest = _LARGEST[compute]
         for weight, game in self.parts:
             if isinstance(weight, float):
                 found = weight if abs(weight) > largest else None
