@@ -125,7 +125,7 @@ def floating(x: Array, name: str) -> Array:
     if is_torch(x):
         torch = sys.modules["torch"]
         if x.dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
-            return x
+            return x.resolve_neg()  # of a view into complex numbers, whose memory holds the opposite
         if not x.dtype.is_floating_point and not x.dtype.is_complex:
             return x.to(torch.get_default_dtype())
     else:
@@ -168,7 +168,7 @@ def cast(x: Array, dtype: Any) -> Array:
 def numbers(x: Array) -> np.ndarray:
     """Any array as float64 numpy on the host: exact for every float dtype."""
     if is_torch(x):
-        return x.detach().cpu().to(sys.modules["torch"].float64).numpy()
+        return x.detach().cpu().to(sys.modules["torch"].float64).resolve_neg().numpy()
     return np.asarray(x).astype(np.float64)
 
 

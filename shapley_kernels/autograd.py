@@ -47,7 +47,7 @@ def _gradients(
     """As in the contract -> grad_rewards [rows, players] in the dtype of rewards, grad_v_empty [rows] in that of
     v_empty."""
     tables, grad_c = (inside, outside, empty, level_of), v_empty.new_empty(len(rewards))
-    arrays = (grad, rewards, mask, v_empty)
+    arrays = (grad.resolve_neg(), rewards, mask, v_empty)
     return _run(backend, "_backward", arrays, tables, rewards.dtype, grad_c), grad_c
 
 

@@ -1,10 +1,13 @@
 """Data that a careful user would not pass: it is served right, or refused by name."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
 import shapley_kernels as sk
+from shapley_kernels import rl
 from shapley_kernels.testing import assert_within_budget, error_budget, exact_semivalue
 
 
@@ -76,3 +79,73 @@ def test_weights_are_not_rounded_to_the_dtype_of_one_term():
     found = sk.shapley(weight * cap + other)
     expected = sk.shapley(sk.BudgetCap(np.array([[1, 2, 3]]), budget=4) * (1 / 3))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("scale", "error", "message"),
+    [
+        (np.array([1j, 2.0]), TypeError, "scale: expected real numbers .*, got dtype complex128"),
+        (torch.tensor([1j, 2.0]), TypeError, "scale: expected"),
+        (np.array(["1", "2"]), TypeError, "scale: expected real numbers .*, got dtype <U1"),
+        (np.complex128(1j), TypeError, "a game can be scaled by a number or an array"),
+        (np.str_("2"), TypeError, "a game can be scaled by a number or an array"),
+        (True, TypeError, "a game can be scaled by a number or an array"),
+        (10**400, ValueError, "a game can be scaled by finite numbers only, got inf"),
+        (-Fraction(10**400), ValueError, "a game can be scaled by finite numbers only, got -inf"),
+    ],
+)
+def test_weights_that_are_no_real_numbers(scale, error, message):
+    rewards = np.ones((2, 3))
+    game = sk.Max(torch.tensor(rewards) if isinstance(scale, torch.Tensor) else rewards)
+    with pytest.raises(error, match=message):
+        game * scale
+    with pytest.raises(error, match=message):
+        scale * game
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize(("dtype", "weight"), [("float64", 1e200), ("float32", 1e30), ("float16", 1e30)])
+@pytest.mark.parametrize("kind", ["number", "array"])
+def test_products_of_weights_that_overflow(library, dtype, weight, kind):
+    rewards = np.zeros((2, 3), dtype)
+    game = sk.Max(rewards if library == "numpy" else torch.tensor(rewards))
+    if kind == "array":
+        weight = np.full(2, weight, "float64" if dtype == "float64" else "float32")
+        weight = weight if library == "numpy" else torch.tensor(weight)
+    assert (np.asarray(sk.shapley(weight * game)) == 0).all()
+    with pytest.raises(
+        ValueError, match=r"a game of dtype .*float\d\d can be scaled by numbers in the range of float.*Max"
+    ):
+        weight * (weight * game)
+
+
+def opposite(x):
+    """The same numbers as a view into complex ones, whose memory holds the opposite."""
+    view = torch.complex(torch.zeros_like(x), -x).conj().imag
+    assert view.is_neg()
+    return view
+
+
+def test_tensors_with_the_negative_bit():
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.rand(2, 3, generator=generator, dtype=torch.float64)
+    symmetric, eye = rewards.mT @ rewards, torch.eye(3, dtype=torch.float64)
+    calls = [
+        lambda f: sk.shapley(sk.Max(f(rewards), v_empty=f(rewards[:, 0]))),
+        lambda f: sk.shapley(f(rewards[:, 1]) * sk.OWA(rewards, f(rewards[0]))),
+        lambda f: sk.shapley(sk.Volume(f(eye))),
+        lambda f: sk.interactions(sk.Pairwise(f(symmetric), f(rewards[0]))),
+        lambda f: sk.semivalue(sk.Max(rewards), sk.SizeWeights(f(rewards[0]))),
+        lambda f: sk.grpo_advantages(f(rewards)),
+        lambda f: rl.encode_credits(f(rewards), torch.tensor([[0, 1, 2, 3]] * 2)),
+        lambda f: torch.tensor(list(rl.diagnostics(f(rewards), f(rewards)).values())),
+        lambda f: torch.tensor(sk.estimate(lambda s: f(torch.tensor(s.sum(1) + 0.5)), 3, budget=8, seed=0).values),
+    ]
+    for call in calls:
+        torch.testing.assert_close(call(opposite), call(lambda x: x), rtol=0, atol=0)
+
+
+def test_a_gradient_with_the_negative_bit():
+    rewards, by = torch.rand(2, 3, dtype=torch.float64, requires_grad=True), torch.rand(2, 3, dtype=torch.float64)
+    found, expected = (torch.autograd.grad(sk.shapley(sk.Max(rewards)), rewards, grad) for grad in (opposite(by), by))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

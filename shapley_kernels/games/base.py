@@ -246,7 +246,9 @@ class Game:
         if isinstance(scalar, Game):
             return NotImplemented
         weight = self._scalar(scalar)
-        return Combination([(weight * w, game) for w, game in self._parts()])
+        product = Combination([(_product(weight, w), game) for w, game in self._parts()])
+        product._refuse_large_weights()
+        return product
 
     __rmul__ = __mul__
 
@@ -265,17 +267,22 @@ class Game:
 
     def _scalar(self, scalar: Any) -> Any:
         """A number, or an array of the batch shape, to multiply the worth with."""
-        if isinstance(scalar, (Real, np.generic)) and not isinstance(scalar, (bool, np.bool_)):
-            if not isfinite(scalar):
-                raise ValueError(f"a game can be scaled by finite numbers only, got {scalar}")
-            return float(scalar)
-        if not hasattr(scalar, "shape"):
+        if not isinstance(scalar, bool) and (
+            isinstance(scalar, Real) or (isinstance(scalar, np.generic) and is_float(scalar.dtype))
+        ):
+            number = _float(scalar)
+            if not isfinite(number):
+                raise ValueError(f"a game can be scaled by finite numbers only, got {number}")
+            return number
+        if not hasattr(scalar, "shape") or isinstance(scalar, np.generic):
             raise TypeError(
                 f"a game can be scaled by a number or an array of the batch shape {self.batch_shape}, "
                 f"got {describe(scalar)}"
             )
         # not the dtype of the game: products of weights would be rounded to float16 or bfloat16 again and again
         array = like(scalar, self.data, "scale")
+        if not is_integer(array):
+            array = floating(array, "scale")
         if not (is_float(array.dtype) and compute_dtype(array.dtype) == "float64"):
             array = cast(array, named_dtype(self.data, compute_dtype(self.dtype)))
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
@@ -285,6 +292,21 @@ class Game:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(players={self.players}, batch_shape={self.batch_shape}, dtype={self.dtype})"
+
+
+def _product(a: Any, b: Any) -> Any:
+    """Of two weights; beyond the range it is infinite, which is looked for later."""
+    if not (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
+        return a * b
+    with np.errstate(over="ignore"):
+        return a * b
+
+
+def _float(x: Any) -> float:
+    try:
+        return float(x)
+    except OverflowError:  # an int or a fraction beyond float64
+        return inf if x > 0 else -inf
 
 
 def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
@@ -306,6 +328,8 @@ def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
         live = part if live is None else live & part
     return live
 
+
+_LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")}
 
 Weighted = tuple[Any, Term]
 """(weight, term): a number or [batch] array, and what it multiplies."""
@@ -355,6 +379,23 @@ class Combination(Game):
 
     def _parts(self) -> list[tuple[Any, Game]]:
         return self.parts
+
+    def _refuse_large_weights(self) -> None:
+        """ValueError for a weight, such as a product of weights, beyond the range that credits are computed in."""
+        compute = compute_dtype(self.dtype)
+        largest = _LARGEST[compute]
+        for weight, game in self.parts:
+            if isinstance(weight, float):
+                found = weight if abs(weight) > largest else None
+            elif device(weight) == "cpu" and (bad := first_true(abs(weight) > largest)) is not None:
+                found = weight[bad].item()
+            else:
+                found = None
+            if found is not None:
+                raise ValueError(
+                    f"a game of dtype {self.dtype} can be scaled by numbers in the range of {compute} only, got "
+                    f"{found:g} times {type(game).__name__}, products of several weights multiplied out; scale by less"
+                )
 
 
 def _row_weight(weight: Any, row: int) -> Fraction:

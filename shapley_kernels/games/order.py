@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import describe, is_torch
+from shapley_kernels.arrays import describe, is_torch, numbers
 from shapley_kernels.games.order_base import Coefficients, FixedWeights, OrderGame
 from shapley_kernels.values import Semivalue, thin
 
@@ -368,7 +368,7 @@ class _Weights:
     @classmethod
     def checked(cls, owner: str, weights: Any, players: int, dims: tuple[int, ...] = (1, 2)) -> "_Weights":
         if is_torch(weights):
-            weights = weights.detach().cpu().numpy()
+            weights = numbers(weights)
         try:
             array = np.array(weights, dtype=np.float64)
         except (TypeError, ValueError) as error:

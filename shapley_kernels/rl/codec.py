@@ -28,8 +28,9 @@ def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_
     """Token rewards that say which tokens each candidate has, and its credit: the credit on its last token.
 
     A row sums to the credits of its candidates, so for an efficient value to v(all) - v(empty): reward curves of a
-    trainer stay true. The first token of a candidate is marked by 2^-100, and one token of each row carries a checksum,
-    below 2^-97, by which `decode_credits` notices rewards that were scaled, shifted, clipped or rounded since.
+    trainer stay true. The first token of a candidate is marked by 2^-100, and one token of each row, with candidates or
+    without, carries a checksum, below 2^-97, by which `decode_credits` notices rewards that were scaled, shifted,
+    clipped or rounded since.
 
     Args:
         credits: [N, K]; magnitudes below 2^-90 become 0.
@@ -81,7 +82,8 @@ def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_
 def decode_credits(token_rewards: Any) -> tuple[Any, Any, Any]:
     """What `encode_credits` was given: credits float32 [N, K], mask bool [N, K], candidate ids int64 [N, T].
 
-    Rows of zeros have no candidates. The order of rows, and padding on either side, do not matter.
+    Rows of zeros, such as a trainer fills a batch up with, have no candidates; a batch of nothing else was altered, for
+    example by half precision, in which all marks vanish. The order of rows, and padding on either side, do not matter.
 
     Args:
         token_rewards: [N, T], of `encode_credits`.
@@ -188,16 +190,16 @@ def _checksum(x: np.ndarray) -> np.ndarray:
 
 
 def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray) -> None:
-    """Puts a checksum into each row that has candidates: on a first token, else on one outside."""
+    """Puts a checksum into each row that has a token: on a first one of a candidate, else on one outside."""
     if not x.size:
         return
-    used = np.any(x != 0, 1)
-    if (full := np.flatnonzero(used & ~starts.any(1) & ~others.any(1))).size:
+    room = starts.any(1) | others.any(1)
+    if (full := np.flatnonzero(np.any(x != 0, 1) & ~room)).size:
         raise ValueError(
             f"{ENCODE}: candidate_ids {x.shape} must leave a token for a checksum, outside of candidates or in one of "
             f"several tokens, got none at row {full[0]}; leave out such short responses"
         )
-    rows = np.flatnonzero(used)
+    rows = np.flatnonzero(room)
     with_start = starts[rows].any(1)
     at = np.where(with_start, np.argmax(starts, 1)[rows], np.argmax(others, 1)[rows])
     base = np.where(with_start, CHECKED_START, CHECK)
@@ -205,7 +207,8 @@ def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray) -> None:
 
 
 def _verified(x: np.ndarray) -> np.ndarray:
-    """The rewards without checksums; ValueError unless each row with anything in it has one, and a right one."""
+    """The rewards without checksums; ValueError unless each row with anything in it has one, and a right one, and some
+    row has."""
     size = np.abs(x)
     signs = (x >= CHECK) & (x < 2 * CHECKED_START)
     plain = np.where(signs, np.where(x >= CHECKED_START, np.float32(START), np.float32(0)), x)
@@ -215,7 +218,13 @@ def _verified(x: np.ndarray) -> np.ndarray:
         found = np.where(signs, x, 0).max(1).astype(np.float64)
         found /= np.where(found >= CHECKED_START, CHECKED_START, CHECK)
         right &= np.where(right, (found - 1) * 2.0**_BITS, -1).astype(np.int64) == _checksum(plain)
-    wrong = np.flatnonzero(~right & np.any(x != 0, 1))
+    used = np.any(x != 0, 1)
+    if x.size and not used.any():
+        raise ValueError(
+            f"{DECODE}: token_rewards {x.shape} must be as encode_credits gave them, got nothing but zeros; switch off "
+            "what changes rewards in between, half precision first, in which small ones vanish"
+        )
+    wrong = np.flatnonzero(~right & used)
     if wrong.size:
         raise ValueError(
             f"{DECODE}: token_rewards {x.shape} must be as encode_credits gave them, got a wrong checksum at row "

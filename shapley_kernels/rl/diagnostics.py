@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, boolean, broadcast, describe, floating, is_torch, native
+from shapley_kernels.arrays import boolean, broadcast, describe, floating, is_torch, native, numbers
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Broadcast
@@ -78,18 +78,18 @@ def diagnostics(
     if advantages is None:
         advantages = allocator.advantages(array, mask, **layout)
     grpo = RewardAllocator(utility, Broadcast()).advantages(array, mask, **layout)
-    of_sets = _host(allocator.set_advantages(array, mask, **layout))  # [...]
-    credits, worth = _host(allocator.credits(array, mask)), _host(utility(array, mask=mask).worth())
+    of_sets = numbers(allocator.set_advantages(array, mask, **layout))  # [...]
+    credits, worth = numbers(allocator.credits(array, mask)), numbers(utility(array, mask=mask).worth())
     live = np.ones(array.shape, bool)
     if mask is not None:
-        live = _host(broadcast(boolean(mask, array, "diagnostics: mask"), array.shape, "diagnostics: mask", "")) > 0
-    ours = _host(native(advantages, "diagnostics: advantages")[0])
+        live = numbers(broadcast(boolean(mask, array, "diagnostics: mask"), array.shape, "diagnostics: mask", "")) > 0
+    ours = numbers(native(advantages, "diagnostics: advantages")[0])
     if ours.shape != array.shape:
         raise ValueError(
             f"diagnostics: advantages must have the shape of the rewards, {tuple(array.shape)}, "
             f"got {describe(advantages)}; pass those of the candidates, not of the sets"
         )
-    counts = _counts(_host(array), live, ours, _host(grpo), of_sets, layout)
+    counts = _counts(numbers(array), live, ours, numbers(grpo), of_sets, layout)
     counts["mean_credit"] = credits[live].sum() / max(live.sum(), 1)
     counts["mean_set_worth"] = worth.sum() / max(worth.size, 1)
     return _report(counts)
@@ -147,8 +147,3 @@ def _tied(rewards: np.ndarray, live: np.ndarray) -> np.ndarray:
     tied[..., 1:] |= same
     tied[..., :-1] |= same
     return tied
-
-
-def _host(x: Array) -> np.ndarray:
-    """float64 numpy on the CPU."""
-    return x.detach().cpu().double().numpy() if is_torch(x) else np.asarray(x, np.float64)

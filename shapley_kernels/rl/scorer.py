@@ -1,6 +1,7 @@
 """Responses in, rewards of their candidates out: parse, ask a user's function, pad."""
 
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shapley_kernels.arrays import constant, describe, is_torch, namespace
+from shapley_kernels.arrays import constant, describe, is_torch, namespace, numbers
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.candidates import Candidates, candidate_ids, check_policies
 from shapley_kernels.rl.diagnostics import PREFIX
@@ -44,11 +45,13 @@ class Scored(Candidates):
 
 
 class _Call(NamedTuple):
-    """One call of the user's function: what it is given, and whose rewards it answers: (response, candidate)."""
+    """One call of the user's function: what it is given, whose rewards it answers, (response, candidate), and the dtype
+    that these get."""
 
     given: Any
     columns: dict[str, Any]
     answers: list[tuple[int, int]]
+    dtype: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +63,8 @@ class SetScorer:
             columns that the scorer is called with (a reference answer, say) by name.
         parser, tokenizer: as in `candidate_ids`.
         utility: what a set is worth, for `set_rewards`: a game such as `Max`, or a function (rewards, mask=) -> game.
-        on_error: where score raises, or gives what is not one finite number per candidate: "raise", naming response and
-            candidate, or the reward these candidates get instead: "floor", or a number.
+        on_error: where score raises, or gives what is not one finite number per candidate, in the dtype of the rewards:
+            "raise", naming response and candidate, or the reward these candidates get instead: "floor", or a number.
         takes: "candidate": score(text, **entries of the columns) -> number. "set": score(texts, **entries) -> one
             number per candidate of a response. "batch": score(texts, **columns) -> one number per candidate of all
             responses; columns are repeated to one entry per text.
@@ -159,6 +162,10 @@ class SetScorer:
 
     def _calls(self, found: Candidates, columns: dict[str, Any]) -> Iterator[_Call]:
         _check_columns(columns, len(found.texts))
+        dtype = _dtype(found)
+        for name in ("floor", "on_error"):
+            if not isinstance(number := getattr(self, name), str) and abs(number) > _largest(dtype):
+                raise ValueError(f"{OWNER}: {name} must be in the range of {dtype}, as the rewards, got {number!r}")
         sets = [
             [] if self._is_floored(problem) else [(i, k) for k in range(len(texts))]
             for i, (texts, problem) in enumerate(zip(found.texts, found.problems, strict=True))
@@ -168,13 +175,14 @@ class SetScorer:
         for answers in filter(None, sets):
             texts = [found.texts[i][k] for i, k in answers]
             if self.takes == "batch":
-                yield _Call(texts, {name: [column[i] for i, _ in answers] for name, column in columns.items()}, answers)
+                repeated = {name: [column[i] for i, _ in answers] for name, column in columns.items()}
+                yield _Call(texts, repeated, answers, dtype)
                 continue
             entries = {name: column[answers[0][0]] for name, column in columns.items()}
             if self.takes == "set":
-                yield _Call(texts, entries, answers)
+                yield _Call(texts, entries, answers, dtype)
             else:
-                yield from (_Call(text, entries, [answer]) for text, answer in zip(texts, answers, strict=True))
+                yield from (_Call(text, entries, [answer], dtype) for text, answer in zip(texts, answers, strict=True))
 
     def _ask(self, call: _Call) -> list[float] | None:
         """The rewards that score gives; None where it fails and on_error says what instead."""
@@ -230,11 +238,12 @@ class SetScorer:
 
     def _read(self, call: _Call, result: Any) -> list[float] | None:
         wanted = () if self.takes == "candidate" else (len(call.answers),)
-        numbers, answers = _array(result), call.answers
-        problem = _problem(numbers, wanted, result)
-        flat = numbers.reshape(-1)
-        if problem is None and (bad := np.flatnonzero(~np.isfinite(flat))).size:
-            problem = ValueError(f"a finite number, got {flat[bad[0]]}")
+        found, answers = _array(result), call.answers
+        problem = _problem(found, wanted, result)
+        flat = found.reshape(-1)
+        if problem is None and (bad := np.flatnonzero(~(abs(numbers(flat)) <= _largest(call.dtype)))).size:
+            expected = f"a number in the range of {call.dtype}" if np.isfinite(flat[bad[0]]) else "a finite number"
+            problem = ValueError(f"{expected}, got {flat[bad[0]]}")
             answers = [answers[bad[0]]]
         if problem is None:
             return flat.tolist()
@@ -252,14 +261,11 @@ class SetScorer:
         for i, problem in enumerate(found.problems):
             if self._is_floored(problem):
                 table[i, 0] = floor
-        for call, numbers in zip(calls, rewards, strict=True):
-            failed += 0 if numbers is not None else len(call.answers)
-            for answer, number in zip(call.answers, numbers or [instead] * len(call.answers), strict=True):
+        for call, given in zip(calls, rewards, strict=True):
+            failed += 0 if given is not None else len(call.answers)
+            for answer, number in zip(call.answers, given or [instead] * len(call.answers), strict=True):
                 table[answer] = number
-        padded: Any = table
-        if is_torch(found.mask):
-            torch = namespace(found.mask)
-            padded = constant(table, found.mask, torch.get_default_dtype())
+        padded = constant(table, found.mask, _dtype(found))
         game = self.utility(padded, mask=found.mask)
         if not isinstance(game, Game):
             raise TypeError(f"{OWNER}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
@@ -321,11 +327,21 @@ def _takes(score: Callable[..., Any], call: _Call) -> bool:
     return True
 
 
+def _dtype(found: Candidates) -> Any:
+    """That of the rewards."""
+    return namespace(found.mask).get_default_dtype() if is_torch(found.mask) else np.dtype(np.float64)
+
+
+def _largest(dtype: Any) -> float:
+    info: Any = np if isinstance(dtype, np.dtype) else sys.modules["torch"]
+    return float(info.finfo(dtype).max)
+
+
 def _array(result: Any) -> np.ndarray:
     if is_torch(result):
-        return result.detach().cpu().double().numpy()
+        return np.asarray(None) if result.is_complex() else numbers(result)
     if isinstance(result, (list, tuple)):
-        result = [x.detach().cpu() if is_torch(x) else x for x in result]
+        result = [_array(x) if is_torch(x) else x for x in result]
     try:
         return np.asarray(result)
     except (ValueError, TypeError, RuntimeError):  # ragged, or what numpy cannot read

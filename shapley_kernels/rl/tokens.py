@@ -13,6 +13,7 @@ from shapley_kernels.arrays import (
     constant,
     describe,
     floating,
+    is_integer,
     is_torch,
     like,
     named_dtype,
@@ -84,8 +85,8 @@ def scatter_to_tokens(
 
 
 def _integers(x: Array, name: str) -> Array:
-    kind = str(x.dtype).removeprefix("torch.")
-    if not kind.startswith(("int", "uint")) and 0 not in x.shape:  # an empty list has no dtype of its own
+    if not is_integer(x) and 0 not in x.shape:  # an empty list has no dtype of its own
+        kind = str(x.dtype).removeprefix("torch.")
         raise TypeError(f"{OWNER}: {name} must be integers, got dtype {kind}; convert them, for example to int64")
     return x
 

@@ -88,6 +88,18 @@ def test_altered_rewards_are_noticed(change):
         decode_credits(altered)
 
 
+@pytest.mark.parametrize("credits", [[0.0, 0.0], [1e-8, -1e-9]])
+def test_rows_that_vanish_in_half_precision_are_noticed(credits):
+    """Nothing is left in float16 of credits of 0, not even the marks."""
+    rewards = encode_credits([credits] * 2, [[1, 1, 0, 2], [1, 2, 2, 0]])
+    with pytest.raises(
+        ValueError, match=r"token_rewards \(2, 4\) must be as encode_credits gave them, got nothing but z"
+    ):
+        decode_credits(rewards.astype(np.float16).astype(np.float32))
+    without = encode_credits([[0.0]], [[0, 0, 0]])  # told from what vanished
+    assert [x.tolist() for x in decode_credits(without)] == [[[]], [[]], [[0, 0, 0]]]
+
+
 def test_every_single_token_counts():
     credits, mask, ids, token_mask = random_rows(3, rows=4)
     rewards = encode_credits(credits, ids, mask, token_mask=token_mask)
@@ -112,8 +124,10 @@ def test_candidates_of_one_token():
 
 
 def test_nothing():
-    assert encode_credits(np.zeros((2, 3)), np.zeros((2, 4), int)).tolist() == [[0] * 4] * 2
-    for rewards in (np.zeros((2, 4)), np.zeros((0, 4)), np.zeros((2, 0))):
+    marked = encode_credits(np.zeros((2, 3)), np.zeros((2, 4), int))
+    assert 0 < marked.sum() < 2.0**-97
+    filled = np.concatenate([marked, np.zeros((1, 4), np.float32)])  # as trainers fill a batch up
+    for rewards in (marked, filled, np.zeros((0, 4)), np.zeros((2, 0))):
         credits, mask, ids = decode_credits(rewards)
         assert credits.shape == mask.shape == (len(rewards), 0)
         assert ids.shape == rewards.shape

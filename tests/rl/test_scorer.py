@@ -214,6 +214,38 @@ def test_container_and_dtype():
     assert SetScorer(of_batch, separated(","), read_byte, takes="batch")([], bonus=[]).rewards.shape == (0, 0)
 
 
+def test_rewards_beyond_their_dtype():
+    """float32 by default in torch, float64 in numpy."""
+    texts = rows(["a,b"])
+
+    def score(text):
+        return 1e300 if text == "b" else 1.0
+
+    assert SetScorer(score, separated(","), read_byte)(texts).rewards.tolist() == [[1.0, 1e300]]
+    tensor = torch.tensor(texts)
+    with pytest.raises(ValueError, match=r"range of torch.float32, got 1e\+300 for response 0, candidate 1 \(from 0\)"):
+        SetScorer(score, separated(","), read_byte)(tensor)
+    scored = SetScorer(score, separated(","), read_byte, on_error="floor", floor=-2)(tensor)
+    assert (scored.rewards.tolist(), scored.failed_scores) == ([[1.0, -2.0]], 1)
+    for options in ({"floor": -1e300}, {"on_error": 1e300}):
+        with pytest.raises(ValueError, match=r"SetScorer: .* must be in the range of torch.float32, .*, got -?1e\+300"):
+            SetScorer(len, separated(","), read_byte, **options)(tensor)
+
+
+@pytest.mark.parametrize("takes", ["candidate", "set"])
+def test_scores_with_the_negative_bit(takes):
+    def score(given):
+        numbers = torch.tensor([1j * len(given)]).conj().imag
+        assert numbers.is_neg()
+        return numbers[0] if takes == "candidate" else list(numbers.expand(len(given)))
+
+    assert SetScorer(score, separated(","), read_byte, takes=takes)(rows(["a,b"])).rewards.tolist() == [
+        [-1.0, -1.0] if takes == "candidate" else [-2.0, -2.0]
+    ]
+    with pytest.raises(TypeError, match="must give a number, got tensor"):
+        SetScorer(lambda text: torch.tensor(1j), separated(","), read_byte)(rows(["a"]))
+
+
 def test_options_reach_the_parsing():
     ids = rows(['["a","b","c"]', '["d","e'])
     options = {"malformed": "keep", "truncated": "keep", "max_candidates": 2}

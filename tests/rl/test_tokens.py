@@ -232,3 +232,11 @@ def test_bad_ids_of_torch_are_named_too():
 def test_ids_too_narrow_for_the_number_of_candidates(dtype):
     found = scatter_to_tokens(torch.arange(300.0)[None], torch.tensor([[0, 1, 127]]).to(dtype))
     assert found.tolist() == [[0.0, 0.0, 126.0]]
+
+
+@pytest.mark.parametrize("dtype", [">i8", "<i8", ">u2", "u1"])
+def test_ids_of_any_integer_dtype(dtype):
+    ids = np.array([0, 1, 2, 1], dtype)
+    assert scatter_to_tokens([1.0, -1.0], ids).tolist() == [0.0, 1.0, -1.0, 1.0]
+    packed = scatter_to_tokens([[1.0, -1.0]], ids, cu_seqlens=np.array([0, 4], dtype))
+    assert packed.tolist() == [0.0, 1.0, -1.0, 1.0]
