@@ -27,7 +27,7 @@ def relative_bias(policy, game, value):
 
 
 @pytest.mark.parametrize("game", exact.GAMES)
-@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("value", VALUES, ids=lambda v: type(v).__name__ if " at 0x" in str(v) else str(v))
 def test_a_semivalue_of_independent_candidates_optimises_its_mixture(game, value):
     """E[sum_i phi_i score_i] = sum_k w_{k-1} (K/k) grad J_k; Shapley's w are 1/K, so that is sum_k grad J_k / k."""
     weights = value.size_weights(K)
@@ -48,7 +48,9 @@ def test_shapley_of_independent_candidates_optimises_the_harmonic_mixture(game):
 
 @pytest.mark.parametrize("game", exact.GAMES)
 @pytest.mark.parametrize("sequential", [False, True])
-@pytest.mark.parametrize("value", [rl.Broadcast(), exact.WorthToGo()], ids=str)
+@pytest.mark.parametrize(
+    "value", [rl.Broadcast(), exact.WorthToGo()], ids=lambda v: type(v).__name__ if " at 0x" in str(v) else str(v)
+)
 def test_unbiased_for_the_expected_worth(game, sequential, value):
     for seed in SEEDS:
         policy = random_policy(sequential, seed)
@@ -64,13 +66,17 @@ def test_leave_one_out_is_unbiased_for_independent_candidates_alone(game):
 
 
 @pytest.mark.parametrize("game", exact.GAMES)
-@pytest.mark.parametrize("value", [sk.Shapley(), rl.PrefixMarginals(), rl.WinnerTakesAll(), sk.Stratum(1)], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [sk.Shapley(), rl.PrefixMarginals(), rl.WinnerTakesAll(), sk.Stratum(1)],
+    ids=lambda v: type(v).__name__ if " at 0x" in str(v) else str(v),
+)
 def test_biased_where_candidates_depend_on_those_before(game, value):
     assert min(relative_bias(random_policy(True, seed), game, value) for seed in SEEDS) > 0.1
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-@pytest.mark.parametrize("value", exact.ALL.values(), ids=str)
+@pytest.mark.parametrize("value", exact.ALL.values(), ids=lambda v: type(v).__name__ if " at 0x" in str(v) else str(v))
 def test_centring_changes_the_noise_alone(sequential, value):
     policy = random_policy(sequential, 1)
     plain, centred = (estimate(policy, "best", value, centred=c)[0] for c in (False, True))
