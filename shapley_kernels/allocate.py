@@ -55,8 +55,10 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
             "wrap the rewards in the utility they earn"
         )
     if not isinstance(value, Semivalue):
-        hint = "; write sk.Shapley() with brackets" if isinstance(value, type) else ""
-        raise TypeError(f"value: expected a semivalue such as sk.Banzhaf(), got {value!r}{hint}")
+        hint = ""
+        if isinstance(value, type) and issubclass(value, Semivalue):
+            hint = f"; make one with brackets, as {value.__name__}(...)"
+        raise TypeError(f"value: expected a semivalue such as sk.Shapley(), got {value!r}{hint}")
     if nan not in (None, "raise", "propagate"):
         raise ValueError(f"nan: expected None, 'raise' or 'propagate', got {nan!r}")
     terms, dtype = merge(game.terms(value)), game.dtype

@@ -30,6 +30,9 @@ BATCHES = 16
 """`f` is called about this many times, on batches of equal size, but not for fewer than `SMALLEST_BATCH` coalitions."""
 SMALLEST_BATCH = 64
 
+MOST_BYTES = 2**36
+"""Of the coalitions that are evaluated, a byte per player; of more, no memory would be left for the work on them."""
+
 NO_FIT = 1e-6
 """1 - leverage below this: without the pair itself the regression would be undetermined."""
 
@@ -446,6 +449,12 @@ def _check(f: Any, players: Any, budget: Any, surrogate: Any) -> None:
         raise ValueError(
             f"estimate: budget must be at least {least} evaluations for {players} players "
             f"(and {2**players if players < 64 else f'2^{players}'} make it exact), got {budget}"
+        )
+    most = MOST_BYTES // players
+    if budget > most and players >= most.bit_length():  # else 2^players is less
+        raise ValueError(
+            f"estimate: budget must be at most {most} evaluations for {players} players, since all coalitions are kept "
+            f"in memory, got {budget if budget.bit_length() < 64 else 'more than 2^63'}"
         )
     if surrogate is not None:
         _check_surrogate(surrogate, players)

@@ -229,9 +229,10 @@ class BetaShapley(Semivalue):
             raise ValueError(f"BetaShapley: alpha + beta must be finite, got {self.alpha!r} + {self.beta!r}")
 
     def _urn(self, k: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        total = self.alpha + self.beta + (k - 1)  # Polya's urn
+        alpha, beta = float(self.alpha), float(self.beta)  # fractions would make arrays of objects
+        total = alpha + beta + (k - 1)  # Polya's urn
         # beyond a = k - 1, which never occurs, the second one would be negative
-        return (self.beta + a) / total, np.maximum(self.alpha + (k - 1 - a), 0.0) / total
+        return (beta + a) / total, np.maximum(alpha + (k - 1 - a), 0.0) / total
 
     def size_weights(self, n: int) -> np.ndarray:
         return _size_weights_by_growth(self._urn, n)

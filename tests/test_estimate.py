@@ -325,6 +325,12 @@ class TestJudge:
             ValueError,
             r"at least 402 evaluations for 200 players \(and 2\^200 make it exact\), got 40",
         ),
+        (
+            {"players": 40, "budget": 10**12},
+            ValueError,
+            "budget must be at most 1717986918 evaluations for 40 players, .* got 1000000000000",
+        ),
+        ({"players": 10**4, "budget": 10**5000}, ValueError, "at most 6871947 .* 10000 players, .* got more than 2"),
         ({"seed": None}, TypeError, "seed must be an integer >= 0 or a numpy Generator, got None"),
         ({"seed": True}, TypeError, "seed must be"),
         ({"seed": 1.5}, TypeError, "seed must be"),
@@ -335,6 +341,11 @@ def test_arguments_refused(change, error, message):
     arguments = {"f": look_up, "players": PLAYERS, "budget": 40, "seed": 0, **change}
     with pytest.raises(error, match=message):
         sk.estimate(arguments.pop("f"), arguments.pop("players"), **arguments)
+
+
+@pytest.mark.parametrize("budget", [2**63, 10**400])
+def test_any_budget_beyond_all_coalitions_is_exact(budget):
+    assert sk.estimate(look_up, PLAYERS, budget=budget, seed=0).evaluations == 2**PLAYERS
 
 
 def test_budget_and_seed_have_no_defaults():

@@ -1,5 +1,7 @@
 """Quadrature nodes of the semivalues: against 40 digits, and against the size weights that define the value."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,18 @@ def test_beta_beyond_what_quadrature_serves():
         with pytest.raises(ValueError, match=r"BetaShapley: alpha and beta must be in 1e-9 \.\. 1e20 for games by"):
             sk.semivalue(sk.NoisyOr(p), sk.BetaShapley(alpha, beta))
         assert np.isfinite(sk.semivalue(sk.Max(p), sk.BetaShapley(alpha, beta))).all()
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta"), [(Fraction(1, 2), 1), (2, Fraction(3, 4)), (Fraction(1, 2), Fraction(1, 2))]
+)
+def test_fractions_as_parameters(alpha, beta):
+    r = np.array([[0.9, 0.5, 0.1, 0.5]])
+    value, same = sk.BetaShapley(alpha, beta), sk.BetaShapley(float(alpha), float(beta))
+    for game in (sk.Max(r), sk.Median(r), sk.NoisyOr(r)):
+        np.testing.assert_array_equal(sk.semivalue(game, value), sk.semivalue(game, same))
+    half = sk.semivalue(sk.Max(r), sk.Banzhaf(Fraction(1, 2)))
+    np.testing.assert_array_equal(half, sk.semivalue(sk.Max(r), sk.Banzhaf(0.5)))
 
 
 def test_beta_whose_sum_overflows():

@@ -128,8 +128,9 @@ def run_command(
 ) -> None:
     """Time every game by every backend, beside the few lines of numpy and torch that one would write instead.
 
-    Credits are checked first, on the very inputs of the timing. Calls alternate; medians are reported, with the 20 %
-    and 80 % quantiles, and the first call, which compiles, apart.
+    Credits are checked first, on the very inputs of the timing. Calls alternate.
+
+    Reported are medians, with the 20 % and 80 % quantiles, and, apart, the first call, which compiles.
     """
     with _clean_end():
         where = (Device(_default_device()) if device is None else device).value

@@ -199,13 +199,14 @@ def allocate(
 
     [bold]shapley-allocate rollouts.jsonl -o credits.parquet --plot credits.png[/bold]
 
-    [bold]shapley-allocate rollouts.parquet --utility topm --m 3 --head 5 -o credits.jsonl[/bold]
+    [bold]shapley-allocate rollouts.parquet -u topm --m 3 --head 5 -o credits.jsonl[/bold]
 
     [bold]zcat rollouts.jsonl.gz | shapley-allocate - | jq -c .credits[/bold]
 
-    Each row has a prompt id and a list of rewards of any length; its other columns are kept as they are. Files may be
-    larger than the memory; large ones need temporary space in $TMPDIR. The summary goes to stderr.
-    """
+    Each row has a prompt id and a list of rewards of any length; its other columns are kept as they are.
+
+    Files may be larger than the memory; large ones need temporary space in $TMPDIR. The summary goes to stderr.
+    """  # a line per paragraph: help keeps the ends of lines in all but the first
     from rich.console import Console
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -213,6 +214,8 @@ def allocate(
         from shapley_kernels.cli.run import Job, run
         from shapley_kernels.rl import RewardAllocator
 
+        if sys.stdout is None and output in (None, "-"):
+            raise InputError("stdout is closed, where the rows would go; give -o FILE")
         on_terminal = output is None and sys.stdout.isatty()
         run(
             Job(

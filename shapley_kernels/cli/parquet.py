@@ -55,7 +55,7 @@ class ParquetFiles:
             raise InputError(f"{where}: there are two columns {twice!r}; rename one")
         prompt, rewards = (self.schema.field(name).type for name in (self.columns.prompt, self.columns.rewards))
         plain = prompt.value_type if pa.types.is_dictionary(prompt) else prompt
-        if not (pa.types.is_integer(plain) or _is_text(plain)):
+        if not (pa.types.is_integer(plain) or _is_text(plain) or plain == pa.json_()):
             raise InputError(f"{where}, column {self.columns.prompt!r}: expected strings or integers, found {prompt}")
         if not (_is_list(rewards) and _is_number(rewards.value_type)):
             raise InputError(f"{where}, column {self.columns.rewards!r}: expected lists of numbers, found {rewards}")
@@ -68,12 +68,10 @@ class ParquetFiles:
             bad = _bad_rows(prompts, rewards, lengths)
             for index in np.flatnonzero(bad).tolist():
                 if not self.skip_bad:
-                    raise InputError(
-                        f"{file}, row {row + index}: {self._reason(prompts[index], lists[index])}{SKIP_HINT}"
-                    )
+                    raise InputError(f"{file}, row {row + index}: {self._reason(batch.slice(index, 1))}{SKIP_HINT}")
                 self.skipped.append(ordinal + index)
             keep = np.repeat(~bad, lengths)
-            yield Numbers(prompts.filter(pa.array(~bad)).to_pylist(), rewards[keep], lengths[~bad])
+            yield Numbers(_python(prompts.filter(pa.array(~bad))), rewards[keep], lengths[~bad])
             ordinal += len(bad)
 
     def chunks(self, advance: Advance) -> Iterator[Chunk]:
@@ -88,12 +86,12 @@ class ParquetFiles:
             source.refuse_changed()
 
     def _rejected(self, file: str, number: int, one: pa.RecordBatch) -> Rejected:
-        reason = self._reason(one.column(self.columns.prompt)[0], one.column(self.columns.rewards)[0])
-        return Rejected(file, "row", number, reason, _python_rows(one)[0])
+        return Rejected(file, "row", number, self._reason(one), _python_rows(one)[0])
 
-    def _reason(self, prompt: pa.Scalar, rewards: pa.Scalar) -> str:
+    def _reason(self, one: pa.RecordBatch) -> str:
+        names = (self.columns.prompt, self.columns.rewards)
         try:
-            parts({self.columns.prompt: prompt.as_py(), self.columns.rewards: rewards.as_py()}, self.columns)
+            parts({name: _python(one.column(name))[0] for name in names}, self.columns)
         except BadRow as error:
             return str(error)
         return "the rewards do not fit a float64"
@@ -145,10 +143,13 @@ def _lists(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bad_rows(prompts: pa.Array, rewards: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """[rows] bool: no prompt, no reward, or a reward that is null or not finite."""
+    """[rows] bool: no prompt or JSON text of another kind, no reward, or a reward that is null or not finite."""
     row_of = np.repeat(np.arange(len(lengths)), lengths)
     infinite = np.bincount(row_of[~np.isfinite(rewards)], minlength=len(lengths))
-    return (lengths == 0) | (infinite > 0) | ~prompts.is_valid().to_numpy(zero_copy_only=False)
+    bad = (lengths == 0) | (infinite > 0) | ~prompts.is_valid().to_numpy(zero_copy_only=False)
+    if prompts.type == pa.json_():
+        bad |= np.array([type(prompt) not in (str, int) for prompt in _python(prompts)], bool)
+    return bad
 
 
 @dataclass
@@ -173,15 +174,21 @@ def _python_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     columns = []
     for field_, column in zip(batch.schema, batch.columns, strict=True):
         try:
-            values = column.to_pylist()
+            values = _python(column)
         except ValueError as error:  # nanoseconds, which Python's datetime lacks
             raise InputError(
                 f"column {field_.name!r}: {field_.type} has no form in JSON ({error}); write Parquet instead"
             ) from None
-        if field_.type == pa.json_():
-            values = [None if value is None else json.loads(value) for value in values]
         columns.append(values)
     return [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _python(column: pa.Array) -> list[Any]:
+    """The values of a column; JSON text is decoded."""
+    values: list[Any] = column.to_pylist()
+    if column.type != pa.json_():
+        return values
+    return [None if value is None else json.loads(value) for value in values]
 
 
 class Misfit(Exception):

@@ -116,6 +116,8 @@ def _file(name: str, copy: Path) -> File:
             raise InputError(f"{name}: expected a file, found a directory; name the files in it")
         if stat.S_ISREG(mode):
             return File.at(name, path)
+    if name == "-" and sys.stdin is None:
+        raise InputError("-: stdin is closed; pipe rows into it, or name a file")
     with sys.stdin.buffer if name == "-" else open(name, "rb") as stream, open(copy, "wb") as out:
         shutil.copyfileobj(stream, out, 1 << 20)
     return File.at("<stdin>" if name == "-" else name, copy)

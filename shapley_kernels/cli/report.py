@@ -47,7 +47,7 @@ def summary(found: Mapping[str, float], skipped: int, seconds: float) -> RichTab
     line("rollouts", "rollouts", "")
     line("candidates", "candidates", "")
     line("  tied", "tied_candidates", "same reward as another of the rollout", "tied_share")
-    line("  free-riders", "free_riders", "advantage of the other sign under plain GRPO", "free_rider_share")
+    line("  sign turned", "free_riders", "against plain GRPO: free-riders, held-back ones", "free_rider_share")
     line("groups", "groups", "prompts")
     line("  zero-variance", "zero_variance_groups", "sets of equal worth: plain GRPO gives 0", "zero_variance_share")
     line("    rescued", "rescued_groups", "candidates differ all the same", "rescued_share")

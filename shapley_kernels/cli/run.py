@@ -200,7 +200,10 @@ def _copy(source: Source, table: Table, sink: Sink | None, bad: BadRowsFile | No
 def _tell(
     job: Job, console: Console, table: Table, source: Source, guess: Any, bad_rows: Path | None, seconds: float
 ) -> None:
-    if job.head:
+    if not len(table.lengths):
+        names = ", ".join("stdin" if name == "-" else name for name in job.inputs)
+        console.print(f"shapley-allocate: no rows in {printable(names)}" + (" but bad ones" if source.skipped else ""))
+    elif job.head:
         console.print(first_rollouts(table, job.head))
     if job.quiet:
         return

@@ -59,7 +59,12 @@ class Staged:
         target = name.resolve()  # a symbolic link stays, what it points to is replaced
         temporary = target.with_name(f".shapley-allocate-{secrets.token_hex(8)}.tmp")
         self._pending.append((None, temporary, target))  # first of all, so that an interrupt now leaves nothing
-        stream = open(temporary, "xb")  # noqa: SIM115 (closed by `commit` or on exit)
+        try:
+            stream = open(temporary, "xb")  # noqa: SIM115 (closed by `commit` or on exit)
+        except OSError as error:  # about the directory; the temporary name says nothing to a person
+            self._pending.pop()
+            directory = target.parent if name.is_symlink() else name.parent
+            raise OSError(error.errno, error.strerror, str(directory)) from None
         if target.exists():
             shutil.copymode(target, temporary)
         self._pending[-1] = (stream, temporary, target)

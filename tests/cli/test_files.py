@@ -1,5 +1,6 @@
 """Output appears whole or not at all; what is there already is not lost; interrupts and closed pipes end quietly."""
 
+import itertools
 import json
 import os
 import select
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import typer.testing
 
 from shapley_kernels.cli import run, writing
 from tests.cli.conftest import COMMAND, Place
@@ -117,7 +119,8 @@ def test_a_device_is_written_not_replaced(place: Place) -> None:
     ("arguments", "status", "said"),
     [
         (["missing.jsonl", "-o", "o.jsonl"], 1, "missing.jsonl: No such file or directory"),
-        (["in.jsonl", "-o", "nowhere/o.jsonl"], 1, "nowhere"),
+        (["in.jsonl", "-o", "nowhere/o.jsonl"], 1, "shapley-allocate: nowhere: No such file or directory"),
+        (["in.jsonl", "-o", "in.jsonl/o.jsonl"], 1, "shapley-allocate: in.jsonl: Not a directory"),
         (["in.jsonl", "-o", ".", "--output-format", "jsonl"], 2, "expected a file name, found a directory"),
         ([".", "-o", "o.jsonl"], 2, "expected a file, found a directory"),
         (["in.jsonl", "-o", "o.csv"], 2, "--output-format"),
@@ -230,6 +233,43 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path, unbuffered: str) -> None:
         assert process.stderr
         assert process.stderr.read() == b""
         assert process.wait() == 141
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "status", "said"),
+    [
+        ("in.jsonl", ">&-", 2, "shapley-allocate: stdout is closed, where the rows would go; give -o FILE\n"),
+        ("in.jsonl -o -", ">&-", 2, "shapley-allocate: stdout is closed, where the rows would go; give -o FILE\n"),
+        ("in.jsonl -o out.jsonl --quiet", ">&-", 0, ""),
+        ("- -o out.jsonl", "<&-", 2, "shapley-allocate: -: stdin is closed; pipe rows into it, or name a file\n"),
+    ],
+)
+def test_closed_streams(place: Place, arguments: str, closed: str, status: int, said: str) -> None:
+    place.write("in.jsonl", ROWS)
+    script = f'"$0" -c "$1" {arguments} {closed}'
+    done = subprocess.run(
+        ["sh", "-c", script, *COMMAND[::2]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, said)
+    assert place.names() == {"in.jsonl"} | ({"out.jsonl"} if status == 0 else set())
+
+
+def test_help_breaks_no_line_that_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shapley_kernels.bench.command import app as bench
+    from shapley_kernels.cli.command import app
+
+    monkeypatch.setenv("COLUMNS", "80")
+    commands = [(bench, [name, "--help"]) for name in ("run", "peers", "scaling", "compare", "plot", "table")]
+    for which, arguments in [(app, ["--help"]), (bench, ["--help"]), *commands]:
+        shown = typer.testing.CliRunner().invoke(which, arguments).stdout.partition("\u256d")[0]  # above the boxes
+        lines = [line.strip() for line in shown.splitlines()]
+        assert len(lines) > 4
+        for line, following in itertools.pairwise(lines):
+            assert not line or not following or len(f"{line} {following.split()[0]}") > 78, (line, following)
 
 
 def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:

@@ -222,10 +222,17 @@ def test_no_rows(place: Place, name: str) -> None:
         )
     else:
         place.write(name, [b"\n \n"])
-    place.run(name, "-o", "out.jsonl", "--plot", "p.png", "--head", "3")
+    said = place.run(name, "-o", "out.jsonl", "--plot", "p.png", "--head", "3").stderr
+    assert said.startswith(f"shapley-allocate: no rows in {name}\n")
     place.run(name, "-o", "out.parquet")
     assert (place.path / "out.jsonl").read_bytes() == b""
     assert pq.read_table("out.parquet").num_rows == 0
+
+
+def test_no_rows_are_said_when_quiet(place: Place) -> None:
+    assert place.run("-", "--quiet", stdin=b"").stderr == "shapley-allocate: no rows in stdin\n"
+    skip = ["--quiet", "--on-bad-row", "skip", "--bad-rows", "bad.jsonl"]
+    assert place.run("-", *skip, stdin=b"{}").stderr == "shapley-allocate: no rows in stdin but bad ones\n"
 
 
 def test_overflow_is_said(place: Place) -> None:
@@ -243,7 +250,7 @@ def test_summary_counts(place: Place) -> None:
         "rollouts 7",
         "candidates 17",
         "tied 6 (35.3 %) same reward as another of the rollout",
-        "free-riders 1 (5.9 %) advantage of the other sign under plain GRPO",
+        "sign turned 1 (5.9 %) against plain GRPO: free-riders, held-back ones",
         "groups 4 prompts",
         "zero-variance 3 (75.0 %) sets of equal worth: plain GRPO gives 0",
         "rescued 3 (100.0 %) candidates differ all the same",

@@ -290,3 +290,27 @@ def test_rewards_too_large_to_be_squared(place: Place, scale: str) -> None:
     error = place.run("in.jsonl", "-o", "out.jsonl", "--scale", scale, status=2).stderr
     assert "some rewards are too large" in error
     assert not (place.path / "out.jsonl").exists()
+
+
+def test_prompt_ids_of_mixed_kinds_in_parquet(place: Place) -> None:
+    """JSON text there, read back as what it says."""
+    rows = [{"prompt_id": prompt, "rewards": [i, 1.0, 3]} for i, prompt in enumerate([1, "1", "a", 1, "1", "a"])]
+    place.write("in.jsonl", rows)
+    place.run("in.jsonl", "-o", "a.parquet")
+    assert pq.read_schema("a.parquet").field("prompt_id").type == pa.json_()
+    names = ["--credits-column", "c", "--advantages-column", "d"]
+    place.run("a.parquet", "-o", "back.jsonl", *names)
+    place.run("a.parquet", "-o", "b.parquet", *names)
+    for row, given in zip(place.rows("back.jsonl"), rows, strict=True):
+        assert row["prompt_id"] == given["prompt_id"]
+        assert type(row["prompt_id"]) is type(given["prompt_id"])
+        assert row["d"] == row["advantages"]
+    assert pq.read_table("b.parquet")["d"] == pq.read_table("b.parquet")["advantages"]
+
+    text = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["1", "[2]", "null", None, "1.5"]))
+    pq.write_table(pa.table({"prompt_id": text, "rewards": [[1.0]] * 5}), "c.parquet")
+    error = place.run("c.parquet", "-o", "c.jsonl", status=2).stderr
+    assert "c.parquet, row 2: column 'prompt_id': expected a string or an integer, found [2]" in error
+    place.run("c.parquet", "-o", "c.jsonl", "--on-bad-row", "skip")
+    assert [row["prompt_id"] for row in place.rows("c.jsonl")] == [1]
+    assert [row["number"] for row in place.rows("c.jsonl.bad.jsonl")] == [2, 3, 4, 5]
