@@ -31,7 +31,6 @@ SMALL = (32, 8, 5)
 HEIGHTS = (64, 128, 256)
 """Rows per program of the forms with a row per thread."""
 SECONDS = 0.06
-EAGER_ELEMENTS = 2**26
 
 Case = tuple[int, str, bool]
 """Players, dtype, with or without a mask."""
@@ -91,7 +90,7 @@ def timed(calls: dict[str, list[Callable[[], Any]]]) -> dict[str, float]:
 def measure(case: Case, elements: int, lines: bool) -> dict[str, float]:
     """Seconds of every form, of a copy, and with `lines` of the five-liners."""
     players, dtype, masked = case
-    rows = elements // players
+    rows = elements // players // 64 * 64  # a copy of an odd number of bytes is slow
     size = rows * players * (2 * getattr(torch, dtype).itemsize + masked)
     buffers = [data(case, rows, seed) for seed in range(gpu_copies(size))]
     inside = tables(players, getattr(torch, dtype))[0][players].flip(0)
@@ -107,14 +106,9 @@ def measure(case: Case, elements: int, lines: bool) -> dict[str, float]:
     if lines:
         compiled = torch.compile(torch_rows, dynamic=False)
         weights = inside.to(sample[0].dtype)
-        part = [b[0][: EAGER_ELEMENTS // players] for b in buffers]
-        calls["eager"] = [partial(torch_rows, x, weights) for x in part]
-        calls["compiled"] = [partial(compiled, x, weights) for x in part]
-    found = timed(calls)
-    for name in ("eager", "compiled"):
-        if name in found:
-            found[name] *= max(1.0, elements / EAGER_ELEMENTS)
-    return found
+        calls["eager"] = [partial(torch_rows, b[0], weights) for b in buffers]
+        calls["compiled"] = [partial(compiled, b[0], weights) for b in buffers]
+    return timed(calls)
 
 
 def gradients(players: int, elements: int) -> dict[str, float]:
@@ -157,41 +151,46 @@ def host() -> dict[str, float]:
     return {name: host_seconds(call, 200) for name, call in calls.items()}
 
 
+def told(case: Case, elements: int, found: dict[str, float]) -> str:
+    """One line of the table."""
+    others = ("copy", "eager", "compiled")
+    moved = elements // case[0] // 64 * 64 * case[0] * 2 * getattr(torch, case[1]).itemsize
+    shares = [f"{name} {found['copy'] / s:.0%}" for name, s in found.items() if name not in others]
+    lines = [f"{name} {found[name] / found['auto']:.1f}x" for name in others[1:] if name in found]
+    return f"{case[0]} {case[1]}{' masked' * case[2]}: {moved / found['copy'] / 1e9:.0f} GB/s; " + ", ".join(
+        shares + lines
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--players", type=lambda s: [int(k) for k in s.split(",")], default=PLAYERS)
     parser.add_argument("--elements", type=int, default=2**26)
-    parser.add_argument("--output")
+    parser.add_argument("--output", type=argparse.FileType("w"))
     options = parser.parse_args()
+    rest = (("float32", True), ("bfloat16", False), ("float64", False))
     cases = [(n, "float32", False) for n in options.players]
-    cases += [
-        (n, *rest) for n in (8, 16, 32, 64) for rest in (("float32", True), ("bfloat16", False), ("float64", False))
-    ]
+    cases += [(n, *kind) for n in (8, 16, 32, 64) if n in options.players for kind in rest]
     jobs = [(case, choices) for case in cases for _, choices in forms(case)]
     with ProcessPoolExecutor(12, get_context("spawn")) as pool:
         list(pool.map(compile_case, jobs))
-    device, records = torch.cuda.get_device_name(), []
-    print(f"{device}; GB/s of a copy, then percent of it; eager and compiled: times ours", flush=True)
+    device = torch.cuda.get_device_name()
+    origin = {"device": device, "torch": torch.__version__, "triton": triton.__version__, "commit": commit()}
+
+    def keep(what: Any, elements: int, found: dict[str, float]) -> None:
+        if options.output:
+            record = {**origin, "what": what, "elements": elements, "seconds": found}
+            print(json.dumps(record), file=options.output, flush=True)
+
+    print(f"{device}; GB/s of a copy, then percent of it; eager and compiled: times the time of auto", flush=True)
     for case in cases:
-        found = measure(case, options.elements, case[1:] == ("float32", False))
-        size = options.elements // case[0] * case[0] * 2 * getattr(torch, case[1]).itemsize
-        share = {
-            name: f"{found['copy'] / s:.0%}" for name, s in found.items() if name not in ("copy", "eager", "compiled")
-        }
-        lines = {name: f"{found[name] / found['auto']:.1f}x" for name in ("eager", "compiled") if name in found}
-        print(*case, f"{size / found['copy'] / 1e9:.0f} GB/s", share, lines, flush=True)
-        records.append({"case": case, "elements": options.elements, "seconds": found})
+        keep(case, options.elements, found := measure(case, options.elements, case[1:] == ("float32", False)))
+        print(told(case, options.elements, found), flush=True)
     for players in options.players:
-        found = gradients(players, options.elements // 4)
+        keep([players, "gradients"], options.elements // 4, found := gradients(players, options.elements // 4))
         print(f"{players}: backward / forward {found['backward'] / found['forward']:.2f}", flush=True)
-        records.append({"case": [players, "gradients"], "elements": options.elements // 4, "seconds": found})
-    found = host()
+    keep("host", 1280, found := host())
     print("host time: " + ", ".join(f"{name} {s * 1e6:.1f} us" for name, s in found.items()))
-    records.append({"case": [*SMALL, "host"], "seconds": found})
-    if options.output:
-        origin = {"device": device, "torch": torch.__version__, "triton": triton.__version__, "commit": commit()}
-        with open(options.output, "w") as stream:
-            stream.writelines(json.dumps({**origin, **record}) + "\n" for record in records)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`order` as torch sees it: a function whose gradient is a kernel too, and one node of the graphs of torch.compile.
 
-`Order` serves eager calls and torch.func; `order` is the same as an operator of torch.library, which torch.compile does
-not look into. Only `dispatch` and, for tables while tracing, `games` come here.
+`Order` serves eager calls and torch.func; `order` is the same as a custom operator, which torch.compile does not look
+into. Only `dispatch` and, for tables while tracing, `games` come here.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from operator import index
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from shapley_kernels.dispatch import allowed, kernel, run_numba, run_torch
 from shapley_kernels.games.order_base import Recipe, order_tables
@@ -141,14 +141,14 @@ class Order(torch.autograd.Function):
         return _over_batch(Order.apply, 3)(info, in_dims, *args)
 
 
-gradient = torch.library.custom_op("shapley_kernels::order_gradient", _gradients, mutates_args=())
+gradient = library.custom_op("shapley_kernels::order_gradient", _gradients, mutates_args=())
 gradient.register_fake(
     lambda grad, rewards, mask, v_empty, *_: (rewards.new_empty(rewards.shape), v_empty.new_empty(rewards.shape[0]))
 )
 gradient.register_autograd(_refuse)
 gradient.register_vmap(_over_batch(gradient, 4))
 
-order = torch.library.custom_op("shapley_kernels::order", _credits, mutates_args=())
+order = library.custom_op("shapley_kernels::order", _credits, mutates_args=())
 order.register_fake(lambda rewards, *rest: rewards.new_empty(rewards.shape, dtype=rest[-1]))
 order.register_autograd(lambda ctx, grad: _with_respect_to_all(gradient, ctx, grad), setup_context=_keep)
 order.register_vmap(_over_batch(order, 3))

@@ -12,6 +12,7 @@ from tests.gradients import gradients
 
 need("torch")
 import torch  # noqa: E402
+from torch import library  # noqa: E402
 
 from shapley_kernels import autograd  # noqa: E402
 
@@ -189,8 +190,8 @@ def test_operators(masked, per_row, data):
     tables = order_tables(((1.0, sk.Median, ()),), sk.Shapley(), 5, tuple(range(6))).on("torch", "float64", "cpu")
     inputs = r.clone().requires_grad_(), mask, c.clone().requires_grad_()
     for found in (
-        torch.library.opcheck(autograd.order, (*inputs, *tables, "numba", torch.float32)),
-        torch.library.opcheck(autograd.gradient, (w, r, mask, c, *tables, "numba")),
+        library.opcheck(autograd.order, (*inputs, *tables, "numba", torch.float32)),
+        library.opcheck(autograd.gradient, (w, r, mask, c, *tables, "numba")),
     ):
         assert set(found.values()) == {"SUCCESS"}
 

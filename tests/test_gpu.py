@@ -13,6 +13,7 @@ from tests.conftest import need
 
 need("torch")
 import torch  # noqa: E402
+from torch import library  # noqa: E402
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA device", allow_module_level=True)
@@ -91,7 +92,7 @@ def test_the_operator_keeps_its_promises():
     tables = order_tables(((1.0, sk.Range, ()),), sk.Shapley(), 5, (5,)).on("torch", "float64", "cuda:0")
     rewards = torch.rand(4, 5, device="cuda", dtype=torch.float64, requires_grad=True)
     v_empty = torch.rand(4, device="cuda", dtype=torch.float64, requires_grad=True)
-    torch.library.opcheck(autograd.order, (rewards, None, v_empty, *tables, "triton", torch.float64))
+    library.opcheck(autograd.order, (rewards, None, v_empty, *tables, "triton", torch.float64))
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch itself

@@ -2,7 +2,7 @@
 
 import sys
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -85,26 +85,25 @@ def grpo_advantages(
     [[-1.224, 1.224], [0.0, 0.0]]
     """
     check_options(OWNER, center, scale, ddof, min_std, eps)
-    return normalised(credits, mask, (group_ids, num_generations, process_group), center, scale, ddof, min_std, eps)
+    layout = (group_ids, num_generations, process_group)
+    return normalised(credits, mask, layout, as_numbers(center, scale, ddof, min_std, eps))
 
 
-def normalised(
-    credits: Any,
-    mask: Any,
-    layout: tuple[Any, Any, Any],
-    center: str,
-    scale: str,
-    ddof: int,
-    min_std: float,
-    eps: float,
-) -> Any:
-    """`grpo_advantages` for options that were checked; layout is (group_ids, num_generations, process_group)."""
+Options: TypeAlias = tuple[str, str, int, float, float]
+
+
+def as_numbers(center: str, scale: str, ddof: Any, min_std: Any, eps: Any) -> Options:
+    """Options that were checked, as the kernels take them."""
+    return center, scale, min(int(ddof), 2**31), float(min_std), float(eps)
+
+
+def normalised(credits: Any, mask: Any, layout: tuple[Any, Any, Any], options: Options) -> Any:
+    """`grpo_advantages`; layout is (group_ids, num_generations, process_group), options are those of `as_numbers`."""
     array, restore = native(credits, f"{OWNER}: credits")
     array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
     live = None
     if mask is not None:
         live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the credits")
-    options = (center, scale, min(int(ddof), 2**31), float(min_std), float(eps))
     if device(array) == "cpu" and layout[2] is None:
         result = _by_numba(array, live, layout, options)
     elif (result := _by_triton(array, live, layout, options)) is None:

@@ -8,7 +8,7 @@ from shapley_kernels.allocate import semivalue
 from shapley_kernels.arrays import device, native
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl import fused
-from shapley_kernels.rl.advantages import check_options, normalised
+from shapley_kernels.rl.advantages import Options, as_numbers, check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
 from shapley_kernels.values import Semivalue, Shapley
@@ -129,7 +129,7 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as in `advantages`.
         """
-        return self._of_sets(self._game(rewards, mask, data), group_ids, num_generations, process_group)
+        return self._of_sets(self._game(rewards, mask, data), (group_ids, num_generations, process_group))
 
     def token_advantages(
         self,
@@ -158,7 +158,7 @@ class RewardAllocator:
         layout = (group_ids, num_generations, process_group)
         game = self._game(rewards, mask, data)
         advantages = self._advantages(game, mask, layout)
-        outside = self._of_sets(game, *layout) if self.outside == "set" else "zero"
+        outside = self._of_sets(game, layout) if self.outside == "set" else "zero"
         return scatter_to_tokens(advantages, candidate_ids, outside=outside, length=self.length, cu_seqlens=cu_seqlens)
 
     def _game(self, rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
@@ -180,10 +180,10 @@ class RewardAllocator:
         return game
 
     def _advantages(self, game: Game, mask: Any, layout: tuple[Any, Any, Any]) -> Any:
-        options = (self.center, self.scale, min(int(self.ddof), 2**31), float(self.min_std), float(self.eps))
+        options = self._options(self.center)
         if (found := fused.advantages(game, self.value, mask, layout, options)) is not None:
             return found
-        return self._normalise(self._share(game), mask, self.center, *layout)
+        return normalised(self._share(game), mask, layout, options)
 
     def _share(self, game: Game) -> Any:
         if isinstance(self.value, Semivalue):
@@ -191,15 +191,15 @@ class RewardAllocator:
         _refuse_nonfinite(game)
         return self.value.credits(game)
 
-    def _of_sets(self, game: Game, *layout: Any) -> Any:
+    def _of_sets(self, game: Game, layout: tuple[Any, Any, Any]) -> Any:
         _refuse_nonfinite(game)
         worth, _ = native(game.worth(), "worth")
         center = "group" if self.center == "slot" else self.center
-        advantages = self._normalise(worth[..., None], None, center, *layout)[..., 0]
+        advantages = normalised(worth[..., None], None, layout, self._options(center))[..., 0]
         return game.restore(advantages) if game.restore else advantages
 
-    def _normalise(self, credits: Any, mask: Any, center: str, *layout: Any) -> Any:
-        return normalised(credits, mask, layout, center, self.scale, self.ddof, self.min_std, self.eps)
+    def _options(self, center: str) -> Options:
+        return as_numbers(center, self.scale, self.ddof, self.min_std, self.eps)
 
 
 def _refuse_nonfinite(game: Game) -> None:

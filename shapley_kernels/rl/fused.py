@@ -9,18 +9,19 @@ from shapley_kernels.dispatch import Run, kernel, run_torch, triton_missing
 from shapley_kernels.games import Game
 from shapley_kernels.games.order_base import OrderTerm
 from shapley_kernels.games.terms import Tables
+from shapley_kernels.rl.advantages import Options
 from shapley_kernels.rl.groups import make_groups
 from shapley_kernels.values import Semivalue
 
 
-def advantages(game: Game, value: Any, mask: Any, layout: tuple[Any, Any, Any], options: tuple[Any, ...]) -> Any:
+def advantages(game: Game, value: Any, mask: Any, layout: tuple[Any, Any, Any], options: Options) -> Any:
     """`normalised` of the credits of the game, or None where that takes more than one launch: off the GPU, for values
     or games other than one term of the order family, long rows, and groups other than small ones of one size.
 
     Args:
         value: a semivalue, or a baseline.
         mask: the caller's, which decides who is in the statistics; only the game's own is served.
-        layout, options: as of `advantages.normalised`.
+        layout, options: as of `normalised`.
     """
     terms = merge(game.terms(value)) if _may_serve(game, value, mask, layout) else []
     if len(terms) != 1 or not isinstance(terms[0][1], OrderTerm) or not _is_one(terms[0][0]):
@@ -53,7 +54,7 @@ def _is_one(weight: Any) -> bool:
 class _FusedRun(Run):
     """A run of `order` that normalises as well."""
 
-    def __init__(self, dtype: Any, run: Any, size: int, options: tuple[Any, ...]) -> None:
+    def __init__(self, dtype: Any, run: Any, size: int, options: Options) -> None:
         super().__init__("triton", dtype, False)
         self.run, self.size, self.options = run, size, options
 
