@@ -1,7 +1,7 @@
 # make quickstart   set up, then credits and advantages of examples/rollouts.jsonl: a table, credits.parquet, credits.png
 # make test         set up, then all that CI runs, but for the frameworks
-# make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB; SESSIONS=verl
-#                   picks)
+# make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB); SESSIONS="verl
+#                   ray" picks, CI runs those of TRL and verl
 # make test-gpu     the Triton kernels, and what users do on a GPU, on a CUDA device
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
 #                   (CLOCK=cpu on a machine that others use, too)
@@ -16,9 +16,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 PYTEST := OMP_NUM_THREADS=1 PYTHONWARNINGS=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CLOCK ?= wall
 WORKERS ?= 1
-TRITON := $(addprefix tests/kernels/test_,order_triton.py order_triton_backward.py group_norm_triton.py \
-	order_norm_triton.py pairwise.py table.py \
-	products_triton.py)
+COMPILED := $(wildcard tests/kernels/test_*_compile.py)
+TRITON := $(filter-out $(COMPILED),$(wildcard tests/kernels/test_*.py))
 export HYPOTHESIS_PROFILE ?= ci
 
 .PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu bench tables learning clean
@@ -45,9 +44,7 @@ interpreted:
 	SHAPLEY_REQUIRE=triton TRITON_INTERPRET=1 $(PYTEST) $(TRITON)
 
 compiled:
-	SHAPLEY_REQUIRE=triton $(PYTEST) tests/kernels/test_order_triton_compile.py \
-		tests/kernels/test_group_norm_compile.py tests/kernels/test_pairwise_table_compile.py \
-		tests/kernels/test_products_triton_compile.py
+	SHAPLEY_REQUIRE=triton $(PYTEST) $(COMPILED)
 
 # with the torch and triton of that machine: PYTHON=python3, and no environment
 test-gpu:

@@ -273,11 +273,12 @@ def first_true(x: Array) -> tuple[int, ...] | None:
     return tuple(int(i) for i in np.unravel_index(int(hits[0]), tuple(x.shape)))
 
 
-def zeros(reference: Array, shape: Sequence[int], dtype: str) -> Array:
-    """Zeros in the library and on the device of `reference`."""
+def zeros(reference: Array, shape: Sequence[int], dtype: str | None = None) -> Array:
+    """Zeros in the library and on the device of `reference`, in its dtype or the one called `dtype`."""
+    kind = reference.dtype if dtype is None else named_dtype(reference, dtype)
     if is_torch(reference):
-        return sys.modules["torch"].zeros(tuple(shape), dtype=named_dtype(reference, dtype), device=reference.device)
-    return np.zeros(tuple(shape), dtype)
+        return sys.modules["torch"].zeros(tuple(shape), dtype=kind, device=reference.device)
+    return np.zeros(tuple(shape), kind)
 
 
 def pad(values: Sequence[Any]) -> tuple[Array, Array]:

@@ -13,14 +13,18 @@ from shapley_kernels.arrays import (
     constant,
     describe,
     floating,
+    is_float,
     is_integer,
     is_torch,
+    is_traced,
     like,
     named_dtype,
     namespace,
     native,
     rows,
+    zeros,
 )
+from shapley_kernels.dispatch import choose, kernel
 
 OWNER = "scatter_to_tokens"
 LENGTHS = ("token", "candidate")
@@ -55,7 +59,8 @@ def scatter_to_tokens(
         TypeError, ValueError: arguments of the wrong kind or shape, ids outside 0..K, cu_seqlens that do not start at
             0, decrease, or end elsewhere than at the last token.
 
-    Cost: O(tokens + rollouts K), one int64 array of the shape of the ids. On a GPU it waits for the check of the ids.
+    Cost: O(tokens + rollouts K), one pass over the ids, two with length="candidate"; a copy of ids that are neither
+        int32 nor int64. On a GPU it waits for the check of the ids.
     Source: ShapE-GRPO, arXiv 2603.29871.
 
     >>> scatter_to_tokens([1.0, -1.0], [0, 1, 1, 1, 0, 2], outside=0.5).tolist()
@@ -71,16 +76,11 @@ def scatter_to_tokens(
         raise ValueError(
             f"{OWNER}: advantages must have shape [..., candidates], got the number {describe(advantages)}"
         )
-    xp, (*lead, players) = namespace(array), tuple(array.shape)
+    (*lead, players) = tuple(array.shape)
     ids = _integers(like(candidate_ids, array, f"{OWNER}: candidate_ids"), "candidate_ids")
-    ids = cast(ids, xp.int64)
-    rollout = _rollouts(ids, tuple(lead), cu_seqlens)
-    _check_ids(ids, players)
-    table = rows(xp.concatenate([_outside(outside, array)[..., None], array], -1), players + 1)
-    place = (rollout * (players + 1) + rows(ids, ids.shape[-1])).reshape(-1)  # [tokens], in the table
-    if length == "candidate":
-        table = cast(table * _length_weights(place, table), array.dtype)
-    result = xp.take(table.reshape(-1), place).reshape(ids.shape)
+    starts = _starts(ids, tuple(lead), cu_seqlens)
+    table = rows(namespace(array).concatenate([_outside(outside, array), array], -1), players + 1)
+    result = _scatter(table, ids, starts, length == "candidate")
     return restore(result) if restore else result
 
 
@@ -91,26 +91,22 @@ def _integers(x: Array, name: str) -> Array:
     return x
 
 
-def _rollouts(ids: Array, lead: tuple[int, ...], cu_seqlens: Any) -> Array:
-    """The rollout that each token belongs to: [rollouts, 1], or [total tokens] of a packed row."""
-    shape, count = tuple(ids.shape), prod(lead)
+def _starts(ids: Array, lead: tuple[int, ...], cu_seqlens: Any) -> np.ndarray | None:
+    """Where each rollout of a packed row begins, and the last ends; None for padded rows."""
+    shape = tuple(ids.shape)
     if cu_seqlens is None:
         if not shape or shape[:-1] != lead:
             raise ValueError(
                 f"{OWNER}: candidate_ids must have shape [..., tokens] with the leading axes {lead} of the advantages, "
                 f"got {shape}; pass one row of ids per rollout, or a packed row with cu_seqlens"
             )
-        return constant(np.arange(count)[:, None], ids, namespace(ids).int64)
+        return None
     if len(shape) != 1:
         raise ValueError(
             f"{OWNER}: with cu_seqlens, candidate_ids must have shape [total tokens], got {shape}; "
             "leave cu_seqlens out for padded rows"
         )
-    lengths = np.diff(_offsets(cu_seqlens, count, shape[0]))
-    if is_torch(ids):
-        lengths = constant(lengths, ids, namespace(ids).int64)
-        return namespace(ids).repeat_interleave(lengths, output_size=shape[0])
-    return np.repeat(np.arange(count), lengths)
+    return _offsets(cu_seqlens, prod(lead), shape[0])
 
 
 def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
@@ -139,11 +135,51 @@ def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
     return offsets
 
 
-def _check_ids(ids: Array, players: int) -> None:
-    bad = (ids < 0) | (ids > players)
-    if not bool(bad.any()):
+def _outside(outside: Any, array: Array) -> Array:
+    """One number per rollout, in the dtype of the advantages: [..., 1]."""
+    lead = tuple(array.shape[:-1])
+    if isinstance(outside, str):
+        if outside != "zero":
+            raise ValueError(f"{OWNER}: outside must be 'zero' or one number per rollout, got {outside!r}")
+        return zeros(array, (*lead, 1))
+    per_rollout = floating(like(outside, array, f"{OWNER}: outside"), f"{OWNER}: outside")
+    return broadcast(cast(per_rollout, array.dtype), lead, f"{OWNER}: outside", "[rollouts]")[..., None]
+
+
+def _scatter(table: Array, ids: Array, starts: np.ndarray | None, weigh: bool) -> Array:
+    """The numbers of `table` [rollouts, 1 + K] for the tokens, in the shape of `ids`; those of candidates first times
+    mean_j(L_j) / L_k if `weigh`."""
+    players = table.shape[1] - 1
+    backend = "torch" if is_traced(table) else choose("auto", "scatter", players, table, ids)
+    primitive, place = kernel("scatter", backend), _host if backend == "numba" else _contiguous
+    if backend != "numba" and starts is not None:
+        starts = constant(starts, ids, named_dtype(ids, "int64"))
+    flat = (ids if ids.dtype == named_dtype(ids, "int32") else cast(ids, named_dtype(ids, "int64"))).reshape(-1)
+    out, flat = namespace(flat).empty_like(flat, dtype=table.dtype), place(flat)
+    if weigh:
+        counts = zeros(table, tuple(table.shape), "int64")
+        _check_ids(primitive.count(flat, starts, place(counts)), ids, players)
+        table = cast(table * _length_weights(counts, table), table.dtype)
+    _check_ids(primitive.run(place(table), flat, starts, place(out)), ids, players)
+    return out.reshape(ids.shape)
+
+
+def _host(x: Array) -> np.ndarray:
+    """A CPU array as contiguous numpy sharing its memory; floats of torch by their bits: numpy has no bfloat16."""
+    if is_torch(x):
+        x = (x.detach().view(named_dtype(x, f"int{8 * x.itemsize}")) if is_float(x.dtype) else x).numpy()
+    return np.ascontiguousarray(x)
+
+
+def _contiguous(x: Any) -> Any:
+    return x.contiguous()
+
+
+def _check_ids(bad: int, ids: Array, players: int) -> None:
+    """ValueError for the place of a bad id, unless that is -1."""
+    if bad < 0:
         return
-    where = tuple(int(i[0]) for i in (bad.nonzero(as_tuple=True) if is_torch(bad) else bad.nonzero()))
+    where = tuple(int(i) for i in np.unravel_index(bad, tuple(ids.shape)))
     raise ValueError(
         f"{OWNER}: candidate_ids must be in 0..{players} (0 = no candidate, k = candidate k of {players}), "
         f"got {int(ids[where])} at {list(where)} (token last); "
@@ -151,23 +187,9 @@ def _check_ids(ids: Array, players: int) -> None:
     )
 
 
-def _outside(outside: Any, array: Array) -> Array:
-    """One number per rollout, in the dtype of the advantages."""
-    if isinstance(outside, str):
-        if outside != "zero":
-            raise ValueError(f"{OWNER}: outside must be 'zero' or one number per rollout, got {outside!r}")
-        outside = 0.0
-    per_rollout = floating(like(outside, array, f"{OWNER}: outside"), f"{OWNER}: outside")
-    return broadcast(cast(per_rollout, array.dtype), tuple(array.shape[:-1]), f"{OWNER}: outside", "[rollouts]")
-
-
-def _length_weights(place: Array, table: Array) -> Array:
+def _length_weights(counts: Array, table: Array) -> Array:
     """[rollouts, 1 + K]: 1 for the tokens outside, mean_j(L_j) / L_k for those of candidate k."""
-    if is_torch(table):
-        counts = place.new_zeros(table.numel()).scatter_add_(0, place, place.new_ones(1).expand(len(place)))
-    else:
-        counts = np.bincount(place, minlength=table.size)
-    tokens = cast(counts.reshape(table.shape), named_dtype(table, compute_dtype(table.dtype)))
+    tokens = cast(counts, named_dtype(table, compute_dtype(table.dtype)))
     inside = tokens[:, 1:]
     mean = inside.sum(1) / (inside > 0).sum(1).clip(1)
     weights = mean[:, None] / tokens.clip(1)

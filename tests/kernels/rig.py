@@ -25,7 +25,7 @@ def backend(primitive: str, name: str) -> Any:
 
 
 def bits(x: torch.Tensor) -> torch.Tensor:
-    return x.contiguous().flatten().view(torch.uint8)
+    return x.reshape(-1).contiguous().view(torch.uint8) if x.numel() else torch.empty(0, dtype=torch.uint8)
 
 
 def real(dtype: torch.dtype) -> torch.dtype:
@@ -37,7 +37,8 @@ def launch(run: Any, tensors: tuple[Any, ...], shape: tuple[int, ...], name: str
     beside them, and no input changes. Returns out, and what `run` returned."""
     place = DEVICE[name]
     size = int(np.prod(shape))
-    buffer = torch.full((size + 2 * GUARD,), float("nan"), dtype=out_dtype, device=place)
+    nothing = float("nan") if out_dtype.is_floating_point else -3
+    buffer = torch.full((size + 2 * GUARD,), nothing, dtype=out_dtype, device=place)
     raw = bits(buffer).reshape(len(buffer), -1)
     poison = raw[0].clone()
     out = buffer[GUARD : GUARD + size].view(shape)

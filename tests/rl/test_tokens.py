@@ -177,6 +177,17 @@ def test_inputs_stay_as_they_are_and_may_be_read_only_or_strided():
     )
 
 
+@pytest.mark.parametrize("length", ["token", "candidate"])
+def test_gradients_flow(length):
+    advantages, ids, outside = (torch.tensor(x) for x in example(5))
+    weights = torch.rand(ids.shape, dtype=torch.float64)
+
+    def loss(a, b):
+        return (scatter_to_tokens(a, ids, outside=b, length=length) * weights).sum()
+
+    assert torch.autograd.gradcheck(loss, (advantages.requires_grad_(), outside.requires_grad_()))
+
+
 ADVANTAGES, IDS = np.zeros((2, 3)), np.array([[0, 1, 2, 3, 0], [1, 1, 2, 2, 0]])
 ERRORS = [
     (
