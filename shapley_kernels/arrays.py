@@ -3,6 +3,7 @@ DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
+from math import inf
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -163,6 +164,14 @@ def cast(x: Array, dtype: Any) -> Array:
     if x.dtype == dtype:
         return x
     return x.to(dtype) if is_torch(x) else x.astype(dtype)
+
+
+def as_float(x: Any, name: str) -> float:
+    """A number as a float, infinite where that has no room for it."""
+    try:
+        return float(x)
+    except OverflowError:  # an int or a fraction
+        return inf if x > 0 else -inf
 
 
 def numbers(x: Array) -> np.ndarray:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from math import comb, isfinite
+from math import comb, inf, isfinite
 from numbers import Integral, Real
 
 import numpy as np
+
+from shapley_kernels.arrays import as_float
 
 
 class Semivalue:
@@ -223,7 +225,7 @@ class BetaShapley(Semivalue):
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             x = getattr(self, name)
-            if not isinstance(x, Real) or not isfinite(x) or x <= 0:
+            if not isinstance(x, Real) or not 0 < as_float(x, name) < inf:
                 raise ValueError(f"BetaShapley: {name} must be a finite number > 0, got {x!r}")
         if not isfinite(float(self.alpha) + float(self.beta)):
             raise ValueError(f"BetaShapley: alpha + beta must be finite, got {self.alpha!r} + {self.beta!r}")
@@ -329,7 +331,7 @@ class SizeWeights(Semivalue):
     @staticmethod
     def _checked(w: Sequence[float] | np.ndarray) -> tuple[float, ...]:
         try:
-            weights = tuple(float(x) for x in w)
+            weights = tuple(as_float(x, "w") for x in w)
         except (TypeError, ValueError):
             raise TypeError(
                 f"SizeWeights: w must be a list of numbers or a function n -> list of numbers, got {w!r}"

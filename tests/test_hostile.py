@@ -81,6 +81,33 @@ def test_weights_are_not_rounded_to_the_dtype_of_one_term():
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)
 
 
+R = np.random.default_rng(0).random((2, 3))
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda x: sk.BetaShapley(x, 1), "BetaShapley: alpha must be a finite number > 0, got "),
+        (lambda x: sk.BetaShapley(1, 1 / Fraction(x)), "BetaShapley: beta must be a finite number > 0, got "),
+        (lambda x: sk.SizeWeights([x]), "SizeWeights: w must be at least one finite number, got "),
+        (lambda x: sk.LogSum(R, x), "LogSum: base must be a finite number > 0, got "),
+        (lambda x: sk.shapley(sk.Max(R, v_empty=x)), "Max: v_empty must be finite, got inf"),
+    ],
+)
+@pytest.mark.parametrize("huge", [HUGE, Fraction(HUGE)], ids=["int", "fraction"])
+def test_parameters_beyond_the_range(make, message, huge):
+    with pytest.raises(ValueError, match=message):
+        make(huge)
+
+
+def test_numbers_beyond_the_range_that_make_sense():
+    np.testing.assert_array_equal(sk.shapley(sk.TopMMean(R, HUGE)), sk.shapley(sk.Mean(R)))
+    np.testing.assert_array_equal(sk.shapley(sk.Max(R) / HUGE), np.zeros((2, 3)))
+    with pytest.raises(ZeroDivisionError, match="cannot divide a game by 0"):
+        sk.Max(R) / Fraction(1, HUGE)
+
+
 @pytest.mark.parametrize(
     ("scale", "error", "message"),
     [

@@ -225,7 +225,7 @@ class TopMMean(OrderGame):
         w = value.size_weights(n)
         inside, outside = _mean_coefficients(w, n, m)
         large = np.where(np.arange(n) >= m, w, 0.0)
-        inside += w[0] + thin(large, np.full(min(m, n), 1.0 / m))
+        inside += w[0] + thin(large, np.full(min(m, n), 1.0 / min(m, n)))
         return inside, outside, 0.0
 
     @classmethod
