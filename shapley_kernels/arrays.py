@@ -167,7 +167,13 @@ def cast(x: Array, dtype: Any) -> Array:
 
 
 def as_float(x: Any, name: str) -> float:
-    """A number as a float, infinite where that has no room for it."""
+    """A number as a float, infinite where that has no room for it.
+
+    Raises:
+        TypeError: a complex number, of which numpy would drop the imaginary part, a string, or no number at all.
+    """
+    if isinstance(x, (str, bytes)) or "complex" in str(getattr(x, "dtype", "")):
+        raise TypeError(f"{name}: expected a real number, got {x!r}")
     try:
         return float(x)
     except OverflowError:  # an int or a fraction
