@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from math import comb, inf, isfinite
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,11 @@ class Semivalue:
             (tests/test_values.py).
         """
         return None
+
+
+def brackets(x: Any, *bases: type) -> str:
+    """The end of a message about `x`, no instance of `bases`: what to do if it is one of their classes."""
+    return f"; make one with brackets, as {x.__name__}(...)" if isinstance(x, type) and issubclass(x, bases) else ""
 
 
 def _node(t: float) -> tuple[np.ndarray, np.ndarray]:
