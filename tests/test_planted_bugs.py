@@ -80,6 +80,12 @@ def modified_in_place(rewards, mask, v_empty):
     return result
 
 
+def one_buffer_for_all(rewards, mask, v_empty, buffers={}):  # noqa: B006, the bug
+    result = buffers.setdefault(rewards.shape, np.empty_like(rewards))
+    result[...] = gap_form(rewards, mask, v_empty)
+    return result
+
+
 def nan_everywhere(rewards, mask, v_empty):
     result = gap_form(rewards, mask, v_empty)
     return result + 0.0 * result.sum() * mask
@@ -152,6 +158,7 @@ BUGS = [
     (float32_inside, correct, "accuracy"),
     (clipped_negatives, correct, "null player"),
     (modified_in_place, correct, "inputs"),
+    (one_buffer_for_all, correct, "results"),
     (nan_everywhere, correct, "independence of rows"),
     (masked_by_multiplication, correct, "masked players"),
     (float32_out, correct, "form"),

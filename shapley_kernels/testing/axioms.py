@@ -140,6 +140,15 @@ def _inputs(claim: _Claim, example: Example) -> None:
             raise _Broken(f"{name} became {np.asarray(x).tolist()}", example, None)
 
 
+def _results(claim: _Claim, example: Example) -> None:
+    """credits stay what they are when the function is called again"""
+    got = claim.raw(example)
+    before = numbers(got)
+    claim.raw(Example(1.0 - example.rewards, example.mask, example.v_empty))
+    if not np.array_equal(numbers(got), before, equal_nan=True):
+        raise _Broken(f"with 1 - rewards in the next call they became {numbers(got).tolist()}", example, before)
+
+
 def _completeness(claim: _Claim, example: Example) -> None:
     """every player is given a finite credit"""
     got = claim(example)
@@ -265,6 +274,7 @@ def _accuracy(claim: _Claim, example: Example) -> None:
 AXIOMS: dict[str, Callable[[_Claim, Example], None]] = {
     "form": _form,
     "inputs": _inputs,
+    "results": _results,
     "completeness": _completeness,
     "masked players": _masking,
     "independence of rows": _independence,
