@@ -95,6 +95,16 @@ def masked_by_multiplication(rewards, mask, v_empty):
     return gap_form(rewards * mask, mask, v_empty) + 0.0 * rewards * ~mask
 
 
+def masked_infinity_multiplied(rewards, mask, v_empty):
+    return masked_by_multiplication(np.where(np.isnan(rewards) & ~mask, 0.0, rewards), mask, v_empty)
+
+
+def masked_infinity_refused(rewards, mask, v_empty):
+    if np.isinf(rewards).any():
+        raise ValueError("rewards must be finite")
+    return gap_form(rewards, mask, v_empty)
+
+
 def float32_out(rewards, mask, v_empty):
     return gap_form(rewards, mask, v_empty).astype(np.float32)
 
@@ -161,6 +171,8 @@ BUGS = [
     (one_buffer_for_all, correct, "results"),
     (nan_everywhere, correct, "independence of rows"),
     (masked_by_multiplication, correct, "masked players"),
+    (masked_infinity_multiplied, correct, "masked players"),
+    (masked_infinity_refused, correct, "masked players"),
     (float32_out, correct, "form"),
     (shares_of_reward, correct, "null player"),
     (winner_takes_all, correct, "additivity"),

@@ -161,11 +161,15 @@ def _masking(claim: _Claim, example: Example) -> None:
     live, got = _live(example), claim(example)
     if (got[~live] != 0).any():
         raise _Broken("a masked player got credit", example, got)
-    for poison in (1.0, np.nan):
+    for poison in (1.0, np.nan, np.inf, -np.inf):
         dirty = Example(np.where(live, example.rewards, poison), example.mask, example.v_empty)
-        found = claim(dirty)
+        how = f"with {poison} at the masked players"
+        try:
+            found = claim(dirty)
+        except Exception as error:
+            raise _Broken(f"{how} it raised {error!r}", example, got) from None
         if not np.array_equal(found, got):
-            raise _Broken(f"with {poison} at the masked players it became {found.tolist()}", example, got)
+            raise _Broken(f"{how} it became {found.tolist()}", example, got)
 
 
 def _independence(claim: _Claim, example: Example) -> None:
