@@ -105,6 +105,31 @@ def masked_infinity_refused(rewards, mask, v_empty):
     return gap_form(rewards, mask, v_empty)
 
 
+def read_in_order_of_memory(rewards, mask, v_empty):
+    return gap_form(rewards.ravel("K").reshape(rewards.shape), mask, v_empty)
+
+
+def gaps_in_memory_ignored(rewards, mask, v_empty):
+    memory = rewards if rewards.base is None else rewards.base
+    if memory.size > rewards.size:
+        rewards = memory.reshape(-1)[: rewards.size].reshape(rewards.shape)
+    return gap_form(rewards, mask, v_empty)
+
+
+def reversed_rewards_refused(rewards, mask, v_empty):
+    return gap_form(as_torch_reads(rewards), mask, v_empty)
+
+
+def reversed_mask_refused(rewards, mask, v_empty):
+    return gap_form(rewards, as_torch_reads(mask), v_empty)
+
+
+def as_torch_reads(x):
+    if min(x.strides) < 0:
+        raise ValueError("at least one stride is negative")
+    return x
+
+
 def float32_out(rewards, mask, v_empty):
     return gap_form(rewards, mask, v_empty).astype(np.float32)
 
@@ -173,6 +198,10 @@ BUGS = [
     (masked_by_multiplication, correct, "masked players"),
     (masked_infinity_multiplied, correct, "masked players"),
     (masked_infinity_refused, correct, "masked players"),
+    (read_in_order_of_memory, correct, "layout"),
+    (gaps_in_memory_ignored, correct, "layout"),
+    (reversed_rewards_refused, correct, "layout"),
+    (reversed_mask_refused, correct, "layout"),
     (float32_out, correct, "form"),
     (shares_of_reward, correct, "null player"),
     (winner_takes_all, correct, "additivity"),

@@ -63,10 +63,20 @@ class _Claim:
         """The credits as float64. What stands at masked players is 0, and unwritten memory is NaN."""
         return numbers(self.raw(example))
 
-    def raw(self, example: Example) -> Any:
+    def raw(self, example: Example, place: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Any:
+        """What the function returns for arrays that `place` has put elsewhere in memory."""
         rewards, options = self.arguments(example)
+        options = {name: place(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
+        rewards = place(rewards)
         _soil_memory(rewards.shape, self.dtype)
         return self.function(rewards, **options)
+
+    def otherwise(self, how: str, example: Example, got: np.ndarray, place: Any = np.asarray) -> np.ndarray:
+        """The credits where they should be as before, which was `got`: an error breaks the axiom."""
+        try:
+            return numbers(self.raw(example, place))
+        except Exception as error:
+            raise _Broken(f"with {how} it raised {error!r}", example, got) from None
 
     def arguments(self, example: Example) -> tuple[np.ndarray, dict[str, Any]]:
         options: dict[str, Any] = {}
@@ -163,13 +173,26 @@ def _masking(claim: _Claim, example: Example) -> None:
         raise _Broken("a masked player got credit", example, got)
     for poison in (1.0, np.nan, np.inf, -np.inf):
         dirty = Example(np.where(live, example.rewards, poison), example.mask, example.v_empty)
-        how = f"with {poison} at the masked players"
-        try:
-            found = claim(dirty)
-        except Exception as error:
-            raise _Broken(f"{how} it raised {error!r}", example, got) from None
+        how = f"{poison} at the masked players"
+        found = claim.otherwise(how, dirty, got)
         if not np.array_equal(found, got):
-            raise _Broken(f"{how} it became {found.tolist()}", example, got)
+            raise _Broken(f"with {how} it became {found.tolist()}", example, got)
+
+
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "transposed arrays": lambda x: x.T.copy().T,
+    "every other element of arrays": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "reversed arrays (negative strides)": lambda x: np.flip(np.flip(x).copy()),
+}
+
+
+def _layout(claim: _Claim, example: Example) -> None:
+    """it does not matter how the inputs lie in memory"""
+    got = claim(example)
+    for how, place in LAYOUTS.items():
+        found = claim.otherwise(how, example, got, place)
+        if _differs(found, got, claim.coarse(example)):
+            raise _Broken(f"with {how} it became {found.tolist()}", example, got)
 
 
 def _independence(claim: _Claim, example: Example) -> None:
@@ -281,6 +304,7 @@ AXIOMS: dict[str, Callable[[_Claim, Example], None]] = {
     "results": _results,
     "completeness": _completeness,
     "masked players": _masking,
+    "layout": _layout,
     "independence of rows": _independence,
     "efficiency": _efficiency,
     "symmetry": _symmetry,
