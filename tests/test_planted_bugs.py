@@ -1,5 +1,6 @@
 """A test of the tests: every planted bug is caught, by the axiom one expects, and its correct twin passes."""
 
+import re
 from unittest.mock import patch
 
 import numpy as np
@@ -84,6 +85,10 @@ def one_buffer_for_all(rewards, mask, v_empty, buffers={}):  # noqa: B006, the b
     result = buffers.setdefault(rewards.shape, np.empty_like(rewards))
     result[...] = gap_form(rewards, mask, v_empty)
     return result
+
+
+def noisy(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty) + np.random.default_rng().random()
 
 
 def nan_everywhere(rewards, mask, v_empty):
@@ -194,6 +199,7 @@ BUGS = [
     (clipped_negatives, correct, "null player"),
     (modified_in_place, correct, "inputs"),
     (one_buffer_for_all, correct, "results"),
+    (noisy, correct, "results"),
     (nan_everywhere, correct, "independence of rows"),
     (masked_by_multiplication, correct, "masked players"),
     (masked_infinity_multiplied, correct, "masked players"),
@@ -251,6 +257,37 @@ def test_tolerance_replaces_the_budget():
     with pytest.raises(AxiomViolation, match="accuracy") as caught:
         check_axioms(float32_inside, tolerance=1e-12, max_examples=50)
     assert "the tolerance is" in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_a_function_that_breaks_now_and_then(error):
+    calls = []
+
+    def allocate(rewards, mask, v_empty):
+        calls.append(0)
+        if error and len(calls) == 250:
+            raise RuntimeError("no answer")
+        return gap_form(rewards, mask, v_empty) + (not error and len(calls) in (250, 251))
+
+    with pytest.raises(AxiomViolation) as caught:
+        check_axioms(allocate)
+    what = r"RuntimeError\('no answer'\)" if error else "on the same data again .*"
+    assert re.match(f"results: .*; {what} once, and not again on the same data: the function does", str(caught.value))
+
+
+def test_arguments_by_position_alone():
+    def masked(rewards, mask, /, v_empty=0.0):
+        return gap_form(rewards, mask, v_empty)
+
+    def optional(rewards, v_empty=0.0, /):
+        return gap_form_without_mask(rewards, v_empty)
+
+    for bad, name in ((masked, "mask"), (optional, "v_empty")):
+        with pytest.raises(
+            TypeError, match=f"check_axioms: allocate is called with {name}= by name, got .* positional"
+        ):
+            check_axioms(bad)
+    check_axioms(optional, v_empty=False, max_examples=20)
 
 
 def test_two_runs_find_the_same_counterexample():

@@ -157,6 +157,9 @@ def _results(claim: _Claim, example: Example) -> None:
     claim.raw(Example(1.0 - example.rewards, example.mask, example.v_empty))
     if not np.array_equal(numbers(got), before, equal_nan=True):
         raise _Broken(f"with 1 - rewards in the next call they became {numbers(got).tolist()}", example, before)
+    again = claim(example)
+    if np.isfinite(before).all() and _differs(again, before, claim.coarse(example)):
+        raise _Broken(f"on the same data again they are {again.tolist()}", example, before)
 
 
 def _completeness(claim: _Claim, example: Example) -> None:
@@ -352,11 +355,19 @@ def check_axioms(
         derandomize: False: other examples in every run.
 
     Raises:
-        AxiomViolation: naming the axiom, with the smallest counterexample found and what the 2^n enumeration gives.
+        AxiomViolation: naming the axiom, with the smallest counterexample found and what the 2^n enumeration gives; or
+            saying that the function does not always return the same.
+        TypeError: mask or v_empty can be passed by position alone.
 
     Works in plain scripts too, and writes no files.
     """
     names = _parameters(allocate)
+    for name, taken in (("mask", mask), ("v_empty", v_empty)):
+        if names.get(name) == inspect.Parameter.POSITIONAL_ONLY and taken is not False:
+            raise TypeError(
+                f"check_axioms: allocate is called with {name}= by name, got a function whose {name} is "
+                f"positional-only; pass a function around it, or {name}=False to check it without"
+            )
     claim = _Claim(
         allocate,
         game,
@@ -384,6 +395,13 @@ def check_axioms(
                 settings(hypothesis.given(examples)(_property(claim, axiom)))()
         except _Broken as broken:
             raise AxiomViolation(name, _message(claim, name, axiom, broken)) from None
+        except hypothesis.errors.Flaky as flaky:
+            found = [getattr(error, "what", repr(error)) for error in getattr(flaky, "exceptions", ())]
+            raise AxiomViolation(
+                name,
+                f"{name}: {axiom.__doc__}; {' and '.join(found) or 'it broke'} once, and not again on the same data: "
+                "the function does not always return the same; seed its random numbers, and keep nothing between calls",
+            ) from None
 
 
 @contextmanager
@@ -406,11 +424,12 @@ def _property(claim: _Claim, axiom: Callable[[_Claim, Example], None]) -> Callab
     return holds
 
 
-def _parameters(function: Callable[..., Any]) -> set[str]:
+def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    """Of every parameter by name, whether it may be passed so."""
     try:
-        return set(inspect.signature(function).parameters)
+        return {name: parameter.kind for name, parameter in inspect.signature(function).parameters.items()}
     except (TypeError, ValueError):  # builtins and extension functions may have none
-        return set()
+        return {}
 
 
 def _message(claim: _Claim, name: str, axiom: Callable[..., None], broken: _Broken) -> str:
