@@ -281,6 +281,7 @@ class OWA(OrderGame):
             or [players, players], row s - 1 serving |S| = s.
 
     Raises:
+        TypeError: weights that are no real numbers.
         ValueError: weights of another shape, or not finite; [n, n] with more than 512 live players, whose coefficients
             cost O(n^3).
     """
