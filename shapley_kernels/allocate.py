@@ -6,7 +6,7 @@ from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_traced
 from shapley_kernels.dispatch import Run
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Term
-from shapley_kernels.values import Semivalue, Shapley
+from shapley_kernels.values import Semivalue, Shapley, brackets
 
 
 def shapley(game: Game, *, backend: str = "auto", nan: str | None = None) -> Any:
@@ -55,10 +55,7 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
             "wrap the rewards in the utility they earn"
         )
     if not isinstance(value, Semivalue):
-        hint = ""
-        if isinstance(value, type) and issubclass(value, Semivalue):
-            hint = f"; make one with brackets, as {value.__name__}(...)"
-        raise TypeError(f"value: expected a semivalue such as sk.Shapley(), got {value!r}{hint}")
+        raise TypeError(f"value: expected a semivalue such as sk.Shapley(), got {value!r}{brackets(value, Semivalue)}")
     if nan not in (None, "raise", "propagate"):
         raise ValueError(f"nan: expected None, 'raise' or 'propagate', got {nan!r}")
     terms, dtype = merge(game.terms(value)), game.dtype

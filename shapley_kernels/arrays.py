@@ -3,6 +3,7 @@ DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
+from math import inf
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -163,6 +164,20 @@ def cast(x: Array, dtype: Any) -> Array:
     if x.dtype == dtype:
         return x
     return x.to(dtype) if is_torch(x) else x.astype(dtype)
+
+
+def as_float(x: Any, name: str) -> float:
+    """A number as a float, infinite where that has no room for it.
+
+    Raises:
+        TypeError: a complex number, of which numpy would drop the imaginary part, a string, or no number at all.
+    """
+    if isinstance(x, (str, bytes)) or "complex" in str(getattr(x, "dtype", "")):
+        raise TypeError(f"{name}: expected a real number, got {x!r}")
+    try:
+        return float(x)
+    except OverflowError:  # an int or a fraction
+        return inf if x > 0 else -inf
 
 
 def numbers(x: Array) -> np.ndarray:

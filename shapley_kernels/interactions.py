@@ -1,5 +1,6 @@
 """Interactions of pairs: how much two players are worth together beyond what they are worth apart."""
 
+from collections.abc import Callable
 from copy import copy
 from math import prod
 from typing import Any
@@ -7,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import Array, cast, compute_dtype, constant, is_torch, named_dtype, namespace, zeros
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    constant,
+    is_float,
+    is_torch,
+    named_dtype,
+    namespace,
+    zeros,
+)
 from shapley_kernels.dispatch import BackendUnavailable
 from shapley_kernels.dispatch import _torch as to_torch
 from shapley_kernels.games.base import Combination, Game
@@ -73,7 +84,8 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
     if not isinstance(index, str) or index not in INDICES:
         raise ValueError(f"index: expected one of {', '.join(map(repr, INDICES))}, got {index!r}")
     if backend == "torch" and isinstance(game, Game) and not is_torch(game.data):
-        found = interactions(_in_torch(game), index, backend=backend, nan=nan).numpy().astype(game.dtype, copy=False)
+        found = interactions(_with_arrays(game, to_torch), index, backend=backend, nan=nan).numpy()
+        found = found.astype(game.dtype, copy=False)
         return game.restore(found) if game.restore else found
     own, pair = INDICES[index]
     diagonal = semivalue(_native(game), own, backend=backend, nan=nan)  # checks the arguments
@@ -91,6 +103,8 @@ def _matrix(game: Game, diagonal: Array, value: Semivalue, backend: str) -> Arra
     with np.errstate(invalid="ignore", over="ignore"):  # of rows that become NaN
         for weight, part in game._parts():
             factor = weight if isinstance(weight, float) else cast(weight, wide)[..., None, None]
+            if part.dtype != game.dtype:  # computed as wide as the sum
+                part = _with_arrays(part, lambda x: cast(x, wide) if is_float(x.dtype) else x)
             result = result + factor * cast(_pairs(_native(part), value, backend), wide)
             bad = bad | part.bad_rows()
     result = xp.where(bad[..., None, None], float("nan"), result)
@@ -164,12 +178,14 @@ def _native(game: Game) -> Game:
     return native
 
 
-def _in_torch(game: Game) -> Game:
-    """A numpy game as one of torch, on the same memory."""
-    converted = _native(game)
-    if isinstance(converted, Combination):
-        converted.parts = [(w if isinstance(w, float) else to_torch(w), _in_torch(part)) for w, part in game._parts()]
-    for name, array in list(vars(converted).items()):
-        if isinstance(array, np.ndarray):
-            setattr(converted, name, to_torch(array))
-    return converted
+def _with_arrays(game: Game, change: Callable[[Array], Array]) -> Game:
+    """The same game with `change` of all its arrays, with results in numpy or torch."""
+    changed = _native(game)
+    if isinstance(changed, Combination):
+        changed.parts = [
+            (w if isinstance(w, float) else change(w), _with_arrays(part, change)) for w, part in game._parts()
+        ]
+    for name, array in list(vars(changed).items()):
+        if hasattr(array, "dtype"):
+            setattr(changed, name, change(array))
+    return changed

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from math import comb, isfinite
+from math import comb, inf, isfinite
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+
+from shapley_kernels.arrays import as_float
 
 
 class Semivalue:
@@ -56,6 +59,11 @@ class Semivalue:
             (tests/test_values.py).
         """
         return None
+
+
+def brackets(x: Any, *bases: type) -> str:
+    """The end of a message about `x`, no instance of `bases`: what to do if it is one of their classes."""
+    return f"; make one with brackets, as {x.__name__}(...)" if isinstance(x, type) and issubclass(x, bases) else ""
 
 
 def _node(t: float) -> tuple[np.ndarray, np.ndarray]:
@@ -223,7 +231,7 @@ class BetaShapley(Semivalue):
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             x = getattr(self, name)
-            if not isinstance(x, Real) or not isfinite(x) or x <= 0:
+            if not isinstance(x, Real) or not 0 < as_float(x, name) < inf:
                 raise ValueError(f"BetaShapley: {name} must be a finite number > 0, got {x!r}")
         if not isfinite(float(self.alpha) + float(self.beta)):
             raise ValueError(f"BetaShapley: alpha + beta must be finite, got {self.alpha!r} + {self.beta!r}")
@@ -329,7 +337,7 @@ class SizeWeights(Semivalue):
     @staticmethod
     def _checked(w: Sequence[float] | np.ndarray) -> tuple[float, ...]:
         try:
-            weights = tuple(float(x) for x in w)
+            weights = tuple(as_float(x, "w") for x in w)
         except (TypeError, ValueError):
             raise TypeError(
                 f"SizeWeights: w must be a list of numbers or a function n -> list of numbers, got {w!r}"

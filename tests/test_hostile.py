@@ -1,6 +1,7 @@
 """Data that a careful user would not pass: it is served right, or refused by name."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,6 +80,68 @@ def test_weights_are_not_rounded_to_the_dtype_of_one_term():
     found = sk.shapley(weight * cap + other)
     expected = sk.shapley(sk.BudgetCap(np.array([[1, 2, 3]]), budget=4) * (1 / 3))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)
+
+
+R = np.random.default_rng(0).random((2, 3))
+HUGE = 10**400
+
+
+def moebius(values):
+    """As shapiq's InteractionValues of one player."""
+    return SimpleNamespace(index="Moebius", n_players=1, interaction_lookup={(0,): 0}, values=values)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda x: sk.BetaShapley(x, 1), "BetaShapley: alpha must be a finite number > 0, got "),
+        (lambda x: sk.BetaShapley(1, 1 / Fraction(x)), "BetaShapley: beta must be a finite number > 0, got "),
+        (lambda x: sk.SizeWeights([x]), "SizeWeights: w must be at least one finite number, got "),
+        (lambda x: sk.OWA(R, [x]), "OWA: weights must be finite, got inf"),
+        (lambda x: sk.LogSum(R, x), "LogSum: base must be a finite number > 0, got "),
+        (lambda x: sk.shapley(sk.Max(R, v_empty=x)), "Max: v_empty must be finite, got inf"),
+    ],
+)
+@pytest.mark.parametrize("huge", [HUGE, Fraction(HUGE)], ids=["int", "fraction"])
+def test_parameters_beyond_the_range(make, message, huge):
+    with pytest.raises(ValueError, match=message):
+        make(huge)
+
+
+def test_numbers_beyond_the_range_that_make_sense():
+    np.testing.assert_array_equal(sk.shapley(sk.TopMMean(R, HUGE)), sk.shapley(sk.Mean(R)))
+    np.testing.assert_array_equal(sk.shapley(sk.Max(R) / HUGE), np.zeros((2, 3)))
+    with pytest.raises(ZeroDivisionError, match="cannot divide a game by 0"):
+        sk.Max(R) / Fraction(1, HUGE)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [np.array([1j, 2]), [np.complex64(1j)], torch.tensor([1j]), ["1"], [np.complex128(1j), Fraction(1, 3)]],
+    ids=["array", "list", "torch", "strings", "objects"],
+)
+@pytest.mark.parametrize(
+    ("make", "owner"),
+    [
+        (lambda x: sk.OWA(R, x), "OWA: weights"),
+        (lambda x: sk.Discounted(R, x), "Discounted: weights"),
+        (lambda x: sk.SizeWeights(x), "SizeWeights: w"),
+        (lambda x: sk.SizeWeights(lambda n: x).size_weights(len(x)), "SizeWeights: w"),
+        (lambda x: sk.Max(R[:, :0], v_empty=x[0]), "Max: v_empty"),
+        (lambda x: sk.Table.from_shapiq({(): x[0]}), "Table.from_shapiq: the worth of"),
+        (lambda x: sk.Table.from_shapiq(moebius(x)), "Table.from_shapiq: values"),
+        (lambda x: exact_semivalue(lambda s: x[0], players=1), "worth"),
+    ],
+)
+def test_parameters_that_are_no_real_numbers(make, owner, numbers):
+    with pytest.raises(TypeError, match=owner):
+        make(numbers)
+
+
+def test_weights_are_read_as_before():
+    for weights in ([Fraction(1, 2), 1], [np.float32(0.5), True], torch.tensor([0.5, 1.0]), (0.5, 1)):
+        np.testing.assert_array_equal(sk.OWA(R, weights).params[0].array, [0.5, 1.0])
+    assert sk.OWA(R, torch.tensor([2**53 - 1])).params[0].array[0] == 2**53 - 1
 
 
 @pytest.mark.parametrize(

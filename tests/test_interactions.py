@@ -144,6 +144,22 @@ def test_sums_and_multiples_add():
         np.testing.assert_allclose(whole, parts + sk.interactions(c, index), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("index", INDICES)
+def test_sums_are_as_accurate_as_their_widest_term(index):
+    """Games of integers are float32 in torch when alone, as are the others here."""
+    rewards = torch.rand((2, 5), generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
+    table = torch.rand((2, 32), generator=torch.Generator().manual_seed(1))
+    for narrow in (sk.BudgetCap(weights, budget=11), sk.Max(weights), sk.Median(rewards), sk.Table(table)):
+        game = sk.Max(torch.zeros(2, 5, dtype=torch.float64)) + narrow / 3
+        found = sk.interactions(game, index)
+        assert found.dtype == torch.float64
+        for row in range(2):
+            exact = np.array(exact_interactions(game, index, row), float)
+            off = ~np.eye(5, dtype=bool)
+            np.testing.assert_allclose(found[row].numpy()[off], exact[off], rtol=0, atol=1e-14)
+
+
 def test_ties_interact_alike():
     """Players of equal rewards have bitwise equal interactions with everybody else."""
     rewards = np.random.default_rng(3).integers(0, 3, (20, 7)) / 7

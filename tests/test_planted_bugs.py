@@ -1,5 +1,6 @@
 """A test of the tests: every planted bug is caught, by the axiom one expects, and its correct twin passes."""
 
+import re
 from unittest.mock import patch
 
 import numpy as np
@@ -80,6 +81,16 @@ def modified_in_place(rewards, mask, v_empty):
     return result
 
 
+def one_buffer_for_all(rewards, mask, v_empty, buffers={}):  # noqa: B006, the bug
+    result = buffers.setdefault(rewards.shape, np.empty_like(rewards))
+    result[...] = gap_form(rewards, mask, v_empty)
+    return result
+
+
+def noisy(rewards, mask, v_empty):
+    return gap_form(rewards, mask, v_empty) + np.random.default_rng().random()
+
+
 def nan_everywhere(rewards, mask, v_empty):
     result = gap_form(rewards, mask, v_empty)
     return result + 0.0 * result.sum() * mask
@@ -87,6 +98,41 @@ def nan_everywhere(rewards, mask, v_empty):
 
 def masked_by_multiplication(rewards, mask, v_empty):
     return gap_form(rewards * mask, mask, v_empty) + 0.0 * rewards * ~mask
+
+
+def masked_infinity_multiplied(rewards, mask, v_empty):
+    return masked_by_multiplication(np.where(np.isnan(rewards) & ~mask, 0.0, rewards), mask, v_empty)
+
+
+def masked_infinity_refused(rewards, mask, v_empty):
+    if np.isinf(rewards).any():
+        raise ValueError("rewards must be finite")
+    return gap_form(rewards, mask, v_empty)
+
+
+def read_in_order_of_memory(rewards, mask, v_empty):
+    return gap_form(rewards.ravel("K").reshape(rewards.shape), mask, v_empty)
+
+
+def gaps_in_memory_ignored(rewards, mask, v_empty):
+    memory = rewards if rewards.base is None else rewards.base
+    if memory.size > rewards.size:
+        rewards = memory.reshape(-1)[: rewards.size].reshape(rewards.shape)
+    return gap_form(rewards, mask, v_empty)
+
+
+def reversed_rewards_refused(rewards, mask, v_empty):
+    return gap_form(as_torch_reads(rewards), mask, v_empty)
+
+
+def reversed_mask_refused(rewards, mask, v_empty):
+    return gap_form(rewards, as_torch_reads(mask), v_empty)
+
+
+def as_torch_reads(x):
+    if min(x.strides) < 0:
+        raise ValueError("at least one stride is negative")
+    return x
 
 
 def float32_out(rewards, mask, v_empty):
@@ -152,8 +198,16 @@ BUGS = [
     (float32_inside, correct, "accuracy"),
     (clipped_negatives, correct, "null player"),
     (modified_in_place, correct, "inputs"),
+    (one_buffer_for_all, correct, "results"),
+    (noisy, correct, "results"),
     (nan_everywhere, correct, "independence of rows"),
     (masked_by_multiplication, correct, "masked players"),
+    (masked_infinity_multiplied, correct, "masked players"),
+    (masked_infinity_refused, correct, "masked players"),
+    (read_in_order_of_memory, correct, "layout"),
+    (gaps_in_memory_ignored, correct, "layout"),
+    (reversed_rewards_refused, correct, "layout"),
+    (reversed_mask_refused, correct, "layout"),
     (float32_out, correct, "form"),
     (shares_of_reward, correct, "null player"),
     (winner_takes_all, correct, "additivity"),
@@ -203,6 +257,37 @@ def test_tolerance_replaces_the_budget():
     with pytest.raises(AxiomViolation, match="accuracy") as caught:
         check_axioms(float32_inside, tolerance=1e-12, max_examples=50)
     assert "the tolerance is" in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_a_function_that_breaks_now_and_then(error):
+    calls = []
+
+    def allocate(rewards, mask, v_empty):
+        calls.append(0)
+        if error and len(calls) == 250:
+            raise RuntimeError("no answer")
+        return gap_form(rewards, mask, v_empty) + (not error and len(calls) in (250, 251))
+
+    with pytest.raises(AxiomViolation) as caught:
+        check_axioms(allocate)
+    what = r"RuntimeError\('no answer'\)" if error else "on the same data again .*"
+    assert re.match(f"results: .*; {what} once, and not again on the same data: the function does", str(caught.value))
+
+
+def test_arguments_by_position_alone():
+    def masked(rewards, mask, /, v_empty=0.0):
+        return gap_form(rewards, mask, v_empty)
+
+    def optional(rewards, v_empty=0.0, /):
+        return gap_form_without_mask(rewards, v_empty)
+
+    for bad, name in ((masked, "mask"), (optional, "v_empty")):
+        with pytest.raises(
+            TypeError, match=f"check_axioms: allocate is called with {name}= by name, got .* positional"
+        ):
+            check_axioms(bad)
+    check_axioms(optional, v_empty=False, max_examples=20)
 
 
 def test_two_runs_find_the_same_counterexample():

@@ -14,6 +14,7 @@ import numpy as np
 
 from shapley_kernels.arrays import (
     Array,
+    as_float,
     boolean,
     broadcast,
     cast,
@@ -254,9 +255,10 @@ class Game:
 
     def __truediv__(self, scalar: Any) -> "Game":
         if isinstance(scalar, Real):
-            if scalar == 0:
+            number = as_float(scalar, "scale")
+            if number == 0:
                 raise ZeroDivisionError("cannot divide a game by 0")
-            return self * (1.0 / scalar)
+            return self * (1.0 / number)
         return NotImplemented
 
     def __neg__(self) -> "Game":
@@ -270,7 +272,7 @@ class Game:
         if not isinstance(scalar, bool) and (
             isinstance(scalar, Real) or (isinstance(scalar, np.generic) and is_float(scalar.dtype))
         ):
-            number = _float(scalar)
+            number = as_float(scalar, "scale")
             if not isfinite(number):
                 raise ValueError(f"a game can be scaled by finite numbers only, got {number}")
             return number
@@ -300,13 +302,6 @@ def _product(a: Any, b: Any) -> Any:
         return a * b
     with np.errstate(over="ignore"):
         return a * b
-
-
-def _float(x: Any) -> float:
-    try:
-        return float(x)
-    except OverflowError:  # an int or a fraction beyond float64
-        return inf if x > 0 else -inf
 
 
 def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil, isfinite, prod
+from math import ceil, inf, prod
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from shapley_kernels.arrays import (
     Array,
+    as_float,
     cast,
     compute_dtype,
     constant,
@@ -405,7 +406,7 @@ class LogSum(Game):
     base: float
 
     def __init__(self, w: Any, base: float = 1.0, mask: Any = None) -> None:
-        if not isinstance(base, Real) or not isfinite(base) or base <= 0:
+        if not isinstance(base, Real) or not 0 < as_float(base, "base") < inf:
             raise ValueError(f"LogSum: base must be a finite number > 0, got {base!r}")
         self.base = float(base)
         self.w = self._read("w", w, "[..., players]", mask)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import describe, is_torch, numbers
+from shapley_kernels.arrays import as_float, describe, floating, is_torch, numbers
 from shapley_kernels.games.order_base import Coefficients, FixedWeights, OrderGame
 from shapley_kernels.values import Semivalue, thin
 
@@ -225,7 +225,7 @@ class TopMMean(OrderGame):
         w = value.size_weights(n)
         inside, outside = _mean_coefficients(w, n, m)
         large = np.where(np.arange(n) >= m, w, 0.0)
-        inside += w[0] + thin(large, np.full(min(m, n), 1.0 / m))
+        inside += w[0] + thin(large, np.full(min(m, n), 1.0 / min(m, n)))
         return inside, outside, 0.0
 
     @classmethod
@@ -281,6 +281,7 @@ class OWA(OrderGame):
             or [players, players], row s - 1 serving |S| = s.
 
     Raises:
+        TypeError: weights that are no real numbers.
         ValueError: weights of another shape, or not finite; [n, n] with more than 512 live players, whose coefficients
             cost O(n^3).
     """
@@ -367,12 +368,14 @@ class _Weights:
 
     @classmethod
     def checked(cls, owner: str, weights: Any, players: int, dims: tuple[int, ...] = (1, 2)) -> "_Weights":
-        if is_torch(weights):
-            weights = numbers(weights)
         try:
-            array = np.array(weights, dtype=np.float64)
+            raw = weights if is_torch(weights) else np.asarray(weights)
+            if raw.dtype == object:  # such as fractions
+                raw = np.vectorize(as_float, otypes=[np.float64])(raw, "weights")
         except (TypeError, ValueError) as error:
             raise TypeError(f"{owner}: weights must be numbers, got {describe(weights)} ({error})") from None
+        floating(raw, f"{owner}: weights")
+        array = np.array(numbers(raw))
         shapes = " or ".join(["[n]", "[players, players]"][d - 1] for d in dims)
         if array.ndim not in dims:
             raise ValueError(f"{owner}: weights must have shape {shapes}, got {array.shape}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from shapley_kernels.arrays import (
     Array,
+    as_float,
     cast,
     compute_dtype,
     constant,
@@ -58,7 +59,7 @@ class OrderGame(Game):
         self.rewards = self._read("rewards", rewards, "[..., players]", mask)
         self.v_empty: float | Array
         if isinstance(v_empty, (Real, np.generic)):
-            self.v_empty = float(v_empty)
+            self.v_empty = as_float(v_empty, f"{type(self).__name__}: v_empty")
         else:
             self.v_empty = self._read_beside("v_empty", v_empty, self.rewards, self.batch_shape, "[batch]")
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from shapley_kernels.arrays import (
     Array,
+    as_float,
     boolean,
     broadcast,
     cast,
     compute_dtype,
     constant,
     describe,
+    floating,
     is_torch,
     named_dtype,
     namespace,
@@ -88,7 +90,8 @@ class Table(Game):
         if callable(worths) and hasattr(worths, "n_players"):
             players = worths.n_players
             _check_players(players)
-            return cls(np.asarray(worths(coalitions(players)), float), mask)
+            given = floating(np.asarray(worths(coalitions(players))), "Table.from_shapiq: worths")
+            return cls(cast(given, np.dtype(np.float64)), mask)
         array, restore = native(worths, "Table.from_shapiq: worths")
         if not array.shape:
             raise ValueError(f"Table.from_shapiq: worths must have shape [..., 2^players], got {describe(worths)}")
@@ -169,7 +172,7 @@ def _of_mapping(worths: Mapping[Any, Any]) -> np.ndarray:
                 f"{members!r}; number the players from 0 and give the worth of every coalition"
             )
         index = sum(1 << int(i) for i in set(members))
-        values[index] = worth
+        values[index] = as_float(worth, f"Table.from_shapiq: the worth of {members}")
         given[index] = True
     if not given.all():
         index = int((~given).argmax())
@@ -187,8 +190,9 @@ def _of_moebius(interactions: Any) -> np.ndarray:
     players = interactions.n_players
     _check_players(players)
     values = np.zeros(1 << players)
+    given = floating(np.asarray(interactions.values), "Table.from_shapiq: values")
     for members, place in interactions.interaction_lookup.items():
-        values[sum(1 << i for i in members)] = interactions.values[place]
+        values[sum(1 << i for i in members)] = given[place]
     for i in range(players):  # v(S) is the sum over all subsets of S
         halves = values.reshape(-1, 2, 1 << i)
         halves[:, 1] += halves[:, 0]

@@ -8,6 +8,7 @@ import numpy as np
 
 from shapley_kernels.arrays import (
     Array,
+    as_float,
     boolean,
     broadcast,
     cast,
@@ -167,15 +168,8 @@ def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, 
     for name, number in (("min_std", min_std), ("eps", eps)):
         if not isinstance(number, (float, Real)):
             raise TypeError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
-        if not 0 <= _float(number) < float("inf"):
+        if not 0 <= as_float(number, name) < float("inf"):
             raise ValueError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
-
-
-def _float(number: Any) -> float:
-    try:
-        return float(number)
-    except OverflowError:  # of an int
-        return float("inf")
 
 
 def _wide(x: Array) -> Any:

@@ -11,7 +11,7 @@ from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import Options, as_numbers, check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
-from shapley_kernels.values import Semivalue, Shapley
+from shapley_kernels.values import Semivalue, Shapley, brackets
 
 OWNER = "RewardAllocator"
 OUTSIDE = ("set", "zero")
@@ -59,9 +59,9 @@ class RewardAllocator:
                 "functools.partial(sk.TopM, m=3)"
             )
         if not isinstance(self.value, (Semivalue, Baseline)):
-            hint = "; write it with brackets" if isinstance(self.value, type) else ""
             raise TypeError(
-                f"{OWNER}: value must be a semivalue such as sk.Shapley() or a baseline, got {self.value!r}{hint}"
+                f"{OWNER}: value must be a semivalue such as sk.Shapley() or a baseline, got {self.value!r}"
+                f"{brackets(self.value, Semivalue, Baseline)}"
             )
         check_options(OWNER, self.center, self.scale, self.ddof, self.min_std, self.eps)
         for name, got, known in (("outside", self.outside, OUTSIDE), ("length", self.length, LENGTHS)):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shapley_kernels.arrays import constant, describe, is_torch, namespace, numbers
+from shapley_kernels.arrays import as_float, constant, describe, is_torch, namespace, numbers
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.candidates import Candidates, candidate_ids, check_policies
 from shapley_kernels.rl.diagnostics import PREFIX
@@ -273,7 +273,7 @@ class SetScorer:
 
 
 def _is_number(x: Any) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool) and isfinite(x)
+    return isinstance(x, Real) and not isinstance(x, bool) and isfinite(as_float(x, OWNER))
 
 
 def _is_async(score: Callable[..., Any]) -> bool:

@@ -63,10 +63,20 @@ class _Claim:
         """The credits as float64. What stands at masked players is 0, and unwritten memory is NaN."""
         return numbers(self.raw(example))
 
-    def raw(self, example: Example) -> Any:
+    def raw(self, example: Example, place: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Any:
+        """What the function returns for arrays that `place` has put elsewhere in memory."""
         rewards, options = self.arguments(example)
+        options = {name: place(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
+        rewards = place(rewards)
         _soil_memory(rewards.shape, self.dtype)
         return self.function(rewards, **options)
+
+    def otherwise(self, how: str, example: Example, got: np.ndarray, place: Any = np.asarray) -> np.ndarray:
+        """The credits where they should be as before, which was `got`: an error breaks the axiom."""
+        try:
+            return numbers(self.raw(example, place))
+        except Exception as error:
+            raise _Broken(f"with {how} it raised {error!r}", example, got) from None
 
     def arguments(self, example: Example) -> tuple[np.ndarray, dict[str, Any]]:
         options: dict[str, Any] = {}
@@ -140,6 +150,18 @@ def _inputs(claim: _Claim, example: Example) -> None:
             raise _Broken(f"{name} became {np.asarray(x).tolist()}", example, None)
 
 
+def _results(claim: _Claim, example: Example) -> None:
+    """credits stay what they are when the function is called again"""
+    got = claim.raw(example)
+    before = numbers(got)
+    claim.raw(Example(1.0 - example.rewards, example.mask, example.v_empty))
+    if not np.array_equal(numbers(got), before, equal_nan=True):
+        raise _Broken(f"with 1 - rewards in the next call they became {numbers(got).tolist()}", example, before)
+    again = claim(example)
+    if np.isfinite(before).all() and _differs(again, before, claim.coarse(example)):
+        raise _Broken(f"on the same data again they are {again.tolist()}", example, before)
+
+
 def _completeness(claim: _Claim, example: Example) -> None:
     """every player is given a finite credit"""
     got = claim(example)
@@ -152,11 +174,28 @@ def _masking(claim: _Claim, example: Example) -> None:
     live, got = _live(example), claim(example)
     if (got[~live] != 0).any():
         raise _Broken("a masked player got credit", example, got)
-    for poison in (1.0, np.nan):
+    for poison in (1.0, np.nan, np.inf, -np.inf):
         dirty = Example(np.where(live, example.rewards, poison), example.mask, example.v_empty)
-        found = claim(dirty)
+        how = f"{poison} at the masked players"
+        found = claim.otherwise(how, dirty, got)
         if not np.array_equal(found, got):
-            raise _Broken(f"with {poison} at the masked players it became {found.tolist()}", example, got)
+            raise _Broken(f"with {how} it became {found.tolist()}", example, got)
+
+
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "transposed arrays": lambda x: x.T.copy().T,
+    "every other element of arrays": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "reversed arrays (negative strides)": lambda x: np.flip(np.flip(x).copy()),
+}
+
+
+def _layout(claim: _Claim, example: Example) -> None:
+    """it does not matter how the inputs lie in memory"""
+    got = claim(example)
+    for how, place in LAYOUTS.items():
+        found = claim.otherwise(how, example, got, place)
+        if _differs(found, got, claim.coarse(example)):
+            raise _Broken(f"with {how} it became {found.tolist()}", example, got)
 
 
 def _independence(claim: _Claim, example: Example) -> None:
@@ -265,8 +304,10 @@ def _accuracy(claim: _Claim, example: Example) -> None:
 AXIOMS: dict[str, Callable[[_Claim, Example], None]] = {
     "form": _form,
     "inputs": _inputs,
+    "results": _results,
     "completeness": _completeness,
     "masked players": _masking,
+    "layout": _layout,
     "independence of rows": _independence,
     "efficiency": _efficiency,
     "symmetry": _symmetry,
@@ -314,11 +355,19 @@ def check_axioms(
         derandomize: False: other examples in every run.
 
     Raises:
-        AxiomViolation: naming the axiom, with the smallest counterexample found and what the 2^n enumeration gives.
+        AxiomViolation: naming the axiom, with the smallest counterexample found and what the 2^n enumeration gives; or
+            saying that the function does not always return the same.
+        TypeError: mask or v_empty can be passed by position alone.
 
     Works in plain scripts too, and writes no files.
     """
     names = _parameters(allocate)
+    for name, taken in (("mask", mask), ("v_empty", v_empty)):
+        if names.get(name) == inspect.Parameter.POSITIONAL_ONLY and taken is not False:
+            raise TypeError(
+                f"check_axioms: allocate is called with {name}= by name, got a function whose {name} is "
+                f"positional-only; pass a function around it, or {name}=False to check it without"
+            )
     claim = _Claim(
         allocate,
         game,
@@ -346,6 +395,13 @@ def check_axioms(
                 settings(hypothesis.given(examples)(_property(claim, axiom)))()
         except _Broken as broken:
             raise AxiomViolation(name, _message(claim, name, axiom, broken)) from None
+        except hypothesis.errors.Flaky as flaky:
+            found = [getattr(error, "what", repr(error)) for error in getattr(flaky, "exceptions", ())]
+            raise AxiomViolation(
+                name,
+                f"{name}: {axiom.__doc__}; {' and '.join(found) or 'it broke'} once, and not again on the same data: "
+                "the function does not always return the same; seed its random numbers, and keep nothing between calls",
+            ) from None
 
 
 @contextmanager
@@ -368,11 +424,12 @@ def _property(claim: _Claim, axiom: Callable[[_Claim, Example], None]) -> Callab
     return holds
 
 
-def _parameters(function: Callable[..., Any]) -> set[str]:
+def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    """Of every parameter by name, whether it may be passed so."""
     try:
-        return set(inspect.signature(function).parameters)
+        return {name: parameter.kind for name, parameter in inspect.signature(function).parameters.items()}
     except (TypeError, ValueError):  # builtins and extension functions may have none
-        return set()
+        return {}
 
 
 def _message(claim: _Claim, name: str, axiom: Callable[..., None], broken: _Broken) -> str:

@@ -6,6 +6,7 @@ from functools import partial
 from math import comb, factorial, lcm, prod
 from typing import Any
 
+from shapley_kernels.arrays import as_float
 from shapley_kernels.games import Game
 from shapley_kernels.values import Banzhaf, Semivalue, Shapley
 
@@ -83,7 +84,7 @@ def worth_table(worth: Callable[[frozenset[int]], Any], live: Sequence[int]) -> 
 
 
 def _rational(x: Any) -> Fraction:
-    return Fraction(x if isinstance(x, (int, float, Fraction)) else float(x))
+    return Fraction(x if isinstance(x, (int, float, Fraction)) else as_float(x, "worth"))
 
 
 def share(table: Sequence[Fraction], value: Semivalue) -> list[Fraction]:

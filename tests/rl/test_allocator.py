@@ -161,7 +161,9 @@ def test_is_a_value():
 
 ERRORS = [
     (TypeError, {"utility": sk.Max([1.0])}, r"utility must be a class of games .* pass sk.Max, not sk.Max\(rewards\)"),
-    (TypeError, {"value": sk.Shapley}, "value must be a semivalue such as .* write it with brackets"),
+    (TypeError, {"value": sk.Banzhaf}, r"value must be a semivalue such as .* make one with brackets, as Banzhaf\("),
+    (TypeError, {"value": Broadcast}, r"a baseline, got .*; make one with brackets, as Broadcast\(\.\.\.\)$"),
+    (TypeError, {"value": float}, r"value must be a semivalue such as .* got <class 'float'>$"),
     (TypeError, {"value": "shapley"}, "value must be a semivalue such as .* got 'shapley'"),
     (ValueError, {"center": "mean"}, "center must be one of"),
     (ValueError, {"scale": "std"}, "scale must be one of"),

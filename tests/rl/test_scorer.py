@@ -441,6 +441,7 @@ GOOD = {"score": len, "parser": json_list(), "tokenizer": read_byte}
         (ValueError, {"on_error": True}, "on_error must be .* got True"),
         (ValueError, {"floor": float("-inf")}, "floor must be a finite number, got -inf"),
         (ValueError, {"floor": None}, "floor must be a finite number, got None"),
+        (ValueError, {"floor": 10**400}, "floor must be a finite number, got 1000"),
         (ValueError, {"concurrency": 0}, "concurrency must be an int >= 1, got 0"),
         (ValueError, {"concurrency": None}, "concurrency must be an int >= 1, got None"),
         (ValueError, {"straddle": "both"}, "SetScorer: straddle must be one of"),
