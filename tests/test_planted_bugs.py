@@ -121,20 +121,6 @@ def gaps_in_memory_ignored(rewards, mask, v_empty):
     return gap_form(rewards, mask, v_empty)
 
 
-def reversed_rewards_refused(rewards, mask, v_empty):
-    return gap_form(as_torch_reads(rewards), mask, v_empty)
-
-
-def reversed_mask_refused(rewards, mask, v_empty):
-    return gap_form(rewards, as_torch_reads(mask), v_empty)
-
-
-def as_torch_reads(x):
-    if min(x.strides) < 0:
-        raise ValueError("at least one stride is negative")
-    return x
-
-
 def float32_out(rewards, mask, v_empty):
     return gap_form(rewards, mask, v_empty).astype(np.float32)
 
@@ -206,8 +192,6 @@ BUGS = [
     (masked_infinity_refused, correct, "masked players"),
     (read_in_order_of_memory, correct, "layout"),
     (gaps_in_memory_ignored, correct, "layout"),
-    (reversed_rewards_refused, correct, "layout"),
-    (reversed_mask_refused, correct, "layout"),
     (float32_out, correct, "form"),
     (shares_of_reward, correct, "null player"),
     (winner_takes_all, correct, "additivity"),
