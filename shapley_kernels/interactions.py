@@ -1,27 +1,15 @@
 """Interactions of pairs: how much two players are worth together beyond what they are worth apart."""
 
-from collections.abc import Callable
-from copy import copy
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    constant,
-    is_float,
-    is_torch,
-    named_dtype,
-    namespace,
-    zeros,
-)
+from shapley_kernels.arrays import Array, cast, compute_dtype, constant, is_torch, named_dtype, namespace, zeros
 from shapley_kernels.dispatch import BackendUnavailable
 from shapley_kernels.dispatch import _torch as to_torch
-from shapley_kernels.games.base import Combination, Game
+from shapley_kernels.games.base import Game, with_arrays, without_restore
 from shapley_kernels.games.table import Table, coalitions
 from shapley_kernels.values import Banzhaf, BetaShapley, Semivalue, Shapley, Stratum
 
@@ -84,11 +72,11 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
     if not isinstance(index, str) or index not in INDICES:
         raise ValueError(f"index: expected one of {', '.join(map(repr, INDICES))}, got {index!r}")
     if backend == "torch" and isinstance(game, Game) and not is_torch(game.data):
-        found = interactions(_with_arrays(game, to_torch), index, backend=backend, nan=nan).numpy()
+        found = interactions(with_arrays(game, to_torch), index, backend=backend, nan=nan).numpy()
         found = found.astype(game.dtype, copy=False)
         return game.restore(found) if game.restore else found
     own, pair = INDICES[index]
-    diagonal = semivalue(_native(game), own, backend=backend, nan=nan)  # checks the arguments
+    diagonal = semivalue(without_restore(game), own, backend=backend, nan=nan)  # checks the arguments
     result = _matrix(game, diagonal, pair, backend)
     return game.restore(result) if game.restore else result
 
@@ -101,11 +89,9 @@ def _matrix(game: Game, diagonal: Array, value: Semivalue, backend: str) -> Arra
     xp, wide = namespace(data), named_dtype(data, compute_dtype(game.dtype))
     result, bad = cast(zeros(data, shape, "float32"), wide), zeros(data, game.batch_shape, "bool")
     with np.errstate(invalid="ignore", over="ignore"):  # of rows that become NaN
-        for weight, part in game._parts():
+        for weight, part in game.wide_parts():
             factor = weight if isinstance(weight, float) else cast(weight, wide)[..., None, None]
-            if part.dtype != game.dtype:  # computed as wide as the sum
-                part = _with_arrays(part, lambda x: cast(x, wide) if is_float(x.dtype) else x)
-            result = result + factor * cast(_pairs(_native(part), value, backend), wide)
+            result = result + factor * cast(_pairs(without_restore(part), value, backend), wide)
             bad = bad | part.bad_rows()
     result = xp.where(bad[..., None, None], float("nan"), result)
     same = constant(np.eye(players, dtype=bool), data, named_dtype(data, "bool"))
@@ -168,24 +154,3 @@ def _pairs_of_table(game: Table, value: Semivalue, backend: str) -> Array:
     flat = xp.stack(credits, -2).reshape((*batch, (players - 1) ** 2))
     place[players - 1, players - 1] = 0
     return flat[..., constant(place, game.values, named_dtype(game.values, "int64"))]
-
-
-def _native(game: Game) -> Game:
-    """The same game, with results in numpy or torch."""
-    native = copy(game)
-    if isinstance(game, Game):
-        native.restore = None
-    return native
-
-
-def _with_arrays(game: Game, change: Callable[[Array], Array]) -> Game:
-    """The same game with `change` of all its arrays, with results in numpy or torch."""
-    changed = _native(game)
-    if isinstance(changed, Combination):
-        changed.parts = [
-            (w if isinstance(w, float) else change(w), _with_arrays(part, change)) for w, part in game._parts()
-        ]
-    for name, array in list(vars(changed).items()):
-        if hasattr(array, "dtype"):
-            setattr(changed, name, change(array))
-    return changed

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
+from shapley_kernels.allocate import merge
 from tests.oracle import ORDER_GAMES, check_family
 
 R = [0.9, 0.5, 0.1]
@@ -45,6 +46,17 @@ def test_sums_of_games_on_the_same_data_are_one_launch(monkeypatch):
     both = sk.shapley(0.7 * sk.TopM(r, 3) + 0.3 * sk.Max(r))
     assert calls == [("order", "numba")]
     np.testing.assert_allclose(both, 0.7 * sk.shapley(sk.TopM(r, 3)) + 0.3 * sk.shapley(sk.Max(r)), atol=1e-15)
+
+
+def test_terms_of_a_wide_sum_are_wide_and_share_their_data():
+    """float32 rewards beside float64 ones: 2^-30 would be lost in float32."""
+    narrow, wide = torch.tensor([[1.0, 0.5, 0.25]]), torch.zeros(1, 3, dtype=torch.float64)
+    game = sk.Max(wide, v_empty=2.0**-30) + sk.Max(narrow) + sk.TopM(narrow, 2)
+    assert len(merge(game.terms(sk.Shapley()))) == 2
+    expected = sk.shapley(sk.Max(wide, v_empty=2.0**-30)) + sk.shapley(
+        sk.Max(narrow.double()) + sk.TopM(narrow.double(), 2)
+    )
+    torch.testing.assert_close(sk.shapley(game), expected, rtol=0, atol=1e-15)
 
 
 def test_python_sum_of_games():

@@ -5,6 +5,7 @@ in games/__init__.py; tests, benchmarks and the table in the docs go through tha
 """
 
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from fractions import Fraction
 from math import inf, isfinite, prod
 from numbers import Real
@@ -267,6 +268,10 @@ class Game:
     def _parts(self) -> "list[tuple[Any, Game]]":
         return [(1.0, self)]
 
+    def wide_parts(self) -> "list[tuple[Any, Game]]":
+        """(weight, game) of each summand, those of a narrower compute dtype on data in that of the sum."""
+        return [(1.0, self)]
+
     def _scalar(self, scalar: Any) -> Any:
         """A number, or an array of the batch shape, to multiply the worth with."""
         if not isinstance(scalar, bool) and (
@@ -357,10 +362,10 @@ class Combination(Game):
 
     def _worth(self, members: Array) -> Array:
         wide = named_dtype(self.data, compute_dtype(self.dtype))
-        return cast(sum(weight * cast(game._worth(members), wide) for weight, game in self.parts), self.dtype)
+        return cast(sum(weight * cast(game._worth(members), wide) for weight, game in self.wide_parts()), self.dtype)
 
     def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(weight * w, term) for weight, game in self.parts for w, term in game.terms(value)]
+        return [(weight * w, term) for weight, game in self.wide_parts() for w, term in game.terms(value)]
 
     @classmethod
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
@@ -374,6 +379,17 @@ class Combination(Game):
 
     def _parts(self) -> list[tuple[Any, Game]]:
         return self.parts
+
+    def wide_parts(self) -> list[tuple[Any, Game]]:
+        compute = compute_dtype(self.dtype)
+        wide: dict[int, Array] = {}  # what shares data goes on doing so
+
+        def widen(x: Array) -> Array:
+            if id(x) not in wide:
+                wide[id(x)] = cast(x, named_dtype(x, compute)) if is_float(x.dtype) else x
+            return wide[id(x)]
+
+        return [(w, g if compute_dtype(g.dtype) == compute else with_arrays(g, widen)) for w, g in self.parts]
 
     def _refuse_large_weights(self) -> None:
         """ValueError for a weight, such as a product of weights, beyond the range that credits are computed in."""
@@ -391,6 +407,27 @@ class Combination(Game):
                     f"a game of dtype {self.dtype} can be scaled by numbers in the range of {compute} only, got "
                     f"{found:g} times {type(game).__name__}, products of several weights multiplied out; scale by less"
                 )
+
+
+def with_arrays(game: Game, change: Callable[[Array], Array]) -> Game:
+    """The same game with `change` of all its arrays, with results in numpy or torch."""
+    changed = without_restore(game)
+    if isinstance(changed, Combination):
+        changed.parts = [
+            (w if isinstance(w, float) else change(w), with_arrays(part, change)) for w, part in game._parts()
+        ]
+    for name, array in list(vars(changed).items()):
+        if hasattr(array, "dtype"):
+            setattr(changed, name, change(array))
+    return changed
+
+
+def without_restore(game: Game) -> Game:
+    """The same game, with results in numpy or torch."""
+    native = copy(game)
+    if isinstance(game, Game):
+        native.restore = None
+    return native
 
 
 def _row_weight(weight: Any, row: int) -> Fraction:
