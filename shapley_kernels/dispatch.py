@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -150,11 +151,12 @@ class Run:
         primitive: str,
         arrays: Sequence[Array | None],
         tables: "Tables",
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         dtype: Any = None,
     ) -> Array:
-        """One run: `arrays` and `tables` as in the contract of the primitive -> `out` [rows, players] of that shape.
-        The first of `arrays` decides the container and the device; constants beside it may be numpy.
+        """One run: `arrays` and `tables` as in the contract of the primitive, but rows may have several axes -> `out`
+        [*rows, players] of that shape. The first of `arrays` decides the container and the device; constants beside it
+        may be numpy.
 
         Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
         """
@@ -165,13 +167,14 @@ class Run:
         library = is_torch(first)
         if self.traced and primitive in WITH_GRADIENT:
             self.clean = False
-            return _run_traced(self.backend, arrays, tables, compute, dtype)
-        backend = choose(self.backend, primitive, shape[1], *arrays)
+            return _run_traced(self.backend, _tensors(arrays, shape), tables, compute, dtype).reshape(shape)
+        backend = choose(self.backend, primitive, shape[-1], *arrays)
         if library and backend != "torch" and needs_grad(*arrays):
             from shapley_kernels.autograd import Order
 
             self.clean = False
-            return Order.apply(*_tensors(arrays), *tables.on("torch", compute, device(first)), backend, dtype)
+            placed = tables.on("torch", compute, device(first))
+            return Order.apply(*_tensors(arrays, shape), *placed, backend, dtype).reshape(shape)
         run = kernel(primitive, backend).run
         if backend == "numba":
             out, bad = run_numba(run, arrays, tables.on("numpy", compute, "cpu"), shape, compute)
@@ -183,12 +186,12 @@ class Run:
         return out if library else out.numpy().astype(dtype, copy=False)
 
 
-def _run_traced(backend: str, arrays: Sequence[Array | None], tables: "Tables", compute: str, dtype: Any) -> Array:
+def _run_traced(backend: str, tensors: Sequence[Any], tables: "Tables", compute: str, dtype: Any) -> Array:
     """`order` while torch traces: a node of the graph under torch.compile; what is constant is found out now."""
     from shapley_kernels import autograd
     from shapley_kernels.kernels.order import _torch as _torch_order
 
-    rewards, mask, v_empty = _tensors(arrays)
+    rewards, mask, v_empty = tensors
     where, players = device(rewards), rewards.shape[1]
     torch = sys.modules["torch"]
     if not torch.compiler.is_compiling():
@@ -206,10 +209,16 @@ def _run_traced(backend: str, arrays: Sequence[Array | None], tables: "Tables", 
     return call(rewards, mask, v_empty, *placed, backend, dtype)
 
 
-def _tensors(arrays: Sequence[Array | None]) -> list[Any]:
-    """`arrays` as tensors on the device of the first."""
+def _tensors(arrays: Sequence[Array | None], shape: tuple[int, ...]) -> list[Any]:
+    """`arrays` of a result of that shape as tensors with one axis of rows, on the device of the first."""
     where = next(x.device for x in arrays if x is not None)
-    return [None if x is None else _torch(x).to(where) for x in arrays]
+    return [None if x is None else _one_axis(_torch(x).to(where), shape) for x in arrays]
+
+
+def _one_axis(x: Any, shape: tuple[int, ...]) -> Any:
+    """`x` of a result [*rows, players] of that shape with its rows in one axis; a number gets an axis."""
+    batch = len(shape) - 1
+    return x if batch == 1 and x.ndim else x.reshape((-1, *x.shape[batch:]))
 
 
 def run_numba(
@@ -217,9 +226,9 @@ def run_numba(
 ) -> tuple[np.ndarray, int | None]:
     """`run` on CPU arrays and its tables in numpy -> `out` in the compute dtype, and what the kernel says of non-finite
     rows: the first, -1 for none, None if it did not look."""
-    inputs = [None if x is None else _numpy(x, compute) for x in arrays]
+    inputs = [None if x is None else _one_axis(_numpy(x, compute), shape) for x in arrays]
     out = np.empty(shape, compute)
-    return out, run(*inputs, *tables, out)
+    return out, run(*inputs, *tables, _one_axis(out, shape))
 
 
 def run_torch(
@@ -228,11 +237,10 @@ def run_torch(
     """`run` of the torch and triton backends, which read every float dtype and write any -> `out` in `dtype`."""
     import torch
 
-    where = next(device(x) for x in arrays if x is not None)
-    inputs: list[Any] = [None if x is None else _torch(x).to(where).contiguous() for x in arrays]
-    out = torch.empty(shape, dtype=dtype, device=where)
+    inputs = [None if x is None else x.contiguous() for x in _tensors(arrays, shape)]
+    out = torch.empty((prod(shape[:-1]), shape[-1]), dtype=dtype, device=device(inputs[0]))
     run(*inputs, *tables, out)
-    return out
+    return out.reshape(shape)
 
 
 def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
@@ -245,7 +253,7 @@ def _numpy(x: Array, compute: str) -> np.ndarray:
     if is_torch(x):
         x = x.detach() if x.requires_grad else x
         x = (x if wanted is None else cast(x, getattr(sys.modules["torch"], wanted))).numpy()
-    return np.ascontiguousarray(x, wanted)
+    return np.asarray(x, wanted, order="C")  # which leaves a number without axes
 
 
 def _torch(x: Array) -> Any:

@@ -24,7 +24,6 @@ from shapley_kernels.arrays import (
     named_dtype,
     namespace,
     numbers,
-    rows,
 )
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Run, Tables, Term, levels, live_counts
@@ -153,13 +152,9 @@ class OrderTerm(Term):
 
     def credits(self, run: Run) -> Array:
         game = self.game
-        players = game.players
-        flat = rows(game.rewards, players)
-        mask = None if game.mask is None else rows(game.mask, players)
         compiling = run.traced and is_compiling(game.rewards)
         tables = self._graph_tables() if compiling else self.tables()
-        credits = run("order", (flat, mask, _flat_v_empty(game, compiling)), tables, tuple(flat.shape))
-        return credits.reshape(game.rewards.shape)
+        return run("order", (game.rewards, game.mask, _v_empty(game, compiling)), tables, tuple(game.rewards.shape))
 
     def scaled(self, factor: float) -> "OrderTerm":
         recipe = tuple((factor * scale, utility, params) for scale, utility, params in self.recipe)
@@ -217,15 +212,15 @@ def _row_bound(term: OrderTerm, row: int) -> float:
     return bound
 
 
-def _flat_v_empty(game: OrderGame, compiling: bool) -> Array:
-    """[1] or [rows] in the compute dtype; a number as numpy, but where torch compiles, or would have to copy it."""
+def _v_empty(game: OrderGame, compiling: bool) -> Array:
+    """[] or [batch] in the compute dtype; a number as numpy, but where torch compiles, or would have to copy it."""
     rewards = game.rewards
     compute = compute_dtype(rewards.dtype)
     if not isinstance(game.v_empty, float):
-        return rows(cast(game.v_empty, named_dtype(rewards, compute)), None)
+        return cast(game.v_empty, named_dtype(rewards, compute))
     if compiling or (is_torch(rewards) and not rewards.is_cpu):
-        return rewards.new_full((1,), game.v_empty, dtype=named_dtype(rewards, compute))
-    return np.array([game.v_empty], compute)
+        return rewards.new_full((), game.v_empty, dtype=named_dtype(rewards, compute))
+    return np.array(game.v_empty, compute)
 
 
 @lru_cache(maxsize=1024)

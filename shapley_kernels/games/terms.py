@@ -33,11 +33,11 @@ class Run(Protocol):
         primitive: str,
         arrays: Sequence[Array | None],
         tables: "Tables",
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         dtype: Any = None,
     ) -> Array:
-        """`arrays` and `tables` in the order of the contract of the primitive -> [rows, players] of that shape, in
-        `dtype`, or that of the credits."""
+        """`arrays` and `tables` in the order of the contract of the primitive, whose rows may have several axes ->
+        [*rows, players] of that shape, in `dtype`, or that of the credits."""
 
 
 class Term:

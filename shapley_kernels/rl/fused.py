@@ -63,7 +63,7 @@ class _FusedRun(Run):
         primitive: str,
         arrays: Sequence[Array | None],
         tables: Tables,
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         dtype: Any = None,
     ) -> Array:
         rewards: Any = arrays[0]
