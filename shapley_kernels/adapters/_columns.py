@@ -1,4 +1,4 @@
-"""Which columns of a data set a score function takes."""
+"""Which columns of a data set a score function takes, and which it needs."""
 
 import inspect
 from collections.abc import Callable
@@ -14,3 +14,13 @@ def parameters(score: Callable[..., Any]) -> set[str] | None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in behind):
         return None
     return {parameter.name for parameter in behind}
+
+
+def needed(score: Callable[..., Any]) -> set[str]:
+    """The names of the parameters behind the first that have no default."""
+    try:
+        behind = list(inspect.signature(score).parameters.values())[1:]
+    except ValueError:
+        return set()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {x.name for x in behind if x.default is x.empty and x.kind not in variadic}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.adapters._columns import parameters
+from shapley_kernels.adapters._columns import needed, parameters
 from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, scatter_to_tokens
 from shapley_kernels.rl.scorer import Scored
 
@@ -61,6 +61,7 @@ class ShapeGRPOMixin:
     reward_func_names: list[str]
     importance_sampling_level: str
     processing_class: Any
+    train_dataset: Any
     _metrics: dict[str, Any]
 
     def __init__(
@@ -68,12 +69,15 @@ class ShapeGRPOMixin:
         model: Any,
         reward_funcs: Any = None,
         *args: Any,
-        scorer: SetScorer,
+        scorer: SetScorer | None = None,
         allocator: RewardAllocator | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(scorer, SetScorer):
-            raise TypeError(f"{OWNER}: scorer must be a SetScorer, got {scorer!r}")
+            raise TypeError(
+                f"{OWNER}: scorer must be a SetScorer, got {scorer!r}; it takes the place of reward functions: "
+                "rl.SetScorer(score, rl.json_list(), tokenizer)"
+            )
         if not isinstance(allocator, RewardAllocator | None):
             raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
         self.scorer, self._columns = scorer, parameters(scorer.score)
@@ -83,6 +87,7 @@ class ShapeGRPOMixin:
         super().__init__(model, reward_funcs, *args, **kwargs)  # type: ignore[call-arg]
         self.allocator = allocator or RewardAllocator(scorer.utility, scale=self.scale_rewards)
         self._check_options()
+        self._check_columns()
 
     def set_reward(self, prompts: list[Any], completion_ids: list[list[int]], **columns: Any) -> list[float]:
         """What each set is worth, as TRL asks reward functions; the candidates are kept for the advantages."""
@@ -161,6 +166,14 @@ class ShapeGRPOMixin:
                 f"{OWNER}: importance_sampling_level={self.importance_sampling_level!r} gives all tokens of a response "
                 "one gradient, the sum over its candidates; use 'token' for credit per candidate",
                 stacklevel=4,
+            )
+
+    def _check_columns(self) -> None:
+        found = getattr(self.train_dataset, "column_names", None)
+        if found and (missing := needed(self.scorer.score) - {"prompts", *found}):
+            raise ValueError(
+                f"{OWNER}: score must take columns of the dataset, which has {sorted(found)}, and prompts; "
+                f"got a function that needs {sorted(missing)}, too"
             )
 
 

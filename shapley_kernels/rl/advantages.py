@@ -22,7 +22,7 @@ from shapley_kernels.arrays import (
 )
 from shapley_kernels.dispatch import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
-from shapley_kernels.rl.groups import OWNER, Groups, make_groups
+from shapley_kernels.rl.groups import OWNER, Groups, make_groups, on_all_ranks
 
 TOO_LARGE = (
     f"{OWNER}: differences of live credits must be small enough to be squared, below about 1e154; "
@@ -100,11 +100,12 @@ def as_numbers(center: str, scale: str, ddof: Any, min_std: Any, eps: Any) -> Op
 
 def normalised(credits: Any, mask: Any, layout: tuple[Any, Any, Any], options: Options) -> Any:
     """`grpo_advantages`; layout is (group_ids, num_generations, process_group), options are those of `as_numbers`."""
-    array, restore = native(credits, f"{OWNER}: credits")
-    array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
-    live = None
-    if mask is not None:
-        live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the credits")
+    with on_all_ranks(layout[2]):
+        array, restore = native(credits, f"{OWNER}: credits")
+        array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
+        live = None
+        if mask is not None:
+            live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the credits")
     if device(array) == "cpu" and layout[2] is None:
         result = _by_numba(array, live, layout, options)
     elif (result := _by_triton(array, live, layout, options)) is None:

@@ -10,7 +10,9 @@ from shapley_kernels.games import Game, Max
 from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import Options, as_numbers, check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
+from shapley_kernels.rl.groups import on_all_ranks
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
+from shapley_kernels.rl.utility import make_game
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 OWNER = "RewardAllocator"
@@ -104,7 +106,9 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `credits` and `grpo_advantages`.
         """
-        return self._advantages(self._game(rewards, mask, data), mask, (group_ids, num_generations, process_group))
+        with on_all_ranks(process_group):
+            game = self._game(rewards, mask, data)
+        return self._advantages(game, mask, (group_ids, num_generations, process_group))
 
     def set_advantages(
         self,
@@ -129,7 +133,9 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as in `advantages`.
         """
-        return self._of_sets(self._game(rewards, mask, data), (group_ids, num_generations, process_group))
+        with on_all_ranks(process_group):
+            game = self._game(rewards, mask, data)
+        return self._of_sets(game, (group_ids, num_generations, process_group))
 
     def token_advantages(
         self,
@@ -156,23 +162,14 @@ class RewardAllocator:
             TypeError, ValueError: as `advantages` and `scatter_to_tokens`.
         """
         layout = (group_ids, num_generations, process_group)
-        game = self._game(rewards, mask, data)
+        with on_all_ranks(process_group):
+            game = self._game(rewards, mask, data)
         advantages = self._advantages(game, mask, layout)
         outside = self._of_sets(game, layout) if self.outside == "set" else "zero"
         return scatter_to_tokens(advantages, candidate_ids, outside=outside, length=self.length, cu_seqlens=cu_seqlens)
 
     def _game(self, rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
-        try:
-            game = self.utility(rewards, mask=mask, **data)
-        except TypeError as error:
-            if "argument" in str(error) and hasattr(error, "add_note"):  # Python 3.11
-                error.add_note(
-                    f"{OWNER}: utility is called with (rewards, mask=, **data); for a game with parameters pass "
-                    "functools.partial(sk.TopM, m=3), or a function (r, mask=None) -> game"
-                )
-            raise
-        if not isinstance(game, Game):
-            raise TypeError(f"{OWNER}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
+        game = make_game(OWNER, self.utility, rewards, mask, data)
         if mask is not None and game.mask is None:
             raise ValueError(
                 f"{OWNER}: utility must hand its mask on, as in sk.Max(rewards, mask=mask), got a game without"
@@ -183,7 +180,9 @@ class RewardAllocator:
         options = self._options(self.center)
         if (found := fused.advantages(game, self.value, mask, layout, options)) is not None:
             return found
-        return normalised(self._share(game), mask, layout, options)
+        with on_all_ranks(layout[2]):
+            credits = self._share(game)
+        return normalised(credits, mask, layout, options)
 
     def _share(self, game: Game) -> Any:
         if isinstance(self.value, Semivalue):
@@ -192,8 +191,9 @@ class RewardAllocator:
         return self.value.credits(game)
 
     def _of_sets(self, game: Game, layout: tuple[Any, Any, Any]) -> Any:
-        _refuse_nonfinite(game)
-        worth, _ = native(game.worth(), "worth")
+        with on_all_ranks(layout[2]):
+            _refuse_nonfinite(game)
+            worth, _ = native(game.worth(), "worth")
         center = "group" if self.center == "slot" else self.center
         advantages = normalised(worth[..., None], None, layout, self._options(center))[..., 0]
         return game.restore(advantages) if game.restore else advantages

@@ -1,6 +1,7 @@
 """Which rollouts form a group: reductions over each group, and group statistics back to its rollouts."""
 
-from collections.abc import Hashable, Iterable, Mapping, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager, suppress
 from numbers import Integral
 from typing import Any
 
@@ -131,7 +132,9 @@ def make_groups(
             f"{OWNER}: process_group needs group_ids to know which rollouts on other ranks belong together, got None; "
             "pass ids that are equal on all ranks, such as prompt uids"
         )
-    if problem is not None and process_group is None:
+    if process_group is not None:
+        _check_process_group(process_group)
+    elif problem is not None:
         raise ValueError(problem)
     if group_ids is None and num_generations is None:
         if len(shape) not in (2, 3):
@@ -151,7 +154,8 @@ def make_groups(
     if group_ids is None:
         size = _group_size(num_generations, shape[0])
         return EqualGroups(shape[0] // size, size, shape[1])
-    ids, distinct = _ids(group_ids, shape[0])
+    with on_all_ranks(process_group):
+        ids, distinct = _ids(group_ids, shape[0])
     if process_group is not None:
         distinct = _gather(distinct, shape if slots else None, problem, process_group)
     place = dict(zip(distinct, range(len(distinct)), strict=True))
@@ -205,6 +209,28 @@ def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, 
     return ids, distinct
 
 
+@contextmanager
+def on_all_ranks(process_group: Any) -> Iterator[None]:
+    """What is raised in here is raised on all ranks: the others would wait for this one in `make_groups`."""
+    try:
+        yield
+    except Exception as error:
+        if process_group is not None:
+            with suppress(Exception):  # raises the same
+                _gather((), None, str(error), process_group)
+        raise
+
+
+def _check_process_group(process_group: Any) -> None:
+    import torch.distributed as dist
+
+    if not dist.is_available() or not isinstance(process_group, dist.ProcessGroup):
+        raise TypeError(
+            f"{OWNER}: process_group must be one of torch.distributed, such as torch.distributed.group.WORLD, "
+            f"or None for this rank alone, got {process_group!r}"
+        )
+
+
 def _gather(
     distinct: Iterable[Hashable], shape: tuple[int, ...] | None, problem: str | None, process_group: Any
 ) -> dict[Hashable, None]:
@@ -219,6 +245,13 @@ def _gather(
     for rank, (_, _, problem) in enumerate(found):
         if problem is not None:
             raise ValueError(f"{problem} (rank {rank} of the process group)")
+    all_ids = dict.fromkeys(group for ids, _, _ in found for group in ids)
+    written = {str(group): group for group in all_ids if not isinstance(group, str)}
+    if twice := [group for group in all_ids if isinstance(group, str) and group in written]:
+        raise ValueError(
+            f"{OWNER}: group_ids must be of one type on all ranks, got {written[twice[0]]!r} and {twice[0]!r}, "
+            "which are two groups; convert them with str or int"
+        )
     shapes = [shape for _, shape, _ in found]
     if None in shapes and any(shapes):
         raise ValueError(
@@ -232,4 +265,4 @@ def _gather(
                 f"got shape {shapes[0]} at rank 0 and {shape} at rank {rank}; "
                 "pad to the largest with masked candidates, on ranks without rollouts too"
             )
-    return dict.fromkeys(group for ids, _, _ in found for group in ids)
+    return all_ids

@@ -54,12 +54,14 @@ def tagged(name: str) -> Parser:
         A parser. Spans have both tags; candidates have no surrounding whitespace. Tags that do not pair are malformed.
 
     Raises:
-        TypeError, ValueError: name is not a str, or empty.
+        TypeError, ValueError: name is not a str, empty, or has brackets.
 
     >>> tagged("c")("<c>red</c> or <c> green </c>")
     ([(0, 10, 'red'), (14, 28, 'green')], None)
     """
     _check_text("tagged", "name", name)
+    if set(name) & set("<>"):
+        raise ValueError(f"tagged: name must be that of the tag, without brackets, got {name!r}; as in tagged('item')")
     tags = re.compile(rf"<(/?){re.escape(name)}(?:\s[^<>]*)?>")
     return partial(_tagged, tags=tags)
 

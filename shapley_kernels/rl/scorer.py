@@ -2,10 +2,11 @@
 
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
-from math import isfinite
+from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -16,10 +17,13 @@ from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.candidates import Candidates, candidate_ids, check_policies
 from shapley_kernels.rl.diagnostics import PREFIX
 from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Parser
+from shapley_kernels.rl.utility import make_game
 from shapley_kernels.rl.vocabulary import token_reader
 
 OWNER = "SetScorer"
 TAKES = ("candidate", "set", "batch")
+MANY = 4
+"""Responses of a batch; when all of so many are malformed, that is no accident."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,8 @@ class SetScorer:
         takes: "candidate": score(text, **entries of the columns) -> number. "set": score(texts, **entries) -> one
             number per candidate of a response. "batch": score(texts, **columns) -> one number per candidate of all
             responses; columns are repeated to one entry per text.
-        floor: the reward of a malformed or truncated response under "whole", which score never sees.
+        floor: the reward of a malformed or truncated response under "whole", which score never sees; it should be below
+            every score, or such responses pay: a warning says so when one is not.
         concurrency: how many calls of an async score run at a time. A plain one is called one by one.
         straddle, malformed, truncated, max_candidates: as in `candidate_ids`.
 
@@ -94,6 +99,7 @@ class SetScorer:
     malformed: str = field(default="whole", kw_only=True)
     truncated: str = field(default="whole", kw_only=True)
     max_candidates: int | None = field(default=None, kw_only=True)
+    _warned: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("score", "parser", "utility"):
@@ -266,10 +272,32 @@ class SetScorer:
             for answer, number in zip(call.answers, given or [instead] * len(call.answers), strict=True):
                 table[answer] = number
         padded = constant(table, found.mask, _dtype(found))
-        game = self.utility(padded, mask=found.mask)
-        if not isinstance(game, Game):
-            raise TypeError(f"{OWNER}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
+        self._warn(found, rewards)
+        game = make_game(OWNER, self.utility, padded, found.mask, {})
         return Scored(found.ids, found.mask, found.texts, found.problems, padded, game.worth(), failed)
+
+    def _warn(self, found: Candidates, rewards: list[list[float] | None]) -> None:
+        """Once per scorer, about what would be trained in silence."""
+        floors = "whole" in (self.malformed, self.truncated) or self.on_error == "floor"
+        lowest = min((score for given in rewards for score in given or ()), default=inf)
+        if floors and lowest < self.floor:
+            self._warn_once(
+                "floor",
+                f"floor={self.floor!r}, the reward of a malformed response, is above a score of {lowest}: "
+                "malformed responses pay; pass floor= below every score",
+            )
+        if len(found.problems) >= MANY and set(found.problems) == {MALFORMED}:
+            shown = (found.texts[0] or [""])[0][:80]
+            self._warn_once(
+                "malformed",
+                f"all {len(found.problems)} responses of a batch are malformed, the first begins {shown!r}; the model "
+                "writes another format than the parser reads, or its marks are special tokens, which have no text",
+            )
+
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(f"{OWNER}: {message}", stacklevel=5)
 
 
 def _is_number(x: Any) -> bool:

@@ -130,6 +130,14 @@ def test_columns_reach_the_score(trl_run):
     assert names == {"answer", "unused", "prompts"}
 
 
+def test_columns_that_are_missing_are_named_at_once(trl_run):
+    message = r"which has \['answer', 'prompt'\], and prompts; got a function that needs \['wants'\], too"
+    with pytest.raises(ValueError, match=message):
+        trl_run.make(
+            scorer=trl_run.scorer(lambda text, prompts, wants, more=3: 1.0), columns={"answer": ["x", "y"] * 4}
+        )
+
+
 def test_responses_cut_at_the_limit(trl_run):
     """Without an end and as long as allowed: not finished, and with the option of TRL, not trained on."""
     length = len(trl_run.TOKENIZER('["2", "1')["input_ids"])
@@ -165,6 +173,7 @@ def test_options_that_do_not_fit(trl_run):
 
     for error, message, arguments in (
         (TypeError, "scorer must be a SetScorer, got 3", {"scorer": 3}),
+        (TypeError, "scorer must be a SetScorer, got None; it takes the place of reward functions", {"scorer": None}),
         (TypeError, "allocator must be a RewardAllocator or None, got 3", {"allocator": 3}),
         (
             ValueError,

@@ -596,6 +596,7 @@ def test_nested_tensors_are_unbound_by_the_caller():
         (TypeError, lambda: json_list(1), "json_list: key must be a str, got 1"),
         (TypeError, lambda: tagged(None), "tagged: name must be a str, got None"),
         (ValueError, lambda: tagged(""), "tagged: name must not be empty"),
+        (ValueError, lambda: tagged("<c>"), "tagged: name must be that of the tag, without brackets, got '<c>'"),
         (ValueError, lambda: separated(""), "separated: separator must not be empty"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 
 IDS = ["a", ("b", 1), "a", 7, ("b", 1), "a", ("b", 1), "alone"]
+EYE = np.eye(2)
 CUTS = (3, 8, 0)  # how many of the rollouts the first rank has
 
 
@@ -65,6 +66,25 @@ def rank(number, file):
         credits = np.array(bad) if number else np.ones((2, 2))
         with pytest.raises(ValueError, match=error):
             grpo_advantages(credits, group_ids=[0, 1], process_group=group, **options)
+    allocator = RewardAllocator()
+    for error, call in (
+        (
+            "expected rows of equal length.*ragged",
+            lambda x: allocator.advantages(x, group_ids=[0, 1], process_group=group),
+        ),
+        ("ragged", lambda x: allocator.set_advantages(x, group_ids=[0, 1], process_group=group)),
+        ("ragged", lambda x: grpo_advantages(x, group_ids=[0, 1], process_group=group)),
+        ("one id per rollout", lambda x: grpo_advantages(EYE, group_ids=range(len(x[0])), process_group=group)),
+    ):
+        with pytest.raises(ValueError, match=error + (r"" if number else r".*\(rank 1 of")):
+            call([[1.0], [1.0, 2.0]] if number else EYE)
+    with pytest.raises(ValueError, match=r"rewards must be finite, got nan at \[0, 0\]"):
+        allocator.advantages(EYE * (np.nan if number else 1.0), group_ids=[0, 1], process_group=group)
+    with pytest.raises(ValueError, match="of one type on all ranks, got 1 and '1', which are two groups"):
+        grpo_advantages(EYE, group_ids=[1, 1] if number else ["1", "1"], process_group=group)
+    for wrong in (True, 3):
+        with pytest.raises(TypeError, match=r"process_group must be one of torch\.distributed"):
+            grpo_advantages(EYE, group_ids=[0, 1], process_group=wrong)
     center = "slot" if number else "group"
     with pytest.raises(ValueError, match=r"'slot' on the ranks \[1\] only"):
         grpo_advantages(np.ones((2, 2)), group_ids=[0, 1], process_group=group, center=center)

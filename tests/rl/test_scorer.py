@@ -116,6 +116,7 @@ def test_all_kinds_of_scores_give_the_same(score, takes, how):
     }
 
 
+@pytest.mark.filterwarnings("ignore:SetScorer. all .* are malformed")
 @settings(max_examples=30)
 @given(st.lists(st.lists(st.sampled_from(["x", "yy", "zzz", ""]), max_size=4), max_size=5), st.integers(1, 5))
 def test_order_is_that_of_the_responses(sets, concurrency):
@@ -239,9 +240,8 @@ def test_scores_with_the_negative_bit(takes):
         assert numbers.is_neg()
         return numbers[0] if takes == "candidate" else list(numbers.expand(len(given)))
 
-    assert SetScorer(score, separated(","), read_byte, takes=takes)(rows(["a,b"])).rewards.tolist() == [
-        [-1.0, -1.0] if takes == "candidate" else [-2.0, -2.0]
-    ]
+    scored = SetScorer(score, separated(","), read_byte, takes=takes, floor=-3.0)(rows(["a,b"]))
+    assert scored.rewards.tolist() == [[-1.0, -1.0] if takes == "candidate" else [-2.0, -2.0]]
     with pytest.raises(TypeError, match="must give a number, got tensor"):
         SetScorer(lambda text: torch.tensor(1j), separated(","), read_byte)(rows(["a"]))
 
@@ -504,3 +504,31 @@ def test_a_score_of_other_parameters_is_no_bad_candidate(on_error):
     with pytest.raises(TypeError, match=message):
         scorer([list(b'["a"]')])
     assert scorer([list(b'["a"]')], gold=["a"]).rewards.tolist() == [[1.0]]
+
+
+def test_a_floor_above_a_score_is_told_once():
+    """Malformed output would earn more than a poor list."""
+    scorer = SetScorer(lambda text: -float(len(text)), json_list(), read_byte)
+    with pytest.warns(
+        UserWarning, match=r"floor=0.0, .* is above a score of -3.0: malformed responses pay; pass floor="
+    ):
+        scorer(rows(['["aaa"]', "no"]))
+    scorer(rows(['["aaa"]', "no"]))
+    for quiet in ({"floor": -5.0}, {"malformed": "keep", "truncated": "keep"}):
+        SetScorer(lambda text: -float(len(text)), json_list(), read_byte, **quiet)(rows(['["aaa"]', "no"]))
+    with pytest.warns(UserWarning, match="floor=1.0"):
+        SetScorer(lambda text: 0.0, json_list(), read_byte, floor=1.0, takes="candidate")(rows(['["a"]']))
+
+
+def test_a_batch_of_malformed_responses_is_told_once():
+    scorer = SetScorer(len, json_list(), read_byte)
+    with pytest.warns(UserWarning, match="all 4 responses of a batch are malformed, the first begins 'red, blue'"):
+        scorer(rows(["red, blue", "no", "no", "no"]))
+    scorer(rows(["no"] * 5))
+    SetScorer(len, json_list(), read_byte)(rows(["no"] * 3))
+    SetScorer(len, json_list(), read_byte)(rows(["no"] * 3 + ['["a"]']))
+
+
+def test_a_utility_with_parameters_says_how():
+    with pytest.raises(TypeError, match=r"SetScorer: utility is called with .* functools.partial\(sk.TopM, m=3\)"):
+        SetScorer(len, json_list(), read_byte, sk.TopM)(rows(['["a"]']))

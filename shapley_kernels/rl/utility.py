@@ -1,0 +1,37 @@
+"""What a set is worth, as users say it: a game, or a function that makes one."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from shapley_kernels.games import Game
+
+
+def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
+    """utility(rewards, mask=mask, **data).
+
+    Raises:
+        TypeError: it does not take these arguments, or returns no game; what it raises else.
+    """
+    try:
+        game = utility(rewards, mask=mask, **data)
+    except TypeError as error:
+        if _takes(utility, rewards, mask, data):
+            raise
+        raise TypeError(
+            f"{owner}: utility is called with (rewards, mask=, **data), got {error}; for a game with parameters pass "
+            "functools.partial(sk.TopM, m=3), or a function (rewards, mask=None) -> game"
+        ) from error
+    if not isinstance(game, Game):
+        raise TypeError(f"{owner}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
+    return game
+
+
+def _takes(utility: Callable[..., Game], rewards: Any, mask: Any, data: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(utility).bind(rewards, mask=mask, **data)
+    except TypeError:
+        return False
+    except ValueError:  # built-in functions without a signature
+        return True
+    return True
