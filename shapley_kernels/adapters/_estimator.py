@@ -31,14 +31,14 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         scale = "group" if by_std(**options) else "none"
         if index is None:
             raise ValueError(f"{OWNER}: index must be the uids of the {len(response_mask)} rollouts, got None")
-        credits, mask, ids = decode_credits(token_level_rewards)
+        _check_shape(token_level_rewards, response_mask)
+        credits, mask, ids = decode_credits(token_level_rewards, token_mask=response_mask != 0)
         _check_mask(ids, response_mask)
         how = allocator or RewardAllocator(scale=scale)
         advantages = _normalised(credits, mask, index, how)
         outside = "zero"
         if how.outside == "set":
-            center = "group" if how.center == "slot" else how.center
-            outside = _normalised(credits.sum(1, keepdim=True), None, index, replace(how, center=center))[:, 0]
+            outside = _of_sets(credits, index, how)
         tokens = scatter_to_tokens(advantages, ids, outside=outside, length=how.length) * response_mask
         return tokens, tokens
 
@@ -65,12 +65,24 @@ def _normalised(credits: Any, mask: Any, index: Any, how: RewardAllocator) -> An
     )
 
 
-def _check_mask(ids: Any, response_mask: Any) -> None:
-    if tuple(response_mask.shape) != tuple(ids.shape):
+def _of_sets(credits: Any, index: Any, how: RewardAllocator) -> Any:
+    """Advantages [N] of the sums of the credits. Those of sets that tie may differ by the rounding of credits to
+    float32, so a spread that small counts as none."""
+    rounding = credits.shape[1] * 2.0**-23 * float(credits.abs().max()) if credits.numel() else 0.0
+    center = "group" if how.center == "slot" else how.center
+    how = replace(how, center=center, min_std=max(how.min_std, rounding))
+    return _normalised(credits.double().sum(1, keepdim=True), None, index, how)[:, 0].to(credits.dtype)
+
+
+def _check_shape(token_level_rewards: Any, response_mask: Any) -> None:
+    if tuple(response_mask.shape) != tuple(token_level_rewards.shape):
         raise ValueError(
-            f"{OWNER}: response_mask must have the shape of token_level_rewards, {tuple(ids.shape)}, "
+            f"{OWNER}: response_mask must have the shape of token_level_rewards, {tuple(token_level_rewards.shape)}, "
             f"got {tuple(response_mask.shape)}"
         )
+
+
+def _check_mask(ids: Any, response_mask: Any) -> None:
     wrong = ((ids > 0) & (response_mask == 0)).nonzero()
     if len(wrong):
         row, token = wrong[0].tolist()

@@ -20,7 +20,7 @@ from shapley_kernels.arrays import (
 ENCODE, DECODE = "encode_credits", "decode_credits"
 
 # Too small to change any sum of rewards, exact in float32, and apart from all credits: those below LEAST count as 0.
-ZERO, START, CHECK, CHECKED_START, LEAST = (2.0**e for e in (-101, -100, -99, -98, -90))
+GAP, ZERO, START, CHECK, CHECKED_START, LEAST = (2.0**e for e in (-102, -101, -100, -99, -98, -90))
 _BITS = 23  # of the mantissa of float32: CHECK * (1 + checksum / 2^23) is in [CHECK, 2 CHECK)
 
 
@@ -32,19 +32,23 @@ def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_
     without, carries a checksum, below 2^-97, by which `decode_credits` notices rewards that were scaled, shifted,
     clipped or rounded since.
 
+    What a model writes is never refused. A live candidate without tokens of its own, such as the second of two in one
+    token, adds its credit to the one before; where no candidate has tokens, the last token is theirs. Where no token is
+    left for a checksum, the last two candidates become one; a row of a single token goes without.
+
     Args:
         credits: [N, K]; magnitudes below 2^-90 become 0.
-        candidate_ids: ints [N, T], 0 = none; in each row the tokens of candidate 1, then of 2, and so on, in runs.
+        candidate_ids: ints [N, T], 0 = none; in each row the tokens of candidate 1, then of 2, and so on; between those
+            of one, there may be some of none.
         mask: bool [N, K], True = live, as `Candidates.mask`; None: the candidates that have tokens.
-        token_mask: bool [N, T], False on padding; None will do where each row has a candidate of several tokens, or a
-            token that is no candidate's.
+        token_mask: bool [N, T], False on padding; None: there is none.
 
     Returns:
         float32 [N, T], in the container and on the device of the credits.
 
     Raises:
-        TypeError, ValueError: arguments of the wrong kind or shape, ids outside 0..K, not in runs or of masked
-            candidates, live candidates without tokens, credits that are not finite, rows without room for a checksum.
+        TypeError, ValueError: arguments of the wrong kind or shape, ids outside 0..K, not in order or of masked
+            candidates, credits that are not finite.
 
     Cost: O(N T), on the host.
 
@@ -68,25 +72,30 @@ def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_
             raise ValueError(
                 f"{ENCODE}: token_mask must have the shape of candidate_ids, {ids.shape}, got {room.shape}"
             )
-    inside = ids > 0
-    first = inside & (ids != _shifted(ids, 1))
-    last = inside & (ids != _shifted(ids, -1))
+    values, ids = _settled(values, ids, live, room)
+    inside, gap = ids > 0, ids < 0
+    first = inside & (ids != _shifted(abs(ids), 1))
+    last = inside & (ids != _shifted(abs(ids), -1))
+    ids = np.where(gap, 0, ids)
     table = np.concatenate([np.zeros((len(values), 1), np.float32), values], 1)
     credit = np.take_along_axis(table, ids.astype(np.int64), 1)
     credit = np.where(np.abs(credit) < LEAST, np.float32(ZERO), credit)
-    out = np.where(last, credit, np.where(first, np.float32(START), np.float32(0)))
-    _sign(out, starts=first & ~last, others=room & ~inside)
+    out = np.where(last, credit, np.where(first, START, np.where(gap, GAP, 0.0)).astype(np.float32))
+    _sign(out, starts=first & ~last, others=room & ~inside & ~gap)
     return _like(out, array, restore)
 
 
-def decode_credits(token_rewards: Any) -> tuple[Any, Any, Any]:
-    """What `encode_credits` was given: credits float32 [N, K], mask bool [N, K], candidate ids int64 [N, T].
+def decode_credits(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, Any, Any]:
+    """What `encode_credits` was given: credits float32 [N, K], mask bool [N, K], candidate ids int64 [N, T], the
+    candidates without tokens with those they were added to.
 
     Rows of zeros, such as a trainer fills a batch up with, have no candidates; a batch of nothing else was altered, for
     example by half precision, in which all marks vanish. The order of rows, and padding on either side, do not matter.
 
     Args:
         token_rewards: [N, T], of `encode_credits`.
+        token_mask: bool [N, T], False on padding: zeros on a row that is not all padding are noticed then, and rows of
+            a single token are taken as they are; None refuses these.
 
     Returns:
         credits, mask, candidate_ids in the container and on the device of the rewards; K = the most that a row has.
@@ -105,14 +114,19 @@ def decode_credits(token_rewards: Any) -> tuple[Any, Any, Any]:
     if x.ndim != 2:
         raise ValueError(f"{DECODE}: token_rewards must have shape [rollouts, tokens], got {x.shape}")
     x = _float32(x)
-    plain = _verified(x)
-    ends = (plain != 0) & (plain != START)
+    tokens = None
+    if token_mask is not None:
+        tokens = _host(
+            broadcast(boolean(token_mask, array, f"{DECODE}: token_mask"), array.shape, DECODE, "as rewards")
+        )
+    plain = _verified(x, tokens)
+    ends = (plain != 0) & (plain != START) & (plain != GAP)
     before = np.cumsum(ends, 1) - ends  # candidates that ended before this token
     place = np.broadcast_to(np.arange(x.shape[1]), x.shape)
     opened = np.maximum.accumulate(np.where(plain == START, place, -1), 1) if x.size else place
     closed = np.maximum.accumulate(np.where(ends, place, -1), 1) if x.size else place
     inside = ends | (opened > closed)
-    ids = np.where(inside, before + 1, 0).astype(np.int64)
+    ids = np.where(inside & (plain != GAP), before + 1, 0).astype(np.int64)
     count = ends.sum(1)
     mask = np.arange(count.max(initial=0)) < count[:, None]
     credits = np.zeros(mask.shape, np.float32)
@@ -164,19 +178,57 @@ def _check(values: np.ndarray, ids: np.ndarray, live: np.ndarray | None) -> None
         i, t = bad[0]
         raise ValueError(f"{subject} must be in 0..{players}, got {ids[i, t]} at row {i}, token {t}")
     for i, row in enumerate(ids):
-        runs = row[np.flatnonzero(np.diff(row, prepend=0))]
-        runs = runs[runs > 0].tolist()
-        expected = list(range(1, len(runs) + 1)) if live is None else (np.flatnonzero(live[i]) + 1).tolist()
-        if runs != expected or expected != list(range(1, len(expected) + 1)):
+        there = row[row > 0].astype(np.int64)
+        if (np.diff(there) < 0).any():
             raise ValueError(
-                f"{subject} must be runs of 1, 2, ... for the live candidates {expected}, got {runs} at row {i}; "
-                "mask candidates without tokens, and number them in the order of their text"
+                f"{subject} must be in the order of candidates, got {there.tolist()} at row {i}; "
+                "number them in the order of their text"
             )
-        if (wrong := np.flatnonzero(~np.isfinite(values[i, : len(runs)]))).size:
+        used = np.zeros(players, bool) if live is None else live[i].copy()
+        if live is not None and not used[there - 1].all():
+            raise ValueError(
+                f"{subject} must be those of live candidates {(np.flatnonzero(used) + 1).tolist()}, "
+                f"got {there.tolist()} at row {i}"
+            )
+        used[there - 1] = True
+        if (wrong := np.flatnonzero(used & ~np.isfinite(values[i]))).size:
             raise ValueError(
                 f"{ENCODE}: credits {values.shape} must be finite in float32, got {values[i, wrong[0]]} at row {i}, "
                 f"candidate {wrong[0]}"
             )
+
+
+def _settled(
+    values: np.ndarray, ids: np.ndarray, live: np.ndarray | None, room: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Credits and ids such that each row can be written: candidates with tokens only, 1, 2, .., tokens of none between
+    those of candidate k as -k, and a token for the checksum, if there are two."""
+    out, found = np.zeros(values.shape, np.float32), np.zeros(ids.shape, np.int64)
+    for i, row in enumerate(ids):
+        there = np.unique(row[row > 0]).astype(np.int64)
+        everybody = there if live is None else np.flatnonzero(live[i]) + 1
+        tokens = row.astype(np.int64)
+        if not there.size and everybody.size and room[i].any():
+            there = everybody[:1]
+            tokens[np.flatnonzero(room[i])[-1]] = there[0]
+        if not there.size:
+            continue
+        owner = np.maximum(np.searchsorted(there, everybody, "right") - 1, 0)  # of the credit of each live candidate
+        total = np.bincount(owner, values[i, everybody - 1].astype(np.float64), len(there))
+        own = np.where(tokens > 0, np.searchsorted(there, tokens), -1)  # of each token, from 0
+        if len(there) > 1 and not _has_room(own, room[i]):
+            total = np.append(total[:-2], total[-2:].sum())
+            own = np.minimum(own, len(total) - 1)
+        out[i, : len(total)] = total
+        before = np.maximum.accumulate(own)
+        behind = np.flip(np.minimum.accumulate(np.flip(np.where(own < 0, len(total), own))))
+        found[i] = np.where(own >= 0, own + 1, np.where(before == behind, -(before + 1), 0))
+    return out, found
+
+
+def _has_room(own: np.ndarray, room: np.ndarray) -> bool:
+    """Whether a token is left for a checksum: one outside, or the first of a candidate of several."""
+    return bool((np.bincount(own[own >= 0]) > 1).any() or (room & (own < 0)).any())
 
 
 def _checksum(x: np.ndarray) -> np.ndarray:
@@ -193,38 +245,35 @@ def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray) -> None:
     """Puts a checksum into each row that has a token: on a first one of a candidate, else on one outside."""
     if not x.size:
         return
-    room = starts.any(1) | others.any(1)
-    if (full := np.flatnonzero(np.any(x != 0, 1) & ~room)).size:
-        raise ValueError(
-            f"{ENCODE}: candidate_ids {x.shape} must leave a token for a checksum, outside of candidates or in one of "
-            f"several tokens, got none at row {full[0]}; leave out such short responses"
-        )
-    rows = np.flatnonzero(room)
+    rows = np.flatnonzero(starts.any(1) | others.any(1))
     with_start = starts[rows].any(1)
     at = np.where(with_start, np.argmax(starts, 1)[rows], np.argmax(others, 1)[rows])
     base = np.where(with_start, CHECKED_START, CHECK)
     x[rows, at] = base * (1 + _checksum(x)[rows] / 2.0**_BITS)
 
 
-def _verified(x: np.ndarray) -> np.ndarray:
-    """The rewards without checksums; ValueError unless each row with anything in it has one, and a right one, and some
-    row has."""
+def _verified(x: np.ndarray, tokens: np.ndarray | None) -> np.ndarray:
+    """The rewards without checksums; ValueError unless each row with anything in it (or with tokens) has one, and a
+    right one, or is a single token, and some row has."""
     size = np.abs(x)
     signs = (x >= CHECK) & (x < 2 * CHECKED_START)
     plain = np.where(signs, np.where(x >= CHECKED_START, np.float32(START), np.float32(0)), x)
-    known = (plain == 0) | (plain == START) | (plain == ZERO) | (size >= LEAST)
-    right = (signs.sum(1) == 1) & known.all(1) & np.isfinite(x).all(1)
+    known = ((plain == 0) | (plain == START) | (plain == ZERO) | (plain == GAP) | (size >= LEAST)) & np.isfinite(x)
+    right = (signs.sum(1) == 1) & known.all(1)
     if x.size:
         found = np.where(signs, x, 0).max(1).astype(np.float64)
         found /= np.where(found >= CHECKED_START, CHECKED_START, CHECK)
         right &= np.where(right, (found - 1) * 2.0**_BITS, -1).astype(np.int64) == _checksum(plain)
     used = np.any(x != 0, 1)
+    if tokens is not None:
+        alone = (tokens.sum(1) == 1) & ((x != 0) & tokens).any(1) & ((x != 0).sum(1) == 1) & ~signs.any(1)
+        right |= alone & known.all(1) & (plain != START).all(1) & (plain != GAP).all(1)
     if x.size and not used.any():
         raise ValueError(
             f"{DECODE}: token_rewards {x.shape} must be as encode_credits gave them, got nothing but zeros; switch off "
             "what changes rewards in between, half precision first, in which small ones vanish"
         )
-    wrong = np.flatnonzero(~right & used)
+    wrong = np.flatnonzero(~right & (used if tokens is None else used | tokens.any(1)))
     if wrong.size:
         raise ValueError(
             f"{DECODE}: token_rewards {x.shape} must be as encode_credits gave them, got a wrong checksum at row "

@@ -121,7 +121,7 @@ def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
         )
     if offsets[0] != 0:
         raise ValueError(f"{subject} start at 0, got {offsets[0]}; subtract it, and pass the ids of these tokens only")
-    if (falls := np.flatnonzero(np.diff(offsets) < 0)).size:
+    if (falls := np.flatnonzero(offsets[1:] < offsets[:-1])).size:  # their differences may wrap around
         i = int(falls[0])
         raise ValueError(
             f"{subject} not decrease, got {offsets[i]} then {offsets[i + 1]} at rollout {i}; "

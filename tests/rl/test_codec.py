@@ -119,8 +119,57 @@ def test_candidates_of_one_token():
     )
     assert (rewards[:, 2] == 0).all()
     assert decode_credits(rewards)[0].tolist() == [[0.5], [0.25]]
-    with pytest.raises(ValueError, match=r"candidate_ids \(1, 2\) must leave a token for a checksum.* at row 0"):
-        encode_credits([[0.5]], [[1, 0]], token_mask=[[True, False]])
+    one = np.array([[True, False]])  # where there is none, the row goes without
+    alone = encode_credits([[0.5]], [[1, 0]], token_mask=one)
+    assert alone.tolist() == [[0.5, 0.0]]
+    assert [x.tolist() for x in decode_credits(alone, token_mask=one)] == [[[0.5]], [[True]], [[1, 0]]]
+    with pytest.raises(ValueError, match="got a wrong checksum at row 0"):
+        decode_credits(alone)
+    with pytest.raises(ValueError, match="got a wrong checksum at row 0"):  # what is left of a row of two tokens
+        decode_credits(alone, token_mask=[[True, True]])
+    # one outside, so that nothing is merged; and candidates that fill the row
+    free = encode_credits([[0.5, 0.25]], [[1, 2, 0]])
+    assert decode_credits(free)[0].tolist() == [[0.5, 0.25]]
+    full = encode_credits([[0.5, 0.25, 1.0]], [[1, 2, 3]])
+    assert [x.tolist() for x in decode_credits(full)] == [[[0.5, 1.25]], [[True, True]], [[1, 2, 2]]]
+
+
+@pytest.mark.parametrize(
+    ("ids", "live", "expected_ids", "expected"),
+    [
+        ([1, 0, 1, 0], 1, [1, 0, 1, 0], [1.0]),  # a special token within a candidate
+        ([0, 1, 1, 0, 0, 1, 2], 2, [0, 1, 1, 0, 0, 1, 2], [1.0, 2.0]),
+        ([1, 0, 0, 0], 3, [1, 0, 0, 0], [7.0]),  # three in one token
+        ([0, 1, 3, 3], 4, [0, 1, 2, 2], [3.0, 12.0]),
+        ([0, 2, 2, 0], 2, [0, 1, 1, 0], [3.0]),
+        ([0, 0, 0], 2, [0, 0, 1], [3.0]),  # an end token alone
+        ([0], 1, [1], [1.0]),
+        ([1, 2], 2, [1, 1], [3.0]),
+        ([1, 2, 2], 2, [1, 2, 2], [1.0, 2.0]),
+    ],
+    ids=str,
+)
+def test_whatever_a_model_writes(ids, live, expected_ids, expected):
+    credits = 2.0 ** np.arange(4)[None]
+    mask = np.arange(4)[None] < live
+    rewards = encode_credits(credits, [ids], mask)
+    credit, there, found = decode_credits(rewards, token_mask=np.ones((1, len(ids)), bool))
+    assert found.tolist() == [expected_ids]
+    assert credit[there].tolist() == expected
+    assert float(rewards.sum()) == credits[mask].sum()
+
+
+def test_rows_that_were_zeroed_are_noticed():
+    credits, mask, ids, token_mask = random_rows(5)
+    rewards = encode_credits(credits, ids, mask, token_mask=token_mask)
+    decode_credits(rewards, token_mask=token_mask)
+    for row in (0, 7, int(np.argmin(mask.sum(1)))):
+        altered = rewards.copy()
+        altered[row] = 0
+        with pytest.raises(ValueError, match=f"checksum at row {row};"):
+            decode_credits(altered, token_mask=token_mask)
+    padded = np.concatenate([rewards, np.zeros_like(rewards[:1])])
+    decode_credits(padded, token_mask=np.concatenate([token_mask, np.zeros_like(token_mask[:1])]))
 
 
 def test_nothing():
@@ -148,10 +197,10 @@ def test_nothing():
         (
             ValueError,
             ([[1.0, 2.0]], [[2, 1]]),
-            r"runs of 1, 2, ... for the live candidates \[1, 2\], got \[2, 1\] at row 0",
+            r"in the order of candidates, got \[2, 1\] at row 0; number them",
         ),
-        (ValueError, ([[1.0, 2.0]], [[1, 0, 1]]), r"got \[1, 1\] at row 0"),
-        (ValueError, ([[1.0, 2.0]], [[1, 0]], [[True, True]]), r"live candidates \[1, 2\], got \[1\] at row 0"),
+        (ValueError, ([[1.0, 2.0]], [[1, 2, 1]]), r"got \[1, 2, 1\] at row 0"),
+        (ValueError, ([[float("nan"), 2.0]], [[0, 2]], [[True, True]]), r"finite .* got nan at row 0, candidate 0"),
         (ValueError, ([[1.0, 2.0]], [[1, 2]], [[True, False]]), r"live candidates \[1\], got \[1, 2\] at row 0"),
         (
             ValueError,
