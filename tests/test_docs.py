@@ -23,6 +23,12 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
+def test_examples_of_pages():
+    result = doctest.testfile(str(ROOT / "docs" / "values.md"), module_relative=False, encoding="utf-8")
+    assert result.attempted > 2
+    assert result.failed == 0
+
+
 def test_there_are_examples():
     finder = doctest.DocTestFinder()
     found = [t for t in finder.find(importlib.import_module("shapley_kernels.allocate")) if t.examples]

@@ -2,6 +2,10 @@
 
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -103,6 +107,12 @@ def test_the_exact_records_are_what_enumeration_gives():
             np.testing.assert_allclose(record[name][7], number, rtol=1e-3, atol=1e-9)
 
 
+def test_the_exact_records_come_in_one_order():
+    expected = list(itertools.product(exact.GAMES, (False, True), exact.ALL))
+    assert [(r["game"], r["sequential"], r["scheme"]) for r in exact.read()] == expected
+    assert set(exact.ALL) == {*SCHEMES, "WorthToGo"}
+
+
 def test_the_page_is_that_of_the_committed_records():
     text = report.PAGE.read_text(encoding="utf-8")
     assert text == report.filled(text, runs.read(), exact.read()), "python -m benchmarks.learning page"
@@ -145,6 +155,7 @@ def test_said_of_the_enumeration():
     assert 1.1 < min(own / shapley) < max(own / shapley) < 1.5
     assert span(angles["Stratum(1)"]) == [20, 41]
     assert span(loo / grpo) == [2, 2]
+    assert span((shapley / loo)[[0, 2]]) == [3, 4]  # candidates independent (docs/values.md)
     assert angles["LeaveOneOut"].round().tolist() == [0, 15, 0, 15]
 
 
@@ -284,3 +295,92 @@ def test_the_format_of_a_run_is_lost_and_comes_back():
     assert report.lost(its).tolist() == [False, True, True, False]
     assert report.back(its).tolist() == [False, True, False, False]
     assert report.fallen(its).tolist() == [False, True, True, True]
+
+
+# -- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Runs `python -m benchmarks.learning` on a copy of the records: exit status, and what it says."""
+    pytest.importorskip("rich")
+    from benchmarks.learning import __main__ as program
+
+    for module, name in ((runs, "RECORDS"), (report, "PAGE"), (report, "PICTURE")):
+        path = getattr(module, name)
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        monkeypatch.setattr(module, name, tmp_path / path.name)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["learning", *arguments])
+        try:
+            program.main()
+        except SystemExit as end:
+            return end.code, capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return call
+
+
+def test_no_page_is_written_without_matplotlib(command, monkeypatch):
+    report.PAGE.write_text("<!-- learning: origin -->\n<!-- learning: end -->")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    status, said = command("page")
+    assert status == 1
+    assert said.startswith("benchmarks.learning: the picture needs matplotlib (")
+    assert "pip install matplotlib" in said
+    assert report.PAGE.read_text() == "<!-- learning: origin -->\n<!-- learning: end -->"
+
+
+def test_training_names_the_package_that_is_missing(command, monkeypatch):
+    monkeypatch.setattr(runs, "PACKAGES", ("numpy", "no-such-package"))
+    before = runs.RECORDS.read_bytes()
+    status, said = command("run")
+    assert status == 1
+    assert said.splitlines()[-1].startswith(
+        "benchmarks.learning: training needs numpy, no-such-package, found no no-such"
+    )
+    assert "`make learning`" in said
+    assert runs.RECORDS.read_bytes() == before
+
+
+def test_training_is_told_of_where_there_is_no_bar(command, monkeypatch):
+    monkeypatch.setattr(runs, "run_all", lambda seeds, schemes, workers, tell: [tell(i, 3) for i in range(1, 4)])
+    lines = [
+        f"{len(runs.read())} runs are in runs.jsonl; what is missing is trained",
+        "3 of the 3 runs of this phase are done",
+    ]
+    assert command("run") == (0, "".join(f"benchmarks.learning: {line}\n" for line in lines))
+
+
+ENDLESS = """
+import sys, time
+from benchmarks.learning import __main__ as program, runs
+
+def run_all(*_):
+    with runs.pool(2) as processes:
+        processes.map(abs, range(9))
+        print("ready", flush=True)
+        processes.map(time.sleep, [60, 60])
+
+runs.run_all = run_all
+sys.argv = ["learning", "run"]
+program.main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_ends_in_one_line():
+    pytest.importorskip("rich")
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert [line.split(";")[0] for line in said.splitlines()[1:]] == ["benchmarks.learning: interrupted"]

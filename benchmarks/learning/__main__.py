@@ -2,12 +2,18 @@
 
 import argparse
 import json
+import sys
+import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks.learning import exact, report, runs
 from benchmarks.learning.tasks import SCHEMES
+from shapley_kernels import BackendUnavailable
+
+EVERY_S = 60.0
+"""Where there is no bar, a line comes at most so often."""
 
 
 def bar(words: str) -> Progress:
@@ -17,6 +23,10 @@ def bar(words: str) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
+def say(words: str) -> None:
+    print(f"benchmarks.learning: {words}", file=sys.stderr, flush=True)
+
+
 def enumerate_policies(args: argparse.Namespace) -> None:
     with bar("exact") as progress:
         found = list(progress.track(exact.measure_all(), total=2 * len(exact.GAMES) * len(exact.ALL)))
@@ -24,20 +34,25 @@ def enumerate_policies(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    say(f"{len(runs.read())} runs are in {runs.RECORDS.name}; what is missing is trained")
     with bar("runs") as progress:
-        task = progress.add_task("runs", total=None)
+        task, told = progress.add_task("runs", total=None), time.monotonic()
 
         def tell(finished: int, total: int) -> None:
+            nonlocal told
             progress.update(task, completed=finished, total=total)
+            if progress.disable and (finished == total or time.monotonic() - told >= EVERY_S):
+                say(f"{finished} of the {total} runs of this phase are done")
+                told = time.monotonic()
 
         runs.run_all(args.seeds, args.schemes, args.workers, tell)
 
 
 def page(args: argparse.Namespace) -> None:
     done = runs.read()
-    text = report.PAGE.read_text(encoding="utf-8")
-    report.PAGE.write_text(report.filled(text, done, exact.read()), encoding="utf-8")
-    report.draw(report.PICTURE, done)
+    text = report.filled(report.PAGE.read_text(encoding="utf-8"), done, exact.read())
+    report.draw(report.PICTURE, done)  # first, since matplotlib may be missing
+    report.PAGE.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -52,7 +67,14 @@ def main() -> None:
     for command, do in ((exactly, enumerate_policies), (training, run), (writing, page)):
         command.set_defaults(do=do)
     args = parser.parse_args()
-    args.do(args)
+    try:
+        args.do(args)
+    except BackendUnavailable as error:
+        say(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say(f"interrupted; finished runs are kept in {runs.RECORDS.name}, and `run` goes on from there")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ class WorthToGo(rl.Baseline):
         return rl.PrefixMarginals().share(game, worth)[..., ::-1].cumsum(-1)[..., ::-1]
 
 
-ALL = {**SCHEMES, "WorthToGo": WorthToGo()}
+VALUES = [name for name, scheme in SCHEMES.items() if isinstance(scheme, sk.Semivalue)]
+ALL = {name: SCHEMES[name] for name in ["GRPO", *VALUES, *SCHEMES]} | {"WorthToGo": WorthToGo()}
+"""In the order of the records: GRPO, the semivalues, the other baselines."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.learning import runs
 from benchmarks.learning.runs import BLOCK
 from benchmarks.learning.tasks import SCHEMES, TASKS
+from shapley_kernels import BackendUnavailable
 
 PAGE = Path(__file__).parents[2] / "docs" / "learning.md"
 PICTURE = PAGE.with_suffix(".png")
@@ -280,11 +281,21 @@ def fingerprint(done: dict[runs.Run, dict[str, Any]]) -> str:
 
 
 def draw(path: Path, done: dict[runs.Run, dict[str, Any]]) -> None:
-    """Curves with intervals: a row per task."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
+    """Curves with intervals: a row per task.
+
+    Raises:
+        BackendUnavailable: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"the picture needs matplotlib ({error}); pip install matplotlib, or `make learning`, which makes the page "
+            "in an environment that has it"
+        ) from None
 
     shown = {
         "set_reward": "set reward",

@@ -3,15 +3,18 @@
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.learning.tasks import SCHEMES, TASKS
+from shapley_kernels import BackendUnavailable
 from shapley_kernels.bench.machine import commit
 
 RECORDS = Path(__file__).with_name("runs.jsonl")
@@ -82,19 +85,46 @@ def do(run: Run) -> dict[str, Any]:
     return {**run._asdict(), **train(*run)}
 
 
+def versions() -> dict[str, str]:
+    """Of the packages that decide about a run.
+
+    Raises:
+        BackendUnavailable: one of them is not installed.
+    """
+    try:
+        return {name: version(name) for name in PACKAGES}
+    except PackageNotFoundError as error:
+        raise BackendUnavailable(
+            f"training needs {', '.join(PACKAGES)}, found no {error.name}; use `make learning`, which makes the "
+            "environment with all of them, .nox/learning, and trains there"
+        ) from None
+
+
+def pool(workers: int) -> Pool:
+    """Of processes that leave Ctrl-C to this one."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which they inherit
+    try:
+        return multiprocessing.get_context("spawn").Pool(workers)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def run_all(seeds: int, schemes: Iterable[str], workers: int, tell: Callable[[int, int], None]) -> None:
     """Do what is not done yet, a line per run as soon as it is finished. tell: finished runs, and all, of a phase.
 
     Stopped at any time, it goes on where it was.
+
+    Raises:
+        BackendUnavailable: as `versions`.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
-    origin = {"versions": {name: version(name) for name in PACKAGES}, "commit": commit()}
+    origin = {"versions": versions(), "commit": commit()}
     done = read()
     RECORDS.write_text("".join(json.dumps(record) + "\n" for record in done.values()))  # without a cut line
-    with multiprocessing.get_context("spawn").Pool(workers) as pool, RECORDS.open("a") as stream:
+    with pool(workers) as processes, RECORDS.open("a") as stream:
         for runs in phases(done, seeds, schemes):
             missing = [run for run in runs if run not in done]
-            for finished, record in enumerate(pool.imap_unordered(do, missing), 1):
+            for finished, record in enumerate(processes.imap_unordered(do, missing), 1):
                 record |= origin
                 stream.write(json.dumps(record) + "\n")
                 stream.flush()

@@ -167,7 +167,8 @@ def allocate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where skipped rows go, with the reason. [dim](default: OUTPUT.bad.jsonl)[/dim]",
+            help="Where skipped rows go, with the reason. "
+            "[dim](default: the name of the output with .bad.jsonl behind it)[/dim]",
             rich_help_panel=ROWS,
         ),
     ] = None,
@@ -227,6 +228,7 @@ def allocate(
                     scale.value,
                 ),
                 value_name=value_name.value.capitalize(),
+                least=("--k", k) if k is not None else ("--m", m) if m is not None else None,
                 columns=Columns(prompt_column, rewards_column, credits_column, advantages_column),
                 output=None if on_terminal else output or "-",
                 input_format=input_format and input_format.value,

@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from shapley_kernels.cli.rows import BadRow, Columns, InputError, parts
+from shapley_kernels.cli.rows import ARRAY_HINT, BadRow, Columns, InputError, parts
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 8 << 20
@@ -252,11 +252,11 @@ def parse(line: bytes) -> Any:
         BadRow: not JSON, or one that loses something when it is read.
     """
     try:
-        return _decoder.decode(line.decode("utf-8"))
+        return _decoder.decode(line.decode("utf-8").rstrip("\r\n"))  # without its end, which would count as a line more
     except UnicodeDecodeError as error:
         raise BadRow(f"expected UTF-8, found byte 0x{line[error.start]:02x} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
-        hint = "; it looks like one JSON array, turn it into lines with: jq -c '.[]'" if line.startswith(b"[") else ""
+        hint = ARRAY_HINT if line.startswith(b"[") else ""
         raise BadRow(
             f"expected a JSON object, found invalid JSON ({error.msg} at character {error.colno}){hint}"
         ) from None

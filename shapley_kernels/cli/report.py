@@ -57,6 +57,12 @@ def summary(found: Mapping[str, float], skipped: int, seconds: float) -> RichTab
     return table
 
 
+def smaller_sets(option: str, number: int, longest: int) -> str:
+    """What is said where no set has as many candidates as the utility counts."""
+    what = "all sets are worth --v-empty" if option == "--k" else "all candidates of every set count"
+    return f"{option} {number} is more than any set has candidates, {longest} at most, so {what}"
+
+
 def first_rollouts(table: Table, rows: int) -> RichTable:
     """Rewards, credits and advantages of the first rollouts, a line per candidate."""
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -8,6 +8,8 @@ from typing import Any
 NUMBERS = frozenset({int, float, bool})
 """Types a reward may have; pass / fail rewards are written as true / false."""
 
+ARRAY_HINT = "; it looks like one JSON array, turn it into lines with: jq -c '.[]'"
+
 LONGEST_QUOTE = 60
 SHOWN_COLUMNS = 8
 
@@ -58,7 +60,8 @@ def parts(row: Any, columns: Columns) -> tuple[str | int, list[float]]:
         BadRow: one of them is missing or unusable.
     """
     if type(row) is not dict:
-        raise BadRow(f"expected a JSON object, found {quote(row)}")
+        of_rows = type(row) is list and dict in map(type, row)
+        raise BadRow(f"expected a JSON object, found {quote(row)}{ARRAY_HINT if of_rows else ''}")
     for name in (columns.prompt, columns.rewards):
         if name not in row:
             raise BadRow(missing_column(name, columns, list(row)))

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from shapley_kernels.cli.numbers import Table
 from shapley_kernels.cli.reading import JsonLines, Rejected, Source, files, is_parquet
-from shapley_kernels.cli.report import Steps, first_rollouts, printable, summary
+from shapley_kernels.cli.report import Steps, first_rollouts, printable, smaller_sets, summary
 from shapley_kernels.cli.rows import Columns, InputError
 from shapley_kernels.cli.writing import JsonLinesSink, Sink, Staged, json_line
 from shapley_kernels.rl import RewardAllocator
@@ -32,6 +32,7 @@ class Job:
     inputs: list[str]
     allocator: RewardAllocator
     value_name: str
+    least: tuple[str, int] | None = None  # --m or --k, candidates that a set should have
     columns: Columns = field(default_factory=Columns)
     output: str | None = None  # "-" is stdout, None nowhere
     input_format: str | None = None
@@ -205,9 +206,16 @@ def _tell(
         console.print(f"shapley-allocate: no rows in {printable(names)}" + (" but bad ones" if source.skipped else ""))
     elif job.head:
         console.print(first_rollouts(table, job.head))
+    if job.least and 0 < (longest := table.lengths.max(initial=0)) < job.least[1]:
+        console.print(f"warning: {smaller_sets(*job.least, longest)}")
     if job.quiet:
         return
     console.print(summary(table.diagnostics, len(source.skipped), seconds))
+    if table.diagnostics["shapley/groups"] == len(table.lengths) > 0:
+        console.print(
+            "note: every prompt has one rollout, so none is compared with another; --prompt-column names the column "
+            f"that the rollouts of a prompt share, now {printable(repr(job.columns.prompt))}"
+        )
     if guess and guess.as_text:
         names = ", ".join(map(repr, guess.as_text))
         console.print(f"written as JSON text, since their values have no common type: {printable(names)}")

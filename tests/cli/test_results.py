@@ -259,6 +259,37 @@ def test_summary_counts(place: Place) -> None:
         assert expected in lines
 
 
+def test_a_prompt_column_that_no_rollouts_share_is_noted(place: Place) -> None:
+    rows = [{"prompt_id": i // 2, "id": i, "rewards": [i, 1]} for i in range(4)]
+    place.write("in.jsonl", rows)
+    note = "note: every prompt has one rollout"
+    assert note not in place.run("in.jsonl", "-o", "1.jsonl").stderr
+    said = place.run("in.jsonl", "-o", "2.jsonl", "--prompt-column", "id").stderr
+    assert note in said
+    assert said.splitlines()[-1].endswith(
+        "--prompt-column names the column that the rollouts of a prompt share, now 'id'"
+    )
+    assert place.run("in.jsonl", "-o", "3.jsonl", "--prompt-column", "id", "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("utility", "option", "what"),
+    [
+        ("kth-best", "--k", "all sets are worth --v-empty"),
+        ("topm", "--m", "all candidates of every set count"),
+        ("topm-mean", "--m", "all candidates of every set count"),
+    ],
+)
+def test_more_places_than_candidates_are_warned_of(place: Place, utility: str, option: str, what: str) -> None:
+    place.write("in.jsonl", [{"prompt_id": 1, "rewards": [1, 2, 3]}, {"prompt_id": 1, "rewards": [2]}])
+    command = ["in.jsonl", "--quiet", "-u", utility, option]
+    expected = f"warning: {option} 4 is more than any set has candidates, 3 at most, so {what}\n"
+    assert place.run(*command, 4, "-o", "4.jsonl").stderr == expected
+    assert place.run(*command, 3, "-o", "3.jsonl").stderr == ""
+    if option == "--k":
+        assert [row["credits"] for row in place.rows("4.jsonl")] == [[0, 0, 0], [0]]
+
+
 def test_summary_adds_up_over_batches(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("in.jsonl", random_rows(200, seed=8))
     whole = place.run("in.jsonl", "-o", "1.jsonl").stderr.splitlines()[:-1]  # without the time

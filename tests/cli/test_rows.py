@@ -84,6 +84,29 @@ def test_a_bad_row_ends_the_run(place: Place, line: bytes) -> None:
     assert place.names() == {"in.jsonl"}
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize(
+    ("line", "character"),
+    [(b'{"prompt_id": "a", "rewards": [1', 33), (b'{"t": "\xc3\xa9", "rewards": [1', 25), (b'{"prompt_id": }', 15)],
+)
+def test_where_a_line_is_no_json(place: Place, line: bytes, character: int, end: bytes) -> None:
+    place.write("in.jsonl", [GOOD, line + end])
+    error = place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
+    assert error.startswith(
+        "shapley-allocate: in.jsonl, line 2: expected a JSON object, found invalid JSON (Expecting "
+    )
+    assert f" at character {character})" in error
+
+
+def test_rows_in_one_array(place: Place) -> None:
+    hint = "; it looks like one JSON array, turn it into lines with: jq -c '.[]'"
+    for text in (json.dumps([GOOD, GOOD]), json.dumps([GOOD, GOOD], indent=1)):
+        place.write("in.jsonl", [text.encode()])
+        assert hint in place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
+    place.write("in.jsonl", [[1, 2]])
+    assert hint not in place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
+
+
 def test_bad_rows_can_be_skipped(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "BATCH_ROWS", 5)
     lines = [line + b"\n" for line in BAD]
