@@ -1,10 +1,19 @@
 """The advantage estimator of trainers that hand it one reward per token and no candidates: verl and SkyRL."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from shapley_kernels.rl import RewardAllocator, decode_credits, grpo_advantages, scatter_to_tokens
+from shapley_kernels.rl import (
+    PrefixMarginals,
+    RewardAllocator,
+    WinnerTakesAll,
+    decode_credits,
+    grpo_advantages,
+    scatter_to_tokens,
+)
+from shapley_kernels.values import Shapley
 
 OWNER = "shapley_grpo"
 
@@ -43,6 +52,17 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         return tokens, tokens
 
     return estimate
+
+
+def warn_if_not_efficient(allocator: RewardAllocator) -> None:
+    """Token rewards carry credits, and what the set is worth only as their sum."""
+    if not isinstance(allocator.value, (Shapley, PrefixMarginals, WinnerTakesAll)):
+        warnings.warn(
+            f"{OWNER}: credits of {allocator.value!r} do not sum to v(all) - v(empty): the reward that is logged and the "
+            "advantage of tokens outside candidates are those of their sum; for the latter, register an estimator of "
+            "RewardAllocator(outside='zero')",
+            stacklevel=3,
+        )
 
 
 def option(config: Any, name: str, default: Any = None) -> Any:

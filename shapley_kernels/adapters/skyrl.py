@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.adapters._estimator import OWNER, make, option
+from shapley_kernels.adapters._estimator import OWNER, make, option, warn_if_not_efficient
 from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits
 
 SUPPORTED = "skyrl>=0.3,<0.4"
@@ -97,7 +97,9 @@ async def encode_generator_output(
     own = [mask if mask.any() else ~mask for mask in own]  # overlong filtering: none is trained on, all are scored
     finished = None if reasons is None else [reason == "stop" for reason in reasons]
     scored = await scorer.ascore(responses, own, finished=finished, **columns)
-    credits = (allocator or RewardAllocator(scorer.utility)).credits(scored.rewards, scored.mask)
+    allocator = allocator or RewardAllocator(scorer.utility)
+    warn_if_not_efficient(allocator)
+    credits = allocator.credits(scored.rewards, scored.mask)
     lengths = list(map(len, responses))
     token_mask = np.arange(scored.ids.shape[1]) < np.array(lengths)[:, None]
     rewards = encode_credits(credits, scored.ids, scored.mask, token_mask=token_mask)

@@ -161,6 +161,11 @@ class ShapeGRPOMixin:
         ):
             if ours != theirs:
                 raise ValueError(f"{OWNER}: {name} of the allocator must be {theirs!r}, that {remedy}; got {ours!r}")
+        if getattr(self, "use_liger_kernel", False):  # of TRL before 1.15
+            raise ValueError(
+                f"{OWNER}: use_liger_kernel must be False with TRL {_found}, got True; the loss of Liger takes one "
+                "advantage per response"
+            )
         if self.importance_sampling_level != "token":
             warnings.warn(
                 f"{OWNER}: importance_sampling_level={self.importance_sampling_level!r} gives all tokens of a response "

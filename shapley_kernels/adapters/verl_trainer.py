@@ -14,6 +14,7 @@ import numpy as np
 
 from shapley_kernels.adapters import verl as _verl  # the version first
 from shapley_kernels.adapters._columns import parameters
+from shapley_kernels.adapters._estimator import warn_if_not_efficient
 from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits
 
 import torch  # isort: skip
@@ -31,7 +32,8 @@ class ShapeRewardManager(RewardManagerBase):
     """Scores the candidates of a response, from its token ids. Write `scorer`; `allocator` shares the set reward.
 
     The score function gets those of ground_truth, data_source, extra_info and the other columns of the data that are
-    parameters of it. The reward that verl sees is v(all) - v(empty).
+    parameters of it. The reward that verl sees is the sum of the credits, for efficient values v(all) - v(empty); a
+    warning says so for others.
     """
 
     allocator: RewardAllocator | None = None
@@ -40,6 +42,7 @@ class ShapeRewardManager(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         self._scorer = self.scorer(tokenizer)
         self._allocator = self.allocator or RewardAllocator(self._scorer.utility)
+        warn_if_not_efficient(self._allocator)
         self._wanted = parameters(self._scorer.score)
 
     def scorer(self, tokenizer: Any) -> SetScorer:

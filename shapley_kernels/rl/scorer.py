@@ -3,7 +3,7 @@
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
 from math import inf, isfinite
@@ -167,7 +167,7 @@ class SetScorer:
         return {MALFORMED: self.malformed, TRUNCATED: self.truncated}.get(problem or "") == "whole"
 
     def _calls(self, found: Candidates, columns: dict[str, Any]) -> Iterator[_Call]:
-        _check_columns(columns, len(found.texts))
+        columns = _checked_columns(columns, len(found.texts))
         dtype = _dtype(found)
         for name in ("floor", "on_error"):
             if not isinstance(number := getattr(self, name), str) and abs(number) > _largest(dtype):
@@ -190,7 +190,7 @@ class SetScorer:
             else:
                 yield from (_Call(text, entries, [answer], dtype) for text, answer in zip(texts, answers, strict=True))
 
-    def _ask(self, call: _Call) -> list[float] | None:
+    def _ask(self, call: _Call) -> list[float | None] | None:
         """The rewards that score gives; None where it fails and on_error says what instead."""
         try:
             result = self.score(call.given, **call.columns)
@@ -202,18 +202,18 @@ class SetScorer:
             raise TypeError(f"{OWNER}: score must be declared `async def` to be awaited, got {result!r} from it")
         return self._read(call, result)
 
-    async def _ask_async(self, call: _Call) -> list[float] | None:
+    async def _ask_async(self, call: _Call) -> list[float | None] | None:
         try:
             result = await self.score(call.given, **call.columns)
         except Exception as error:
             return self._failed(call, error)
         return self._read(call, result)
 
-    async def _ask_all(self, calls: list[_Call]) -> list[list[float] | None]:
+    async def _ask_all(self, calls: list[_Call]) -> list[list[float | None] | None]:
         """All calls, `concurrency` at a time, results in the order of the calls; what raises, ends the others."""
         import asyncio
 
-        rewards: list[list[float] | None] = [None] * len(calls)
+        rewards: list[list[float | None] | None] = [None] * len(calls)
         queue = iter(enumerate(calls))
 
         async def work() -> None:
@@ -229,7 +229,7 @@ class SetScorer:
             await asyncio.gather(*workers, return_exceptions=True)
         return rewards
 
-    def _failed(self, call: _Call, error: Exception) -> list[float] | None:
+    def _failed(self, call: _Call, error: Exception) -> list[float | None] | None:
         if isinstance(error, TypeError) and not _takes(self.score, call):
             raise TypeError(
                 f"{OWNER}: score must take what it is given and the columns {sorted(call.columns)}, got {error}; "
@@ -242,25 +242,26 @@ class SetScorer:
             ) from error
         return None
 
-    def _read(self, call: _Call, result: Any) -> list[float] | None:
+    def _read(self, call: _Call, result: Any) -> list[float | None] | None:
+        """The numbers that score gave, None for one that is none."""
         wanted = () if self.takes == "candidate" else (len(call.answers),)
         found, answers = _array(result), call.answers
-        problem = _problem(found, wanted, result)
+        problem, bad = _problem(found, wanted, result), np.zeros(found.size, bool)
         flat = found.reshape(-1)
-        if problem is None and (bad := np.flatnonzero(~(abs(numbers(flat)) <= _largest(call.dtype)))).size:
-            expected = f"a number in the range of {call.dtype}" if np.isfinite(flat[bad[0]]) else "a finite number"
-            problem = ValueError(f"{expected}, got {flat[bad[0]]}")
-            answers = [answers[bad[0]]]
-        if problem is None:
-            return flat.tolist()
-        if self.on_error == "raise":
+        if problem is None and (bad := ~(abs(numbers(flat)) <= _largest(call.dtype))).any():
+            first = int(bad.argmax())
+            expected = f"a number in the range of {call.dtype}" if np.isfinite(flat[first]) else "a finite number"
+            problem, answers = ValueError(f"{expected}, got {flat[first]}"), [answers[first]]
+        if problem is not None and self.on_error == "raise":
             raise type(problem)(
                 f"{OWNER}: score must give {problem} for {_name(answers)}; "
                 "on_error='floor' gives such candidates the lowest reward instead"
             )
-        return None
+        if problem is not None and not bad.any():  # no numbers that belong to candidates
+            return None
+        return [None if wrong else number for number, wrong in zip(flat.tolist(), bad.tolist(), strict=True)]
 
-    def _scored(self, found: Candidates, calls: list[_Call], rewards: list[list[float] | None]) -> Scored:
+    def _scored(self, found: Candidates, calls: list[_Call], rewards: list[list[float | None] | None]) -> Scored:
         floor = float(self.floor)
         instead = floor if isinstance(self.on_error, str) else float(self.on_error)
         table, failed = np.zeros(tuple(found.mask.shape)), 0
@@ -268,18 +269,18 @@ class SetScorer:
             if self._is_floored(problem):
                 table[i, 0] = floor
         for call, given in zip(calls, rewards, strict=True):
-            failed += 0 if given is not None else len(call.answers)
-            for answer, number in zip(call.answers, given or [instead] * len(call.answers), strict=True):
-                table[answer] = number
+            for answer, number in zip(call.answers, given or [None] * len(call.answers), strict=True):
+                failed += number is None
+                table[answer] = instead if number is None else number
         padded = constant(table, found.mask, _dtype(found))
         self._warn(found, rewards)
         game = make_game(OWNER, self.utility, padded, found.mask, {})
         return Scored(found.ids, found.mask, found.texts, found.problems, padded, game.worth(), failed)
 
-    def _warn(self, found: Candidates, rewards: list[list[float] | None]) -> None:
+    def _warn(self, found: Candidates, rewards: list[list[float | None] | None]) -> None:
         """Once per scorer, about what would be trained in silence."""
         floors = "whole" in (self.malformed, self.truncated) or self.on_error == "floor"
-        lowest = min((score for given in rewards for score in given or ()), default=inf)
+        lowest = min((score for given in rewards for score in given or () if score is not None), default=inf)
         if floors and lowest < self.floor:
             self._warn_once(
                 "floor",
@@ -322,9 +323,11 @@ def _wait(work: Coroutine[Any, Any, Any]) -> Any:
         return other.submit(copy_context().run, asyncio.run, work).result()
 
 
-def _check_columns(columns: dict[str, Any], count: int) -> None:
+def _checked_columns(columns: dict[str, Any], count: int) -> dict[str, list[Any]]:
+    """The columns by position: those of pandas have an index of their own."""
     for name, column in columns.items():
-        if isinstance(column, (str, bytes)) or not hasattr(column, "__len__") or not hasattr(column, "__getitem__"):
+        sequence = hasattr(column, "__len__") and hasattr(column, "__getitem__")
+        if isinstance(column, (str, bytes, Mapping)) or not sequence:
             raise TypeError(
                 f"{OWNER}: {name} must be a list or array with one entry per response ({count}), "
                 f"got {describe(column)}; for one value for all, use functools.partial(score, {name}=...)"
@@ -334,6 +337,7 @@ def _check_columns(columns: dict[str, Any], count: int) -> None:
                 f"{OWNER}: {name} must have one entry per response ({count}), got {len(column)}; "
                 "repeat the entry of a prompt once per response"
             )
+    return {name: list(column) for name, column in columns.items()}
 
 
 def _name(answers: list[tuple[int, int]]) -> str:

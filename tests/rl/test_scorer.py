@@ -325,10 +325,10 @@ def test_failures(score, how):
             "2 numbers, .* for the candidates of response 0",
             3,
         ),
-        ("set", lambda texts: [1.0, np.inf][: len(texts)], ValueError, "finite .* inf for response 0, candidate 1", 2),
+        ("set", lambda texts: [1.0, np.inf][: len(texts)], ValueError, "finite .* inf for response 0, candidate 1", 1),
         ("set", lambda texts: ["1"] * len(texts), TypeError, r"got \['1', '1'\]", 3),
         ("batch", lambda texts: [1, 2], ValueError, r"3 numbers, .* got shape \(2,\) .* of responses 0 .. 2", 3),
-        ("batch", lambda texts: [1, 2, np.nan], ValueError, "finite number, got nan for response 2, candidate 0", 3),
+        ("batch", lambda texts: [1, 2, np.nan], ValueError, "finite number, got nan for response 2, candidate 0", 1),
         ("batch", lambda texts: [1, None, 2], TypeError, r"got \[1, None, 2\]", 3),
     ],
 )
@@ -532,3 +532,27 @@ def test_a_batch_of_malformed_responses_is_told_once():
 def test_a_utility_with_parameters_says_how():
     with pytest.raises(TypeError, match=r"SetScorer: utility is called with .* functools.partial\(sk.TopM, m=3\)"):
         SetScorer(len, json_list(), read_byte, sk.TopM)(rows(['["a"]']))
+
+
+@pytest.mark.parametrize("takes", ["set", "batch"])
+def test_one_bad_score_spoils_no_other(takes):
+    def score(texts):
+        return [float("nan") if text == "b" else len(text) for text in texts]
+
+    scorer = SetScorer(score, json_list(), read_byte, takes=takes, on_error="floor", floor=-5.0)
+    scored = scorer(rows(['["aa", "b"]', '["ccc"]']))
+    assert scored.rewards.tolist() == [[2.0, -5.0], [3.0, 0.0]]
+    assert scored.failed_scores == 1
+
+
+def test_columns_are_read_by_position():
+    class Series(list):
+        """As of pandas: an index of its own."""
+
+        def __getitem__(self, label):
+            return super().__getitem__(1 - label)
+
+    scorer = SetScorer(lambda text, answer: float(text == answer), json_list(), read_byte)
+    assert scorer(rows(['["a"]', '["b"]']), answer=Series("ab")).rewards.tolist() == [[1.0], [1.0]]
+    with pytest.raises(TypeError, match="answer must be a list or array"):
+        scorer(rows(['["a"]', '["b"]']), answer={0: "a", 1: "b"})

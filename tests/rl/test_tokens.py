@@ -214,6 +214,11 @@ ERRORS = [
         {"ids": IDS[0], "cu_seqlens": [0, 6, 5]},
         "must not decrease, got 6 then 5 at rollout 1; pass running sums",
     ),
+    (
+        ValueError,
+        {"ids": IDS[0], "advantages": np.zeros((3, 3)), "cu_seqlens": [0, 2**63 - 1, -2, 5]},
+        "must not decrease, got 9223372036854775807 then -2 at rollout 1",
+    ),
     (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 2, 4]}, r"must end at the number of ids \(5\), got 4"),
     (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 2, 7]}, r"must end at the number of ids \(5\), got 7"),
     (TypeError, {"ids": IDS[0], "cu_seqlens": [0.0, 2.0, 5.0]}, "cu_seqlens must be integers, got dtype float64"),
