@@ -58,9 +58,9 @@ def warn_if_not_efficient(allocator: RewardAllocator) -> None:
     """Token rewards carry credits, and what the set is worth only as their sum."""
     if not isinstance(allocator.value, (Shapley, PrefixMarginals, WinnerTakesAll)):
         warnings.warn(
-            f"{OWNER}: credits of {allocator.value!r} do not sum to v(all) - v(empty): the reward that is logged and the "
-            "advantage of tokens outside candidates are those of their sum; for the latter, register an estimator of "
-            "RewardAllocator(outside='zero')",
+            f"{OWNER}: credits of {allocator.value!r} do not sum to v(all) - v(empty): the reward that is logged and "
+            "the advantage of tokens outside candidates are those of their sum; for the latter, register an estimator "
+            "of RewardAllocator(outside='zero')",
             stacklevel=3,
         )
 

@@ -61,7 +61,6 @@ class ShapeGRPOMixin:
     reward_func_names: list[str]
     importance_sampling_level: str
     processing_class: Any
-    train_dataset: Any
     _metrics: dict[str, Any]
 
     def __init__(
@@ -174,7 +173,7 @@ class ShapeGRPOMixin:
             )
 
     def _check_columns(self) -> None:
-        found = getattr(self.train_dataset, "column_names", None)
+        found = getattr(getattr(self, "train_dataset", None), "column_names", None)
         if found and (missing := needed(self.scorer.score) - {"prompts", *found}):
             raise ValueError(
                 f"{OWNER}: score must take columns of the dataset, which has {sorted(found)}, and prompts; "

@@ -339,7 +339,7 @@ def test_what_is_no_reward(takes, score, error, message, failed):
     assert str(caught.value).startswith("SetScorer: ")
     scored = SetScorer(score, separated(","), read_byte, takes=takes, on_error=7)(ids)
     assert scored.failed_scores == failed
-    assert scored.rewards[0].tolist() == [7, 7]
+    assert (scored.rewards == 7).sum() == failed
     assert scored.rewards[1, 0] == 0
 
 
