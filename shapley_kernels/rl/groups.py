@@ -157,7 +157,12 @@ def make_groups(
     with on_all_ranks(process_group):
         ids, distinct = _ids(group_ids, shape[0])
     if process_group is not None:
-        distinct = _gather(distinct, shape if slots else None, problem, process_group)
+        own, distinct = distinct, _gather(distinct, shape if slots else None, problem, process_group)
+        if strange := [group for group in own if group not in distinct]:
+            raise TypeError(
+                f"{OWNER}: group_ids must be values that other ranks can compare, such as str or int, "
+                f"got {strange[0]!r}"
+            )
     place = dict(zip(distinct, range(len(distinct)), strict=True))
     index = np.fromiter(map(place.__getitem__, ids), np.int64, len(ids))
     return GroupsById(constant(index, x, namespace(x).int64), len(place), shape[1], process_group)
@@ -201,9 +206,9 @@ def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, 
                 f"{OWNER}: group_ids must be values, got a {type(ids).__name__} of torch tensors; "
                 "pass one tensor, or .item() of each"
             )
-        if group is None or group != group:
+        if group is None or _is_missing(group):
             raise ValueError(
-                f"{OWNER}: group_ids must not be missing, got {group!r} at {ids.index(group)}; "
+                f"{OWNER}: group_ids must not be missing, got {group!r} at {[x is group for x in ids].index(True)}; "
                 "drop that rollout or name its group"
             )
     return ids, distinct
@@ -229,6 +234,13 @@ def _check_process_group(process_group: Any) -> None:
             f"{OWNER}: process_group must be one of torch.distributed, such as torch.distributed.group.WORLD, "
             f"or None for this rank alone, got {process_group!r}"
         )
+
+
+def _is_missing(group: Hashable) -> bool:
+    try:
+        return bool(group != group)
+    except TypeError:  # NA of pandas
+        return True
 
 
 def _gather(

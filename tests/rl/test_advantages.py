@@ -411,6 +411,21 @@ def test_wide_accumulation_where_the_device_has_it(monkeypatch):
     check(*example(True), "groups", "loo", "batch", "bfloat16", "torch")
 
 
+class NA:
+    """As of pandas: neither equal nor different."""
+
+    def __ne__(self, other):
+        return self
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+    def __repr__(self):
+        return "NA"
+
+    __eq__, __hash__ = __ne__, object.__hash__
+
+
 ERRORS = [
     (ValueError, {"group_ids": list(range(31))}, r"group_ids must have one id per rollout \(32\), got 31; repeat"),
     (ValueError, {"group_ids": np.zeros((32, 1))}, r"group_ids must have one id per rollout \(32\), got \(32, 1\)"),
@@ -423,6 +438,7 @@ ERRORS = [
     (TypeError, {"group_ids": list(torch.zeros(32))}, "list of torch tensors; pass one tensor"),
     (ValueError, {"group_ids": [0] * 31 + [float("nan")]}, "group_ids must not be missing, got nan at 31"),
     (ValueError, {"group_ids": ["a", None] * 16}, "group_ids must not be missing, got None at 1"),
+    (ValueError, {"group_ids": [7] * 31 + [NA()]}, "group_ids must not be missing, got NA at 31"),
     (
         ValueError,
         {"num_generations": 5},

@@ -82,6 +82,8 @@ def rank(number, file):
         allocator.advantages(EYE * (np.nan if number else 1.0), group_ids=[0, 1], process_group=group)
     with pytest.raises(ValueError, match="of one type on all ranks, got 1 and '1', which are two groups"):
         grpo_advantages(EYE, group_ids=[1, 1] if number else ["1", "1"], process_group=group)
+    with pytest.raises(TypeError, match="group_ids must be values that other ranks can compare"):
+        grpo_advantages(EYE, group_ids=[object()] * 2, process_group=group)
     for wrong in (True, 3):
         with pytest.raises(TypeError, match=r"process_group must be one of torch\.distributed"):
             grpo_advantages(EYE, group_ids=[0, 1], process_group=wrong)
