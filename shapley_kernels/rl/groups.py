@@ -1,7 +1,7 @@
 """Which rollouts form a group: reductions over each group, and group statistics back to its rollouts."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable, Iterable, Mapping, Set
+from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
@@ -214,16 +214,20 @@ def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, 
     return ids, distinct
 
 
-@contextmanager
-def on_all_ranks(process_group: Any) -> Iterator[None]:
-    """What is raised in here is raised on all ranks: the others would wait for this one in `make_groups`."""
-    try:
-        yield
-    except Exception as error:
-        if process_group is not None:
+class on_all_ranks:
+    """`with on_all_ranks(process_group):` what is raised in here is raised on all ranks, the others of which would wait
+    for this one in `make_groups`."""
+
+    def __init__(self, process_group: Any) -> None:
+        self.process_group = process_group
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if self.process_group is not None and isinstance(error, Exception):
             with suppress(Exception):  # raises the same
-                _gather((), None, str(error), process_group)
-        raise
+                _gather((), None, str(error), self.process_group)
 
 
 def _check_process_group(process_group: Any) -> None:
