@@ -60,11 +60,13 @@ def native(x: Any, name: str) -> tuple[Array, Callable[[Array], Any] | None]:
         The array and a function from a result to the caller's container (None: nothing to do).
 
     Raises:
-        TypeError: not an array, or an array library that cannot hand results back.
+        TypeError: not an array, a sparse, nested or meta tensor, or an array library that cannot hand results back.
         ValueError: a ragged list.
     """
-    if type(x) is np.ndarray or is_torch(x):
+    if type(x) is np.ndarray:
         return x, None
+    if is_torch(x):
+        return _dense(x, name), None
     if isinstance(x, (Real, list, tuple, np.generic)):
         return _from_list(x, name), None
     if isinstance(x, np.ma.MaskedArray):
@@ -77,6 +79,19 @@ def native(x: Any, name: str) -> tuple[Array, Callable[[Array], Any] | None]:
         f"{name}: expected a numpy array, a torch tensor, an array that speaks DLPack, or a list of numbers, "
         f"got {describe(x)}; convert it with numpy.asarray(...)"
     )
+
+
+def _dense(x: Array, name: str) -> Array:
+    """The tensor `x`, if its numbers lie in memory, a row like the other."""
+    if x.is_nested:
+        got, remedy = "a nested one", "`rewards, mask = sk.pad(x)`"
+    elif x.layout is not sys.modules["torch"].strided:
+        got, remedy = f"one of layout {x.layout}", "x.to_dense()"
+    elif x.is_meta:
+        got, remedy = "one on the device meta, which has none", "a tensor on cpu or cuda"
+    else:
+        return x
+    raise TypeError(f"{name}: expected a dense tensor with numbers, got {got}; use {remedy}")
 
 
 def _from_list(x: Any, name: str) -> np.ndarray:
@@ -382,7 +397,7 @@ def _pad_torch(leaves: list[tuple[tuple[int, ...], Any]], all_tensors: bool) -> 
         raise TypeError("pad: expected all rows to be torch tensors, or none, got a mixture")
     if any(row.ndim != 1 for _, row in leaves):
         raise ValueError("pad: expected 1-D torch tensors as rows")
-    tensors = [floating(row, "pad") for _, row in leaves]
+    tensors = [floating(_dense(row, "pad"), "pad") for _, row in leaves]
     shape = _padded_shape(leaves, [len(t) for t in tensors])
     dtype = tensors[0].dtype
     for t in tensors:

@@ -21,6 +21,7 @@ from shapley_kernels.arrays import (
     is_torch,
     needs_grad,
 )
+from shapley_kernels.kernels._threads import making
 
 if TYPE_CHECKING:
     from shapley_kernels.games.terms import Tables
@@ -120,8 +121,12 @@ def kernel(primitive: str, backend: str) -> Any:
     Raises:
         BackendUnavailable: its library is not installed; the message has the install line.
     """
+    name = f"shapley_kernels.kernels.{primitive}._{backend}"
     try:
-        return importlib.import_module(f"shapley_kernels.kernels.{primitive}._{backend}")
+        if backend != "numba" or name in sys.modules:
+            return importlib.import_module(name)
+        with making:  # it may have to import numba
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("shapley_kernels"):
             raise

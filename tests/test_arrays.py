@@ -7,6 +7,11 @@ import torch
 import shapley_kernels as sk
 
 R = np.array([[0.5, 1.0, 0.25], [0.0, -1.0, 2.0]])
+T = torch.from_numpy(R)
+
+
+def nested(layout):
+    return torch.nested.nested_tensor([T[0], T[1, :2]], layout=layout)
 
 
 def test_dlpack_arrays_come_back_in_their_own_container():
@@ -47,6 +52,8 @@ def test_empty_shapes(shape):
         assert tuple(sk.shapley(sk.Max(rewards)).shape) == shape
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -56,6 +63,14 @@ def test_empty_shapes(shape):
         (lambda: sk.Max(np.array([1j])), TypeError, "complex128"),
         (lambda: sk.Max({"a": 1}), TypeError, "expected a numpy array"),
         (lambda: sk.Max(np.ma.masked_invalid(R)), TypeError, r"mask=~x\.mask"),
+        (lambda: sk.Max(T.to_sparse()), TypeError, r"rewards: expected a dense .*sparse_coo; use x.to_dense\(\)"),
+        (lambda: sk.Max(T.to_sparse_csr()), TypeError, r"sparse_csr; use x.to_dense\(\)"),
+        (lambda: sk.Max(T.to("meta")), TypeError, "numbers, got one on the device meta, which has none"),
+        (lambda: sk.Max(nested(torch.jagged)), TypeError, r"got a nested one; use `rewards, mask = sk.pad\(x\)`"),
+        (lambda: sk.Max(nested(torch.strided)), TypeError, "got a nested one"),
+        (lambda: sk.Max(T, mask=T.to("meta") > 0), TypeError, "mask: .* on the device meta"),
+        (lambda: sk.grpo_advantages(T.to_sparse()), TypeError, r"credits: .* use x.to_dense\(\)"),
+        (lambda: sk.pad(T.to_sparse()), TypeError, r"pad: .* use x.to_dense\(\)"),
         (lambda: sk.Max(R, mask=np.ones(3)), TypeError, "expected dtype bool"),
         (lambda: sk.Max(R, mask=np.ones((3, 3), bool)), ValueError, r"expected shape \(2, 3\)"),
         (lambda: sk.Max(torch.from_numpy(R), mask=np.ones((2, 3), bool)), TypeError, "got a numpy array"),

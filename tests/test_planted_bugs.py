@@ -66,6 +66,15 @@ def row_leaking(rewards, mask, v_empty):
     return gap_form(rewards, mask, v_empty, leak=True)
 
 
+def tail_of_rows_dropped(rewards, mask, v_empty):
+    """Blocks of 4 rows, and what is less than one: the rest behind whole blocks is forgotten."""
+    c = np.broadcast_to(v_empty, len(rewards))
+    out = np.zeros_like(rewards)
+    for i in range(0, len(rewards) // 4 * 4 or len(rewards), 4):
+        out[i : i + 4] = gap_form(rewards[i : i + 4], mask[i : i + 4], c[i : i + 4])
+    return out
+
+
 def float32_inside(rewards, mask, v_empty):
     return gap_form(rewards, mask, v_empty, dtype=np.float32)
 
@@ -181,6 +190,7 @@ BUGS = [
     (mask_ignored, correct, "masked players"),
     (v_empty_dropped, correct, "efficiency"),
     (row_leaking, correct, "independence of rows"),
+    (tail_of_rows_dropped, correct, "independence of rows"),
     (float32_inside, correct, "accuracy"),
     (clipped_negatives, correct, "null player"),
     (modified_in_place, correct, "inputs"),
@@ -255,8 +265,77 @@ def test_a_function_that_breaks_now_and_then(error):
 
     with pytest.raises(AxiomViolation) as caught:
         check_axioms(allocate)
-    what = r"RuntimeError\('no answer'\)" if error else "on the same data again .*"
+    what = r"it raised RuntimeError\('no answer'\)" if error else "on the same data again .*"
     assert re.match(f"results: .*; {what} once, and not again on the same data: the function does", str(caught.value))
+
+
+def test_what_the_function_raises_breaks_the_axiom():
+    def no_ties(rewards):
+        if any(len(set(row)) < len(row) for row in rewards):
+            raise ZeroDivisionError("tie")
+        return rewards_only(rewards)
+
+    def no_many_rows(rewards):
+        return rewards_only(rewards if len(rewards) < 16 else rewards[:, 99])
+
+    def no_nan(rewards):
+        if np.isnan(rewards).any():
+            raise FloatingPointError("NaN")
+        return rewards_only(rewards)
+
+    for bad, axiom, what, cause in (
+        (no_ties, "form", r"it raised ZeroDivisionError\('tie'\)\n", ZeroDivisionError),
+        (no_many_rows, "independence of rows", "with these rows repeated to 37 it raised IndexError", IndexError),
+        (no_nan, "independence of rows", r"with NaN in row . it raised FloatingPoint", FloatingPointError),
+    ):
+        with pytest.raises(AxiomViolation, match=f"{axiom}: .*; {what}") as caught:
+            check_axioms(bad)
+        assert isinstance(caught.value.__cause__, cause)
+        assert "\n  rewards   [[" in str(caught.value)
+
+
+def test_what_v_empty_the_function_takes():
+    def number(rewards, v_empty=0.0):
+        if not isinstance(v_empty, float):
+            raise TypeError("a number, please")
+        return gap_form_without_mask(rewards, v_empty)
+
+    for bad, kind in ((number, "scalar"), (abel_form, "batch")):
+        with pytest.raises(AxiomViolation, match=f'it raised TypeError.*pass v_empty="{kind}"'):
+            check_axioms(bad)
+    check_axioms(number, v_empty="scalar", max_examples=20)
+
+
+@pytest.mark.parametrize(
+    ("error", "options", "message"),
+    [
+        (TypeError, {"allocate": 3}, r"allocate must be a function of rewards \[rows, players\], got 3"),
+        (TypeError, {"game": "Max"}, "game must be a class of the order family, such as sk.Max, or .*, got 'Max'"),
+        (
+            TypeError,
+            {"game": sk.FacilityLocation},
+            "game must be a class of the order family, .*, got FacilityLocation",
+        ),
+        (TypeError, {"value": "Shapley"}, r"value must be a semivalue such as sk.Shapley\(\), or None, got 'Shapley'"),
+        (TypeError, {"value": sk.Banzhaf}, r"value must be .*; make one with brackets, as Banzhaf\(...\)"),
+        (TypeError, {"mask": "yes"}, "mask must be True, False or None, got 'yes'"),
+        (ValueError, {"v_empty": 0.0}, "v_empty must be one of None, True, .*, got 0.0; it says what allocate takes"),
+        (ValueError, {"v_empty": np.zeros(2)}, r"v_empty must be one of .*, got array\(\[0., 0.\]\)"),
+        (ValueError, {"dtype": "bfloat16"}, "dtype must be one of 'float64', .*, which numpy has, got 'bfloat16'"),
+        (ValueError, {"dtype": np.dtype("float32")}, "dtype must be one of 'float64', .*, got dtype"),
+        (ValueError, {"tolerance": -1}, "tolerance must be a number >= 0 or None, got -1"),
+        (ValueError, {"tolerance": np.nan}, "tolerance must be a number >= 0 or None, got nan"),
+        (TypeError, {"tolerance": "1e-3"}, "tolerance must be a number >= 0 or None, got '1e-3'"),
+        (ValueError, {"max_players": 17}, "max_players must be an integer in 1..16, got 17; all 2\\^n sets"),
+        (ValueError, {"max_players": 0}, "max_players must be an integer in 1..16, got 0$"),
+        (TypeError, {"max_players": 4.0}, "max_players must be an integer in 1..16, got 4.0"),
+        (ValueError, {"max_examples": 0}, "max_examples must be an integer >= 1, got 0"),
+        (TypeError, {"max_examples": True}, "max_examples must be an integer >= 1, got True"),
+    ],
+)
+def test_arguments_out_of_their_range(error, options, message):
+    with pytest.raises(error, match=f"check_axioms: {message}"):
+        check_axioms(**({"allocate": correct} | options))
 
 
 def test_arguments_by_position_alone():

@@ -47,6 +47,66 @@ def test_fork_after_use():
             np.testing.assert_array_equal(found, expected)
 
 
+FORKS = """
+import importlib.abc, os, signal, sys, threading, time, numpy as np, shapley_kernels as sk
+
+rewards = np.random.default_rng(0).random((5, 3))
+inside = threading.Event()
+
+def child():
+    signal.alarm(20)  # ends it if it waits forever
+    os._exit(int(not np.allclose(sk.shapley(sk.Max(rewards)).sum(1), rewards.max(1))))
+
+def fork_during(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait(60)
+    pid = os.fork() or child()
+    print(os.waitpid(pid, 0)[1], flush=True)
+    thread.join()
+    inside.clear()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "numba":
+            inside.set()
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Slow())
+fork_during(lambda: sk.shapley(sk.Max(rewards)))
+
+from shapley_kernels.kernels import _compile
+load = _compile._Disk.load_overload
+
+def slow(*arguments):
+    inside.set()
+    time.sleep(0.3)
+    return load(*arguments)
+
+_compile._Disk.load_overload = slow
+fork_during(lambda: sk.shapley(sk.Mean(rewards)))
+
+def forking(*arguments):
+    pid = os.fork()
+    if pid:
+        print(os.waitpid(pid, 0)[1], flush=True)
+    else:
+        _compile._Disk.load_overload = load
+        child()
+    return load(*arguments)
+
+_compile._Disk.load_overload = forking
+sk.shapley(sk.Mean(rewards, mask=rewards > 0.1))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_fork_while_a_kernel_is_imported_or_loaded():
+    """By another thread, whose locks nobody in the child would release; last by the forking thread itself."""
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.split() == ["0", "0", "0"], done.stderr
+
+
 def test_spawn():
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         np.testing.assert_array_equal(pool.apply(credits, (3,)), credits(3))

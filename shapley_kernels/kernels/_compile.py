@@ -21,6 +21,8 @@ import numba
 from numba.core import config, serialize
 from numba.core.compiler import CompileResult
 
+from shapley_kernels.kernels._threads import making
+
 _FLAGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 """Settings of numba that change the code it makes."""
 
@@ -39,12 +41,13 @@ def compiled(function: Callable[..., Any], signature: Any) -> Any:
 
     Cost: 1 to 5 s to compile, about 0.02 s to load; about 100 KB on disk, in $NUMBA_CACHE_DIR or the user's cache.
     """
-    kernel = helper(function)
-    if kernel is not function:  # it is under NUMBA_DISABLE_JIT=1
-        kernel._cache = _Disk(function)
-        kernel.compile(signature)
-        kernel.disable_compile()
-    return kernel
+    with making:
+        kernel = helper(function)
+        if kernel is not function:  # it is under NUMBA_DISABLE_JIT=1
+            kernel._cache = _Disk(function)
+            kernel.compile(signature)
+            kernel.disable_compile()
+        return kernel
 
 
 def folder() -> Path | None:

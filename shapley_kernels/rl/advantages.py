@@ -130,7 +130,7 @@ def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], op
 
 
 def _numpy(x: Array) -> np.ndarray:
-    return np.ascontiguousarray(x.numpy() if is_torch(x) else x)
+    return np.asarray(x.numpy() if is_torch(x) else x, order="C")
 
 
 def _by_triton(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array | None:
@@ -160,7 +160,7 @@ def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any
 def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, eps: Any) -> None:
     """TypeError or ValueError for options that `grpo_advantages` does not take."""
     for name, got, known in (("center", center, CENTERS), ("scale", scale, SCALES)):
-        if got not in known:
+        if not isinstance(got, str) or got not in known:
             raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, known))}, got {got!r}")
     if not isinstance(ddof, (int, Integral)) or isinstance(ddof, bool):
         raise TypeError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")

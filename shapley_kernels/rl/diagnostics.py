@@ -103,12 +103,27 @@ def merge_diagnostics(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
     Returns:
         A dict as of `diagnostics`; all zero for no parts.
+
+    Raises:
+        TypeError, ValueError: a part that is no dict, or lacks a key that the rest follows from.
     """
-    parts = [{key: part[PREFIX + key] for key in (*COUNTS, *MEANS)} for part in parts]
+    parts = [_of_part(i, part) for i, part in enumerate(parts)]
     total = {key: sum(part[key] for part in parts) for key in COUNTS}
     for key, over in MEANS.items():
         total[key] = sum(part[key] * part[over] for part in parts) / max(total[over], 1)
     return _report(total)
+
+
+def _of_part(i: int, part: Any) -> dict[str, float]:
+    if not isinstance(part, Mapping):
+        raise TypeError(f"merge_diagnostics: parts must be a list of dicts of diagnostics(...), got {part!r} at {i}")
+    missing = [PREFIX + key for key in (*COUNTS, *MEANS) if PREFIX + key not in part]
+    if missing:
+        raise ValueError(
+            f"merge_diagnostics: parts must be dicts of diagnostics(...), got one without {missing[0]!r} at {i}; "
+            "pass them whole"
+        )
+    return {key: part[PREFIX + key] for key in (*COUNTS, *MEANS)}
 
 
 def _report(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -29,7 +29,8 @@ def json_list(key: str | None = None) -> Parser:
 
     Returns:
         A parser. A string's span has its quotes, an object's its braces; commas and brackets belong to nobody. The
-        candidate of a string is decoded (\" \n \u00e9). What `json` refuses is malformed, as is another kind of item.
+        candidate of a string is decoded (\" \n \u00e9). What `json` refuses is malformed, as is another kind of item;
+        a list that begins with another kind is skipped, with the lists within it.
 
     Raises:
         TypeError: key is not a str.
@@ -52,6 +53,7 @@ def tagged(name: str) -> Parser:
 
     Returns:
         A parser. Spans have both tags; candidates have no surrounding whitespace. Tags that do not pair are malformed.
+        A text that ends within a tag is truncated, from the first letter of the name on: < or </ at the end is prose.
 
     Raises:
         TypeError, ValueError: name is not a str, empty, or has brackets.
@@ -63,7 +65,7 @@ def tagged(name: str) -> Parser:
     if set(name) & set("<>"):
         raise ValueError(f"tagged: name must be that of the tag, without brackets, got {name!r}; as in tagged('item')")
     tags = re.compile(rf"<(/?){re.escape(name)}(?:\s[^<>]*)?>")
-    return partial(_tagged, tags=tags)
+    return partial(_tagged, tags=tags, name=name)
 
 
 def numbered() -> Parser:
@@ -106,7 +108,17 @@ def _check_text(owner: str, name: str, text: Any) -> None:
         raise ValueError(f"{owner}: {name} must not be empty")
 
 
+class _Text(str):
+    """A text whose lines nobody counts: `JSONDecodeError` would, from the beginning, for each bracket of a loop."""
+
+    def count(self, *_: Any) -> int:
+        return 0
+
+    rfind = count
+
+
 def _json_list(text: str, key: str | None) -> tuple[Found, str | None]:
+    text = _Text(text)
     at = 0
     while opening := _LIST_OPENS.search(text, at):
         found, problem, at = _json_items(text, opening.end(), key)
@@ -121,6 +133,7 @@ def _json_items(text: str, at: int, key: str | None) -> tuple[Found, str | None,
 
     read = JSONDecoder().raw_decode
     found: Found = []
+    first = at - 1
     while True:
         at = _behind_space(text, at)
         try:
@@ -131,13 +144,23 @@ def _json_items(text: str, at: int, key: str | None) -> tuple[Found, str | None,
             return found, TRUNCATED if _is_cut(text, error) else MALFORMED, getattr(error, "pos", len(text))
         candidate = _json_candidate(value, text[at:end], key)
         if candidate is None:
-            return found, MALFORMED, end
+            return found, MALFORMED, _behind_list(read, text, first)
         found.append((at, end, candidate))
         at = _behind_space(text, end)
         mark = text[at : at + 1]
         if mark != ",":
             return found, None if mark == "]" else MALFORMED if mark else TRUNCATED, at
         at += 1
+
+
+def _behind_list(read: Callable[[str, int], tuple[Any, int]], text: str, at: int) -> int:
+    """Where the list at `at` ends or goes wrong."""
+    try:
+        return read(text, at)[1]
+    except RecursionError:
+        return len(text)
+    except ValueError as error:
+        return getattr(error, "pos", len(text))
 
 
 def _behind_space(text: str, at: int) -> int:
@@ -161,7 +184,7 @@ def _json_candidate(value: Any, source: str, key: str | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _tagged(text: str, tags: re.Pattern[str]) -> tuple[Found, str | None]:
+def _tagged(text: str, tags: re.Pattern[str], name: str) -> tuple[Found, str | None]:
     found: Found = []
     opened = None
     for tag in tags.finditer(text):
@@ -170,7 +193,15 @@ def _tagged(text: str, tags: re.Pattern[str]) -> tuple[Found, str | None]:
         if opened:
             found.append((opened.start(), tag.end(), text[opened.end() : tag.start()].strip()))
         opened = None if opened else tag
-    return found, TRUNCATED if opened else None
+    return found, TRUNCATED if opened or _ends_in_tag(text, name) else None
+
+
+def _ends_in_tag(text: str, name: str) -> bool:
+    start = text[text.rfind("<") :]  # the last character where there is none
+    inside = start[1:].removeprefix("/")
+    if len(inside) <= len(name):
+        return bool(inside) and name.startswith(inside)
+    return inside.startswith(name) and inside[len(name)].isspace() and ">" not in inside
 
 
 def _numbered(text: str) -> tuple[Found, str | None]:

@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from shapley_kernels.arrays import numbers
-from shapley_kernels.games import Game, Max
+from shapley_kernels.games import Game, Max, OrderGame
 from shapley_kernels.testing._deps import need
 from shapley_kernels.testing.budget import PRECISION, error_budget, errors
 from shapley_kernels.testing.exact import share, worth_table
 from shapley_kernels.testing.examples import Example, Utility, make, utility_name
-from shapley_kernels.values import Semivalue, Shapley
+from shapley_kernels.values import Semivalue, Shapley, brackets
 
 try:
     import hypothesis
@@ -47,6 +48,10 @@ class _Broken(AssertionError):
         self.what, self.example, self.got = what, example, got
 
 
+class _Raised(_Broken):
+    """The function raised its cause on data that it should take."""
+
+
 @dataclass(frozen=True)
 class _Claim:
     """The function, and what it claims to be."""
@@ -69,14 +74,25 @@ class _Claim:
         options = {name: place(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
         rewards = place(rewards)
         _soil_memory(rewards.shape, self.dtype)
-        return self.function(rewards, **options)
+        return self.call(example, rewards, options)
 
-    def otherwise(self, how: str, example: Example, got: np.ndarray, place: Any = np.asarray) -> np.ndarray:
-        """The credits where they should be as before, which was `got`: an error breaks the axiom."""
+    def call(self, example: Example, rewards: np.ndarray, options: dict[str, Any]) -> Any:
+        """What the function returns for the arrays of an example."""
+        try:
+            return self.function(rewards, **options)
+        except Exception as error:
+            raise _Raised(f"it raised {error!r}", example, None) from error
+
+    def otherwise(
+        self, how: str, example: Example, got: np.ndarray, place: Any = np.asarray, shown: Example | None = None
+    ) -> np.ndarray:
+        """The credits where they should be as before, which was `got`: an error breaks the axiom, for the example
+        `shown`."""
         try:
             return numbers(self.raw(example, place))
         except Exception as error:
-            raise _Broken(f"with {how} it raised {error!r}", example, got) from None
+            cause = error.__cause__ or error
+            raise _Broken(f"with {how} it raised {cause!r}", shown or example, got) from cause
 
     def arguments(self, example: Example) -> tuple[np.ndarray, dict[str, Any]]:
         options: dict[str, Any] = {}
@@ -144,7 +160,7 @@ def _inputs(claim: _Claim, example: Example) -> None:
     """the function leaves its inputs alone"""
     rewards, options = claim.arguments(example)
     before = [np.array(x) for x in (rewards, *options.values())]
-    claim.function(rewards, **options)
+    claim.call(example, rewards, options)
     for name, x, old in zip(("rewards", *options), (rewards, *options.values()), before, strict=True):
         if not np.array_equal(x, old):
             raise _Broken(f"{name} became {np.asarray(x).tolist()}", example, None)
@@ -207,18 +223,37 @@ def _independence(claim: _Claim, example: Example) -> None:
         alone = claim(Example(example.rewards[i : i + 1], mask, c))
         if _differs(alone, got[i : i + 1], claim.coarse(example)[i]):
             raise _Broken(f"row {i} by itself gets {alone[0].tolist()}", example, got)
+    _many_rows(claim, example, got)
     if len(got) > 1:
         _nan_stays(claim, example, got)
+
+
+MANY_ROWS = 37
+"""Several blocks and a rest, for a function that works on blocks of 2, 4, 8, 16 or 32 rows."""
+
+
+def _many_rows(claim: _Claim, example: Example, got: np.ndarray) -> None:
+    index = np.arange(MANY_ROWS) % len(got)
+    c = example.v_empty if isinstance(example.v_empty, float) else example.v_empty[index]
+    many = Example(example.rewards[index], None if example.mask is None else example.mask[index], c)
+    how = f"these rows repeated to {MANY_ROWS}"
+    found = claim.otherwise(how, many, got, shown=example)
+    for row, credits in enumerate(found):
+        if _differs(credits, got[index[row]], claim.coarse(many)[row]):
+            raise _Broken(f"with {how}, row {row} gets {credits.tolist()}", example, got)
 
 
 def _nan_stays(claim: _Claim, example: Example, got: np.ndarray) -> None:
     for i in range(len(got)):
         rewards = example.rewards.copy()
         rewards[i] = np.nan
+        poisoned = Example(rewards, example.mask, example.v_empty)
         try:
-            found = claim(Example(rewards, example.mask, example.v_empty))
-        except ValueError:
-            return  # refusing is right as well
+            found = claim.otherwise(f"NaN in row {i}", poisoned, got, shown=example)
+        except _Broken as broken:
+            if isinstance(broken.__cause__, ValueError):
+                return  # refusing is right as well
+            raise
         others = np.arange(len(got)) != i
         if _differs(found[others], got[others], claim.coarse(example)[others]):
             raise _Broken(f"with NaN in row {i} it became {found.tolist()}", example, got)
@@ -340,8 +375,7 @@ def check_axioms(
 
     Args:
         allocate: called as allocate(rewards[, mask=][, v_empty=]), rewards [rows, players] numpy, returns credits of
-        that
-            shape and dtype; on NaN it may raise ValueError.
+            that shape and dtype; on NaN it may raise ValueError.
         game: the utility it allocates: a class of the order family, or a function (rewards, mask, v_empty) -> game.
         value: None: Shapley.
         mask: whether it takes mask= bool [rows, players]; None: if its signature names it.
@@ -356,11 +390,15 @@ def check_axioms(
 
     Raises:
         AxiomViolation: naming the axiom, with the smallest counterexample found and what the 2^n enumeration gives; or
-            saying that the function does not always return the same.
-        TypeError: mask or v_empty can be passed by position alone.
+            saying that the function does not always return the same. What the function raised is its cause.
+        TypeError, ValueError: an argument of the wrong kind, or out of its range; mask or v_empty can be passed by
+            position alone.
 
     Works in plain scripts too, and writes no files.
     """
+    _check(allocate, game, value, mask, v_empty, dtype, tolerance)
+    for name, count, most in (("max_examples", max_examples, None), ("max_players", max_players, 16)):
+        _check_count(name, count, most)
     names = _parameters(allocate)
     for name, taken in (("mask", mask), ("v_empty", v_empty)):
         if names.get(name) == inspect.Parameter.POSITIONAL_ONLY and taken is not False:
@@ -394,7 +432,7 @@ def check_axioms(
             with _no_files():
                 settings(hypothesis.given(examples)(_property(claim, axiom)))()
         except _Broken as broken:
-            raise AxiomViolation(name, _message(claim, name, axiom, broken)) from None
+            raise AxiomViolation(name, _message(claim, name, axiom, broken)) from broken.__cause__
         except hypothesis.errors.Flaky as flaky:
             found = [getattr(error, "what", repr(error)) for error in getattr(flaky, "exceptions", ())]
             raise AxiomViolation(
@@ -402,6 +440,52 @@ def check_axioms(
                 f"{name}: {axiom.__doc__}; {' and '.join(found) or 'it broke'} once, and not again on the same data: "
                 "the function does not always return the same; seed its random numbers, and keep nothing between calls",
             ) from None
+
+
+DTYPES = ("float64", "float32", "float16")
+KINDS_OF_V_EMPTY = (None, True, False, "scalar", "batch")
+
+
+def _check(allocate: Any, game: Any, value: Any, mask: Any, v_empty: Any, dtype: Any, tolerance: Any) -> None:
+    if not callable(allocate):
+        raise TypeError(f"check_axioms: allocate must be a function of rewards [rows, players], got {allocate!r}")
+    if not callable(game) or (isinstance(game, type) and not issubclass(game, OrderGame)):
+        raise TypeError(
+            f"check_axioms: game must be a class of the order family, such as sk.Max, or a function "
+            f"(rewards, mask, v_empty) -> game, got {utility_name(game)}"
+        )
+    if value is not None and not isinstance(value, Semivalue):
+        raise TypeError(
+            f"check_axioms: value must be a semivalue such as sk.Shapley(), or None, got {value!r}"
+            f"{brackets(value, Semivalue)}"
+        )
+    if mask is not None and not isinstance(mask, bool):
+        raise TypeError(f"check_axioms: mask must be True, False or None, got {mask!r}")
+    if not isinstance(v_empty, (bool, str, type(None))) or v_empty not in KINDS_OF_V_EMPTY:
+        raise ValueError(
+            f"check_axioms: v_empty must be one of {', '.join(map(repr, KINDS_OF_V_EMPTY))}, got {v_empty!r}; "
+            "it says what allocate takes"
+        )
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(
+            f"check_axioms: dtype must be one of {', '.join(map(repr, DTYPES))}, which numpy has, got {dtype!r}"
+        )
+    if tolerance is None:
+        return
+    if not isinstance(tolerance, Real) or isinstance(tolerance, bool):
+        raise TypeError(f"check_axioms: tolerance must be a number >= 0 or None, got {tolerance!r}")
+    if not 0 <= float(tolerance) < np.inf:
+        raise ValueError(f"check_axioms: tolerance must be a number >= 0 or None, got {tolerance!r}")
+
+
+def _check_count(name: str, x: Any, most: int | None) -> None:
+    expected = f"check_axioms: {name} must be an integer {'>= 1' if most is None else f'in 1..{most}'}, got {x!r}"
+    if not isinstance(x, Integral) or isinstance(x, bool):
+        raise TypeError(expected)
+    if int(x) < 1:
+        raise ValueError(expected)
+    if most is not None and int(x) > most:
+        raise ValueError(f"{expected}; all 2^n sets of players are enumerated")
 
 
 @contextmanager
@@ -437,7 +521,7 @@ def _message(claim: _Claim, name: str, axiom: Callable[..., None], broken: _Brok
     truth = claim.truth(example)
     expected = "], [".join(", ".join(map(_short, row)) for row in truth)
     lines = [
-        f"{name}: {axiom.__doc__}; {broken.what}",
+        f"{name}: {axiom.__doc__}; {broken.what}{_remedy(claim, broken)}",
         f"  game      {utility_name(claim.utility)} under {claim.value}, {claim.dtype}",
         f"  rewards   {example.rewards.tolist()}",
         f"  mask      {None if example.mask is None else example.mask.tolist()}",
@@ -446,6 +530,23 @@ def _message(claim: _Claim, name: str, axiom: Callable[..., None], broken: _Brok
         f"  got       {None if broken.got is None else numbers(broken.got).tolist()}",
     ]
     return "\n".join(lines)
+
+
+def _remedy(claim: _Claim, broken: _Broken) -> str:
+    """What to do where the function raised, and takes v_empty in its other form."""
+    if not isinstance(broken, _Raised) or claim.v_empty is not True:
+        return ""
+    example, c = broken.example, broken.example.v_empty
+    scalar = isinstance(c, float)
+    other = np.full(len(example.rewards), c) if scalar else float(c[0])
+    try:
+        with np.errstate(all="ignore"):
+            claim.raw(Example(example.rewards, example.mask, other))
+    except _Raised:
+        return ""
+    if scalar:
+        return '; with an array [rows] as v_empty it did not: if it takes no numbers, pass v_empty="batch"'
+    return '; with a number as v_empty it did not: if it takes no arrays [rows], pass v_empty="scalar"'
 
 
 def _short(x: Fraction) -> str:

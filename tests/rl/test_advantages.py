@@ -1,5 +1,6 @@
 """grpo_advantages against its definition in plain Python."""
 
+import re
 import subprocess
 import sys
 import uuid
@@ -450,6 +451,7 @@ ERRORS = [
     (ValueError, {"num_generations": 4, "group_ids": [0] * 32}, "got both; leave one out"),
     (ValueError, {"process_group": object()}, "process_group needs group_ids"),
     (ValueError, {"center": "median"}, "center must be one of 'group', 'loo', 'slot', 'none', got 'median'"),
+    (ValueError, {"scale": np.zeros(2)}, r"scale must be one of .*, got array\(\[0., 0.\]\)"),
     (ValueError, {"scale": True}, "scale must be one of 'group', 'batch', 'none', got True"),
     (TypeError, {"ddof": 1.0}, "ddof must be an integer >= 0, got 1.0"),
     (ValueError, {"ddof": -1}, "ddof must be an integer >= 0, got -1"),
@@ -470,7 +472,7 @@ def test_errors_name_the_argument_and_the_remedy(error, arguments, message):
 
 def test_errors_about_shapes_and_kinds_of_credits():
     for shape in ((3,), (), (1, 2, 3, 4)):
-        with pytest.raises(ValueError, match="credits must have shape"):
+        with pytest.raises(ValueError, match=f"credits must have shape .*, got {re.escape(str(shape))}; reshape"):
             grpo_advantages(np.zeros(shape))
     for arguments in ({"group_ids": [0, 1]}, {"num_generations": 1}):
         with pytest.raises(

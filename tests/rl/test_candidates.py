@@ -197,11 +197,22 @@ PARSED = [
     (json_list("x"), '[{"x": "a"}, {"y": "b"}]', [(1, 11, "a")], "malformed"),
     (json_list("x"), '[{"x": "a"}, "b"]', [(1, 11, "a")], "malformed"),
     (json_list("x"), '[{"x": 1}]', [], "malformed"),
+    (json_list("n"), '[{"x": 1}, {"s": [{"n": "a"}]}]', [], "malformed"),
+    (json_list("n"), '["b", {"s": [{"n": "a"}]}] [{"n": "c"}]', [(28, 38, "c")], None),
+    (json_list("n"), '[{"x": 1}, ...]: [{"n": "c"}]', [(18, 28, "c")], None),
+    (json_list("n"), '[{"x": 1}, {"s": [{"n": "a"}', [], "malformed"),
+    (json_list("n"), "[{}, " * 20000, [], "malformed"),
     (json_list(), '[{"a":' * 20000, [], "malformed"),
     (json_list(), '[{"a": 1' + "0" * 10000 + "}]", [], "malformed"),
     # tags
     (tagged("c"), "<c>a</c><c>b", [(0, 8, "a")], "truncated"),
     (tagged("c"), "<c>a</c><c>b</", [(0, 8, "a")], "truncated"),
+    *((tagged("cd"), f"<cd>a</cd>{end}", [(0, 10, "a")], "truncated") for end in ("<c", "<cd", "</c", "</cd")),
+    *((tagged("cd"), f"<cd>a</cd>{end}", [(0, 10, "a")], "truncated") for end in ("<cd ", '<cd id="1', "a < b, <c")),
+    *(
+        (tagged("cd"), f"<cd>a</cd>{end}", [(0, 10, "a")], None)
+        for end in (" <", "</", "<d", "<cde", "<c a", "< c", "c")
+    ),
     (tagged("c"), "<c>a<c>b</c></c>", [], "malformed"),
     (tagged("c"), "<c>a</c></c>", [(0, 8, "a")], "malformed"),
     (tagged("c"), "<cc>a</cc><C>b</C>", [], None),
@@ -222,6 +233,20 @@ PARSED = [
 def test_parsers(parser, text, found, problem):
     assert parser(text) == (found, problem)
     assert pickle.loads(pickle.dumps(parser))(text) == (found, problem)
+
+
+@pytest.mark.parametrize("piece", ["[{", '[{"a" ', '["a\n', '["\\x', '[{"n":1}', "[{}] "])
+def test_a_looping_policy_is_read_in_linear_time(piece):
+    """`json` counts the lines before each error, which is quadratic: here, by how many characters it looks at."""
+    looked = []
+
+    class Text(str):
+        def count(self, *where):
+            looked.append(where[-1])
+            return 0
+
+    assert json_list("n")(Text(piece * 1000))[0] == []
+    assert sum(looked) <= 1000 * len(piece)
 
 
 def of_bytes(texts, parser, **options):
