@@ -135,9 +135,7 @@ def test_chunks_of_whole_groups_merge():
 
 def test_parts_that_are_not_of_diagnostics():
     part = diagnostics(np.eye(3))
-    with pytest.raises(
-        ValueError, match=r"merge_diagnostics: parts must be .* one without 'shapley/groups' at 1"
-    ):
+    with pytest.raises(ValueError, match=r"merge_diagnostics: parts must be .* one without 'shapley/groups' at 1"):
         merge_diagnostics([part, {key: x for key, x in part.items() if key != "shapley/groups"}])
     with pytest.raises(TypeError, match=r"merge_diagnostics: parts must be a list of dicts .*, got 'shapley/.*' at 0"):
         merge_diagnostics(part)
