@@ -48,24 +48,31 @@ def _compiled(ids: str, bits: str | None) -> Any:
     return compiled(_scatter, numba.int64(read(moved, 2), *place, numba.types.Array(moved, 1, "C")))
 
 
+# rows and slices of their own: an index that may be negative takes twice the time
+
+
 def _scatter(table, ids, starts, first, last, out):  # type: ignore[no-untyped-def]
     width = np.uint64(table.shape[1])
     for rollout in range(first, last):
-        for t in range(starts[rollout], starts[rollout + 1]):
-            k = np.uint64(ids[t])  # below 0 is above all
+        start, stop = starts[rollout], starts[rollout + 1]
+        row, own, result = table[rollout], ids[start:stop], out[start:stop]
+        for t in range(len(own)):
+            k = np.uint64(own[t])  # below 0 is above all
             if k >= width:
-                return t
-            out[t] = table[rollout, k]
+                return start + t
+            result[t] = row[k]
     return -1
 
 
 def _count(counts, ids, starts, first, last):  # type: ignore[no-untyped-def]
     width = np.uint64(counts.shape[1])
     for rollout in range(first, last):
-        counts[rollout] = 0
-        for t in range(starts[rollout], starts[rollout + 1]):
-            k = np.uint64(ids[t])
+        start, stop = starts[rollout], starts[rollout + 1]
+        row, own = counts[rollout], ids[start:stop]
+        row[:] = 0
+        for t in range(len(own)):
+            k = np.uint64(own[t])
             if k >= width:
-                return t
-            counts[rollout, k] += 1
+                return start + t
+            row[k] += 1
     return -1
