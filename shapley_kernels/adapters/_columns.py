@@ -2,25 +2,24 @@
 
 import inspect
 from collections.abc import Callable
+from inspect import Parameter
 from typing import Any
 
 
 def parameters(score: Callable[..., Any]) -> set[str] | None:
     """The names of the parameters behind the first, which is the text or texts; None for all, with **columns."""
-    try:
-        behind = list(inspect.signature(score).parameters.values())[1:]
-    except ValueError:  # built-in functions without a signature
-        return set()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in behind):
-        return None
-    return {parameter.name for parameter in behind}
+    behind = _behind_first(score)
+    return None if any(x.kind is Parameter.VAR_KEYWORD for x in behind) else {x.name for x in behind}
 
 
 def needed(score: Callable[..., Any]) -> set[str]:
-    """The names of the parameters behind the first that have no default."""
+    """The names of those that have no default."""
+    variadic = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return {x.name for x in _behind_first(score) if x.default is x.empty and x.kind not in variadic}
+
+
+def _behind_first(score: Callable[..., Any]) -> list[Parameter]:
     try:
-        behind = list(inspect.signature(score).parameters.values())[1:]
-    except ValueError:
-        return set()
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {x.name for x in behind if x.default is x.empty and x.kind not in variadic}
+        return list(inspect.signature(score).parameters.values())[1:]
+    except ValueError:  # built-in functions without a signature
+        return []

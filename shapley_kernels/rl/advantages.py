@@ -149,8 +149,10 @@ def _by_triton(array: Array, live: Array | None, layout: tuple[Any, Any, Any], o
 def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array:
     """One operation of numpy or torch after the other, with sums over ranks between them."""
     x = _only(cast(array, _wide(array)), live)
-    problem = None if device(array) != "cpu" or namespace(x).isfinite(x).all() else _nonfinite(x, live)
-    groups = make_groups(x, *layout, problem=problem, slots=options[0] == "slot")
+    with on_all_ranks(layout[2]):
+        if device(array) == "cpu" and not namespace(x).isfinite(x).all():
+            raise ValueError(_nonfinite(x, live))
+    groups = make_groups(x, *layout, slots=options[0] == "slot")
     if 0 not in array.shape or layout[2] is not None:
         live = None if live is None else live.reshape(groups.shape)
         x = _normalise(x.reshape(groups.shape), live, groups, *options)

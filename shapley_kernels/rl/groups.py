@@ -111,7 +111,6 @@ def make_groups(
     group_ids: Any,
     num_generations: Any,
     process_group: Any = None,
-    problem: str | None = None,
     slots: bool = False,
 ) -> Groups:
     """The groups that the arguments of `grpo_advantages` describe.
@@ -119,12 +118,10 @@ def make_groups(
     Args:
         x: [B, G, K], [G, K] or [N, K].
         group_ids, num_generations, process_group: as there.
-        problem: what is wrong with the data of this rank: raised on every rank of the process group, so that none waits
-            for one that gave up.
         slots: statistics per candidate index are needed, so K must be the same on all ranks.
 
     Raises:
-        TypeError, ValueError: arguments that do not fit together, and `problem`.
+        TypeError, ValueError: arguments that do not fit together; what another rank raised in `on_all_ranks`.
     """
     shape = tuple(x.shape)
     if process_group is not None and group_ids is None:
@@ -134,8 +131,6 @@ def make_groups(
         )
     if process_group is not None:
         _check_process_group(process_group)
-    elif problem is not None:
-        raise ValueError(problem)
     if group_ids is None and num_generations is None:
         if len(shape) not in (2, 3):
             raise ValueError(
@@ -157,7 +152,7 @@ def make_groups(
     with on_all_ranks(process_group):
         ids, distinct = _ids(group_ids, shape[0])
     if process_group is not None:
-        own, distinct = distinct, _gather(distinct, shape if slots else None, problem, process_group)
+        own, distinct = distinct, _gather(distinct, shape if slots else None, None, process_group)
         if strange := [group for group in own if group not in distinct]:
             raise TypeError(
                 f"{OWNER}: group_ids must be values that other ranks can compare, such as str or int, "
@@ -225,9 +220,14 @@ class on_all_ranks:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        if self.process_group is not None and isinstance(error, Exception):
-            with suppress(Exception):  # raises the same
+        if self.process_group is None or not isinstance(error, Exception):
+            return
+        with suppress(TypeError, AttributeError, RuntimeError):  # of no process group, or one that is gone
+            try:
                 _gather((), None, str(error), self.process_group)
+            except ValueError as on_all:
+                if isinstance(error, ValueError):  # the same, and which rank it was
+                    raise on_all from error
 
 
 def _check_process_group(process_group: Any) -> None:

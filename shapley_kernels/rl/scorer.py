@@ -1,6 +1,5 @@
 """Responses in, rewards of their candidates out: parse, ask a user's function, pad."""
 
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -17,7 +16,7 @@ from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.candidates import Candidates, candidate_ids, check_policies
 from shapley_kernels.rl.diagnostics import PREFIX
 from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Parser
-from shapley_kernels.rl.utility import make_game
+from shapley_kernels.rl.utility import make_game, takes
 from shapley_kernels.rl.vocabulary import token_reader
 
 OWNER = "SetScorer"
@@ -230,7 +229,7 @@ class SetScorer:
         return rewards
 
     def _failed(self, call: _Call, error: Exception) -> list[float | None] | None:
-        if isinstance(error, TypeError) and not _takes(self.score, call):
+        if isinstance(error, TypeError) and not takes(self.score, call.given, **call.columns):
             raise TypeError(
                 f"{OWNER}: score must take what it is given and the columns {sorted(call.columns)}, got {error}; "
                 "hand the columns that it takes to the scorer, by name"
@@ -346,17 +345,6 @@ def _name(answers: list[tuple[int, int]]) -> str:
     if len(answers) == 1:
         return f"response {i}, candidate {k} (from 0)"
     return f"the candidates of response {i}" if i == last else f"the candidates of responses {i} .. {last}"
-
-
-def _takes(score: Callable[..., Any], call: _Call) -> bool:
-    """Whether the parameters of score are those of the call."""
-    try:
-        inspect.signature(score).bind(call.given, **call.columns)
-    except TypeError:
-        return False
-    except ValueError:  # built-in functions without a signature
-        return True
-    return True
 
 
 def _dtype(found: Candidates) -> Any:

@@ -150,7 +150,7 @@ def _scatter(table: Array, ids: Array, starts: np.ndarray | None, weigh: bool) -
     """The numbers of `table` [rollouts, 1 + K] for the tokens, in the shape of `ids`; those of candidates first times
     mean_j(L_j) / L_k if `weigh`."""
     players = table.shape[1] - 1
-    backend = "torch" if is_traced(table) else choose("auto", "scatter", players, table, ids)
+    backend = "torch" if is_traced(table) else choose("auto", "scatter", players, table)
     primitive, place = kernel("scatter", backend), _host if backend == "numba" else _contiguous
     if backend != "numba" and starts is not None:
         starts = constant(starts, ids, named_dtype(ids, "int64"))

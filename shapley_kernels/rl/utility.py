@@ -16,7 +16,7 @@ def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any,
     try:
         game = utility(rewards, mask=mask, **data)
     except TypeError as error:
-        if _takes(utility, rewards, mask, data):
+        if takes(utility, rewards, mask=mask, **data):
             raise
         raise TypeError(
             f"{owner}: utility is called with (rewards, mask=, **data), got {error}; for a game with parameters pass "
@@ -27,9 +27,10 @@ def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any,
     return game
 
 
-def _takes(utility: Callable[..., Game], rewards: Any, mask: Any, data: dict[str, Any]) -> bool:
+def takes(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
+    """Whether the parameters of a function of the user are those of a call."""
     try:
-        inspect.signature(utility).bind(rewards, mask=mask, **data)
+        inspect.signature(function).bind(*arguments, **named)
     except TypeError:
         return False
     except ValueError:  # built-in functions without a signature

@@ -13,12 +13,12 @@ from shapley_kernels.testing.exact import exact_interactions, exact_semivalue
 
 if TYPE_CHECKING:
     from shapley_kernels.testing import strategies
-    from shapley_kernels.testing.axioms import AxiomViolation, check_axioms
+    from shapley_kernels.testing.axiom_check import AxiomViolation, check_axioms
     from shapley_kernels.testing.suite import parametrize_with_checks
 
 _LATER = {
-    "AxiomViolation": "axioms",
-    "check_axioms": "axioms",
+    "AxiomViolation": "axiom_check",
+    "check_axioms": "axiom_check",
     "parametrize_with_checks": "suite",
     "strategies": "strategies",
 }

@@ -15,9 +15,9 @@ from shapley_kernels.allocate import semivalue
 from shapley_kernels.games import GAMES
 from shapley_kernels.testing._deps import unavailable
 from shapley_kernels.testing.budget import error_budget, worst
-from shapley_kernels.testing.checks import COMBINATIONS, VALUES
 from shapley_kernels.testing.exact import share, worth_table
 from shapley_kernels.testing.examples import ROW_KINDS, Utility, sample, utility_name
+from shapley_kernels.testing.subjects import COMBINATIONS, VALUES
 from shapley_kernels.values import Semivalue
 
 PLAYERS = (1, 2, 3, 4, 5, 6, 8)

@@ -6,8 +6,9 @@ from typing import Any
 
 from shapley_kernels.games import GAMES
 from shapley_kernels.testing._deps import has_cuda, need, required, unavailable
-from shapley_kernels.testing.checks import COMBINATIONS, LAWS, VALUES, Law, Subject
+from shapley_kernels.testing.checks import LAWS, Law
 from shapley_kernels.testing.examples import Utility, utility_name
+from shapley_kernels.testing.subjects import COMBINATIONS, VALUES, Subject
 from shapley_kernels.values import Semivalue
 
 try:

@@ -1,0 +1,94 @@
+"""Responses built piece by piece: who owns each byte is known, not parsed."""
+
+import json
+from itertools import pairwise
+
+from hypothesis import strategies as st
+
+from shapley_kernels.rl import json_list, numbered, separated, tagged
+
+WORDS = st.text(st.sampled_from("ab é🙂\u200d中\"'\\,[]{}:<>/\n\t"), max_size=8)
+LINES = st.lists(
+    st.text(st.sampled_from("ab é🙂中\"',[]<"), max_size=6).map(str.strip).filter(bool), min_size=1, max_size=3
+)
+PROSE = st.text(st.sampled_from("xyz é🙂中.,:!`\n"), max_size=6)
+
+
+@st.composite
+def json_lists(draw):
+    items = draw(st.lists(st.one_of(WORDS, st.text(max_size=5)), min_size=1, max_size=5))
+    ascii_only = draw(st.booleans())
+    gap = st.sampled_from(["", " ", "\n  "])
+    pieces = [(draw(PROSE) + draw(st.sampled_from(["", "[1] ", "[see] ", "```json\n"])) + "[" + draw(gap), 0)]
+    for k, item in enumerate(items, 1):
+        pieces.append((json.dumps(item, ensure_ascii=ascii_only), k))
+        pieces.append((draw(gap) + ("," if k < len(items) else "]") + draw(gap), 0))
+    return [*pieces, (draw(PROSE), 0)], items, json_list()
+
+
+@st.composite
+def json_objects(draw):
+    items = draw(
+        st.lists(st.dictionaries(WORDS, st.one_of(WORDS, st.lists(WORDS, max_size=2)), max_size=2), max_size=3)
+    )
+    items = [{"name": draw(WORDS), "tags": ["]", "[", item]} for item in items] or [{"name": ""}]
+    pieces = [(draw(PROSE) + "[", 0)]
+    for k, item in enumerate(items, 1):
+        pieces += [(json.dumps(item, indent=draw(st.sampled_from([None, 2]))), k), (", " if k < len(items) else "]", 0)]
+    if draw(st.booleans()):
+        return pieces, [item["name"] for item in items], json_list("name")
+    return pieces, [piece for piece, k in pieces if k], json_list()
+
+
+@st.composite
+def tags(draw):
+    items = draw(st.lists(WORDS.filter(lambda text: "<" not in text), min_size=1, max_size=5))
+    opening = draw(st.sampled_from(["<c>", '<c id="1">', "<c\n>"]))
+    pieces = [(draw(PROSE), 0)]
+    for k, item in enumerate(items, 1):
+        pieces += [(f"{opening}{item}</c>", k), (draw(PROSE), 0)]
+    return pieces, [item.strip() for item in items], tagged("c")
+
+
+@st.composite
+def numbers(draw):
+    items = ["\n   ".join(lines) for lines in draw(st.lists(LINES, min_size=1, max_size=12))]
+    pieces = [(draw(st.sampled_from(["", "Names 1. to 3.:\n", "é\n\n"])), 0)]
+    for k, item in enumerate(items, 1):
+        pieces += [(draw(st.sampled_from(["", " "])), 0), (f"{k}{draw(st.sampled_from('.)'))} {item}", k)]
+        pieces.append((draw(st.sampled_from(["\n", " \n", "\n\n"])), 0))
+    return pieces, items, numbered()
+
+
+@st.composite
+def separate(draw):
+    separator = draw(st.sampled_from(["\n", "\n---\n", "é|"]))
+    items = [line.replace("é", "e") for lines in draw(st.lists(LINES, min_size=1, max_size=3)) for line in lines]
+    pieces = [(draw(st.sampled_from(["", separator, " "])), 0)]
+    for k, item in enumerate(items, 1):
+        pieces += [(item, k), (draw(st.sampled_from(["", " "])) + separator * draw(st.integers(1, 2)), 0)]
+    return pieces, items, separated(separator)
+
+
+def with_owners(pieces):
+    """The bytes of a response and who owns each."""
+    data = b"".join(text.encode() for text, _ in pieces)
+    return data, [k for text, k in pieces for _ in text.encode()]
+
+
+def expected(owners, straddle):
+    """The candidate of one token, from the owners of its bytes."""
+    inside = [k for k in owners if k]
+    if not inside:
+        return 0
+    if straddle == "none":
+        return inside[0] if set(owners) == {inside[0]} else 0
+    return inside[0] if straddle == "first" else inside[-1]
+
+
+def cut(data, cuts):
+    """data in tokens, as (ids, vocabulary); id 0 is special. Equal pieces are one token."""
+    edges = sorted({0, len(data), *(c % (len(data) + 1) for c in cuts)})
+    pieces = [data[a:b] for a, b in pairwise(edges)]
+    vocabulary = [None, *dict.fromkeys(pieces)]
+    return [vocabulary.index(piece) for piece in pieces], vocabulary, edges

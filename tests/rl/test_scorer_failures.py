@@ -1,0 +1,188 @@
+"""SetScorer where scores fail, are no numbers, or are below the floor."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from shapley_kernels.rl import SetScorer, json_list, separated
+from tests.rl.test_scorer import call, read_byte, rows
+
+
+def picky(text):
+    if text == "bad":
+        raise KeyError("mine")
+    return 1.0
+
+
+async def picky_async(text):
+    return picky(text)
+
+
+@pytest.mark.parametrize("how", ["sync", "ascore", "within a running loop"])
+@pytest.mark.parametrize("score", [picky, picky_async])
+def test_failures(score, how):
+    ids = rows(["a,b", "c,bad", "d"])
+    scorer = SetScorer(score, separated(","), read_byte)
+    message = r"SetScorer: score failed for response 1, candidate 1 \(from 0\): KeyError: 'mine'; on_error='floor'"
+    with pytest.raises(RuntimeError, match=message) as caught:
+        call(scorer, ids, how=how)
+    assert isinstance(caught.value.__cause__, KeyError)
+    for on_error, instead in (("floor", -2), (0.25, 0.25), (-3, -3)):
+        scored = call(SetScorer(score, separated(","), read_byte, on_error=on_error, floor=-2), ids, how=how)
+        assert scored.rewards.tolist() == [[1, 1], [1, instead], [1, 0]]
+        assert scored.failed_scores == 1
+        assert scored.metrics["shapley/failed_scores"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("takes", "score", "error", "message", "failed"),
+    [
+        (
+            "candidate",
+            lambda text: None,
+            TypeError,
+            "score must give a number, got None for response 0, candidate 0",
+            3,
+        ),
+        ("candidate", lambda text: "1.0", TypeError, "a number, got '1.0'", 3),
+        ("candidate", lambda text: [1.0], ValueError, r"a number, got shape \(1,\) for response 0, candidate 0", 3),
+        ("candidate", lambda text: float("nan"), ValueError, "a finite number, got nan for response 0, candidate 0", 3),
+        ("candidate", lambda text: 1j, TypeError, "a number, got 1j", 3),
+        ("set", lambda texts: [1.0], ValueError, r"2 numbers, one per candidate, got shape \(1,\) .* of response 0", 2),
+        (
+            "set",
+            lambda texts: 1.0,
+            ValueError,
+            "2 numbers, one per candidate, got 1.0 for the candidates of response 0",
+            3,
+        ),
+        (
+            "set",
+            lambda texts: [[1], [1, 2]][: len(texts)],
+            TypeError,
+            "2 numbers, .* for the candidates of response 0",
+            3,
+        ),
+        ("set", lambda texts: [1.0, np.inf][: len(texts)], ValueError, "finite .* inf for response 0, candidate 1", 1),
+        ("set", lambda texts: ["1"] * len(texts), TypeError, r"got \['1', '1'\]", 3),
+        ("batch", lambda texts: [1, 2], ValueError, r"3 numbers, .* got shape \(2,\) .* of responses 0 .. 2", 3),
+        ("batch", lambda texts: [1, 2, np.nan], ValueError, "finite number, got nan for response 2, candidate 0", 1),
+        ("batch", lambda texts: [1, None, 2], TypeError, r"got \[1, None, 2\]", 3),
+    ],
+)
+def test_what_is_no_reward(takes, score, error, message, failed):
+    ids = rows(["a,b", "", "c"])
+    with pytest.raises(error, match=message) as caught:
+        SetScorer(score, separated(","), read_byte, takes=takes)(ids)
+    assert str(caught.value).startswith("SetScorer: ")
+    scored = SetScorer(score, separated(","), read_byte, takes=takes, on_error=7)(ids)
+    assert scored.failed_scores == failed
+    assert (scored.rewards == 7).sum() == failed
+    assert scored.rewards[1, 0] == 0
+
+
+def test_a_failure_ends_the_other_calls():
+    ended = []
+
+    async def score(text):
+        if text == "bad":
+            raise ValueError
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)  # as closing a connection takes
+            ended.append(text)
+
+    async def outlives_it():
+        scorer = SetScorer(score, separated(","), read_byte, concurrency=3)
+        with pytest.raises(RuntimeError, match="response 0, candidate 1"):
+            await asyncio.wait_for(scorer.ascore(rows(["a,bad", "c,never"])), 20)
+        return list(ended)
+
+    assert asyncio.run(outlives_it()) == ["a", "c"]
+
+
+def test_cancelling_ascore_ends_the_calls():
+    ended = []
+
+    async def score(text):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(text)
+
+    async def cancel():
+        task = asyncio.ensure_future(SetScorer(score, separated(","), read_byte).ascore(rows(["a,b"])))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert ended == ["a", "b"]
+
+
+def test_timeouts_are_failures_and_interrupts_are_not():
+    async def slow(text):
+        return await asyncio.wait_for(asyncio.sleep(60), 0.001)
+
+    assert SetScorer(slow, separated(","), read_byte, on_error="floor")(rows(["a"])).failed_scores == 1
+
+    def interrupted(text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SetScorer(interrupted, separated(","), read_byte, on_error="floor")(rows(["a"]))
+
+
+def test_a_plain_function_that_gives_a_coroutine_is_named():
+    scorer = SetScorer(lambda text: picky_async(text), separated(","), read_byte, on_error="floor")
+    with pytest.raises(TypeError, match="score must be declared `async def` to be awaited, got <coroutine"):
+        scorer(rows(["a"]))
+
+
+@pytest.mark.parametrize("on_error", ["raise", "floor"])
+def test_a_score_of_other_parameters_is_no_bad_candidate(on_error):
+    def score(text, gold):
+        return float(text == gold)
+
+    scorer = SetScorer(score, json_list(), read_byte, on_error=on_error)
+    message = r"score must take what it is given and the columns \[\], got .*'gold'; hand the columns"
+    with pytest.raises(TypeError, match=message):
+        scorer([list(b'["a"]')])
+    assert scorer([list(b'["a"]')], gold=["a"]).rewards.tolist() == [[1.0]]
+
+
+def test_a_floor_above_a_score_is_told_once():
+    """Malformed output would earn more than a poor list."""
+    scorer = SetScorer(lambda text: -float(len(text)), json_list(), read_byte)
+    with pytest.warns(
+        UserWarning, match=r"floor=0.0, .* is above a score of -3.0: malformed responses pay; pass floor="
+    ):
+        scorer(rows(['["aaa"]', "no"]))
+    scorer(rows(['["aaa"]', "no"]))
+    for quiet in ({"floor": -5.0}, {"malformed": "keep", "truncated": "keep"}):
+        SetScorer(lambda text: -float(len(text)), json_list(), read_byte, **quiet)(rows(['["aaa"]', "no"]))
+    with pytest.warns(UserWarning, match="floor=1.0"):
+        SetScorer(lambda text: 0.0, json_list(), read_byte, floor=1.0, takes="candidate")(rows(['["a"]']))
+
+
+def test_a_batch_of_malformed_responses_is_told_once():
+    scorer = SetScorer(len, json_list(), read_byte)
+    with pytest.warns(UserWarning, match="all 4 responses of a batch are malformed, the first begins 'red, blue'"):
+        scorer(rows(["red, blue", "no", "no", "no"]))
+    scorer(rows(["no"] * 5))
+    SetScorer(len, json_list(), read_byte)(rows(["no"] * 3))
+    SetScorer(len, json_list(), read_byte)(rows(["no"] * 3 + ['["a"]']))
+
+
+@pytest.mark.parametrize("takes", ["set", "batch"])
+def test_one_bad_score_spoils_no_other(takes):
+    def score(texts):
+        return [float("nan") if text == "b" else len(text) for text in texts]
+
+    scorer = SetScorer(score, json_list(), read_byte, takes=takes, on_error="floor", floor=-5.0)
+    scored = scorer(rows(['["aa", "b"]', '["ccc"]']))
+    assert scored.rewards.tolist() == [[2.0, -5.0], [3.0, 0.0]]
+    assert scored.failed_scores == 1
