@@ -79,7 +79,15 @@ def test_nothing_can_be_kept(tmp_path):
 
 
 def test_without_jit(tmp_path):
-    code = WORK.replace("print(len(compiles))", "print(0)")
+    longer = (
+        "for players in (12, 40):\n"
+        "    rewards = np.arange(players * 2.0).reshape(2, players) % 7\n"
+        "    for mask in (None, rewards != 3):\n"
+        "        credits = sk.shapley(sk.Max(rewards, mask=mask))\n"
+        "        assert np.allclose(credits.sum(1), 6) and (mask is None or (credits[~mask] == 0).all())\n"
+        "print(0)"
+    )
+    code = WORK.replace("print(len(compiles))", longer)
     assert compiles(start(tmp_path, code, NUMBA_DISABLE_JIT="1")) == 0
 
 

@@ -5,10 +5,15 @@ import pytest
 
 from shapley_kernels.kernels import _threads
 from shapley_kernels.kernels.order import _network, _numba, _step
-from shapley_kernels.kernels.order._comparators import network
+from shapley_kernels.kernels.order._comparators import fused_network, network
 
-VARIANTS = ("step", "network", "argsort")
-SIZES = {"step": (1, 2, 5), "network": (1, 2, 5, 8, 9, 13, 16, 33, 64, 100, 257), "argsort": (1, 2, 9, 64)}
+VARIANTS = ("step", "rolled", "network", "argsort")
+SIZES = {
+    "step": (1, 2, 5),
+    "rolled": (1, 2, 5, 8, 9, 13, 16, 33),
+    "network": (1, 2, 5, 8, 9, 13, 16, 33, 64, 100, 257),
+    "argsort": (1, 2, 9, 64),
+}
 
 
 def reward_rows(rng, players, dtype):
@@ -120,11 +125,11 @@ def test_the_number_of_players_chooses(monkeypatch):
     chosen = []
     compiled = _numba._compiled
     monkeypatch.setattr(_numba, "_compiled", lambda variant, *kind: chosen.append(variant) or compiled(variant, *kind))
-    for players in (_numba.STEP + 1, _numba.NETWORK, _numba.NETWORK + 1):
+    for players in (_numba.STEP + 1, _numba.ROLLED, _numba.ROLLED + 1, _numba.NETWORK, _numba.NETWORK + 1):
         check(case(0, np.random.default_rng(0).random((2, players), dtype=np.float32)))
-    assert chosen == ["network", "network", "argsort"]
+    assert chosen == ["rolled", "rolled", "network", "network", "argsort"]
     check(case(0, np.random.default_rng(0).random((2, 5), dtype=np.float32)))
-    assert len(chosen) == 3
+    assert len(chosen) == 5
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -132,7 +137,7 @@ def test_a_row_is_its_own(variant):
     """Neither its place in the tile nor the rows beside it matter, NaN rows included; ties are bitwise equal."""
     rng = np.random.default_rng(0)
     for players in (5,) if variant == "step" else (3, 20):
-        tile = _step._TILE if variant == "step" else _network.lanes(players)
+        tile = _step._TILE if variant == "step" else _network.tile_rows(players)
         rewards = (rng.integers(-4, 5, (2 * tile + 3, players)) / 4).astype(np.float32)
         args = case(1, rewards, outside=True)
         whole = check(args, variant=variant)
@@ -194,6 +199,20 @@ def test_networks_sort():
         for i, j in network(players):
             found[:, i], found[:, j] = found[:, [i, j]].min(axis=1), found[:, [i, j]].max(axis=1)
         np.testing.assert_array_equal(found, np.sort(rows, axis=1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fused_networks_sort(dtype):
+    """As above, by the compiled steps: rows are lanes."""
+    for players in (*range(1, 13), 31, 33, 100, 128):
+        if players <= 12:
+            rows = (np.arange(2**players) >> np.arange(players)[:, None]) & 1
+        else:
+            rows = np.random.default_rng(0).integers(0, 50, (players, 200))
+        keys = np.zeros((players, rows.shape[1] + _network.PADDING), dtype)
+        keys[:, : rows.shape[1]] = rows
+        _network.sort(keys.reshape(-1), keys.shape[1], fused_network(players), rows.shape[1])
+        np.testing.assert_array_equal(keys[:, : rows.shape[1]], -np.sort(-rows, axis=0))
 
 
 @pytest.mark.parametrize("players", [5, 40, 1100])

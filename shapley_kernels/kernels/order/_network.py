@@ -1,39 +1,43 @@
 """Rows across SIMD lanes: a tile of rows is transposed, sorted by a network whose steps run over all lanes at once, and
-finished row by row.
+its running sums are taken over all lanes at once.
 
-Only the order is sorted for: a key holds a reward's leading bits, mapped to an integer that falls as the reward rises,
-and the player's index in the low bits. Rewards that agree in the leading bits may come out in the wrong order; the scan
-sees it and sorts such a row to the end.
+Only the order is sorted for: a key is a float with a reward's leading bits, and the player's index in the low bits.
+Rewards that agree in the leading bits may come out in the wrong order; a negative gap shows it, and such a row is
+sorted to the end.
 """
 
 import numpy as np
 
-from shapley_kernels.kernels._compile import helper
+from shapley_kernels.kernels._compile import helper, inlined
+from shapley_kernels.kernels._simd import lanes, larger, load, smaller, splat, store, transpose_all
 
 PADDING = 16
 """Elements between the rows of a tile beside its lanes: strides of a power of two would alias in the cache."""
+
+CHUNK = 128
+"""Ranks whose rewards are looked up row after row, so that they stay in the cache."""
 
 MOVES = 8
 """Moves per player after which an insertion sort gives up for a merge sort."""
 
 
-def lanes(players: int) -> int:
-    """Rows in a tile: so many that the keys stay in the cache."""
-    return int(np.clip(8192 // max(1, players) // 16 * 16, 64, 256))
+def tile_rows(players: int) -> int:
+    """Rows in a tile: so many that it stays in the cache of level 2."""
+    return 256 if players <= 512 else 128
 
 
 def rows_by_network(  # type: ignore[no-untyped-def]
     rewards, bits, mask, v_empty, inside, outside, empty, level_of, steps, tile, start, stop, out
 ):
-    """Rows start .. stop of `order`; `bits` are the rewards as integers, `steps` the network, `tile` the rows in a
-    tile. Returns the first row with a number that is not finite, or -1."""
-    players = rewards.shape[1]
+    """Rows start .. stop of `order`; `bits` are the rewards as integers, `steps` of `fused_network`, `tile` the
+    most rows in a tile. Returns the first row with a number that is not finite, or -1."""
+    players, tile = rewards.shape[1], min(tile, stop - start)
     index = 1
     while index < players:
         index *= 2
     index -= 1  # the bits of a key that hold the player
     key = np.empty((players, tile + PADDING), bits.dtype)  # [players, lanes]
-    live = np.empty(tile, np.int64)
+    live = np.empty(tile, bits.dtype)
     odd = np.empty(tile, bits.dtype)
     first_bad = -1
     for b in range(start, stop, tile):
@@ -41,10 +45,9 @@ def rows_by_network(  # type: ignore[no-untyped-def]
         _load(bits, mask, b, width, key, live)
         _make_keys(key, width, index, odd)
         for lane in range(width):
-            if live[lane] and odd[lane] != players - live[lane]:
-                live[lane] = -1
-        _sort(key, steps, width)
-        bad = scan(rewards, mask, v_empty, inside, outside, empty, level_of, b, width, key, index, live, out)
+            odd[lane] -= players - live[lane]  # masked players
+        sort(key.reshape(-1).view(rewards.dtype), tile + PADDING, steps, width)
+        bad = credits_of(rewards, mask, v_empty, inside, outside, empty, level_of, b, width, key, index, live, odd, out)
         if bad >= 0 and first_bad < 0:
             first_bad = bad
     return first_bad
@@ -55,10 +58,8 @@ def _load(bits, mask, b, width, key, live):  # type: ignore[no-untyped-def]
     """key = transposed bits of the tile, all ones (a NaN) at masked players; live = number of live players."""
     players = bits.shape[1]
     if mask is None:
-        for lane in range(width):
-            live[lane] = players
-            for i in range(players):
-                key[i, lane] = bits[b + lane, i]
+        live[:] = players
+        transpose_all(bits.reshape(-1), b * players, width, players, players, key.reshape(-1), 0, key.shape[1])
     else:
         for lane in range(width):
             n = 0
@@ -71,88 +72,172 @@ def _load(bits, mask, b, width, key, live):  # type: ignore[no-untyped-def]
 
 @helper
 def _make_keys(key, width, index, odd):  # type: ignore[no-untyped-def]
-    """From bits of floats to keys that rise as the rewards fall, masked players last; odd = how many are not finite,
-    masked ones included."""
-    exponent = key.dtype.type(0x7F800000 if key.itemsize == 4 else 0x7FF0000000000000)
-    sign = 8 * key.itemsize - 1
-    magnitude = key.dtype.type(0x7FFFFFFF if key.itemsize == 4 else 0x7FFFFFFFFFFFFFFF)
-    leading = key.dtype.type(~index)
-    one, none = key.dtype.type(1), key.dtype.type(0)
+    """From bits of floats to keys, which are bits of floats that rise with the rewards, masked players lowest; odd =
+    how many are not finite, masked ones included.
+
+    No key is a NaN, infinite or subnormal, whose minima and maxima are not one of the two everywhere.
+    """
+    kind = key.dtype.type
+    unit = kind(0x00800000 if key.itemsize == 4 else 0x0010000000000000)  # the lowest bit of the exponent
+    none_finite = kind(0x7F800000 if key.itemsize == 4 else 0x7FF0000000000000)
+    magnitude = kind(0x7FFFFFFF if key.itemsize == 4 else 0x7FFFFFFFFFFFFFFF)
+    lowest, highest = kind(none_finite - 1), kind(none_finite - unit - 1)
+    leading, one, zero = kind(~index), kind(1), kind(0)
     for lane in range(width):
-        odd[lane] = none
+        odd[lane] = zero
     for i in range(key.shape[0]):
-        player = key.dtype.type(i)
+        player = kind(i)
         for lane in range(width):
             x = key[i, lane]
-            odd[lane] += one if (x & exponent) == exponent else none
-            rising = x ^ ((x >> sign) & magnitude)  # of a negative number, more magnitude is less
-            key[i, lane] = (~rising & leading) | player
+            size = kind(x & magnitude)
+            finite = size < none_finite
+            odd[lane] += zero if finite else one
+            above = kind(size + unit)
+            above = above if above < highest else highest
+            above = above if finite else lowest
+            key[i, lane] = ((x ^ size) | above) & leading | player
 
 
 @helper
-def _sort(key, steps, width):  # type: ignore[no-untyped-def]
+def sort(keys, stride, steps, width):  # type: ignore[no-untyped-def]
+    """The steps of `fused_network` on flat keys [players, stride], on whole vectors of lanes."""
     for step in range(len(steps)):
-        i, j = steps[step, 0], steps[step, 1]
-        for lane in range(width):
-            x, y = key[i, lane], key[j, lane]
-            key[i, lane] = x if x < y else y
-            key[j, lane] = y if x < y else x
+        a, b, c, d = steps[step, 0] * stride, steps[step, 1] * stride, steps[step, 2] * stride, steps[step, 3] * stride
+        if b < 0:
+            for lane in range(0, width, lanes(keys)):
+                x, z = load(keys, a + lane), load(keys, c + lane)
+                store(keys, a + lane, larger(x, z))
+                store(keys, c + lane, smaller(x, z))
+        else:
+            first, last = min(c, d), max(c, d)
+            for lane in range(0, width, lanes(keys)):
+                x, y, z, w = load(keys, a + lane), load(keys, b + lane), load(keys, c + lane), load(keys, d + lane)
+                x, z = larger(x, z), smaller(x, z)
+                y, w = larger(y, w), smaller(y, w)
+                store(keys, a + lane, larger(x, y))
+                store(keys, b + lane, smaller(x, y))
+                store(keys, first + lane, larger(z, w))
+                store(keys, last + lane, smaller(z, w))
 
 
 @helper
-def scan(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, inside, outside, empty, level_of, first, width, ranks, index, live, out
+def credits_of(  # type: ignore[no-untyped-def]
+    rewards, mask, v_empty, inside, outside, empty, level_of, first, width, ranks, index, live, odd, out
 ):
     """Credits of the rows first .. first + width, whose players are ranked, best first, masked ones last: rank t of row
-    first + lane has player ranks[t, lane] & index. live [width]: number of live players, -1 in a row with a number
-    that is not finite. A row out of order is sorted to the end. Returns the first bad row, or -1."""
-    players = rewards.shape[1]
-    zero = rewards.dtype.type(0)
+    first + lane has player ranks[t, lane] & index. A row out of order is sorted to the end.
+
+    live, odd [width]: number of live players, and of those that are not finite.
+
+    Returns the first bad row, or -1.
+    """
+    size = lanes(rewards)
+    players = ranks.shape[0]
+    room = np.zeros((4, players * size), rewards.dtype)
+    value, credit, a, b = room[0], room[1], room[2], room[3]  # [players, lanes] by rank; a, b: A and B
+    constants = np.zeros((4, size), rewards.dtype)
+    gap, c, shift, bottom = constants[0], constants[1], constants[2], constants[3]  # bottom: A of the last live player
     first_bad = -1
-    for lane in range(width):
-        b = first + lane
-        c = v_empty[b if v_empty.size > 1 else 0]
-        n = live[lane]
-        if n == 0:
-            for i in range(players):
-                out[b, i] = zero
-            continue
-        if n < 0 or not np.isfinite(c):
-            _refuse(mask, b, out)
-            if first_bad < 0:
-                first_bad = b
-            continue
-        level = level_of[n]
-        shift = c * empty[level]
-        # gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal
-        while True:
-            i = np.uint32(ranks[n - 1, lane] & index)
-            lower = rewards[b, i]
-            total = (lower - c) * inside[level, n - 1]
-            out[b, i] = total + shift
-            falls = True
-            for t in range(n - 2, -1, -1):
-                i = np.uint32(ranks[t, lane] & index)
-                r = rewards[b, i]
-                falls &= r >= lower
-                total += (r - lower) * inside[level, t]
-                lower = r
-                out[b, i] = total + shift
-            if falls:
-                break
-            _sort_exactly(rewards, b, ranks, lane, index, n)
-        if outside is not None:
-            total = zero
-            upper = lower  # the best
-            for t in range(1, n):
-                i = np.uint32(ranks[t, lane] & index)
-                r = rewards[b, i]
-                total += (upper - r) * outside[level, t - 1]
-                upper = r
-                out[b, i] += total
-        for t in range(n, players):
-            out[b, np.uint32(ranks[t, lane] & index)] = zero
+    for start in range(0, width, size):
+        rows = min(size, width - start)
+        for t in range(0, players, CHUNK):
+            for row in range(rows):
+                _fetch(rewards, first + start + row, ranks, start + row, index, live[start + row], t, value, row)
+        _least_gap(value, gap)
+        for row in range(rows):
+            if gap[row] < 0 and not odd[start + row]:
+                _mend(rewards, first + start + row, ranks, start + row, index, live[start + row], value, row)
+        if start == 0 or mask is not None or v_empty.size > 1:  # else the constants are those of the rows before
+            for row in range(rows):
+                n = max(1, live[start + row])
+                level = level_of[n]
+                if start == 0 or len(inside) > 1:
+                    _tables(inside, outside, level, a, b, row)
+                c[row] = v_empty[first + start + row if v_empty.size > 1 else 0]
+                shift[row] = c[row] * empty[level]
+                bottom[row] = inside[level, n - 1]
+        _sums(value, a, outside, b, c, shift, bottom, credit)
+        for t in range(0, players, CHUNK):
+            for row in range(rows):
+                _put(credit, row, ranks, start + row, index, live[start + row], t, first + start + row, out)
+        for row in range(rows):
+            if live[start + row] and (odd[start + row] or not np.isfinite(c[row])):
+                _refuse(mask, first + start + row, out)
+                if first_bad < 0:
+                    first_bad = first + start + row
     return first_bad
+
+
+@inlined
+def _fetch(rewards, b, ranks, lane, index, live, start, value, row):  # type: ignore[no-untyped-def]
+    """To the column `row` of value the rewards of row b by rank, from rank `start` on a chunk; for masked players the
+    lowest of the row, or 0."""
+    size = lanes(value)
+    stop = min(start + CHUNK, ranks.shape[0])
+    reward, column, at = rewards[b], np.uint64(lane), np.uint64(start * size + row)  # unsigned: never from the end
+    for t in range(start, min(stop, live)):
+        value[at] = reward[np.uint32(ranks[t, column] & index)]
+        at += np.uint64(size)
+    for t in range(max(start, live), stop):
+        value[t * size + row] = value[(live - 1) * size + row] if live else rewards.dtype.type(0)
+
+
+@inlined
+def _put(credit, row, ranks, lane, index, live, start, b, out):  # type: ignore[no-untyped-def]
+    size = lanes(credit)
+    stop = min(start + CHUNK, ranks.shape[0])
+    result, column, at = out[b], np.uint64(lane), np.uint64(start * size + row)
+    for t in range(start, min(stop, live)):
+        result[np.uint32(ranks[t, column] & index)] = credit[at]
+        at += np.uint64(size)
+    for t in range(max(start, live), stop):
+        result[np.uint32(ranks[t, column] & index)] = 0
+
+
+@helper
+def _least_gap(value, gap):  # type: ignore[no-untyped-def]
+    """gap [lanes] = the least difference of a reward to the next, or 0: negative in a row out of order."""
+    least = splat(value, value.dtype.type(0))
+    upper = load(value, 0)
+    for at in range(lanes(value), value.size, lanes(value)):
+        lower = load(value, at)
+        least = smaller(least, upper - lower)
+        upper = lower
+    store(gap, 0, least)
+
+
+@helper
+def _tables(inside, outside, level, a, b, row):  # type: ignore[no-untyped-def]
+    for t in range(inside.shape[1]):
+        a[t * lanes(a) + row] = inside[level, t]
+        if outside is not None:
+            b[t * lanes(a) + row] = outside[level, t]
+
+
+@helper
+def _sums(value, a, outside, b, c, shift, bottom, credit):  # type: ignore[no-untyped-def]
+    """Credits of the rows of one vector from their sorted rewards.
+
+    Gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal.
+    """
+    size = lanes(value)
+    last, constant = value.size - size, load(shift, 0)
+    lower = load(value, last)
+    total = (lower - load(c, 0)) * load(bottom, 0)
+    store(credit, last, total + constant)
+    for at in range(last - size, -1, -size):
+        upper = load(value, at)
+        total = total + (upper - lower) * load(a, at)
+        store(credit, at, total + constant)
+        lower = upper
+    if outside is not None:
+        total = splat(value, value.dtype.type(0))
+        upper = load(value, 0)
+        for at in range(size, value.size, size):
+            lower = load(value, at)
+            total = total + (upper - lower) * load(b, at - size)
+            store(credit, at, load(credit, at) + total)
+            upper = lower
 
 
 @helper
@@ -163,25 +248,29 @@ def _refuse(mask, b, out):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _sort_exactly(rewards, b, ranks, lane, index, live):  # type: ignore[no-untyped-def]
+def _mend(rewards, b, ranks, lane, index, live, value, row):  # type: ignore[no-untyped-def]
     """Sort row b, which is almost sorted: insertions, and where these are too many, a merge sort."""
+    size = lanes(value)
     moves = MOVES * live
-    before = rewards[b, ranks[0, lane] & index]
+    before = value[row]
     for t in range(1, live):
-        player = ranks[t, lane] & index
-        r = rewards[b, player]
+        r = value[t * size + row]
         if r <= before:
             before = r
             continue
+        player = ranks[t, lane]
         u = t - 1
-        while u >= 0 and rewards[b, ranks[u, lane] & index] < r:
-            ranks[u + 1, lane] = ranks[u, lane]
+        while u >= 0 and value[u * size + row] < r:
+            ranks[u + 1, lane], value[(u + 1) * size + row] = ranks[u, lane], value[u * size + row]
             u -= 1
-        ranks[u + 1, lane] = player
+        ranks[u + 1, lane], value[(u + 1) * size + row] = player, r
         moves -= t - 1 - u
         if moves < 0:
             _merge_sort(rewards, b, ranks, lane, index, live)
-            return
+            break
+    if moves < 0 or live < ranks.shape[0]:
+        for t in range(0, ranks.shape[0], CHUNK):
+            _fetch(rewards, b, ranks, lane, index, live, t, value, row)
 
 
 @helper

@@ -10,12 +10,16 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import compiled
 from shapley_kernels.kernels._threads import over_rows
-from shapley_kernels.kernels.order._comparators import network
-from shapley_kernels.kernels.order._network import lanes, rows_by_network, scan
+from shapley_kernels.kernels.order._comparators import fused_network
+from shapley_kernels.kernels.order._network import credits_of, rows_by_network, tile_rows
+from shapley_kernels.kernels.order._rolled import rows_rolled
 from shapley_kernels.kernels.order._step import kernel as step_kernel
 
 STEP = 8
-"""Up to this many players the step form is the fastest."""
+"""Up to this many players the step form in registers is the fastest."""
+
+ROLLED = 32
+"""Up to this many players the rolled step form is."""
 
 NETWORK = 1024
 """Up to this many players rows are sorted by a network over lanes; above, by numpy's argsort."""
@@ -57,8 +61,14 @@ def run(
         def work(start: int, stop: int) -> int:
             return _by_steps(kernel, rewards, mask, v_empty, tables, start, stop, out)
 
+    elif variant == "rolled":
+        tile, steps, live = tile_rows(players), fused_network(players), None if mask is None else mask.view(np.uint8)
+
+        def work(start: int, stop: int) -> int:
+            return kernel(rewards, live, v_empty, *tables, steps, tile, start, stop, out)
+
     elif variant == "network":
-        tile, steps = lanes(players), network(players)
+        tile, steps = tile_rows(players), fused_network(players)
         bits = rewards.view(np.int32 if rewards.itemsize == 4 else np.int64)
 
         def work(start: int, stop: int) -> int:
@@ -79,7 +89,9 @@ def warm_up(players: list[int], dtypes: list[str]) -> None:
 
 
 def _variant(players: int) -> str:
-    return "step" if players <= STEP else "network" if players <= NETWORK else "argsort"
+    return (
+        "step" if players <= STEP else "rolled" if players <= ROLLED else "network" if players <= NETWORK else "argsort"
+    )
 
 
 def _kernel(variant: str, players: int, *kind: Any) -> Any:
@@ -127,10 +139,15 @@ def _compiled(variant: str, dtype: str, masked: bool, has_outside: bool) -> Any:
     """The kernel of another variant for one dtype."""
     real, integer = (numba.float32, numba.int32) if dtype == "f" else (numba.float64, numba.int64)
 
-    data = (_read(numba.boolean, 2) if masked else numba.types.none, _read(real, 1))
+    live = numba.uint8 if variant == "rolled" else numba.boolean
+    data = (_read(live, 2) if masked else numba.types.none, _read(real, 1))
     result = numba.types.Array(real, 2, "C")
+    if variant == "rolled":
+        place = (_read(numba.int64, 2), numba.int64, numba.int64, numba.int64)
+        signature = numba.int64(_read(real, 2), *data, *_tables(real, has_outside), *place, result)
+        return compiled(rows_rolled, signature)
     if variant == "network":
-        place = (_read(numba.int32, 2), numba.int64, numba.int64, numba.int64)
+        place = (_read(numba.int64, 2), numba.int64, numba.int64, numba.int64)
         tables = _tables(real, has_outside)
         signature = numba.int64(_read(real, 2), _read(integer, 2), *data, *tables, *place, result)
         return compiled(rows_by_network, signature)
@@ -155,13 +172,11 @@ def _rows_by_argsort(  # type: ignore[no-untyped-def]
 ):
     """The rows from `first` on whose order is known: ranks [players, rows], best first, masked players last."""
     players, rows = ranks.shape
-    live = np.empty(rows, np.int64)
+    live, odd = np.empty(rows, np.int64), np.empty(rows, np.int64)
     for lane in range(rows):
-        n = 0
-        finite = True
+        live[lane] = odd[lane] = 0
         for i in range(players):
             if mask is None or mask[first + lane, i]:
-                finite &= np.isfinite(rewards[first + lane, i])
-                n += 1
-        live[lane] = n if finite else -1
-    return scan(rewards, mask, v_empty, inside, outside, empty, level_of, first, rows, ranks, -1, live, out)
+                odd[lane] += not np.isfinite(rewards[first + lane, i])
+                live[lane] += 1
+    return credits_of(rewards, mask, v_empty, inside, outside, empty, level_of, first, rows, ranks, -1, live, odd, out)

@@ -1,0 +1,238 @@
+"""Vectors in compiled CPU kernels, for loops of which the compiler makes worse: those over several rows of one array,
+which it takes to overlap, and comparators, which become masked stores.
+
+    x = load(array, at)     the lanes(array) numbers of a flat array from `at` on; load_bytes: of one of uint8
+    store(array, at, x)
+    x + y, x - y, x * y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
+    transpose_all(...)      rows to columns, block by block
+
+Nobody checks that the places exist. Each function is written twice: in Python, which says what it does and runs under
+NUMBA_DISABLE_JIT=1, where a vector is a numpy array; and, underscored, as the instructions of LLVM that are compiled.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import config
+from numba.core.datamodel.models import PrimitiveModel
+from numba.extending import intrinsic, overload, register_model
+
+from shapley_kernels.kernels._compile import helper
+
+BITS = 512
+"""Of a vector: one register of AVX-512, two of AVX2, four of NEON."""
+
+BLOCK = 8
+"""Rows and columns that are transposed at a time."""
+
+_NO_NAN = ("nnan", "nsz")
+"""Comparators may return either of two zeros, and anything for a NaN."""
+
+
+class Vector(numba.types.Type):
+    """The numba type of a vector of one dtype."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype, self.lanes = dtype, BITS // dtype.bitwidth
+        super().__init__(name=f"Vector({dtype})")
+
+
+@register_model(Vector)
+class _Model(PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), kind.lanes))
+
+
+def _compiles_to(instructions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of a function that kernels call, and that is compiled to `instructions`, the body of an intrinsic."""
+    return lambda function: function if getattr(config, "DISABLE_JIT", 0) else intrinsic(instructions)
+
+
+def _address(context: Any, builder: Any, kind: Any, lanes: int, array: Any, at: Any) -> Any:
+    """Of `lanes` numbers of an array from `at` on."""
+    data = context.make_array(kind)(context, builder, array).data
+    vector = ir.VectorType(context.get_value_type(kind.dtype), lanes)
+    return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+
+
+def _lanes(typing: Any, array: Any) -> Any:
+    found = Vector(array.dtype).lanes
+    return numba.intp(array), lambda context, *_: context.get_constant(numba.intp, found)
+
+
+@_compiles_to(_lanes)
+def lanes(array: Any) -> int:
+    """How many numbers of its dtype a vector has: a constant of the compiler."""
+    return BITS // 8 // int(array.itemsize)
+
+
+def _load(typing: Any, array: Any, at: Any) -> Any:
+    vector = Vector(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, array, vector.lanes, *arguments)
+        return builder.load(address, align=array.dtype.bitwidth // 8)
+
+    return vector(array, at), generate
+
+
+@_compiles_to(_load)
+def load(array: Any, at: int) -> Any:
+    return array[at : at + lanes(array)].copy()
+
+
+def _load_bytes(typing: Any, array: Any, at: Any, like: Any) -> Any:
+    vector = Vector(like.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, array, vector.lanes, *arguments[:2])
+        return builder.uitofp(builder.load(address, align=1), context.get_value_type(vector))
+
+    return vector(array, at, like), generate
+
+
+@_compiles_to(_load_bytes)
+def load_bytes(array: Any, at: int, like: Any) -> Any:
+    """From an array of uint8 as many numbers as a vector of the dtype of `like` has, in that dtype."""
+    return array[at : at + lanes(like)].astype(like.dtype)
+
+
+def _store(typing: Any, array: Any, at: Any, vector: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, array, vector.lanes, *arguments[:2])
+        builder.store(arguments[2], address, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return numba.void(array, at, vector), generate
+
+
+@_compiles_to(_store)
+def store(array: Any, at: int, vector: Any) -> None:
+    array[at : at + len(vector)] = vector
+
+
+def _splat(typing: Any, array: Any, number: Any) -> Any:
+    vector = Vector(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        index = ir.IntType(32)
+        empty = ir.Constant(context.get_value_type(vector), ir.Undefined)
+        first = builder.insert_element(empty, arguments[1], ir.Constant(index, 0))
+        return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(index, vector.lanes), None))
+
+    return vector(array, array.dtype), generate
+
+
+@_compiles_to(_splat)
+def splat(array: Any, number: float) -> Any:
+    """A vector of one number, of the dtype of the array."""
+    return np.full(lanes(array), number, array.dtype)
+
+
+def _of_two(emit: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
+    """The body of an intrinsic of two vectors from what `emit` has the builder do with them."""
+    return lambda typing, x, y: (x(x, y), lambda context, builder, signature, arguments: emit(builder, *arguments))
+
+
+def _one_of(comparison: str) -> Callable[..., Any]:
+    return _of_two(
+        lambda builder, x, y: builder.select(builder.fcmp_ordered(comparison, x, y, flags=_NO_NAN), x, y, flags=_NO_NAN)
+    )
+
+
+@_compiles_to(_one_of(">"))
+def larger(x: Any, y: Any) -> Any:
+    return np.maximum(x, y)
+
+
+@_compiles_to(_one_of("<"))
+def smaller(x: Any, y: Any) -> Any:
+    return np.minimum(x, y)
+
+
+def _where_at_most(typing: Any, x: Any, y: Any, a: Any, b: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, y, a, b = arguments
+        return builder.select(builder.fcmp_ordered("<=", x, y), a, b)
+
+    return a(x, y, a, b), generate
+
+
+@_compiles_to(_where_at_most)
+def where_at_most(x: Any, y: Any, a: Any, b: Any) -> Any:
+    """a where x <= y, else b."""
+    return np.where(x <= y, a, b)
+
+
+def _overload(operation: Any, emit: Callable[[Any, Any, Any], Any]) -> None:
+    """Let vectors take the operator `operation`."""
+    of_two = intrinsic(_of_two(emit))
+
+    @overload(operation)
+    def _operation(x, y):  # type: ignore[no-untyped-def]  # numba compares this signature with that below
+        if isinstance(x, Vector) and isinstance(y, Vector):
+            return lambda x, y: of_two(x, y)
+        return None
+
+
+_overload(operator.add, lambda builder, x, y: builder.fadd(x, y))
+_overload(operator.sub, lambda builder, x, y: builder.fsub(x, y))
+_overload(operator.mul, lambda builder, x, y: builder.fmul(x, y))
+
+
+def _transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any, stride: Any) -> Any:
+    align = source.dtype.bitwidth // 8
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def places(kind: Any, array: Any, first: Any, apart: Any) -> list[Any]:
+            offsets = [builder.add(first, builder.mul(apart, apart.type(i))) for i in range(BLOCK)]
+            return [_address(context, builder, kind, BLOCK, array, offset) for offset in offsets]
+
+        rows = [builder.load(place, align=align) for place in places(source, *arguments[:3])]
+        for place, column in zip(places(target, *arguments[3:]), _columns(builder, rows), strict=True):
+            builder.store(column, place, align=align)
+        return context.get_dummy_value()
+
+    return numba.void(source, at, step, target, to, stride), generate
+
+
+def _columns(builder: Any, rows: list[Any]) -> list[Any]:
+    """A block transposed by shuffles of two vectors each, those of AVX2: within halves, and then of halves."""
+
+    def pairs(vectors: list[Any], apart: int, low: list[int], high: list[int]) -> list[Any]:
+        found = list(vectors)
+        for i in range(BLOCK):
+            if not i & apart:
+                for place, picks in ((i, low), (i + apart, high)):
+                    mask = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), picks)
+                    found[place] = builder.shuffle_vector(vectors[i], vectors[i + apart], mask)
+        return found
+
+    rows = pairs(rows, 1, [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15])
+    rows = pairs(rows, 2, [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15])
+    return pairs(rows, 4, [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])
+
+
+@_compiles_to(_transpose)
+def transpose(source: Any, at: int, step: int, target: Any, to: int, stride: int) -> None:
+    """target[to + j * stride + i] = source[at + i * step + j] for i, j < BLOCK, in flat arrays of one dtype."""
+    i, j = np.ogrid[:BLOCK, :BLOCK]
+    target[to + j * stride + i] = source[at + i * step + j]
+
+
+@helper
+def transpose_all(source, at, rows, columns, step, target, to, stride):  # type: ignore[no-untyped-def]
+    """`transpose` for i < rows, j < columns."""
+    if rows < BLOCK or columns < BLOCK:
+        for i in range(rows):
+            for j in range(columns):
+                target[to + j * stride + i] = source[at + i * step + j]
+        return
+    for i in range(0, rows, BLOCK):
+        for j in range(0, columns, BLOCK):
+            row, column = min(i, rows - BLOCK), min(j, columns - BLOCK)  # the last blocks overlap those before
+            transpose(source, at + row * step + column, step, target, to + column * stride + row, stride)
