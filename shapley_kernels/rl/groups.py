@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Set
 from contextlib import suppress
+from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
@@ -21,7 +22,7 @@ class EqualGroups:
 
     def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
         """Rollouts in the order of their groups (None: as they are), and where each group begins in that, and ends."""
-        return None, np.arange(0, (self.shape[0] + 1) * self.shape[1], self.shape[1])
+        return None, _ends(*self.shape[:2])
 
     def total(self, x: Array, slots: bool) -> Array:
         return x.sum(1 if slots else (1, 2), keepdims=True)
@@ -31,6 +32,13 @@ class EqualGroups:
 
     def spread(self, statistic: Array) -> Array:
         return statistic
+
+
+@lru_cache
+def _ends(groups: int, size: int) -> np.ndarray:
+    ends = np.arange(0, (groups + 1) * size, size)
+    ends.flags.writeable = False
+    return ends
 
 
 class GroupsById:

@@ -47,7 +47,7 @@ def rows_by_network(  # type: ignore[no-untyped-def]
         for lane in range(width):
             odd[lane] -= players - live[lane]  # masked players
         sort(key.reshape(-1).view(rewards.dtype), tile + PADDING, steps, width)
-        bad = credits_of(rewards, mask, v_empty, inside, outside, empty, level_of, b, width, key, index, live, odd, out)
+        bad = _credits(rewards, mask, v_empty, inside, outside, empty, level_of, b, width, key, index, live, odd, out)
         if bad >= 0 and first_bad < 0:
             first_bad = bad
     return first_bad
@@ -121,7 +121,7 @@ def sort(keys, stride, steps, width):  # type: ignore[no-untyped-def]
 
 
 @helper
-def credits_of(  # type: ignore[no-untyped-def]
+def _credits(  # type: ignore[no-untyped-def]
     rewards, mask, v_empty, inside, outside, empty, level_of, first, width, ranks, index, live, odd, out
 ):
     """Credits of the rows first .. first + width, whose players are ranked, best first, masked ones last: rank t of row
@@ -162,7 +162,7 @@ def credits_of(  # type: ignore[no-untyped-def]
                 _put(credit, row, ranks, start + row, index, live[start + row], t, first + start + row, out)
         for row in range(rows):
             if live[start + row] and (odd[start + row] or not np.isfinite(c[row])):
-                _refuse(mask, first + start + row, out)
+                refuse(mask, first + start + row, out)
                 if first_bad < 0:
                     first_bad = first + start + row
     return first_bad
@@ -241,7 +241,7 @@ def _sums(value, a, outside, b, c, shift, bottom, credit):  # type: ignore[no-un
 
 
 @helper
-def _refuse(mask, b, out):  # type: ignore[no-untyped-def]
+def refuse(mask, b, out):  # type: ignore[no-untyped-def]
     """NaN for the live players of row b, 0 for the others."""
     for i in range(out.shape[1]):
         out[b, i] = np.nan if mask is None or mask[b, i] else 0

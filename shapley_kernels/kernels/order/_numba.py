@@ -11,7 +11,7 @@ import numpy as np
 from shapley_kernels.kernels._compile import compiled
 from shapley_kernels.kernels._threads import over_rows
 from shapley_kernels.kernels.order._comparators import fused_network
-from shapley_kernels.kernels.order._network import credits_of, rows_by_network, tile_rows
+from shapley_kernels.kernels.order._network import refuse, rows_by_network, tile_rows
 from shapley_kernels.kernels.order._rolled import rows_rolled
 from shapley_kernels.kernels.order._step import kernel as step_kernel
 
@@ -46,13 +46,13 @@ def run(
     """See the package docstring; numpy arrays, rewards and out in the compute dtype.
 
     Args:
-        variant: "step", "network" or "argsort"; None: by the number of players.
+        variant: "step", "rolled", "network" or "argsort"; None: by the number of players.
 
     Returns:
         The first row with a non-finite live reward or v_empty, -1 when there is none.
     """
     rows, players = rewards.shape
-    tables = (inside, outside, empty, level_of)
+    tables, mask = (inside, outside, empty, level_of), None if mask is None else mask.view(np.uint8)
     variant = variant or _variant(players)
     kernel = _kernel(variant, players, inside.dtype.char, mask is not None, outside is not None)
     tile = 1
@@ -62,10 +62,10 @@ def run(
             return _by_steps(kernel, rewards, mask, v_empty, tables, start, stop, out)
 
     elif variant == "rolled":
-        tile, steps, live = tile_rows(players), fused_network(players), None if mask is None else mask.view(np.uint8)
+        tile, steps = tile_rows(players), fused_network(players)
 
         def work(start: int, stop: int) -> int:
-            return kernel(rewards, live, v_empty, *tables, steps, tile, start, stop, out)
+            return kernel(rewards, mask, v_empty, *tables, steps, tile, start, stop, out)
 
     elif variant == "network":
         tile, steps = tile_rows(players), fused_network(players)
@@ -89,9 +89,10 @@ def warm_up(players: list[int], dtypes: list[str]) -> None:
 
 
 def _variant(players: int) -> str:
-    return (
-        "step" if players <= STEP else "rolled" if players <= ROLLED else "network" if players <= NETWORK else "argsort"
-    )
+    for variant, most in (("step", STEP), ("rolled", ROLLED), ("network", NETWORK)):
+        if players <= most:
+            return variant
+    return "argsort"
 
 
 def _kernel(variant: str, players: int, *kind: Any) -> Any:
@@ -101,7 +102,7 @@ def _kernel(variant: str, players: int, *kind: Any) -> Any:
 def _by_steps(kernel: Any, rewards: Any, mask: Any, v_empty: Any, tables: Any, start: int, stop: int, out: Any) -> int:
     """Rows start .. stop of few players. Returns the first bad row, or -1."""
     part = slice(start, stop)
-    live = None if mask is None else mask[part].view(np.uint8).reshape(-1)
+    live = None if mask is None else mask[part].reshape(-1)
     c = v_empty[part] if v_empty.size > 1 else v_empty
     if not kernel(rewards[part].reshape(-1), live, c, *tables, out[part].reshape(-1)):
         return -1
@@ -118,7 +119,7 @@ def _by_argsort(
     for first in range(start, stop, step):
         part = slice(first, min(first + step, stop))
         falling = -rewards[part] if mask is None else np.where(mask[part], -rewards[part], np.inf)
-        ranks = np.argsort(falling, axis=1).T  # [players, rows], masked players last
+        ranks = np.argsort(falling, axis=1)  # masked players last
         bad = kernel(rewards, mask, v_empty, *tables, ranks, first, out)
         if bad >= 0 and first_bad < 0:
             first_bad = bad
@@ -138,22 +139,14 @@ def _compiled_step(players: int, dtype: str, masked: bool, has_outside: bool) ->
 def _compiled(variant: str, dtype: str, masked: bool, has_outside: bool) -> Any:
     """The kernel of another variant for one dtype."""
     real, integer = (numba.float32, numba.int32) if dtype == "f" else (numba.float64, numba.int64)
-
-    live = numba.uint8 if variant == "rolled" else numba.boolean
-    data = (_read(live, 2) if masked else numba.types.none, _read(real, 1))
-    result = numba.types.Array(real, 2, "C")
+    rewards, result = _read(real, 2), numba.types.Array(real, 2, "C")
+    game = (_read(numba.uint8, 2) if masked else numba.types.none, _read(real, 1), *_tables(real, has_outside))
+    place = (_read(numba.int64, 2), numba.int64, numba.int64, numba.int64)
     if variant == "rolled":
-        place = (_read(numba.int64, 2), numba.int64, numba.int64, numba.int64)
-        signature = numba.int64(_read(real, 2), *data, *_tables(real, has_outside), *place, result)
-        return compiled(rows_rolled, signature)
+        return compiled(rows_rolled, numba.int64(rewards, *game, *place, result))
     if variant == "network":
-        place = (_read(numba.int64, 2), numba.int64, numba.int64, numba.int64)
-        tables = _tables(real, has_outside)
-        signature = numba.int64(_read(real, 2), _read(integer, 2), *data, *tables, *place, result)
-        return compiled(rows_by_network, signature)
-    ranks = numba.types.Array(numba.int64, 2, "A")
-    signature = numba.int64(_read(real, 2), *data, *_tables(real, has_outside), ranks, numba.int64, result)
-    return compiled(_rows_by_argsort, signature)
+        return compiled(rows_by_network, numba.int64(rewards, _read(integer, 2), *game, *place, result))
+    return compiled(_rows_by_argsort, numba.int64(rewards, *game, *place[:2], result))
 
 
 def _tables(real: Any, has_outside: bool) -> tuple[Any, ...]:
@@ -170,13 +163,42 @@ def _read(kind: Any, dims: int) -> Any:
 def _rows_by_argsort(  # type: ignore[no-untyped-def]
     rewards, mask, v_empty, inside, outside, empty, level_of, ranks, first, out
 ):
-    """The rows from `first` on whose order is known: ranks [players, rows], best first, masked players last."""
-    players, rows = ranks.shape
-    live, odd = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    for lane in range(rows):
-        live[lane] = odd[lane] = 0
-        for i in range(players):
-            if mask is None or mask[first + lane, i]:
-                odd[lane] += not np.isfinite(rewards[first + lane, i])
-                live[lane] += 1
-    return credits_of(rewards, mask, v_empty, inside, outside, empty, level_of, first, rows, ranks, -1, live, odd, out)
+    """The rows from `first` on whose order is known: ranks [rows, players], best first, masked players last. One row
+    after the other: one alone may be longer than the cache."""
+    first_bad = -1
+    for row in range(len(ranks)):
+        b = first + row
+        reward, result, rank = rewards[b], out[b], ranks[row]
+        c = v_empty[b if v_empty.size > 1 else 0]
+        live = 0
+        finite = np.isfinite(c)
+        for i in range(reward.size):
+            if mask is None or mask[b, i]:
+                finite &= np.isfinite(reward[i])
+                live += 1
+        for t in range(live, reward.size):
+            result[rank[t]] = 0
+        if live == 0:
+            continue
+        if not finite:
+            refuse(mask, b, out)
+            first_bad = b if first_bad < 0 else first_bad
+            continue
+        level = level_of[live]
+        lower = reward[rank[live - 1]]
+        total, shift = (lower - c) * inside[level, live - 1], c * empty[level]
+        result[rank[live - 1]] = total + shift
+        for t in range(live - 2, -1, -1):
+            upper = reward[rank[t]]
+            total += (upper - lower) * inside[level, t]
+            result[rank[t]] = total + shift
+            lower = upper
+        if outside is not None:
+            total = rewards.dtype.type(0)
+            upper = reward[rank[0]]
+            for t in range(1, live):
+                lower = reward[rank[t]]
+                total += (upper - lower) * outside[level, t - 1]
+                result[rank[t]] += total
+                upper = lower
+    return first_bad
