@@ -1,0 +1,59 @@
+"""The vectors of the CPU kernels, as compiled, against what their Python says."""
+
+import numba
+import numpy as np
+import pytest
+
+from shapley_kernels.kernels import _simd
+from shapley_kernels.kernels._simd import lanes, larger, load, load_bytes, smaller, splat, store, where_at_most
+
+DTYPES = [np.float32, np.float64]
+
+
+@numba.njit
+def arithmetic(x, y, bytes_, out, at):
+    n = lanes(x)
+    a, b = load(x, at), load(y, at)
+    found = (
+        a + b,
+        a - b,
+        a * b,
+        larger(a, b),
+        smaller(a, b),
+        where_at_most(a, b, splat(x, x.dtype.type(2)), b),
+        load_bytes(bytes_, at, x),
+    )
+    for i, vector in enumerate(found):
+        store(out, i * n, vector)
+    return n
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arithmetic(dtype):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(-3, 4, (2, 40)).astype(dtype)
+    many = rng.integers(0, 256, 40).astype(np.uint8)
+    for at in (0, 1, 7):
+        out = np.zeros(200, dtype)
+        n = arithmetic(x, y, many, out, at)
+        assert n * x.itemsize * 8 == _simd.BITS
+        a, b = x[at : at + n], y[at : at + n]
+        expected = [a + b, a - b, a * b, np.maximum(a, b), np.minimum(a, b), np.where(a <= b, 2, b), many[at : at + n]]
+        np.testing.assert_array_equal(out[: 7 * n].reshape(7, n), np.array(expected, dtype))
+        assert (out[7 * n :] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.int32, np.int64, np.uint8])
+def test_transpose(dtype):
+    """Whole blocks, overlapping ones, and too few rows or columns for one; what is not meant stays."""
+    rng = np.random.default_rng(0)
+    for rows in (1, 7, 8, 9, 16, 23):
+        for columns in (1, 5, 8, 12, 17):
+            source = rng.integers(0, 250, (rows + 2, columns + 3)).astype(dtype)
+            target = np.full((columns + 1, rows + 4), 251).astype(dtype)
+            expected = target.copy()
+            expected[1:, 2 : rows + 2] = source[1 : rows + 1, 1 : columns + 1].T
+            step, stride = source.shape[1], target.shape[1]
+            at, to = step + 1, stride + 2
+            _simd.transpose_all(source.reshape(-1), at, rows, columns, step, target.reshape(-1), to, stride)
+            np.testing.assert_array_equal(target, expected)
