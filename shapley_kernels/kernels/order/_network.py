@@ -152,7 +152,7 @@ def _credits(  # type: ignore[no-untyped-def]
                 n = max(1, live[start + row])
                 level = level_of[n]
                 if start == 0 or len(inside) > 1:
-                    _tables(inside, outside, level, a, b, row)
+                    fill_tables(inside, outside, level, a, b, row)
                 c[row] = v_empty[first + start + row if v_empty.size > 1 else 0]
                 shift[row] = c[row] * empty[level]
                 bottom[row] = inside[level, n - 1]
@@ -207,7 +207,8 @@ def _least_gap(value, gap):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _tables(inside, outside, level, a, b, row):  # type: ignore[no-untyped-def]
+def fill_tables(inside, outside, level, a, b, row):  # type: ignore[no-untyped-def]
+    """To the column `row` of a and b [players, lanes] the coefficients of one level."""
     for t in range(inside.shape[1]):
         a[t * lanes(a) + row] = inside[level, t]
         if outside is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper
 from shapley_kernels.kernels._simd import lanes, load, load_bytes, splat, store, transpose_all, where_at_most
-from shapley_kernels.kernels.order._network import PADDING, sort
+from shapley_kernels.kernels.order._network import PADDING, fill_tables, sort
 
 
 def rows_rolled(  # type: ignore[no-untyped-def]
@@ -41,10 +41,7 @@ def rows_rolled(  # type: ignore[no-untyped-def]
                     c[row] = v_empty[first + lane + row if v_empty.size > 1 else 0]
                     shift[row] = c[row] * empty[level]
                     if len(inside) > 1 or (first == start and lane == 0):
-                        for t in range(players):
-                            a[t * size + row] = inside[level, t]
-                            if outside is not None:
-                                b[t * size + row] = outside[level, t]
+                        fill_tables(inside, outside, level, a, b, row)
             _weigh(sorted_x, stride, lane, mask, live, c, a, outside, b, g, h)
             strange = load(odd, lane) + load(c, 0) * splat(c, c.dtype.type(0))
             store(odd, lane, strange)
