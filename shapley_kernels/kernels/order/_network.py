@@ -32,21 +32,22 @@ def rows_by_network(  # type: ignore[no-untyped-def]
     """Rows start .. stop of `order`; `bits` are the rewards as integers, `steps` of `fused_network`, `tile` the
     most rows in a tile. Returns the first row with a number that is not finite, or -1."""
     players, tile = rewards.shape[1], min(tile, stop - start)
+    stride = tile + PADDING
     index = 1
     while index < players:
         index *= 2
     index -= 1  # the bits of a key that hold the player
-    key = np.empty((players, tile + PADDING), bits.dtype)  # [players, lanes]
-    live = np.empty(tile, bits.dtype)
-    odd = np.empty(tile, bits.dtype)
+    key = np.empty((players, stride), bits.dtype)
+    here = np.empty((0 if mask is None else players, stride), np.uint8)  # the mask of the tile
+    live, odd = np.empty(tile, bits.dtype), np.empty(tile, bits.dtype)
     first_bad = -1
     for b in range(start, stop, tile):
         width = min(tile, stop - b)
-        _load(bits, mask, b, width, key, live)
-        _make_keys(key, width, index, odd)
-        for lane in range(width):
-            odd[lane] -= players - live[lane]  # masked players
-        sort(key.reshape(-1).view(rewards.dtype), tile + PADDING, steps, width)
+        transpose_all(bits.reshape(-1), b * players, width, players, players, key.reshape(-1), 0, stride)
+        if mask is not None:
+            transpose_all(mask.reshape(-1), b * players, width, players, players, here.reshape(-1), 0, stride)
+        _make_keys(key, here, mask, width, index, live, odd)
+        sort(key.reshape(-1).view(rewards.dtype), stride, steps, width)
         bad = _credits(rewards, mask, v_empty, inside, outside, empty, level_of, b, width, key, index, live, odd, out)
         if bad >= 0 and first_bad < 0:
             first_bad = bad
@@ -54,26 +55,9 @@ def rows_by_network(  # type: ignore[no-untyped-def]
 
 
 @helper
-def _load(bits, mask, b, width, key, live):  # type: ignore[no-untyped-def]
-    """key = transposed bits of the tile, all ones (a NaN) at masked players; live = number of live players."""
-    players = bits.shape[1]
-    if mask is None:
-        live[:] = players
-        transpose_all(bits.reshape(-1), b * players, width, players, players, key.reshape(-1), 0, key.shape[1])
-    else:
-        for lane in range(width):
-            n = 0
-            for i in range(players):
-                here = np.int64(mask[b + lane, i])
-                key[i, lane] = bits[b + lane, i] | (here - 1)  # no branch on the mask: it cannot be predicted
-                n += here
-            live[lane] = n
-
-
-@helper
-def _make_keys(key, width, index, odd):  # type: ignore[no-untyped-def]
-    """From bits of floats to keys, which are bits of floats that rise with the rewards, masked players lowest; odd =
-    how many are not finite, masked ones included.
+def _make_keys(key, here, mask, width, index, live, odd):  # type: ignore[no-untyped-def]
+    """From bits of floats to keys, which are bits of floats that rise with the rewards, masked players lowest; live,
+    odd = how many are live, and of these not finite.
 
     No key is a NaN, infinite or subnormal, whose minima and maxima are not one of the two everywhere.
     """
@@ -85,8 +69,14 @@ def _make_keys(key, width, index, odd):  # type: ignore[no-untyped-def]
     leading, one, zero = kind(~index), kind(1), kind(0)
     for lane in range(width):
         odd[lane] = zero
+        live[lane] = key.shape[0] if mask is None else zero
     for i in range(key.shape[0]):
         player = kind(i)
+        if mask is not None:
+            for lane in range(width):
+                alive = kind(here[i, lane])
+                live[lane] += alive
+                key[i, lane] |= alive - one  # all ones, a NaN, where masked
         for lane in range(width):
             x = key[i, lane]
             size = kind(x & magnitude)
@@ -96,6 +86,8 @@ def _make_keys(key, width, index, odd):  # type: ignore[no-untyped-def]
             above = above if above < highest else highest
             above = above if finite else lowest
             key[i, lane] = ((x ^ size) | above) & leading | player
+    for lane in range(width):
+        odd[lane] -= key.shape[0] - live[lane]  # masked ones
 
 
 @helper
