@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from shapley_kernels.allocate import semivalue
@@ -177,12 +178,11 @@ class RewardAllocator:
         return game
 
     def _advantages(self, game: Game, mask: Any, layout: tuple[Any, Any, Any]) -> Any:
-        options = self._options(self.center)
-        if (found := fused.advantages(game, self.value, mask, layout, options)) is not None:
+        if (found := fused.advantages(game, self.value, mask, layout, self._options)) is not None:
             return found
         with on_all_ranks(layout[2]):
             credits = self._share(game)
-        return normalised(credits, mask, layout, options)
+        return normalised(credits, mask, layout, self._options)
 
     def _share(self, game: Game) -> Any:
         if isinstance(self.value, Semivalue):
@@ -194,12 +194,15 @@ class RewardAllocator:
         with on_all_ranks(layout[2]):
             _refuse_nonfinite(game)
             worth, _ = native(game.worth(), "worth")
-        center = "group" if self.center == "slot" else self.center
-        advantages = normalised(worth[..., None], None, layout, self._options(center))[..., 0]
+        options = self._options
+        if self.center == "slot":
+            options = ("group", *options[1:])
+        advantages = normalised(worth[..., None], None, layout, options)[..., 0]
         return game.restore(advantages) if game.restore else advantages
 
-    def _options(self, center: str) -> Options:
-        return as_numbers(center, self.scale, self.ddof, self.min_std, self.eps)
+    @cached_property
+    def _options(self) -> Options:
+        return as_numbers(self.center, self.scale, self.ddof, self.min_std, self.eps)
 
 
 def _refuse_nonfinite(game: Game) -> None:
