@@ -45,7 +45,7 @@ def compiled(function: Callable[..., Any], signature: Any) -> Any:
             of the key.
         signature: numba signature.
 
-    Cost: 1 to 5 s to compile, about 0.02 s to load; about 100 KB on disk, in $NUMBA_CACHE_DIR or the user's cache.
+    Cost: seconds to compile, about 0.02 s to load; about 100 KB on disk, in $NUMBA_CACHE_DIR or the user's cache.
     """
     with making:
         kernel = helper(function)

@@ -34,7 +34,7 @@ class EqualGroups:
         return statistic
 
 
-@lru_cache
+@lru_cache(maxsize=2)  # a trainer has one shape or two, and the arrays may be long
 def _ends(groups: int, size: int) -> np.ndarray:
     ends = np.arange(0, (groups + 1) * size, size)
     ends.flags.writeable = False

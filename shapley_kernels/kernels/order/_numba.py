@@ -61,18 +61,12 @@ def run(
         def work(start: int, stop: int) -> int:
             return _by_steps(kernel, rewards, mask, v_empty, tables, start, stop, out)
 
-    elif variant == "rolled":
+    elif variant in ("rolled", "network"):
         tile, steps = tile_rows(players), fused_network(players)
+        bits = (rewards.view(np.int32 if rewards.itemsize == 4 else np.int64),) if variant == "network" else ()
 
         def work(start: int, stop: int) -> int:
-            return kernel(rewards, mask, v_empty, *tables, steps, tile, start, stop, out)
-
-    elif variant == "network":
-        tile, steps = tile_rows(players), fused_network(players)
-        bits = rewards.view(np.int32 if rewards.itemsize == 4 else np.int64)
-
-        def work(start: int, stop: int) -> int:
-            return kernel(rewards, bits, mask, v_empty, *tables, steps, tile, start, stop, out)
+            return kernel(rewards, *bits, mask, v_empty, *tables, steps, tile, start, stop, out)
 
     else:
 
