@@ -186,6 +186,20 @@ def test_many_callers_share_the_pool(limit):
             np.testing.assert_array_equal(call.result()[0], alone[seed % 8])
 
 
+def test_a_pool_that_is_wide_enough_is_kept(limit):
+    """Making a thread costs more than a small call gains."""
+    sk.set_num_threads(3)
+    large()
+    first = _threads._State.pool
+    for threads in (1, 2, 3):
+        sk.set_num_threads(threads)
+        large()
+        assert _threads._State.pool is first
+    sk.set_num_threads(_threads._State.width + 2)
+    large()
+    assert _threads._State.pool is not first
+
+
 def _child(expected):
     return bool(np.array_equal(large()[0], expected)) and _threads._State.pool is not None
 

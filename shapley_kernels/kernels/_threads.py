@@ -28,6 +28,7 @@ class _State:
     lock = threading.Lock()
     limit: int | None = None
     pool: "ThreadPoolExecutor | None" = None
+    width: int = 0
 
 
 def set_num_threads(threads: int | None) -> None:
@@ -40,7 +41,6 @@ def set_num_threads(threads: int | None) -> None:
         raise ValueError(f"set_num_threads: threads must be an integer >= 1 or None, got {threads!r}")
     with _State.lock:
         _State.limit = None if threads is None else int(threads)
-        _drop_pool()
 
 
 def get_num_threads() -> int:
@@ -91,18 +91,17 @@ def over_rows(work: Callable[[int, int], int], rows: int, grain: int, smallest: 
 
 
 def _pool() -> "ThreadPoolExecutor":
+    """A pool for as many threads as may help: the one there is, unless it is narrower."""
     from concurrent.futures import ThreadPoolExecutor
 
+    width = max(1, get_num_threads() - 1)
     with _State.lock:
-        if _State.pool is None:
-            _State.pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), thread_name_prefix="shapley_kernels")
+        if _State.pool is None or _State.width < width:
+            if _State.pool is not None:
+                _State.pool.shutdown(wait=False)
+            _State.pool = ThreadPoolExecutor(width, thread_name_prefix="shapley_kernels")
+            _State.width = width
         return _State.pool
-
-
-def _drop_pool() -> None:
-    if _State.pool is not None:
-        _State.pool.shutdown(wait=False)
-    _State.pool = None
 
 
 def _after_fork() -> None:
