@@ -1,5 +1,6 @@
 """`sk.shapley(sk.Max(r))` on the CPU by number of players, beside the five lines of numpy and torch that a user would
-write instead (those of `shapley-bench`), a copy, and our other paths: `Mean`, a mask, float64, two threads.
+write instead (those of `shapley-bench`), a copy, and our other paths: `Mean`, a mask, float64, two threads; before
+that, small calls, and advantages.
 
     python benchmarks/cpu_order.py [--players 4,8,16] [--elements 1048576] [--cpu-time]
 
@@ -18,6 +19,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels.bench.methods import numpy_rows, torch_rows
+from shapley_kernels.rl import RewardAllocator
 
 PLAYERS = (4, 5, 7, 8, 12, 16, 24, 32, 48, 64, 100, 128, 256, 1024)
 SMALL = (32, 8, 5)
@@ -97,6 +99,28 @@ def small_call(clock: Callable[[], float]) -> str:
     return f"{list(SMALL)}: " + ", ".join(f"{name} {s * 1e6:.1f} us" for name, s in found.items())
 
 
+def advantages_call(shape: tuple[int, int, int], loops: int, clock: Callable[[], float]) -> str:
+    """Credits, and their mean and standard deviation over each group: one call of ours beside numpy's lines."""
+    rng = np.random.default_rng(0)
+    rewards, mask = rng.random(shape, dtype=np.float32), rng.random(shape) < 0.8
+    inside, allocator = inside_of(shape[-1]), RewardAllocator(utility=sk.Max)
+
+    def numpy_lines() -> np.ndarray:
+        credits = numpy_rows(rewards, inside)
+        mean, std = credits.mean((1, 2), keepdims=True), credits.std((1, 2), ddof=1, keepdims=True)
+        return (credits - mean) / (std + 1e-4)
+
+    calls: dict[str, Callable[[], Any]] = {
+        "numpy lines": numpy_lines,
+        "RewardAllocator.advantages": lambda: allocator.advantages(rewards),
+        "masked": lambda: allocator.advantages(rewards, mask),
+    }
+    np.testing.assert_allclose(calls["RewardAllocator.advantages"](), numpy_lines(), atol=1e-4)
+    calls["masked"]()
+    found = seconds(calls, 31, loops, clock)
+    return f"{list(shape)}: " + ", ".join(f"{name} {s * 1e6:.1f} us" for name, s in found.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--players", type=lambda s: [int(k) for k in s.split(",")], default=PLAYERS)
@@ -107,6 +131,8 @@ def main() -> None:
     torch.set_num_threads(1)
     sk.set_num_threads(1)
     print(small_call(clock), flush=True)
+    print(advantages_call(SMALL, 20, clock), flush=True)
+    print(advantages_call((2**14, 8, 8), 1, clock), flush=True)
     print(f"ns per element, {options.elements} elements; ratio to the better five-liner, to a copy, then to ours")
     names = ("players", "ours", "numpy", "torch", "copy", "faster", "of copy", "Mean", "masked", "float64", "2 threads")
     print(" ".join(f"{name:>{8 if i > 4 else 7}}" for i, name in enumerate(names)))

@@ -123,9 +123,8 @@ def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], op
         shape, options = (-1, x.shape[-1]), (CENTERS.index(center), SCALES.index(scale), *numbers)
         flat = None if mask is None else mask.reshape(shape)
         run = kernel("group_norm", "numba").run
-        bad = run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape))
-        if bad != -1:
-            raise ValueError(_nonfinite(x, mask) if bad >= 0 else TOO_LARGE)
+        if run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape)) != -1:
+            raise ValueError(TOO_LARGE if first_nonfinite(x, mask) is None else _nonfinite(x, mask))
     return cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
 
 

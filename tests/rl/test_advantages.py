@@ -369,6 +369,30 @@ def test_threads_do_not_disturb_each_other():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("layout", ["equal", "masked", "by id"])
+def test_large_batches_on_several_threads(layout, scale):
+    rng = np.random.default_rng(0)
+    credits = rng.normal(size=(2**16, 9))
+    arguments = {"num_generations": 8} if layout != "by id" else {"group_ids": rng.integers(0, 5000, len(credits))}
+    if layout == "masked":
+        arguments["mask"] = rng.random(credits.shape) < 0.8
+    before = sk.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            sk.set_num_threads(threads)
+            found.append(grpo_advantages(credits, scale=scale, **arguments))
+            spoiled = credits.copy()
+            spoiled[[700, 60000], 3] = np.inf
+            spoiled[650, :2] = 1e308, -1e308
+            with pytest.raises(ValueError, match=r"finite, got inf at \[700, 3\]"):
+                grpo_advantages(spoiled, scale=scale, **{**arguments, "mask": None})
+    finally:
+        sk.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_non_finite_credits_are_refused_on_the_cpu(bad):
     credits = np.zeros((2, 3, 4))

@@ -6,7 +6,7 @@ For the live credits x of one group, measured from one of them, so that an offse
 
 On the CPU (`_numba`), for groups of any size in any order:
 
-    run(x, mask, order, starts, center, scale, ddof, min_std, eps, out) -> place of a non-finite live credit, -1, or -2
+    run(x, mask, order, starts, center, scale, ddof, min_std, eps, out) -> -1, or a bad group
 
     x       [rollouts, K], contiguous
     mask    [rollouts, K] bool, contiguous, or None; what stands at masked candidates must not matter
@@ -14,8 +14,9 @@ On the CPU (`_numba`), for groups of any size in any order:
     starts  [groups + 1] int64, where each group begins in `order`
     center  index in CENTERS: the group, its other rollouts, its candidates at the same index, or 0
     scale   index in SCALES: the group (with "slot" the candidates at the same index), all of x around its mean, or 1
-    out     [rollouts, K], dtype of x: every element is written if -1 is returned; -2 says that a sum of squares (of
-            differences, with scale "none") is not finite
+    out     [rollouts, K], dtype of x: every element is written if -1 is returned. Else the result is where a group
+            begins in `order` of which a live credit, or the sum of squares (of differences, with scale "none"), is not
+            finite (of all groups together: 0)
 
 On the GPU (`_triton`), for groups of one size, x [groups, size, K]. Groups over ranks, batch statistics on the GPU and
 other devices are served by `rl.advantages`, one operation of torch after the other.
