@@ -187,6 +187,8 @@ def as_float(x: Any, name: str) -> float:
     Raises:
         TypeError: a complex number, of which numpy would drop the imaginary part, a string, or no number at all.
     """
+    if type(x) is float:
+        return x
     if isinstance(x, (str, bytes)) or "complex" in str(getattr(x, "dtype", "")):
         raise TypeError(f"{name}: expected a real number, got {x!r}")
     try:

@@ -39,7 +39,7 @@ class BackendUnavailable(RuntimeError):
     """The backend that was asked for cannot run here; the message says what to install or change."""
 
 
-def choose(backend: str, primitive: str, players: int, *arrays: Array | None) -> str:
+def choose(backend: str, primitive: str, players: int, *arrays: Array) -> str:
     """The backend for one run of a primitive: an explicit name is used or refused, "auto" takes triton on CUDA, numba
     on the CPU, and torch where there is no triton or an old one, rows are too long for it, or a gradient has to flow
     and the kernels have none.
@@ -55,7 +55,7 @@ def choose(backend: str, primitive: str, players: int, *arrays: Array | None) ->
                 f"backend={backend!r} has no backward yet, and the data require grad: use backend='torch' or .detach()"
             )
         backend = "torch" if backend == "auto" else backend
-    return allowed(backend, primitive, players, device(next(x for x in arrays if x is not None)))
+    return allowed(backend, primitive, players, device(arrays[0]))
 
 
 def allowed(backend: str, primitive: str, players: int, where: str) -> str:
@@ -165,16 +165,16 @@ class Run:
 
         Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
         """
-        floats = (x.dtype for x in arrays if x is not None and is_float(x.dtype))
         dtype = dtype or self.dtype
-        compute = compute_dtype(next(floats, dtype))
-        first = next(x for x in arrays if x is not None)
+        given = [x for x in arrays if x is not None]
+        first = given[0]
+        compute = compute_dtype(next((x.dtype for x in given if is_float(x.dtype)), dtype))
         library = is_torch(first)
         if self.traced and primitive in WITH_GRADIENT:
             self.clean = False
             return _run_traced(self.backend, _tensors(arrays, shape), tables, compute, dtype).reshape(shape)
-        backend = choose(self.backend, primitive, shape[-1], *arrays)
-        if library and backend != "torch" and needs_grad(*arrays):
+        backend = choose(self.backend, primitive, shape[-1], *given)
+        if library and backend != "torch" and needs_grad(*given):
             from shapley_kernels.autograd import Order
 
             self.clean = False

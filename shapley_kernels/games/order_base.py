@@ -57,7 +57,7 @@ class OrderGame(Game):
     def __init__(self, rewards: Any, mask: Any = None, v_empty: Any = 0.0) -> None:
         self.rewards = self._read("rewards", rewards, "[..., players]", mask)
         self.v_empty: float | Array
-        if isinstance(v_empty, (Real, np.generic)):
+        if isinstance(v_empty, (float, Real, np.generic)):
             self.v_empty = as_float(v_empty, f"{type(self).__name__}: v_empty")
         else:
             self.v_empty = self._read_beside("v_empty", v_empty, self.rewards, self.batch_shape, "[batch]")
