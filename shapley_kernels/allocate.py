@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_traced, named_dtype, namespace, zeros
+from shapley_kernels.arrays import Array, cast, compute_dtype, is_traced, named_dtype, namespace, on_cpu, zeros
 from shapley_kernels.dispatch import Run
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Term
@@ -102,7 +102,7 @@ def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
     """Credits of one term in `dtype`, with bad data refused or made NaN."""
     game = term.game
     run = Run(backend, dtype, is_traced(game.data))
-    if nan == "raise" or (nan is None and device(game.data) == "cpu" and not run.traced):
+    if nan == "raise" or (nan is None and on_cpu(game.data) and not run.traced):
         if not term.spreads_nonfinite:
             game.refuse_bad_data()
         credits = term.credits(run)

@@ -3,6 +3,7 @@ DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import inf
 from numbers import Real
 from typing import Any, TypeAlias
@@ -218,7 +219,17 @@ def promoted(a: Array, b: Array) -> Any:
 
 def device(x: Array) -> str:
     """ "cpu", "cuda:0", ...; numpy arrays are on the CPU."""
-    return str(x.device) if is_torch(x) and not x.is_cpu else "cpu"
+    return "cpu" if on_cpu(x) else str(x.device)
+
+
+def on_cpu(x: Array) -> bool:
+    """`device(x) == "cpu"`, in less time."""
+    return not is_torch(x) or x.is_cpu
+
+
+def on_cuda(x: Array) -> bool:
+    """True for a torch tensor on a GPU of NVIDIA or AMD."""
+    return is_torch(x) and x.is_cuda
 
 
 def like(x: Any, reference: Array, name: str) -> Array:
@@ -247,6 +258,24 @@ def constant(x: np.ndarray, reference: Array, dtype: Any) -> Array:
     if is_torch(reference):
         return sys.modules["torch"].as_tensor(x, dtype=dtype, device=reference.device)
     return x.astype(dtype)
+
+
+def number(x: float, reference: Array, dtype: str) -> Array:
+    """One number as an array [1]: of numpy for data on the CPU, else on the device of `reference`, where it is kept, so
+    that a later call has nothing to send there."""
+    if on_cpu(reference):
+        return np.array([x], dtype)
+    torch = sys.modules["torch"]
+    if on_cuda(reference) and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        return reference.new_full((1,), x, dtype=getattr(torch, dtype))  # of the graph, which may outlive what is kept
+    return _kept(x, dtype, reference.device)
+
+
+@lru_cache(maxsize=256)
+def _kept(x: float, dtype: str, device: Any) -> Array:
+    torch = sys.modules["torch"]
+    with torch.inference_mode(False):
+        return torch.tensor([x], dtype=getattr(torch, dtype), device=device)
 
 
 def broadcast(x: Array, shape: Sequence[int], name: str, axes: str) -> Array:

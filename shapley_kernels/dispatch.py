@@ -217,13 +217,13 @@ def _run_traced(backend: str, tensors: Sequence[Any], tables: "Tables", compute:
 def _tensors(arrays: Sequence[Array | None], shape: tuple[int, ...]) -> list[Any]:
     """`arrays` of a result of that shape as tensors with one axis of rows, on the device of the first."""
     where = next(x.device for x in arrays if x is not None)
-    return [None if x is None else _one_axis(_torch(x).to(where), shape) for x in arrays]
+    return [None if x is None else _one_axis(_torch(x, where), shape) for x in arrays]
 
 
 def _one_axis(x: Any, shape: tuple[int, ...]) -> Any:
-    """`x` of a result [*rows, players] of that shape with its rows in one axis; a number gets an axis."""
+    """`x` of a result [*rows, players] of that shape with its rows in one axis; a number [1] is one for all rows."""
     batch = len(shape) - 1
-    return x if batch == 1 and x.ndim else x.reshape((-1, *x.shape[batch:]))
+    return x if batch == 1 or (batch and x.ndim == 1) else x.reshape((-1, *x.shape[batch:]))
 
 
 def run_numba(
@@ -242,8 +242,9 @@ def run_torch(
     """`run` of the torch and triton backends, which read every float dtype and write any -> `out` in `dtype`."""
     import torch
 
-    inputs = [None if x is None else x.contiguous() for x in _tensors(arrays, shape)]
-    out = torch.empty((prod(shape[:-1]), shape[-1]), dtype=dtype, device=device(inputs[0]))
+    inputs: list[Any] = [None if x is None else x.contiguous() for x in _tensors(arrays, shape)]
+    first = next(x for x in inputs if x is not None)
+    out = torch.empty((prod(shape[:-1]), shape[-1]), dtype=dtype, device=first.device)
     run(*inputs, *tables, out)
     return out.reshape(shape)
 
@@ -258,15 +259,16 @@ def _numpy(x: Array, compute: str) -> np.ndarray:
     if is_torch(x):
         x = x.detach() if x.requires_grad else x
         x = (x if wanted is None else cast(x, getattr(sys.modules["torch"], wanted))).numpy()
-    return np.asarray(x, wanted, order="C")  # which leaves a number without axes
+    return np.asarray(x, wanted, order="C")
 
 
-def _torch(x: Array) -> Any:
-    """A numpy array as a torch tensor sharing its memory (read-only ones are copied, torch cannot express them)."""
+def _torch(x: Array, where: Any = "cpu") -> Any:
+    """A numpy array as a tensor on a device, on the CPU sharing its memory (read-only ones are copied, torch cannot
+    express them)."""
     import torch
 
     if is_torch(x):
         return x
     if x.dtype.name == "bfloat16":  # numpy knows it through ml_dtypes, torch cannot read that
         x = x.astype(np.float32)
-    return torch.from_numpy(np.require(x, requirements=["C", "W"]))
+    return torch.from_numpy(np.require(x, requirements=["C", "W"])).to(where)

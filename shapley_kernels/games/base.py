@@ -33,6 +33,7 @@ from shapley_kernels.arrays import (
     named_dtype,
     namespace,
     native,
+    on_cpu,
     promoted,
     zeros,
 )
@@ -209,7 +210,7 @@ class Game:
         for later, since nan="propagate" allows them."""
         for name in self.domain:
             array = getattr(self, name)
-            if device(array) == "cpu":
+            if on_cpu(array):
                 bad = self._outside(name, array) & namespace(array).isfinite(array)
                 live = live_entries(self.mask, self.arguments[name], array)
                 self._refuse(name, array, bad if live is None else bad & live)
@@ -293,7 +294,7 @@ class Game:
         if not (is_float(array.dtype) and compute_dtype(array.dtype) == "float64"):
             array = cast(array, named_dtype(self.data, compute_dtype(self.dtype)))
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
-        if device(array) == "cpu" and (bad := first_nonfinite(array, None)) is not None:
+        if on_cpu(array) and (bad := first_nonfinite(array, None)) is not None:
             raise ValueError(f"a game can be scaled by finite numbers only, got {array[bad].item()} at {list(bad)}")
         return array
 
@@ -398,7 +399,7 @@ class Combination(Game):
         for weight, game in self.parts:
             if isinstance(weight, float):
                 found = weight if abs(weight) > largest else None
-            elif device(weight) == "cpu" and (bad := first_true(abs(weight) > largest)) is not None:
+            elif on_cpu(weight) and (bad := first_true(abs(weight) > largest)) is not None:
                 found = weight[bad].item()
             else:
                 found = None

@@ -16,7 +16,6 @@ from shapley_kernels.arrays import (
     Array,
     cast,
     compute_dtype,
-    device,
     floating,
     is_integer,
     is_torch,
@@ -24,6 +23,7 @@ from shapley_kernels.arrays import (
     namespace,
     native,
     numbers,
+    on_cpu,
     zeros,
 )
 from shapley_kernels.games.base import Game, Weighted
@@ -440,7 +440,7 @@ def sum_of_topics(
 
 def tile_size(x: Array) -> int:
     """Elements of the rows of games of topics or clusters that are made at a time."""
-    return 1 << 18 if device(x) == "cpu" else 1 << 26
+    return 1 << 18 if on_cpu(x) else 1 << 26
 
 
 def max_tables(scale: float, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:

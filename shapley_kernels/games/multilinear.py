@@ -21,11 +21,11 @@ from shapley_kernels.arrays import (
     cast,
     compute_dtype,
     constant,
-    device,
     first_true,
     named_dtype,
     namespace,
     numbers,
+    on_cpu,
     rows,
 )
 from shapley_kernels.games.base import Game, Weighted
@@ -411,7 +411,7 @@ class LogSum(Game):
         self.base = float(base)
         self.w = self._read("w", w, "[..., players]", mask)
         self._check_domain()
-        if device(self.w) == "cpu":
+        if on_cpu(self.w):
             self._check_range()
 
     def _check_range(self) -> None:

@@ -23,6 +23,7 @@ from shapley_kernels.arrays import (
     is_torch,
     named_dtype,
     namespace,
+    number,
     numbers,
 )
 from shapley_kernels.games.base import Game, Weighted
@@ -213,14 +214,16 @@ def _row_bound(term: OrderTerm, row: int) -> float:
 
 
 def _v_empty(game: OrderGame, compiling: bool) -> Array:
-    """[] or [batch] in the compute dtype; a number as numpy, but where torch compiles, or would have to copy it."""
+    """[batch], or a number for all as [1], in the compute dtype; [] for a game without batch axes."""
     rewards = game.rewards
     compute = compute_dtype(rewards.dtype)
     if not isinstance(game.v_empty, float):
         return cast(game.v_empty, named_dtype(rewards, compute))
-    if compiling or (is_torch(rewards) and not rewards.is_cpu):
-        return rewards.new_full((), game.v_empty, dtype=named_dtype(rewards, compute))
-    return np.array(game.v_empty, compute)
+    if compiling:
+        c = rewards.new_full((1,), game.v_empty, dtype=named_dtype(rewards, compute))
+    else:
+        c = number(game.v_empty, rewards, compute)
+    return c if game.batch_shape else c.reshape(())
 
 
 @lru_cache(maxsize=1024)

@@ -14,11 +14,11 @@ from shapley_kernels.arrays import (
     cast,
     compute_dtype,
     constant,
-    device,
     first_true,
     named_dtype,
     namespace,
     numbers,
+    on_cpu,
     promoted,
     rows,
 )
@@ -70,7 +70,7 @@ class Pairwise(Game):
             self.values = self._read_beside("values", values, self.w, shape, "[..., players]")
             dtype = promoted(self.w, self.values)
             self.w, self.values = cast(self.w, dtype), cast(self.values, dtype)
-        if device(self.w) == "cpu":
+        if on_cpu(self.w):
             self._check_symmetric()
 
     def _check_symmetric(self) -> None:

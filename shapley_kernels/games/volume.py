@@ -12,7 +12,6 @@ from shapley_kernels.arrays import (
     cast,
     compute_dtype,
     constant,
-    device,
     first_true,
     is_compiling,
     is_torch,
@@ -20,6 +19,7 @@ from shapley_kernels.arrays import (
     namespace,
     needs_grad,
     numbers,
+    on_cpu,
 )
 from shapley_kernels.games.base import Game, Weighted, live_entries
 from shapley_kernels.games.multilinear import live_rows, product_tables, products_by_size
@@ -56,7 +56,7 @@ class Volume(Game):
         shape = tuple(self.kernel.shape)
         if shape[-1] != shape[-2]:
             raise ValueError(f"Volume: kernel must have shape [..., players, players], got {shape}")
-        if device(self.kernel) == "cpu":
+        if on_cpu(self.kernel):
             self._check_symmetric()
 
     def _check_symmetric(self) -> None:
@@ -163,7 +163,7 @@ class VolumeTerm(Term):
             # different ones, for the gradient, and of the size of the others, whose accuracy they would cost
             own = constant(np.diag(1 + np.arange(n) / n), kernel, kernel.dtype)  # [players, players]
             kernel = kernel - xp.where(mask, 0.0, size - allowed)[:, :, None] * own
-        if is_torch(kernel) and device(kernel) == "cpu" and not needs_grad(kernel):
+        if is_torch(kernel) and on_cpu(kernel) and not needs_grad(kernel):
             # torch's last bits may depend on the place of a matrix in its batch
             lam, vectors = (constant(x, kernel, kernel.dtype) for x in np.linalg.eigh(numbers(kernel)))
         else:
@@ -225,4 +225,4 @@ class VolumeTerm(Term):
 
 
 def _eager_cpu(x: Array) -> bool:
-    return device(x) == "cpu" and not is_compiling(x)
+    return on_cpu(x) and not is_compiling(x)

@@ -19,6 +19,8 @@ from shapley_kernels.arrays import (
     named_dtype,
     namespace,
     native,
+    on_cpu,
+    on_cuda,
 )
 from shapley_kernels.dispatch import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
@@ -106,7 +108,7 @@ def normalised(credits: Any, mask: Any, layout: tuple[Any, Any, Any], options: O
         live = None
         if mask is not None:
             live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the credits")
-    if device(array) == "cpu" and layout[2] is None:
+    if on_cpu(array) and layout[2] is None:
         result = _by_numba(array, live, layout, options)
     elif (result := _by_triton(array, live, layout, options)) is None:
         result = _by_operations(array, live, layout, options)
@@ -134,7 +136,7 @@ def _numpy(x: Array) -> np.ndarray:
 
 def _by_triton(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array | None:
     """By the kernel of the GPU where the credits are there and it takes such groups, else None."""
-    if not device(array).startswith("cuda") or layout[0] is not None or triton_missing():
+    if not on_cuda(array) or layout[0] is not None or triton_missing():
         return None
     shape, found = make_groups(array, *layout).shape, kernel("group_norm", "triton")
     if not found.serves(*shape[1:], *options[:2]):
@@ -149,7 +151,7 @@ def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any
     """One operation of numpy or torch after the other, with sums over ranks between them."""
     x = _only(cast(array, _wide(array)), live)
     with on_all_ranks(layout[2]):
-        if device(array) == "cpu" and not namespace(x).isfinite(x).all():
+        if on_cpu(array) and not namespace(x).isfinite(x).all():
             raise ValueError(_nonfinite(x, live))
     groups = make_groups(x, *layout, slots=options[0] == "slot")
     if 0 not in array.shape or layout[2] is not None:
@@ -201,7 +203,7 @@ def _normalise(
     if center == "none" and scale == "none":
         return x * 1.0  # a copy: no result shares memory with the input
     xp, slots = namespace(x), center == "slot"
-    if device(x) != "cpu":
+    if not on_cpu(x):
         x = xp.where(xp.isfinite(x), x, float("nan"))  # so that infinity, too, makes its whole group NaN
     ones = xp.ones_like(x) if live is None else cast(live, x.dtype)
     count = groups.total(ones, slots)
@@ -224,7 +226,7 @@ def _normalise(
     if scale == "batch":
         count, squares = _pool(count, origin + mean, squares)
     std = (squares / (count - ddof).clip(1)) ** 0.5
-    if device(x) == "cpu" and not bool(xp.isfinite(std).all()):
+    if on_cpu(x) and not bool(xp.isfinite(std).all()):
         raise ValueError(TOO_LARGE)
     std = xp.where(std < float("inf"), std, float("nan"))
     vanish = (count <= ddof) | (std < min_std) | (std == 0)

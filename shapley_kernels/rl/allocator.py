@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import device, native
+from shapley_kernels.arrays import native, on_cpu
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import Options, as_numbers, check_options, normalised
@@ -210,6 +210,6 @@ def _refuse_nonfinite(game: Game) -> None:
 
     `worth` alone would not tell: the maximum of a row does not show that another entry of it is NaN.
     """
-    if device(game.data) == "cpu":
+    if on_cpu(game.data):
         for _, part in game._parts():
             part.refuse_bad_data()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shapley_kernels.allocate import merge
-from shapley_kernels.arrays import Array, compute_dtype, device, is_torch, is_traced
+from shapley_kernels.arrays import Array, compute_dtype, device, is_torch, is_traced, on_cuda
 from shapley_kernels.dispatch import Run, kernel, run_torch, triton_missing
 from shapley_kernels.games import Game
 from shapley_kernels.games.order_base import OrderTerm
@@ -35,7 +35,7 @@ def advantages(game: Game, value: Any, mask: Any, layout: tuple[Any, Any, Any], 
 
 
 def _may_serve(game: Game, value: Any, mask: Any, layout: tuple[Any, Any, Any]) -> bool:
-    if not isinstance(value, Semivalue) or not device(game.data).startswith("cuda"):
+    if not isinstance(value, Semivalue) or not on_cuda(game.data):
         return False
     if layout[0] is not None or layout[2] is not None or is_traced(game.data) or triton_missing():
         return False
@@ -44,6 +44,8 @@ def _may_serve(game: Game, value: Any, mask: Any, layout: tuple[Any, Any, Any]) 
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two tensors are the same entries of memory."""
+    if a is b:
+        return True
     return is_torch(b) and a.shape == b.shape and a.stride() == b.stride() and a.data_ptr() == b.data_ptr()
 
 
