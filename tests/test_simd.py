@@ -43,6 +43,19 @@ def test_arithmetic(dtype):
         assert (out[7 * n :] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transpose_of_rows_anywhere(dtype):
+    rng = np.random.default_rng(0)
+    for columns in (1, 5, 8, 9, 17):
+        source = rng.integers(0, 250, 20 + columns).astype(dtype)
+        starts = rng.integers(0, 21, 16)
+        target = np.full((columns + 1, 18), 251).astype(dtype)
+        expected = target.copy()
+        expected[:columns, :16] = source[starts[:, None] + np.arange(columns)].T
+        _simd.transpose_from(source, starts, columns, target.reshape(-1), 18)
+        np.testing.assert_array_equal(target, expected)
+
+
 @pytest.mark.parametrize("dtype", [*DTYPES, np.int32, np.int64, np.uint8])
 def test_transpose(dtype):
     """Whole blocks, overlapping ones, and too few rows or columns for one; what is not meant stays."""

@@ -185,19 +185,40 @@ _overload(operator.mul, lambda builder, x, y: builder.fmul(x, y))
 
 
 def _transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any, stride: Any) -> Any:
-    align = source.dtype.bitwidth // 8
-
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def places(kind: Any, array: Any, first: Any, apart: Any) -> list[Any]:
-            offsets = [builder.add(first, builder.mul(apart, apart.type(i))) for i in range(BLOCK)]
-            return [_address(context, builder, kind, BLOCK, array, offset) for offset in offsets]
-
-        rows = [builder.load(place, align=align) for place in places(source, *arguments[:3])]
-        for place, column in zip(places(target, *arguments[3:]), _columns(builder, rows), strict=True):
-            builder.store(column, place, align=align)
+        data, first, apart, *place = arguments
+        _transpose_block(context, builder, source, data, _spaced(builder, first, apart), target, *place)
         return context.get_dummy_value()
 
     return numba.void(source, at, step, target, to, stride), generate
+
+
+def _transpose_rows(
+    typing: Any, source: Any, starts: Any, first: Any, column: Any, target: Any, to: Any, stride: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data, rows, begin, shift, *place = arguments
+        numbers = context.make_array(starts)(context, builder, rows).data
+        found = [builder.load(builder.gep(numbers, [at])) for at in _spaced(builder, begin, begin.type(1))]
+        offsets = [builder.add(x, shift) for x in found]
+        _transpose_block(context, builder, source, data, offsets, target, *place)
+        return context.get_dummy_value()
+
+    return numba.void(source, starts, first, column, target, to, stride), generate
+
+
+def _spaced(builder: Any, first: Any, apart: Any) -> list[Any]:
+    return [builder.add(first, builder.mul(apart, apart.type(i))) for i in range(BLOCK)]
+
+
+def _transpose_block(
+    context: Any, builder: Any, source: Any, data: Any, offsets: list[Any], target: Any, out: Any, to: Any, stride: Any
+) -> None:
+    """From rows that begin at `offsets` to columns from `to` on."""
+    align = source.dtype.bitwidth // 8
+    rows = [builder.load(_address(context, builder, source, BLOCK, data, x), align=align) for x in offsets]
+    for offset, column in zip(_spaced(builder, to, stride), _columns(builder, rows), strict=True):
+        builder.store(column, _address(context, builder, target, BLOCK, out, offset), align=align)
 
 
 def _columns(builder: Any, rows: list[Any]) -> list[Any]:
@@ -224,6 +245,14 @@ def transpose(source: Any, at: int, step: int, target: Any, to: int, stride: int
     target[to + j * stride + i] = source[at + i * step + j]
 
 
+@_compiles_to(_transpose_rows)
+def transpose_rows(source: Any, starts: Any, first: int, column: int, target: Any, to: int, stride: int) -> None:
+    """target[to + j * stride + i] = source[starts[first + i] + column + j] for i, j < BLOCK: `transpose` of rows that
+    begin anywhere, int64."""
+    i, j = np.ogrid[:BLOCK, :BLOCK]
+    target[to + j * stride + i] = source[starts[first : first + BLOCK][:, None] + column + j]
+
+
 @helper
 def transpose_all(source, at, rows, columns, step, target, to, stride):  # type: ignore[no-untyped-def]
     """`transpose` for i < rows, j < columns."""
@@ -236,3 +265,17 @@ def transpose_all(source, at, rows, columns, step, target, to, stride):  # type:
         for j in range(0, columns, BLOCK):
             row, column = min(i, rows - BLOCK), min(j, columns - BLOCK)  # the last blocks overlap those before
             transpose(source, at + row * step + column, step, target, to + column * stride + row, stride)
+
+
+@helper
+def transpose_from(source, starts, columns, target, stride):  # type: ignore[no-untyped-def]
+    """target[j * stride + i] = source[starts[i] + j] for j < columns; starts [whole blocks] int64."""
+    for j in range(0, columns, BLOCK):
+        column = min(j, columns - BLOCK)  # the last block overlaps that before
+        for i in range(0, starts.size, BLOCK):
+            if column >= 0:
+                transpose_rows(source, starts, i, column, target, column * stride + i, stride)
+            else:
+                for row in range(i, i + BLOCK):
+                    for short in range(columns):
+                        target[short * stride + row] = source[starts[row] + short]

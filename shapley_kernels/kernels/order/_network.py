@@ -9,7 +9,7 @@ sorted to the end.
 import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
-from shapley_kernels.kernels._simd import lanes, larger, load, smaller, splat, store, transpose_all
+from shapley_kernels.kernels._simd import lanes, larger, load, smaller, splat, store, transpose_all, transpose_from
 
 PADDING = 16
 """Elements between the rows of a tile beside its lanes: strides of a power of two would alias in the cache."""
@@ -125,7 +125,7 @@ def _credits(  # type: ignore[no-untyped-def]
     """
     size = lanes(rewards)
     players = ranks.shape[0]
-    room = np.zeros((4, players * size), rewards.dtype)
+    room, starts = np.zeros((4, players * size), rewards.dtype), np.zeros(size, np.int64)
     value, credit, a, b = room[0], room[1], room[2], room[3]  # [players, lanes] by rank; a, b: A and B
     constants = np.zeros((4, size), rewards.dtype)
     gap, c, shift, bottom = constants[0], constants[1], constants[2], constants[3]  # bottom: A of the last live player
@@ -143,11 +143,12 @@ def _credits(  # type: ignore[no-untyped-def]
             for row in range(rows):
                 n = max(1, live[start + row])
                 level = level_of[n]
-                if start == 0 or len(inside) > 1:
-                    fill_tables(inside, outside, level, a, b, row)
+                starts[row] = level * players
                 c[row] = v_empty[first + start + row if v_empty.size > 1 else 0]
                 shift[row] = c[row] * empty[level]
                 bottom[row] = inside[level, n - 1]
+            if start == 0 or len(inside) > 1:
+                fill_tables(inside, outside, starts, a, b)
         _sums(value, a, outside, b, c, shift, bottom, credit)
         for t in range(0, players, CHUNK):
             for row in range(rows):
@@ -199,12 +200,12 @@ def _least_gap(value, gap):  # type: ignore[no-untyped-def]
 
 
 @helper
-def fill_tables(inside, outside, level, a, b, row):  # type: ignore[no-untyped-def]
-    """To the column `row` of a and b [players, lanes] the coefficients of one level."""
-    for t in range(inside.shape[1]):
-        a[t * lanes(a) + row] = inside[level, t]
-        if outside is not None:
-            b[t * lanes(a) + row] = outside[level, t]
+def fill_tables(inside, outside, starts, a, b):  # type: ignore[no-untyped-def]
+    """a and b [players, lanes] = in each column the coefficients of one level, which begin at `starts` of the flattened
+    tables."""
+    transpose_from(inside.reshape(-1), starts, inside.shape[1], a, starts.size)
+    if outside is not None:
+        transpose_from(outside.reshape(-1), starts, outside.shape[1], b, starts.size)
 
 
 @helper

@@ -22,7 +22,7 @@ def rows_rolled(  # type: ignore[no-untyped-def]
     room = np.zeros((2, (players + 1) * stride), rewards.dtype)
     x, sorted_x = room[0], room[1]  # [players, stride], and a player more: they come in pairs
     here = np.zeros(0 if mask is None else x.size, np.uint8)  # x's mask
-    tables = np.zeros((4, players * size), rewards.dtype)
+    tables, starts = np.zeros((4, players * size), rewards.dtype), np.zeros(size, np.int64)
     a, b, g, h = tables[0], tables[1], tables[2], tables[3]  # [players, lanes]: A, B, and their products with the gaps
     live, odd = np.zeros(stride, rewards.dtype), np.zeros(stride, rewards.dtype)
     c, shift = np.zeros(size, rewards.dtype), np.zeros(size, rewards.dtype)
@@ -38,10 +38,11 @@ def rows_rolled(  # type: ignore[no-untyped-def]
             if (first == start and lane == 0) or mask is not None or v_empty.size > 1:
                 for row in range(min(size, width - lane)):
                     level = level_of[max(1, np.int64(live[lane + row]))]
+                    starts[row] = level * players
                     c[row] = v_empty[first + lane + row if v_empty.size > 1 else 0]
                     shift[row] = c[row] * empty[level]
-                    if len(inside) > 1 or (first == start and lane == 0):
-                        fill_tables(inside, outside, level, a, b, row)
+                if len(inside) > 1 or (first == start and lane == 0):
+                    fill_tables(inside, outside, starts, a, b)
             _weigh(sorted_x, stride, lane, mask, live, c, a, outside, b, g, h)
             strange = load(odd, lane) + load(c, 0) * splat(c, c.dtype.type(0))
             store(odd, lane, strange)
