@@ -4,7 +4,7 @@
 #                   ray" picks, CI runs those of TRL and verl
 # make test-gpu     the Triton kernels, and what users do on a GPU, on a CUDA device
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
-#                   (CLOCK=cpu on a machine that others use, too)
+#                   (CLOCK=cpu on a machine that others use, too; PASSES=1 takes a third of the time)
 # make learning   train tiny transformers with each kind of credit, and make docs/learning.md; stop it and go on at any time
 #                   (WORKERS=2: that many processes)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
@@ -15,6 +15,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # a process per core, each of one thread
 PYTEST := OMP_NUM_THREADS=1 PYTHONWARNINGS=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 CLOCK ?= wall
+PASSES ?= 3
 WORKERS ?= 1
 COMPILED := $(wildcard tests/kernels/test_*_compile.py)
 TRITON := $(filter-out $(COMPILED),$(wildcard tests/kernels/test_*.py))
@@ -57,7 +58,7 @@ test-frameworks: .venv/nox
 	$(BIN)/nox $(if $(SESSIONS),--session $(SESSIONS))
 
 bench: .venv/dev
-	$(BIN)/shapley-bench run --clock $(CLOCK) --passes 3 --seconds 0.1 -f -o benchmarks/results/cpu.jsonl
+	$(BIN)/shapley-bench run --clock $(CLOCK) --passes $(PASSES) --seconds 0.1 -f -o benchmarks/results/cpu.jsonl
 	$(BIN)/shapley-bench run --clock $(CLOCK) --game Max --compile -f -o benchmarks/results/compiled.jsonl
 	$(BIN)/shapley-bench peers --clock $(CLOCK) -f -o benchmarks/results/peers.jsonl
 	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/scaling.jsonl

@@ -104,6 +104,7 @@ def advantages_call(shape: tuple[int, int, int], loops: int, clock: Callable[[],
     rng = np.random.default_rng(0)
     rewards, mask = rng.random(shape, dtype=np.float32), rng.random(shape) < 0.8
     inside, allocator = inside_of(shape[-1]), RewardAllocator(utility=sk.Max)
+    flat, ids = rewards.reshape(-1, shape[-1]), rng.permutation(np.repeat(np.arange(shape[0]), shape[1]))
 
     def numpy_lines() -> np.ndarray:
         credits = numpy_rows(rewards, inside)
@@ -114,9 +115,11 @@ def advantages_call(shape: tuple[int, int, int], loops: int, clock: Callable[[],
         "numpy lines": numpy_lines,
         "RewardAllocator.advantages": lambda: allocator.advantages(rewards),
         "masked": lambda: allocator.advantages(rewards, mask),
+        "shuffled group_ids": lambda: allocator.advantages(flat, group_ids=ids),
     }
     np.testing.assert_allclose(calls["RewardAllocator.advantages"](), numpy_lines(), atol=1e-4)
-    calls["masked"]()
+    for call in calls.values():
+        call()
     found = seconds(calls, 31, loops, clock)
     return f"{list(shape)}: " + ", ".join(f"{name} {s * 1e6:.1f} us" for name, s in found.items())
 

@@ -92,16 +92,28 @@ def test_without_jit(tmp_path):
 
 
 def test_warm_up(tmp_path):
+    whole_path = (
+        "allocator = sk.rl.RewardAllocator(sk.Range)\n"
+        "rows, ids = np.ones((4, 2), np.float32), [1, 0, 1, 0]\n"
+        "for mask in (None, rows > 0):\n"
+        "    allocator.advantages(rows, mask, group_ids=ids)\n"
+        "    allocator.token_advantages(rows, np.ones((4, 9), int), mask)\n"
+        "sk.rl.scatter_to_tokens(rows, np.ones((4, 9), int), length='candidate')\n"
+        "print(len(compiles))"
+    )
     code = "import shapley_kernels as sk\nsk.warm_up(players=(1, 2), dtypes=('float32',))\n" + WORK
-    assert compiles(start(tmp_path, code)) == 0
+    assert compiles(start(tmp_path, code.replace("print(len(compiles))", whole_path))) == 0
     kept = {file.name.rsplit("-", 1)[0] for file in tmp_path.iterdir()}
     kinds = ("", "_masked", "_outside", "_masked_outside")
-    assert kept == {f"rows_of_{players}{kind}" for players in (1, 2) for kind in kinds}
+    order = {f"rows_of_{players}{kind}" for players in (1, 2) for kind in kinds}
+    assert kept == {*order, "group_norm", "scatter", "count"}
 
 
 def test_warm_up_refuses(limit):
     with pytest.raises(ValueError, match=r"warm_up: players must be integers >= 1, got 0"):
         sk.warm_up(players=(0,))
+    with pytest.raises(TypeError, match=r"warm_up: players must be a list, as in warm_up\(players=\[5\].*got 5"):
+        sk.warm_up(players=5)
     with pytest.raises(ValueError, match=r"warm_up: dtypes must be 'float32' or 'float64', got 'int8'"):
         sk.warm_up(dtypes=("int8",))
 

@@ -135,6 +135,7 @@ def run_command(
     with _clean_end():
         where = (Device(_default_device()) if device is None else device).value
         _check_clock(clock, where, threads)
+        _check_device(where)
         given = [_shape(text) for text in shapes or []]
         points = [
             Point(game, shape, dtype.value, where, threads, clock.value)
@@ -262,7 +263,9 @@ def compare_command(
         found = compare(left, right, margin, control and control.value)
         if not found:
             with_control = f" with {control.value} beside it" if control else ""
-            raise BenchError(f"{a} and {b} have no point in common{with_control}")
+            clocks = [" and ".join(sorted({r.clock for r in side})) for side in (left, right)]
+            why = f": {a} has {clocks[0]} time, {b} has {clocks[1]} time" if clocks[0] != clocks[1] else ""
+            raise BenchError(f"{a} and {b} have no point in common{with_control}{why}")
         report.out().print(report.compared(found, control and control.value))
         counts = {v.value: sum(c.verdict is v for c in found) for v in Verdict}
         typer.echo(", ".join(f"{n} {name}" for name, n in counts.items() if n))
@@ -347,6 +350,11 @@ def machine_command(
 def _check_clock(clock: Clock, device: str, threads: int) -> None:
     if clock is Clock.CPU and (device != "cpu" or threads > 1):
         raise BenchError("--clock cpu adds up the time of all threads and sees no GPU: use --clock wall")
+
+
+def _check_device(device: str) -> None:
+    if device == "cuda" and machine.machine()["gpu"] is None:
+        raise BenchError("--device cuda: torch finds no GPU here (torch.cuda.is_available() is False)")
 
 
 def _names(games: Sequence[Any] | None) -> list[str]:

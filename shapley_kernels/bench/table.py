@@ -11,10 +11,10 @@ from shapley_kernels.bench.records import BenchError, Record, pooled
 NAMES = {
     "numba": "`shapley_kernels`",
     "triton": "`shapley_kernels`, Triton",
-    "torch": "same, torch",
+    "torch": '`backend="torch"`',
     "numpy-five-liner": "numpy five-liner",
     "torch-five-liner": "torch five-liner",
-    "compiled-five-liner": "same, torch.compile",
+    "compiled-five-liner": "torch five-liner, compiled",
     "numpy-enumeration": "2^n in numpy",
     "shap": "shap (tree)",
 }

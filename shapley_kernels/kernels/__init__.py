@@ -6,20 +6,27 @@ from numbers import Integral
 
 
 def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float32",)) -> None:
-    """Compile the CPU kernels that games of these numbers of players need, or load them, before the first call does.
+    """Compile the CPU kernels that games of sorted rewards with these numbers of players need, and those of
+    `grpo_advantages` and `scatter_to_tokens`, or load them, before the first call does.
 
     Args:
         players: integers >= 1. Each number up to 8 has kernels of its own; all above share theirs.
         dtypes: "float32" (also for float16 and bfloat16), "float64".
 
     Raises:
-        ValueError: other players or dtypes.
+        TypeError, ValueError: other players or dtypes.
 
-    Cost: some 10 s for each number and dtype; where they are on disk from before, 0.1 s. They are kept in
-    $NUMBA_CACHE_DIR, or else in the cache folder of the user.
+    Cost: some 10 s for each number, and 10 s more, by dtype; where they are on disk from before, a hundredth of that.
+    They are kept in $NUMBA_CACHE_DIR, or else in the cache folder of the user.
     """
-    from shapley_kernels.kernels.order import _numba
+    from shapley_kernels.kernels.group_norm import _numba as group_norm
+    from shapley_kernels.kernels.order import _numba as order
+    from shapley_kernels.kernels.scatter import _numba as scatter
 
+    for name, given in (("players", players), ("dtypes", dtypes)):
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            example = "warm_up(players=[5], dtypes=['float32'])"
+            raise TypeError(f"warm_up: {name} must be a list, as in {example}, got {given!r}")
     players, dtypes = list(players), list(dtypes)
     for n in players:
         if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
@@ -27,4 +34,6 @@ def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float
     for dtype in dtypes:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"warm_up: dtypes must be 'float32' or 'float64', got {dtype!r}")
-    _numba.warm_up(players, dtypes)
+    order.warm_up(players, dtypes)
+    group_norm.warm_up(dtypes)
+    scatter.warm_up(dtypes)

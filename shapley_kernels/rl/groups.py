@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, constant, describe, is_torch, namespace
+from shapley_kernels.arrays import Array, constant, describe, is_integer, is_torch, namespace
 
 OWNER = "grpo_advantages"
 
@@ -60,8 +60,12 @@ class GroupsById:
     def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
         """As of `EqualGroups`, on the CPU and of this rank."""
         index = np.asarray(self.index)
-        ends = np.bincount(index, minlength=self.groups).cumsum()
-        return index.argsort(kind="stable"), np.concatenate([ends[:1] * 0, ends])
+        starts = np.zeros(self.groups + 1, np.int64)
+        np.bincount(index, minlength=self.groups).cumsum(out=starts[1:])
+        if (index[1:] >= index[:-1]).all():
+            return None, starts
+        narrow = index.astype(np.uint16) if self.groups <= 1 << 16 else index  # which numpy sorts by counting
+        return narrow.argsort(kind="stable"), starts
 
     def total(self, x: Array, slots: bool) -> Array:
         out = self._full(x, slots, 0.0)
@@ -157,6 +161,9 @@ def make_groups(
     if group_ids is None:
         size = _group_size(num_generations, shape[0])
         return EqualGroups(shape[0] // size, size, shape[1])
+    if process_group is None and (integers := _integers(group_ids, shape[0])) is not None:
+        values, index = np.unique(integers, return_inverse=True)
+        return GroupsById(constant(index, x, namespace(x).int64), len(values), shape[1])
     with on_all_ranks(process_group):
         ids, distinct = _ids(group_ids, shape[0])
     if process_group is not None:
@@ -183,6 +190,15 @@ def _group_size(num_generations: Any, rollouts: int) -> int:
             "use group_ids for uneven groups"
         )
     return size
+
+
+def _integers(group_ids: Any, rollouts: int) -> np.ndarray | None:
+    """group_ids as numpy, if they are one integer per rollout in an array, which is faster than one object each."""
+    if is_torch(group_ids) and group_ids.shape == (rollouts,) and is_integer(group_ids):
+        return np.asarray(group_ids.cpu().numpy())
+    if isinstance(group_ids, np.ndarray) and group_ids.shape == (rollouts,) and group_ids.dtype.kind in "iu":
+        return group_ids
+    return None
 
 
 def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, None]]:

@@ -87,6 +87,8 @@ def test_other_machines_are_refused_with_what_differs(bench):
 def test_nothing_in_common_is_an_error(bench):
     a, b = write(Path("a.jsonl"), record()), write(Path("b.jsonl"), record(dtype="float64"))
     assert "no point in common" in bench("compare", a, b, status=2).output
+    c = write(Path("c.jsonl"), record(clock="cpu"))
+    assert "c.jsonl has cpu time" in " ".join(bench("compare", a, c, status=2).output.split())
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 1.3, 2.0, -1.0])

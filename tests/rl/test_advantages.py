@@ -24,7 +24,7 @@ EPS = {"float64": 2.3e-16, "float32": 6e-8, "float16": 4.9e-4, "bfloat16": 3.91e
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Torch tensors stay torch tensors and non-finite ones pass, as on a GPU without triton."""
-    monkeypatch.setattr(advantages, "device", lambda x: "cuda:0" if isinstance(x, torch.Tensor) else "cpu")
+    monkeypatch.setattr(advantages, "on_cpu", lambda x: not isinstance(x, torch.Tensor))
     monkeypatch.setattr(advantages, "_by_triton", lambda *_: None)
 
 
@@ -231,10 +231,26 @@ def test_ids_of_any_kind():
         np.testing.assert_array_equal(grpo_advantages(credits, group_ids=[names[i] for i in places]), expected)
     for ids in (tuple(places), np.array(places, np.int8), np.array(["k", "l", "m"])[places], torch.tensor(places)):
         np.testing.assert_array_equal(grpo_advantages(credits, group_ids=ids), expected)
+    for far in (
+        np.array([2**63, 0, 2**64 - 1], np.uint64),
+        np.array([-(2**63), 2**63 - 1, 0]),
+        np.array([5, 1, 2], ">i4"),
+    ):
+        np.testing.assert_array_equal(grpo_advantages(credits, group_ids=far[places]), expected)
     found = grpo_advantages(credits, group_ids=range(6))
     np.testing.assert_array_equal(found, grpo_advantages(credits[:, None])[:, 0])
     found = grpo_advantages(torch.tensor(credits), group_ids=np.array(places, object))
     np.testing.assert_array_equal(found.numpy(), expected)
+
+
+@pytest.mark.parametrize("groups", [1, 65536, 65537, 70000])
+def test_many_groups_by_integers_and_by_objects(groups):
+    rng = np.random.default_rng(0)
+    ids = np.concatenate([np.arange(groups), rng.integers(0, groups, 70000)])
+    credits = rng.normal(size=(len(ids), 1))
+    for names in (ids, np.sort(ids), ids[::-1]):
+        found = grpo_advantages(credits, group_ids=names)
+        np.testing.assert_array_equal(found, grpo_advantages(credits, group_ids=names.astype(str).tolist()))
 
 
 @pytest.mark.parametrize("constant", [0.1, 1 / 3, 1e6 + 0.1, -7e-12])
@@ -432,6 +448,7 @@ def test_wide_accumulation_where_the_device_has_it(monkeypatch):
     assert advantages._wide(torch.zeros(1)) == torch.float64
     assert advantages._wide(np.zeros(1, np.float16)) == np.float64
     monkeypatch.setattr(advantages, "device", lambda x: "mps:0")
+    monkeypatch.setattr(advantages, "on_cpu", lambda x: False)
     assert advantages._wide(torch.zeros(1, dtype=torch.bfloat16)) == torch.float32
     check(*example(True), "groups", "loo", "batch", "bfloat16", "torch")
 

@@ -1,6 +1,7 @@
 """`group_norm` on the CPU: compiled without the GIL, so it may be called from many threads at once and after a fork."""
 
 from functools import lru_cache
+from itertools import product
 from math import inf, isfinite, sqrt
 from typing import Any
 
@@ -44,6 +45,12 @@ def run(
         return kernel(x, mask, order, starts[first : last + 1], center, scale, ddof, min_std, eps, out)
 
     return over_rows(work, groups, 1, -(-groups * THREADED // x.size))
+
+
+def warm_up(dtypes: list[str]) -> None:
+    """Have the kernels ready for these dtypes."""
+    for dtype, masked, ordered in product(dtypes, (False, True), (False, True)):
+        _kernel(np.dtype(dtype).char, masked, ordered)
 
 
 @lru_cache

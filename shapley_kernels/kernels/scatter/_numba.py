@@ -35,6 +35,14 @@ def _over_rollouts(kernel: Any, ids: Any, starts: Any, table: Any, *out: Any) ->
     )
 
 
+def warm_up(dtypes: list[str]) -> None:
+    """Have the kernels ready for tables of these dtypes and ids of int64."""
+    ids = np.dtype(np.int64).char
+    for dtype in dtypes:
+        _compiled(ids, f"i{np.dtype(dtype).itemsize}")
+    _compiled(ids, None)
+
+
 @lru_cache
 def _compiled(ids: str, bits: str | None) -> Any:
     def read(kind: Any, dims: int) -> Any:
