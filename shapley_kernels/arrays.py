@@ -3,7 +3,6 @@ DLPack."""
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import inf
 from numbers import Real
 from typing import Any, TypeAlias
@@ -261,21 +260,29 @@ def constant(x: np.ndarray, reference: Array, dtype: Any) -> Array:
 
 
 def number(x: float, reference: Array, dtype: str) -> Array:
-    """One number as an array [1]: of numpy for data on the CPU, else on the device of `reference`, where it is kept, so
-    that a later call has nothing to send there."""
+    """One number as an array [1]: of numpy for data on the CPU, else on the device of `reference`, where a zero is
+    kept, so that a later call launches nothing for it."""
     if on_cpu(reference):
         return np.array([x], dtype)
     torch = sys.modules["torch"]
-    if on_cuda(reference) and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
-        return reference.new_full((1,), x, dtype=getattr(torch, dtype))  # of the graph, which may outlive what is kept
-    return _kept(x, dtype, reference.device)
+    kind, where = named_dtype(reference, dtype), reference.device
+    captured = on_cuda(reference) and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+    if x != 0 or (captured and (kind, where) not in _ZEROS):
+        return reference.new_full((1,), x, dtype=kind)
+    if (zero := _ZEROS.get((kind, where))) is None:
+        with torch.inference_mode(False):
+            zero = torch.tensor([0.0], dtype=kind, device=where)
+        if may_keep(zero):
+            _ZEROS[kind, where] = zero
+    return zero
 
 
-@lru_cache(maxsize=256)
-def _kept(x: float, dtype: str, device: Any) -> Array:
-    torch = sys.modules["torch"]
-    with torch.inference_mode(False):
-        return torch.tensor([x], dtype=getattr(torch, dtype), device=device)
+_ZEROS: dict[tuple[Any, Any], Array] = {}
+
+
+def may_keep(x: Array) -> bool:
+    """Whether a tensor made now serves later calls too: neither within a transform of torch.func, nor a fake one."""
+    return type(x) is sys.modules["torch"].Tensor and not is_traced(x)
 
 
 def broadcast(x: Array, shape: Sequence[int], name: str, axes: str) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
+from shapley_kernels.arrays import may_keep
 from shapley_kernels.games.order_base import order_tables
 from tests.conftest import need
 from tests.gradients import gradients
@@ -13,6 +14,7 @@ from tests.gradients import gradients
 need("torch")
 import torch  # noqa: E402
 from torch import library  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 from shapley_kernels import autograd  # noqa: E402
 
@@ -250,3 +252,18 @@ def test_compiled_calls_propagate(data):
 def test_compiled_by_inductor(data):
     r, mask, _, _ = data
     check_compiled(lambda r, m: sk.shapley(sk.Max(2 * r, mask=m)), r, mask, backend="inductor")
+
+
+def test_what_is_made_within_a_transform_is_not_kept():
+    tables = order_tables(((1.0, sk.Max, ()),), sk.Shapley(), 3, (3,))
+    tables._placed.clear()
+
+    def loss(x):
+        assert not may_keep(torch.zeros(1))
+        return (x * tables.on("torch", "float32", "cpu")[0]).sum()
+
+    torch.func.grad(loss)(torch.ones(3))
+    assert tables.on("torch", "float32", "cpu")[0].data_ptr()
+    assert may_keep(torch.zeros(1))
+    with FakeTensorMode():
+        assert not may_keep(torch.zeros(1))

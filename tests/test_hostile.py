@@ -99,7 +99,7 @@ def moebius(values):
         (lambda x: sk.SizeWeights([x]), "SizeWeights: w must be at least one finite number, got "),
         (lambda x: sk.OWA(R, [x]), "OWA: weights must be finite, got inf"),
         (lambda x: sk.LogSum(R, x), "LogSum: base must be a finite number > 0, got "),
-        (lambda x: sk.shapley(sk.Max(R, v_empty=x)), "Max: v_empty must be finite, got inf"),
+        (lambda x: sk.shapley(sk.Max(R, v_empty=x)), "Max: v_empty must be finite in float64, got inf"),
     ],
 )
 @pytest.mark.parametrize("huge", [HUGE, Fraction(HUGE)], ids=["int", "fraction"])

@@ -202,8 +202,10 @@ class Game:
             self._refuse(name, array, self._bad_entries(name, array))
         for name in self.arguments:
             number = getattr(self, name)
-            if isinstance(number, float) and not isfinite(number):
-                raise ValueError(f"{type(self).__name__}: {name} must be finite, got {number}")
+            if isinstance(number, float) and not abs(number) <= _LARGEST[compute_dtype(self.dtype)]:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must be finite in {compute_dtype(self.dtype)}, got {number}"
+                )
 
     def _check_domain(self) -> None:
         """For constructors: refuse live entries outside the domain, if the data are on the CPU. NaN and infinities are

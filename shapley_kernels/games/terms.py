@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, is_torch, is_traced
+from shapley_kernels.arrays import Array, is_torch, is_traced, may_keep
 from shapley_kernels.values import Semivalue
 
 if TYPE_CHECKING:
@@ -77,17 +77,18 @@ class Tables:
     def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
         """The arrays in "numpy" or "torch", floats in the compute dtype, on a device."""
         key = (library, dtype, device)
-        if key not in self._placed:
-            placed: tuple[Any, ...] = tuple(
-                x if x is None or x.dtype.kind == "i" else x.astype(dtype) for x in self.arrays
-            )
-            if library == "torch":
-                import torch
+        if (found := self._placed.get(key)) is not None:
+            return found
+        placed: tuple[Any, ...] = tuple(x if x is None or x.dtype.kind == "i" else x.astype(dtype) for x in self.arrays)
+        if library == "torch":
+            import torch
 
-                with torch.inference_mode(False):  # what inference mode makes is of no use to a later backward
-                    placed = tuple(None if x is None else torch.from_numpy(x).to(device) for x in placed)
-            self._placed[key] = placed
-        return self._placed[key]
+            with torch.inference_mode(False):  # what inference mode makes is of no use to a later backward
+                placed = tuple(None if x is None else torch.from_numpy(x).to(device) for x in placed)
+            if not all(x is None or may_keep(x) for x in placed):
+                return placed
+        self._placed[key] = placed
+        return placed
 
 
 def live_counts(game: "Game", value: Semivalue) -> tuple[int, ...]:

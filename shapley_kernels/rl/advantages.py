@@ -120,14 +120,17 @@ def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], op
     mask = None if live is None else _numpy(live)
     groups = make_groups(x, *layout)
     out = np.empty(x.shape, x.dtype)
+    center, scale, *numbers = options
     if x.size:
-        center, scale, *numbers = options
         shape, options = (-1, x.shape[-1]), (CENTERS.index(center), SCALES.index(scale), *numbers)
         flat = None if mask is None else mask.reshape(shape)
         run = kernel("group_norm", "numba").run
         if run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape)) != -1:
             raise ValueError(TOO_LARGE if first_nonfinite(x, mask) is None else _nonfinite(x, mask))
-    return cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
+    result = cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
+    if scale == "none" and not namespace(result).isfinite(result).all():  # not in the dtype of the credits
+        raise ValueError(TOO_LARGE)
+    return result
 
 
 def _numpy(x: Array) -> np.ndarray:
@@ -224,7 +227,7 @@ def _normalise(
         return _only(centred, live)
     squares = groups.total(deviation * deviation, slots)
     if scale == "batch":
-        count, squares = _pool(count, origin + mean, squares)
+        count, squares = _pool(count, origin, mean, squares)
     std = (squares / (count - ddof).clip(1)) ** 0.5
     if on_cpu(x) and not bool(xp.isfinite(std).all()):
         raise ValueError(TOO_LARGE)
@@ -241,13 +244,14 @@ def _minus_others(above: Array, ones: Array, total: Array, count: Array) -> Arra
     return namespace(above).where(others > 0, above - mean, 0.0)
 
 
-def _pool(count: Array, mean: Array, squares: Array) -> tuple[Array, Array]:
-    """Count and sum of squared deviations of the whole batch from those of its groups; NaN groups are left out."""
+def _pool(count: Array, origin: Array, mean: Array, squares: Array) -> tuple[Array, Array]:
+    """Count and sum of squared deviations of the whole batch from those of its groups, whose means are measured from
+    their origins; NaN groups are left out."""
     xp = namespace(mean)
     good = (count > 0) & (mean == mean)
     count = xp.where(good, count, 0.0)
-    origin = xp.amin(xp.where(good, mean, float("inf")))
-    above = xp.where(good, mean - origin, 0.0)
+    lowest = xp.amin(xp.where(good, origin, float("inf")))
+    above = xp.where(good, origin - lowest + mean, 0.0)
     everything = count.sum()
     above = above - (count * above).sum() / everything.clip(1)
     return everything, (xp.where(good, squares, 0.0) + count * above * above).sum()

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import shapley_kernels as sk
 from shapley_kernels import arrays
 from shapley_kernels.dispatch import kernel
+from shapley_kernels.games import terms
 from shapley_kernels.games.order_base import order_tables
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from tests.kernels.conftest import need
@@ -42,7 +43,7 @@ class Operations(TorchDispatchMode):
 
 @pytest.fixture
 def launches(monkeypatch):
-    """The kernels that would have been launched. What is kept on a device is made anew, here and afterwards."""
+    """The kernels that would have been launched. Fake tensors are kept as real ones would be, until the test ends."""
     found: list[str] = []
     for name, module in {
         "order": kernel("order", "triton"),
@@ -50,16 +51,17 @@ def launches(monkeypatch):
         "group_norm": kernel("group_norm", "triton"),
     }.items():
         monkeypatch.setattr(module, "run", lambda *_, name=name: found.append(name))
-    for kept in (arrays._kept, order_tables):
-        kept.cache_clear()
+    for module in (arrays, terms):
+        monkeypatch.setattr(module, "may_keep", lambda _: True)
+    monkeypatch.setattr(arrays, "_ZEROS", {})
+    order_tables.cache_clear()
     yield found
-    for kept in (arrays._kept, order_tables):
-        kept.cache_clear()
+    order_tables.cache_clear()
 
 
 CALLS = {
     "credits": (lambda x, mask: sk.shapley(sk.Max(x, mask=mask)), ["order"]),
-    "worth of nothing": (lambda x, mask: sk.semivalue(sk.Range(x, mask=mask, v_empty=0.5), sk.Banzhaf()), ["order"]),
+    "another value": (lambda x, mask: sk.semivalue(sk.Range(x, mask=mask), sk.Banzhaf()), ["order"]),
     "sum": (lambda x, mask: sk.shapley(0.7 * sk.TopM(x, 3, mask=mask) + 0.3 * sk.Max(x, mask=mask)), ["order"]),
     "one set": (lambda x, mask: sk.shapley(sk.Max(x.reshape(-1))), ["order"]),
     "normalised": (grpo_advantages, ["group_norm"]),

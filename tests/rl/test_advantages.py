@@ -307,6 +307,27 @@ def test_a_large_common_offset_costs_nothing(center, dtype, offset):
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_large_common_offset_costs_the_statistics_of_a_batch_nothing():
+    whole = np.random.default_rng(0).integers(0, 8, (8, 4, 3)).astype(float)
+    expected = (whole - whole.mean((1, 2), keepdims=True)) / whole.std(ddof=1)
+    for offset in (1e9, 1e12, 2.0**50):
+        for x in (whole + offset, torch.tensor(whole + offset)):
+            found = grpo_advantages(x, scale="batch", eps=0.0)
+            np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_a_large_common_offset_costs_a_batch_nothing_in_torch_operations():
+    test_a_large_common_offset_costs_the_statistics_of_a_batch_nothing()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_differences_beyond_the_dtype_are_refused(dtype):
+    large = torch.finfo(dtype).max
+    with pytest.raises(ValueError, match=r"differences of live credits must be small enough"):
+        grpo_advantages(torch.tensor([[large], [-large], [-large]], dtype=dtype), scale="none")
+
+
 @pytest.mark.parametrize("center", CENTERS)
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_group_does_not_depend_on_the_batch(center, scale):

@@ -136,13 +136,15 @@ def _divisor_of_all(x, live, width, order, starts, span, credits, room, ddof, mi
     """`_divisor` of all live credits around their mean, and where the first group begins that is bad, or -1."""
     parts = (len(starts) - 1) * (width // span)
     counts, means = np.empty(parts, np.float64), np.empty(parts, np.float64)
-    inside, found, lowest = 0.0, 0.0, inf
+    inside, found, lowest, base = 0.0, 0.0, inf, inf  # means are measured from `base`, the first origin
     for i in range(parts):
         start, stop = _part(x, live, width, order, starts, span, i, room)
         origin, total, squares = _moments(credits, start, stop)
         if not isfinite(squares):
             return inf, starts[i // (width // span)]
-        counts[i], means[i] = stop - start, origin + total / max(stop - start, 1)
+        if stop > start and base == inf:
+            base = origin
+        counts[i], means[i] = stop - start, origin - base + total / max(stop - start, 1)
         if stop > start:
             lowest = min(lowest, means[i])
         found += counts[i]
