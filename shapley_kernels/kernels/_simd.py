@@ -4,7 +4,7 @@ which it takes to overlap, and comparators, which become masked stores.
     x = load(array, at)     the lanes(array) numbers of a flat array from `at` on; load_bytes: of one of uint8
     store(array, at, x)
     x + y, x - y, x * y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
-    transpose_all(...)      rows to columns, block by block
+    transpose_all(...)      rows to columns, block by block; transpose_from: of rows that begin anywhere
 
 Nobody checks that the places exist. Each function is written twice: in Python, which says what it does and runs under
 NUMBA_DISABLE_JIT=1, where a vector is a numpy array; and, underscored, as the instructions of LLVM that are compiled.
