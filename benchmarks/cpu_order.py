@@ -104,7 +104,9 @@ def advantages_call(shape: tuple[int, int, int], loops: int, clock: Callable[[],
     rng = np.random.default_rng(0)
     rewards, mask = rng.random(shape, dtype=np.float32), rng.random(shape) < 0.8
     inside, allocator = inside_of(shape[-1]), RewardAllocator(utility=sk.Max)
-    flat, ids = rewards.reshape(-1, shape[-1]), rng.permutation(np.repeat(np.arange(shape[0]), shape[1]))
+    ids = rng.permutation(np.repeat(np.arange(shape[0]), shape[1]))
+    credits, names = sk.shapley(sk.Max(rewards)), ids.astype(str).tolist()
+    flat = credits.reshape(-1, shape[-1])
 
     def numpy_lines() -> np.ndarray:
         credits = numpy_rows(rewards, inside)
@@ -115,7 +117,10 @@ def advantages_call(shape: tuple[int, int, int], loops: int, clock: Callable[[],
         "numpy lines": numpy_lines,
         "RewardAllocator.advantages": lambda: allocator.advantages(rewards),
         "masked": lambda: allocator.advantages(rewards, mask),
-        "shuffled group_ids": lambda: allocator.advantages(flat, group_ids=ids),
+        "grpo_advantages alone": lambda: sk.grpo_advantages(credits),
+        "masked, alone": lambda: sk.grpo_advantages(credits, mask),
+        "shuffled integers as group_ids": lambda: sk.grpo_advantages(flat, group_ids=ids),
+        "as strings": lambda: sk.grpo_advantages(flat, group_ids=names),
     }
     np.testing.assert_allclose(calls["RewardAllocator.advantages"](), numpy_lines(), atol=1e-4)
     for call in calls.values():

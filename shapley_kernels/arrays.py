@@ -266,14 +266,15 @@ def number(x: float, reference: Array, dtype: str) -> Array:
         return np.array([x], dtype)
     torch = sys.modules["torch"]
     kind, where = named_dtype(reference, dtype), reference.device
+    if x == 0 and (kept := _ZEROS.get((kind, where))) is not None:
+        return kept
     captured = on_cuda(reference) and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
-    if x != 0 or (captured and (kind, where) not in _ZEROS):
+    if x != 0 or captured:
         return reference.new_full((1,), x, dtype=kind)
-    if (zero := _ZEROS.get((kind, where))) is None:
-        with torch.inference_mode(False):
-            zero = torch.tensor([0.0], dtype=kind, device=where)
-        if may_keep(zero):
-            _ZEROS[kind, where] = zero
+    with torch.inference_mode(False):
+        zero = torch.tensor([0.0], dtype=kind, device=where)
+    if may_keep(zero):
+        _ZEROS[kind, where] = zero
     return zero
 
 

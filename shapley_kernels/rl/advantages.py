@@ -126,7 +126,7 @@ def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], op
         flat = None if mask is None else mask.reshape(shape)
         run = kernel("group_norm", "numba").run
         if run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape)) != -1:
-            raise ValueError(TOO_LARGE if first_nonfinite(x, mask) is None else _nonfinite(x, mask))
+            raise ValueError(_nonfinite(x, mask))
     result = cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
     if scale == "none" and not namespace(result).isfinite(result).all():  # not in the dtype of the credits
         raise ValueError(TOO_LARGE)
@@ -191,10 +191,13 @@ def _only(x: Array, live: Array | None) -> Array:
 
 
 def _nonfinite(x: Array, live: Array | None) -> str:
+    """What is wrong with credits that gave something that is not finite."""
     where = first_nonfinite(x, live)
+    if where is None:
+        return TOO_LARGE
     axes = {3: "group, rollout, candidate", 2: "rollout, candidate"}.get(len(x.shape), "candidate last")
     return (
-        f"{OWNER}: live credits must be finite, got {float(x[where])} at {list(where or ())} ({axes}); "
+        f"{OWNER}: live credits must be finite, got {float(x[where])} at {list(where)} ({axes}); "
         "mask candidates that do not take part (mask=)"
     )
 

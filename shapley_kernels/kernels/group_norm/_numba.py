@@ -33,7 +33,7 @@ def run(
 ) -> int:
     """See the package docstring; numpy arrays.
 
-    Cost: three passes over a group, which stays in the cache, about 2 ns a credit; two passes more with scale "batch",
+    Cost: three passes over a group, which stays in the cache; two passes more with scale "batch",
         on one thread.
     """
     kernel = _kernel(x.dtype.char, mask is not None, order is not None)
