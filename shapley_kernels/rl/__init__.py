@@ -7,7 +7,7 @@ from shapley_kernels.rl.baselines import Baseline, Broadcast, PrefixMarginals, W
 from shapley_kernels.rl.candidates import candidate_ids
 from shapley_kernels.rl.codec import decode_credits, encode_credits
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
-from shapley_kernels.rl.parsers import json_list, numbered, separated, tagged
+from shapley_kernels.rl.parsers import after, json_list, numbered, separated, tagged
 from shapley_kernels.rl.scorer import SetScorer
 from shapley_kernels.rl.tokens import scatter_to_tokens
 
@@ -18,6 +18,7 @@ __all__ = [
     "RewardAllocator",
     "SetScorer",
     "WinnerTakesAll",
+    "after",
     "candidate_ids",
     "decode_credits",
     "diagnostics",

@@ -29,17 +29,20 @@ class Candidates:
             where these are torch tensors, else numpy arrays.
         texts: the texts of the candidates of each response.
         problems: per response None, "malformed" or "truncated".
+        unknown_tokens: how many tokens have an id that is not in the vocabulary.
     """
 
     ids: Any
     mask: Any
     texts: list[list[str]]
     problems: list[str | None]
+    unknown_tokens: int
 
     @property
     def metrics(self) -> dict[str, float]:
-        """How many responses were malformed and how many truncated, for a logger."""
-        return {f"{PREFIX}{kind}_rollouts": float(self.problems.count(kind)) for kind in (MALFORMED, TRUNCATED)}
+        """How many responses were malformed and how many truncated, and unknown tokens, for a logger."""
+        found = {f"{PREFIX}{kind}_rollouts": float(self.problems.count(kind)) for kind in (MALFORMED, TRUNCATED)}
+        return found | {f"{PREFIX}unknown_tokens": float(self.unknown_tokens)}
 
 
 def candidate_ids(
@@ -56,8 +59,9 @@ def candidate_ids(
 ) -> Candidates:
     """The candidate of each sampled token, from the bytes of the tokens themselves: no text is encoded anew.
 
-    Special tokens (end, padding, chat markers) have no text and belong to no candidate. A character may be spread over
-    tokens; bytes that are not UTF-8 read as U+FFFD.
+    Special tokens (end, padding, chat markers) have no text and belong to no candidate. Nor do ids that the vocabulary
+    lacks, of which a model with a padded embedding may sample one. A character may be spread over tokens; bytes that
+    are not UTF-8 read as U+FFFD.
 
     Args:
         token_ids: ints [N, T], or N lists or 1-D arrays of any lengths. Prompts belong outside, or masked.
@@ -81,8 +85,8 @@ def candidate_ids(
         `Candidates`: ids [N, T], mask [N, K], texts, problems; K = max_candidates, or the most that a response has.
 
     Raises:
-        TypeError, ValueError: arguments of the wrong kind or shape, ids outside the vocabulary, a parser whose spans
-            overlap or leave the text, and problems under "raise".
+        TypeError, ValueError: arguments of the wrong kind or shape, negative ids, more unknown ids than known ones, a
+            parser whose spans overlap or leave the text, and problems under "raise".
 
     Cost: O(tokens), on the host, less than to encode the text; waits for a GPU that holds the ids.
 
@@ -98,17 +102,16 @@ def candidate_ids(
             f"{OWNER}: parser must be a function, such as rl.json_list(), got {describe(parser)}; the order is "
             "token_ids, tokenizer, parser"
         )
-    read = token_reader(tokenizer)
+    vocabulary = _Vocabulary(token_reader(tokenizer))
     rows = _rows(token_ids, "token_ids", "iu")
     masks = _masks(mask, rows)
     ended = _finished(finished, len(rows))
     policies = {MALFORMED: malformed, TRUNCATED: truncated}
-    known: dict[int, bytes] = {}
     tokens = max(map(len, rows), default=getattr(token_ids, "shape", (0,))[-1])
     ids = np.zeros((len(rows), tokens), np.int64)
     texts, problems = [], []
     for i, (row, live) in enumerate(zip(rows, masks, strict=True)):
-        pieces = _pieces(row, live, read, known, i)
+        pieces = vocabulary.pieces(row, live, i)
         text = b"".join(pieces).decode("utf-8", "surrogateescape")
         found, problem = _found(parser, text, i)
         found, problem = _limited(found, problem, text, ended[i], max_candidates)
@@ -117,10 +120,12 @@ def candidate_ids(
         ids[i, : len(row)] = _owners(pieces, text, found, straddle)
         texts.append([_NOT_UTF8.sub("\ufffd", candidate) for _, _, candidate in found])
         problems.append(problem)
+    vocabulary.refuse_another_model(rows, masks)
     counts = np.array([len(row) for row in texts], int)
     width = max(counts, default=0) if max_candidates is None else max_candidates
     present = np.arange(width) < counts[:, None]
-    return Candidates(_as_given(ids, token_ids), _as_given(present, token_ids), texts, problems)
+    unknown = vocabulary.unknown_tokens
+    return Candidates(_as_given(ids, token_ids), _as_given(present, token_ids), texts, problems, unknown)
 
 
 def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, max_candidates: Any) -> None:
@@ -140,29 +145,57 @@ def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, ma
         raise ValueError(f"{owner}: max_candidates must be an int >= 1 or None, got {max_candidates!r}")
 
 
-def _pieces(row: np.ndarray, live: np.ndarray | None, read: ReadToken, known: dict[int, bytes], i: int) -> list[bytes]:
-    """The bytes of each token of row i, none for special and masked ones; `known` remembers them."""
-    tokens = row.tolist()
-    for token in set(tokens if live is None else row[live].tolist()).difference(known):
+class _Vocabulary:
+    """The bytes of the tokens of one call, each looked up once."""
+
+    def __init__(self, read: ReadToken) -> None:
+        self.read = read
+        self.known: dict[int, bytes] = {}
+        self.unknown: dict[int, str] = {}
+        """Ids that are not in the vocabulary, and where each stands first."""
+        self.unknown_tokens = 0
+
+    def pieces(self, row: np.ndarray, live: np.ndarray | None, i: int) -> list[bytes]:
+        """The bytes of each token of row i, none for special, masked and unknown ones."""
+        tokens = row.tolist()
+        sampled = tokens if live is None else row[live].tolist()
+        for token in set(sampled).difference(self.known):
+            self.known[token] = self._look_up(token, row, live, i)
+        if self.unknown:
+            self.unknown_tokens += sum(token in self.unknown for token in sampled)
+        if live is None:
+            return [self.known[token] for token in tokens]
+        return [self.known[token] if on else b"" for token, on in zip(tokens, live.tolist(), strict=True)]
+
+    def _look_up(self, token: int, row: np.ndarray, live: np.ndarray | None, i: int) -> bytes:
         try:
             if token < 0:
                 raise LookupError  # a list would count from its end
-            piece = read(token)
-        except (LookupError, OverflowError) as error:
-            at = np.argmax((row == token) & (True if live is None else live))
-            raise ValueError(
-                f"{OWNER}: token_ids must be in the vocabulary, got {token} at [{i}, {at}] "
-                "(token last); mask padding and ignored labels (mask=), and check that this is the model's tokenizer"
-            ) from error
+            piece = self.read(token)
+        except (LookupError, OverflowError):
+            place = f"{token} at [{i}, {np.argmax((row == token) & (True if live is None else live))}] (token last)"
+            if token < 0:
+                raise ValueError(
+                    f"{OWNER}: token_ids must be >= 0, got {place}; mask padding and ignored labels (mask=)"
+                ) from None
+            self.unknown[token] = place
+            return b""
         if not isinstance(piece, bytes | None):
             raise TypeError(
                 f"{OWNER}: tokenizer must give bytes, or None for a special token, got {piece!r} for the id {token}; "
                 "encode text as UTF-8, but take care of tokens that are parts of characters"
             )
-        known[token] = piece or b""
-    if live is None:
-        return [known[token] for token in tokens]
-    return [known[token] if on else b"" for token, on in zip(tokens, live.tolist(), strict=True)]
+        return piece or b""
+
+    def refuse_another_model(self, rows: list[np.ndarray], masks: Sequence[np.ndarray | None]) -> None:
+        """ValueError where more of the tokens are unknown than known."""
+        sampled = sum(len(row) if live is None else int(live.sum()) for row, live in zip(rows, masks, strict=True))
+        if 2 * self.unknown_tokens > sampled:
+            raise ValueError(
+                f"{OWNER}: token_ids must be in the vocabulary, got {next(iter(self.unknown.values()))}, and "
+                f"{self.unknown_tokens} of {sampled} tokens that are not; mask padding (mask=), and check that this is "
+                "the model's tokenizer"
+            )
 
 
 def _found(parser: Parser, text: str, i: int) -> tuple[Found, str | None]:

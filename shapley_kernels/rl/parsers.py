@@ -14,6 +14,7 @@ Found: TypeAlias = list[tuple[int, int, str]]
 Parser: TypeAlias = Callable[[str], tuple[Found, str | None]]
 
 MALFORMED, TRUNCATED = "malformed", "truncated"
+MISSING = ("whole", "malformed")
 
 _LIST_OPENS = re.compile(r'\[(?=[ \t\n\r]*(?:["{]|\Z))')  # else a bracket of the prose around, such as [1]
 _JSON_SPACE = " \t\n\r"
@@ -45,27 +46,33 @@ def json_list(key: str | None = None) -> Parser:
     return partial(_json_list, key=key)
 
 
-def tagged(name: str) -> Parser:
-    """What stands between <name> and </name>, for each such pair.
+def tagged(name: str, numbered: bool = False) -> Parser:
+    """What stands between <name> and </name>, each time, or between <name1> and </name1>, <name2> and </name2>.
 
     Args:
         name: of the tag; an opening tag may have attributes, <name id="1">.
+        numbered: whether the tags count 1, 2, 3, ...
 
     Returns:
-        A parser. Spans have both tags; candidates have no surrounding whitespace. Tags that do not pair are malformed.
+        A parser. Spans have both tags; candidates have no surrounding whitespace. Tags that do not pair, or do not
+        count from 1, are malformed, and so is a text with tags of the other kind only.
         A text that ends within a tag is truncated, from the first letter of the name on: < or </ at the end is prose.
 
     Raises:
-        TypeError, ValueError: name is not a str, empty, or has brackets.
+        TypeError, ValueError: name is not a str, empty, or has brackets; numbered is not a bool.
 
     >>> tagged("c")("<c>red</c> or <c> green </c>")
     ([(0, 10, 'red'), (14, 28, 'green')], None)
+    >>> tagged("answer", numbered=True)("<answer1>red</answer1><answer2>gre")
+    ([(0, 22, 'red')], 'truncated')
     """
     _check_text("tagged", "name", name)
     if set(name) & set("<>"):
         raise ValueError(f"tagged: name must be that of the tag, without brackets, got {name!r}; as in tagged('item')")
-    tags = re.compile(rf"<(/?){re.escape(name)}(?:\s[^<>]*)?>")
-    return partial(_tagged, tags=tags, name=name)
+    if not isinstance(numbered, bool):
+        raise TypeError(f"tagged: numbered must be True or False, got {numbered!r}")
+    tags = re.compile(rf"<(/?){re.escape(name)}([0-9]{{0,3}})(?:\s[^<>]*)?>")
+    return partial(_tagged, tags=tags, name=name, numbered=numbered)
 
 
 def numbered() -> Parser:
@@ -99,6 +106,36 @@ def separated(separator: str) -> Parser:
     """
     _check_text("separated", "separator", separator)
     return partial(_separated, separator=separator)
+
+
+def after(mark: str, parser: Parser, missing: str = "whole") -> Parser:
+    r"""What a parser finds behind the first `mark`, such as the end of a model's reasoning; spans of the whole text.
+
+    The mark that opens the reasoning is not looked for: chat templates often write it into the prompt. Marks that are
+    special tokens have no text and are never found; add them to the tokenizer as plain ones.
+
+    Args:
+        mark: the text that ends what is to be passed over.
+        parser: of the rest.
+        missing: what a text without the mark is: "whole", all of it goes to the parser, for models that may answer at
+            once; "malformed", so that lists in a draft that was cut are never scored. A text that ends within the
+            mark is truncated either way.
+
+    Returns:
+        A parser.
+
+    Raises:
+        TypeError, ValueError: mark is not a str, or empty; parser is no function; another `missing`.
+
+    >>> after("</think>", json_list())('<think>Draft: ["maybe"]</think>["red", "blue"]')
+    ([(32, 37, 'red'), (39, 45, 'blue')], None)
+    """
+    _check_text("after", "mark", mark)
+    if not callable(parser):
+        raise TypeError(f"after: parser must be a function, such as rl.json_list(), got {parser!r}")
+    if missing not in MISSING:
+        raise ValueError(f"after: missing must be one of {', '.join(map(repr, MISSING))}, got {missing!r}")
+    return partial(_after, mark=mark, parser=parser, missing=missing)
 
 
 def _check_text(owner: str, name: str, text: Any) -> None:
@@ -184,24 +221,44 @@ def _json_candidate(value: Any, source: str, key: str | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _tagged(text: str, tags: re.Pattern[str], name: str) -> tuple[Found, str | None]:
+def _tagged(text: str, tags: re.Pattern[str], name: str, numbered: bool) -> tuple[Found, str | None]:
     found: Found = []
     opened = None
+    others = False
     for tag in tags.finditer(text):
-        if bool(tag[1]) != bool(opened):
+        closes, number = tag.groups()
+        if bool(number) != numbered:
+            others = True
+            continue
+        expected = opened[2] if opened else str(len(found) + 1) if numbered else ""
+        if bool(closes) != bool(opened) or number != expected:
             return found, MALFORMED
         if opened:
             found.append((opened.start(), tag.end(), text[opened.end() : tag.start()].strip()))
         opened = None if opened else tag
-    return found, TRUNCATED if opened or _ends_in_tag(text, name) else None
+    if opened or _ends_in_tag(text, name, numbered):
+        return found, TRUNCATED
+    return found, MALFORMED if others and not found else None
 
 
-def _ends_in_tag(text: str, name: str) -> bool:
+def _ends_in_tag(text: str, name: str, numbered: bool) -> bool:
     start = text[text.rfind("<") :]  # the last character where there is none
     inside = start[1:].removeprefix("/")
     if len(inside) <= len(name):
         return bool(inside) and name.startswith(inside)
-    return inside.startswith(name) and inside[len(name)].isspace() and ">" not in inside
+    rest = inside.removeprefix(name).lstrip("0123456789" if numbered else "")
+    return inside.startswith(name) and (rest[:1].isspace() or not rest) and ">" not in inside
+
+
+def _after(text: str, mark: str, parser: Parser, missing: str) -> tuple[Found, str | None]:
+    before, found_mark, rest = text.partition(mark)
+    if not found_mark:
+        if any(text.endswith(mark[:length]) for length in range(2, len(mark))):
+            return [], TRUNCATED
+        return parser(text) if missing == "whole" else ([], MALFORMED)
+    start = len(before) + len(mark)
+    found, problem = parser(rest)
+    return [(start + a, start + b, candidate) for a, b, candidate in found], problem
 
 
 def _numbered(text: str) -> tuple[Found, str | None]:

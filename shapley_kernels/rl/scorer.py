@@ -30,7 +30,7 @@ class Scored(Candidates):
     """The candidates of N responses with their rewards, as `RewardAllocator` takes them.
 
     Attributes:
-        ids, mask, texts, problems: as of `Candidates`.
+        ids, mask, texts, problems, unknown_tokens: as of `Candidates`.
         rewards: [N, K], 0 where the mask is False; float64, or the default dtype of torch where the token ids are torch
             tensors, on their device.
         set_rewards: [N], what the utility says that each set is worth.
@@ -43,7 +43,7 @@ class Scored(Candidates):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """How many responses were malformed and truncated, and how many scores failed, for a logger."""
+        """How many responses were malformed and truncated, unknown tokens and failed scores, for a logger."""
         return super().metrics | {f"{PREFIX}failed_scores": float(self.failed_scores)}
 
 
@@ -274,7 +274,7 @@ class SetScorer:
         padded = constant(table, found.mask, _dtype(found))
         self._warn(found, rewards)
         game = make_game(OWNER, self.utility, padded, found.mask, {})
-        return Scored(found.ids, found.mask, found.texts, found.problems, padded, game.worth(), failed)
+        return Scored(**vars(found), rewards=padded, set_rewards=game.worth(), failed_scores=failed)
 
     def _warn(self, found: Candidates, rewards: list[list[float | None] | None]) -> None:
         """Once per scorer, about what would be trained in silence."""

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from shapley_kernels.rl import json_list, numbered, separated, tagged
+from shapley_kernels.rl import after, json_list, numbered, separated, tagged
 
 WORDS = st.text(st.sampled_from("ab é🙂\u200d中\"'\\,[]{}:<>/\n\t"), max_size=8)
 LINES = st.lists(
@@ -43,11 +43,12 @@ def json_objects(draw):
 @st.composite
 def tags(draw):
     items = draw(st.lists(WORDS.filter(lambda text: "<" not in text), min_size=1, max_size=5))
-    opening = draw(st.sampled_from(["<c>", '<c id="1">', "<c\n>"]))
+    attribute, counts = draw(st.sampled_from(["", ' id="1"', "\n"])), draw(st.booleans())
     pieces = [(draw(PROSE), 0)]
     for k, item in enumerate(items, 1):
-        pieces += [(f"{opening}{item}</c>", k), (draw(PROSE), 0)]
-    return pieces, [item.strip() for item in items], tagged("c")
+        name = f"c{k}" if counts else "c"
+        pieces += [(f"<{name}{attribute}>{item}</{name}>", k), (draw(PROSE), 0)]
+    return pieces, [item.strip() for item in items], tagged("c", numbered=counts)
 
 
 @st.composite
@@ -68,6 +69,15 @@ def separate(draw):
     for k, item in enumerate(items, 1):
         pieces += [(item, k), (draw(st.sampled_from(["", " "])) + separator * draw(st.integers(1, 2)), 0)]
     return pieces, items, separated(separator)
+
+
+@st.composite
+def thoughts(draw):
+    """A draft in the format of the answer before it."""
+    pieces, items, parser = draw(st.one_of(json_lists(), tags(), numbers(), separate()))
+    draft = "".join(text for text, _ in pieces)
+    opening = draw(st.sampled_from(["<think>", ""]))
+    return [(f"{opening}{draft}</think>", 0), *pieces], items, after("</think>", parser)
 
 
 def with_owners(pieces):

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapley_kernels.rl import candidate_ids, json_list, separated, tagged
-from tests.rl.responses import cut, expected, json_lists, json_objects, numbers, separate, tags, with_owners
+from tests.rl.responses import cut, expected, json_lists, json_objects, numbers, separate, tags, thoughts, with_owners
 
-RESPONSES = st.one_of(json_lists(), json_objects(), tags(), numbers(), separate())
+RESPONSES = st.one_of(json_lists(), json_objects(), tags(), numbers(), separate(), thoughts())
 
 
 @settings(max_examples=200)
@@ -98,7 +98,11 @@ def test_policies():
     assert found.texts == [["a"], ['["a", "b'], ['["a", b]'], ["no"]]
     assert found.mask.tolist() == [[True]] * 4
     assert found.ids.tolist() == [[0, 1, 1, 1, 0, 0, 0, 0], [1] * 8, [1] * 8, [1, 1, 0, 0, 0, 0, 0, 0]]
-    assert found.metrics == {"shapley/malformed_rollouts": 2.0, "shapley/truncated_rollouts": 1.0}
+    assert found.metrics == {
+        "shapley/malformed_rollouts": 2.0,
+        "shapley/truncated_rollouts": 1.0,
+        "shapley/unknown_tokens": 0.0,
+    }
     found = of_bytes(TEXTS, json_list(), malformed="keep", truncated="keep")
     assert found.texts == [["a"], ["a"], ["a"], []]
     assert found.mask.tolist() == [[True], [True], [True], [False]]
@@ -202,13 +206,22 @@ def test_containers():
     assert candidate_ids(ids.T[:, ::2].T, lambda byte: bytes([byte]), json_list()).ids.tolist() == [[0, 1, 1, 1, 0]]
 
 
+@pytest.mark.parametrize("mask", [None, [[True] * 6, [True] * 4 + [False] * 2]])
+def test_ids_that_the_vocabulary_lacks_have_no_text(mask):
+    vocabulary = [b'["red', b'", "', b'blue"]']
+    found = candidate_ids([[0, 999, 1, 2, 999, 10**12], [0, 1, 2, 7, 7, 7]], vocabulary, json_list(), mask=mask)
+    assert found.texts == [["red", "blue"]] * 2
+    assert found.ids[0].tolist() == [1, 0, 1, 2, 0, 0]
+    assert found.unknown_tokens == found.metrics["shapley/unknown_tokens"] == (6 if mask is None else 4)
+
+
 IDS = [[0, 1], [1]]
 VOCABULARY = [b"a", b"b"]
 ERRORS = [
     (
         ValueError,
-        {"token_ids": [[0], [1, 2]]},
-        r"token_ids must be in the vocabulary, got 2 at \[1, 1\] \(token last\)",
+        {"token_ids": [[0], [1, 2, 3, 2]]},
+        r"in the vocabulary, got 2 at \[1, 1\] \(token last\), and 3 of 5 tokens that are not; mask padding",
     ),
     (ValueError, {"token_ids": [[-1]]}, r"got -1 at \[0, 0\] .* mask padding"),
     (ValueError, {"token_ids": [[-1]], "tokenizer": lambda i: b"a"}, r"got -1 at \[0, 0\]"),

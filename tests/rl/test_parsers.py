@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from shapley_kernels.rl import json_list, numbered, separated, tagged
+from shapley_kernels.rl import after, json_list, numbered, separated, tagged
 
 PARSED = [
     # JSON
@@ -49,6 +49,32 @@ PARSED = [
     (tagged("c"), "<c>a</c></c>", [(0, 8, "a")], "malformed"),
     (tagged("c"), "<cc>a</cc><C>b</C>", [], None),
     (tagged("a.c"), "<abc>a</abc>", [], None),
+    (tagged("a"), "<a1>x</a1><a2>y</a2>", [], "malformed"),
+    (tagged("a"), "<a1>x</a1> <a>y</a>", [(11, 19, "y")], None),
+    (tagged("a", True), "<a1>x</a1> <a2 id='b'> y </a2>", [(0, 10, "x"), (11, 30, "y")], None),
+    (tagged("a", True), "<a>x</a>", [], "malformed"),
+    (tagged("a", True), "<a1>x</a1><a3>y</a3>", [(0, 10, "x")], "malformed"),
+    (tagged("a", True), "<a1>x</a2>", [], "malformed"),
+    (tagged("a", True), "<a1>x</a1><a1>y</a1>", [(0, 10, "x")], "malformed"),
+    (tagged("a", True), "<a1>x<a2>y</a2></a1>", [], "malformed"),
+    (tagged("a", True), "x </a1>", [], "malformed"),
+    (tagged("a", True), "<a1>x</a1><a2>y</a3", [(0, 10, "x")], "truncated"),
+    (tagged("a", True), "<a1>x</a1> <b", [(0, 10, "x")], None),
+    *(
+        (tagged("an", True), f"<an1>a</an1>{end}", [(0, 12, "a")], "truncated")
+        for end in ("<a", "<an", "<an2", "</an2 ")
+    ),
+    (tagged("c"), "<c>a</c><c2", [(0, 8, "a")], None),
+    # behind a mark
+    (after("</think>", json_list()), '<think>["a"]</think>["b"]', [(21, 24, "b")], None),
+    (after("</think>", json_list()), 'x</think>["a </think> b", "c"]', [(10, 24, "a </think> b"), (26, 29, "c")], None),
+    (after("</think>", json_list()), '["a"]', [(1, 4, "a")], None),
+    (after("</think>", json_list(), "malformed"), '["a"]', [], "malformed"),
+    (after("</think>", json_list()), '["a"]</thi', [], "truncated"),
+    (after("</think>", json_list()), '["a"] a <', [(1, 4, "a")], None),
+    (after("</think>", json_list()), 'x</think>["b", "c', [(10, 13, "b")], "truncated"),
+    (after("</think>", json_list()), "x</think>none", [], "malformed"),
+    (after("--", after("--", tagged("c"))), "<c>a</c>--<c>b</c>--<c>d</c>", [(20, 28, "d")], None),
     # numbers
     (numbered(), "1. a\n3. b", [(0, 4, "a")], "malformed"),
     (numbered(), "2. a", [], "malformed"),
@@ -89,6 +115,15 @@ def test_a_looping_policy_is_read_in_linear_time(piece):
         (ValueError, lambda: tagged(""), "tagged: name must not be empty"),
         (ValueError, lambda: tagged("<c>"), "tagged: name must be that of the tag, without brackets, got '<c>'"),
         (ValueError, lambda: separated(""), "separated: separator must not be empty"),
+        (TypeError, lambda: tagged("c", 3), "tagged: numbered must be True or False, got 3"),
+        (TypeError, lambda: after(None, tagged("c")), "after: mark must be a str, got None"),
+        (ValueError, lambda: after("", tagged("c")), "after: mark must not be empty"),
+        (TypeError, lambda: after("-", "c"), r"after: parser must be a function, such as rl.json_list\(\), got 'c'"),
+        (
+            ValueError,
+            lambda: after("-", tagged("c"), "no"),
+            "after: missing must be one of 'whole', 'malformed', got 'no'",
+        ),
     ],
 )
 def test_errors_of_parsers(error, make, message):

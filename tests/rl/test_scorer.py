@@ -111,6 +111,7 @@ def test_all_kinds_of_scores_give_the_same(score, takes, how):
     assert scored.failed_scores == 0
     assert scored.metrics == {
         "shapley/malformed_rollouts": 1.0,
+        "shapley/unknown_tokens": 0.0,
         "shapley/truncated_rollouts": 1.0,
         "shapley/failed_scores": 0.0,
     }
@@ -348,8 +349,7 @@ def test_the_page_in_docs():
         found = eval(expression, names)
         assert (found if isinstance(found, list) else found.tolist()) == ast.literal_eval(comment), expression
     assert names["advantages"].shape == (3, 6)
-    assert names["answer"]('["draft"]</think>["a"]') == ([(18, 21, "a")], None)
-    assert names["answer"]('["draft"]') == ([], "truncated")
+    assert names["parser"]('<think>Draft: ["maybe", "no"]</think>["red"]') == ([(38, 43, "red")], None)
 
 
 def test_lists_of_tensors_are_read_as_one_tensor_is():

@@ -147,9 +147,12 @@ def test_encoding_the_text_again_would_be_wrong(tokenizer):
 
 
 def test_ids_that_a_tokenizer_cannot_hold(tokenizer):
-    for token in (tokenizer.get_vocab_size(), 2**31, 2**40, -1):
+    for token in (tokenizer.get_vocab_size(), 2**31, 2**40):
+        assert candidate_ids([[0], [token]], tokenizer, json_list()).unknown_tokens == 1
         with pytest.raises(ValueError, match=rf"token_ids must be in the vocabulary, got {token} at \[1, 0\]"):
-            candidate_ids([[0], [token]], tokenizer, json_list())
+            candidate_ids([[0], [token, token]], tokenizer, json_list())
+    with pytest.raises(ValueError, match=r"token_ids must be >= 0, got -1 at \[1, 0\]"):
+        candidate_ids([[0], [-1]], tokenizer, json_list())
 
 
 def test_decoders_that_look_at_neighbours_are_refused():
