@@ -24,7 +24,8 @@ from shapley_kernels.arrays import (
 )
 from shapley_kernels.dispatch import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
-from shapley_kernels.rl.groups import OWNER, Groups, make_groups, on_all_ranks
+from shapley_kernels.rl.groups import OWNER, Groups, make_groups
+from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 
 TOO_LARGE = (
     f"{OWNER}: differences of live credits must be small enough to be squared, below about 1e154; "
@@ -87,8 +88,10 @@ def grpo_advantages(
     >>> grpo_advantages(sk.shapley(sk.Max([[0.0, 1.0], [1.0, 1.0]]))).round(3).tolist()
     [[-1.224, 1.224], [0.0, 0.0]]
     """
-    check_options(OWNER, center, scale, ddof, min_std, eps)
-    layout = (group_ids, num_generations, process_group)
+    ranks = None if process_group is None else Ranks(OWNER, process_group)
+    with on_all_ranks(ranks):
+        check_options(OWNER, center, scale, ddof, min_std, eps)
+    layout = (group_ids, num_generations, ranks)
     return normalised(credits, mask, layout, as_numbers(center, scale, ddof, min_std, eps))
 
 
@@ -101,7 +104,7 @@ def as_numbers(center: str, scale: str, ddof: Any, min_std: Any, eps: Any) -> Op
 
 
 def normalised(credits: Any, mask: Any, layout: tuple[Any, Any, Any], options: Options) -> Any:
-    """`grpo_advantages`; layout is (group_ids, num_generations, process_group), options are those of `as_numbers`."""
+    """`grpo_advantages`; layout is (group_ids, num_generations, ranks), options are those of `as_numbers`."""
     with on_all_ranks(layout[2]):
         array, restore = native(credits, f"{OWNER}: credits")
         array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
@@ -156,11 +159,20 @@ def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any
     with on_all_ranks(layout[2]):
         if on_cpu(array) and not namespace(x).isfinite(x).all():
             raise ValueError(_nonfinite(x, live))
-    groups = make_groups(x, *layout, slots=options[0] == "slot")
+        if layout[2] is not None:
+            _compare(layout[2], x, options)
+        groups = make_groups(x, *layout)
     if 0 not in array.shape or layout[2] is not None:
         live = None if live is None else live.reshape(groups.shape)
         x = _normalise(x.reshape(groups.shape), live, groups, *options)
     return cast(x.reshape(array.shape), array.dtype)
+
+
+def _compare(ranks: Ranks, x: Array, options: Options) -> None:
+    """What decides the statistics, or the collectives that they take, has to be the same on all ranks."""
+    ranks.compare(**dict(zip(("center", "scale", "ddof", "min_std", "eps"), options, strict=True)))
+    candidates = x.shape[-1] if options[0] == "slot" and x.shape else None
+    ranks.compare(dtype=str(x.dtype).removeprefix("torch."), candidates=candidates)
 
 
 def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, eps: Any) -> None:

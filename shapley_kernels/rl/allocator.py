@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import Any
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import native, on_cpu
+from shapley_kernels.arrays import native, on_cpu, zeros
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import Options, as_numbers, check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
-from shapley_kernels.rl.groups import on_all_ranks
+from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
 from shapley_kernels.rl.utility import make_game
 from shapley_kernels.values import Semivalue, Shapley, brackets
@@ -107,9 +107,10 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `credits` and `grpo_advantages`.
         """
-        with on_all_ranks(process_group):
+        ranks = self._ranks(process_group, "advantages")
+        with on_all_ranks(ranks):
             game = self._game(rewards, mask, data)
-        return self._advantages(game, mask, (group_ids, num_generations, process_group))
+        return self._advantages(game, mask, (group_ids, num_generations, ranks))
 
     def set_advantages(
         self,
@@ -134,9 +135,10 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as in `advantages`.
         """
-        with on_all_ranks(process_group):
+        ranks = self._ranks(process_group, "set_advantages")
+        with on_all_ranks(ranks):
             game = self._game(rewards, mask, data)
-        return self._of_sets(game, (group_ids, num_generations, process_group))
+        return self._of_sets(game, (group_ids, num_generations, ranks))
 
     def token_advantages(
         self,
@@ -162,12 +164,25 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `advantages` and `scatter_to_tokens`.
         """
-        layout = (group_ids, num_generations, process_group)
-        with on_all_ranks(process_group):
+        ranks = self._ranks(process_group, "token_advantages")
+        layout, place = (group_ids, num_generations, ranks), {"length": self.length, "cu_seqlens": cu_seqlens}
+        with on_all_ranks(ranks):
             game = self._game(rewards, mask, data)
+            if ranks is not None:  # whether the ids fit, while the other ranks can still be told
+                nothing = zeros(game.data, (*game.batch_shape, game.players), "float32")
+                scatter_to_tokens(nothing, candidate_ids, **place)
         advantages = self._advantages(game, mask, layout)
         outside = self._of_sets(game, layout) if self.outside == "set" else "zero"
-        return scatter_to_tokens(advantages, candidate_ids, outside=outside, length=self.length, cu_seqlens=cu_seqlens)
+        return scatter_to_tokens(advantages, candidate_ids, outside=outside, **place)
+
+    def _ranks(self, process_group: Any, method: str) -> Ranks | None:
+        """The ranks that share the groups; all of them call the same method of an allocator that says the same."""
+        if process_group is None:
+            return None
+        ranks = Ranks(OWNER, process_group)
+        with ranks:
+            ranks.compare(method=method, utility=self.utility, value=self.value, outside=self.outside)
+        return ranks
 
     def _game(self, rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
         game = make_game(OWNER, self.utility, rewards, mask, data)

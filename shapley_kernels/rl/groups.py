@@ -1,14 +1,15 @@
 """Which rollouts form a group: reductions over each group, and group statistics back to its rollouts."""
 
-from collections.abc import Hashable, Iterable, Mapping, Set
-from contextlib import suppress
+import pickle
+from collections.abc import Hashable, Mapping, Set
 from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, constant, describe, is_integer, is_torch, namespace
+from shapley_kernels.arrays import Array, constant, describe, device, is_integer, is_torch, namespace
+from shapley_kernels.rl.ranks import Ranks
 
 OWNER = "grpo_advantages"
 
@@ -49,11 +50,11 @@ class GroupsById:
         index: [rollouts] int64, the group of each rollout.
         groups: their number.
         width: K.
-        process_group: ranks over which the groups are spread; the reductions then run over all of them.
+        ranks: over which the groups are spread; the reductions then run over all of them.
     """
 
-    def __init__(self, index: Array, groups: int, width: int, process_group: Any = None) -> None:
-        self.index, self.groups, self.process_group = index, groups, process_group
+    def __init__(self, index: Array, groups: int, width: int, ranks: Ranks | None = None) -> None:
+        self.index, self.groups, self.ranks = index, groups, ranks
         self.shape = (len(index), width)
         self._known: dict[bool, Array] = {}
 
@@ -73,7 +74,9 @@ class GroupsById:
             out.index_add_(0, self._places(slots), x.reshape(-1))
         else:
             np.add.at(out, self._places(slots), x.reshape(-1))
-        return self._over_ranks(out, "SUM").reshape(self.groups, self._width(slots))
+        if self.ranks is not None:
+            self.ranks.sum(out)
+        return out.reshape(self.groups, self._width(slots))
 
     def lowest(self, x: Array, slots: bool) -> Array:
         out = self._full(x, slots, float("inf"))
@@ -81,7 +84,9 @@ class GroupsById:
             out.scatter_reduce_(0, self._places(slots), x.reshape(-1), "amin")
         else:
             np.minimum.at(out, self._places(slots), x.reshape(-1))
-        return self._over_ranks(out, "MIN").reshape(self.groups, self._width(slots))
+        if self.ranks is not None:
+            self.ranks.lowest(out)
+        return out.reshape(self.groups, self._width(slots))
 
     def spread(self, statistic: Array) -> Array:
         return statistic[self.index]
@@ -104,45 +109,27 @@ class GroupsById:
             self._known[slots] = xp.broadcast_to(index, self.shape).reshape(-1)
         return self._known[slots]
 
-    def _over_ranks(self, statistic: Array, how: str) -> Array:
-        """The statistic summed (or its minimum taken) over the ranks, in place."""
-        if self.process_group is not None:
-            import torch
-            import torch.distributed as dist
-
-            shared = statistic if is_torch(statistic) else torch.from_numpy(statistic)
-            dist.all_reduce(shared, op=getattr(dist.ReduceOp, how), group=self.process_group)
-        return statistic
-
 
 Groups = EqualGroups | GroupsById
 
 
-def make_groups(
-    x: Array,
-    group_ids: Any,
-    num_generations: Any,
-    process_group: Any = None,
-    slots: bool = False,
-) -> Groups:
+def make_groups(x: Array, group_ids: Any, num_generations: Any, ranks: Ranks | None = None) -> Groups:
     """The groups that the arguments of `grpo_advantages` describe.
 
     Args:
         x: [B, G, K], [G, K] or [N, K].
-        group_ids, num_generations, process_group: as there.
-        slots: statistics per candidate index are needed, so K must be the same on all ranks.
+        group_ids, num_generations: as there.
+        ranks: over which the groups are spread. Call it within `with ranks:`; its exchange is the first collective.
 
     Raises:
-        TypeError, ValueError: arguments that do not fit together; what another rank raised in `on_all_ranks`.
+        TypeError, ValueError: arguments that do not fit together; what another rank raised.
     """
     shape = tuple(x.shape)
-    if process_group is not None and group_ids is None:
+    if ranks is not None and group_ids is None:
         raise ValueError(
             f"{OWNER}: process_group needs group_ids to know which rollouts on other ranks belong together, got None; "
             "pass ids that are equal on all ranks, such as prompt uids"
         )
-    if process_group is not None:
-        _check_process_group(process_group)
     if group_ids is None and num_generations is None:
         if len(shape) not in (2, 3):
             raise ValueError(
@@ -161,21 +148,16 @@ def make_groups(
     if group_ids is None:
         size = _group_size(num_generations, shape[0])
         return EqualGroups(shape[0] // size, size, shape[1])
-    if process_group is None and (integers := _integers(group_ids, shape[0])) is not None:
+    if ranks is None and (integers := _integers(group_ids, shape[0])) is not None:
         values, index = np.unique(integers, return_inverse=True)
         return GroupsById(constant(index, x, namespace(x).int64), len(values), shape[1])
-    with on_all_ranks(process_group):
-        ids, distinct = _ids(group_ids, shape[0])
-    if process_group is not None:
-        own, distinct = distinct, _gather(distinct, shape if slots else None, None, process_group)
-        if strange := [group for group in own if group not in distinct]:
-            raise TypeError(
-                f"{OWNER}: group_ids must be values that other ranks can compare, such as str or int, "
-                f"got {strange[0]!r}"
-            )
+    ids, distinct = _ids(group_ids, shape[0])
+    if ranks is not None:
+        ranks.check_device(device(x))
+        distinct = _of_all_ranks(distinct, ranks)
     place = dict(zip(distinct, range(len(distinct)), strict=True))
     index = np.fromiter(map(place.__getitem__, ids), np.int64, len(ids))
-    return GroupsById(constant(index, x, namespace(x).int64), len(place), shape[1], process_group)
+    return GroupsById(constant(index, x, namespace(x).int64), len(place), shape[1], ranks)
 
 
 def _group_size(num_generations: Any, rollouts: int) -> int:
@@ -233,37 +215,6 @@ def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, 
     return ids, distinct
 
 
-class on_all_ranks:
-    """`with on_all_ranks(process_group):` what is raised in here is raised on all ranks, the others of which would wait
-    for this one in `make_groups`."""
-
-    def __init__(self, process_group: Any) -> None:
-        self.process_group = process_group
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        if self.process_group is None or not isinstance(error, Exception):
-            return
-        with suppress(TypeError, AttributeError, RuntimeError):  # of no process group, or one that is gone
-            try:
-                _gather((), None, str(error), self.process_group)
-            except ValueError as on_all:
-                if isinstance(error, ValueError):  # the same, and which rank it was
-                    raise on_all from error
-
-
-def _check_process_group(process_group: Any) -> None:
-    import torch.distributed as dist
-
-    if not dist.is_available() or not isinstance(process_group, dist.ProcessGroup):
-        raise TypeError(
-            f"{OWNER}: process_group must be one of torch.distributed, such as torch.distributed.group.WORLD, "
-            f"or None for this rank alone, got {process_group!r}"
-        )
-
-
 def _is_missing(group: Hashable) -> bool:
     try:
         return bool(group != group)
@@ -271,38 +222,40 @@ def _is_missing(group: Hashable) -> bool:
         return True
 
 
-def _gather(
-    distinct: Iterable[Hashable], shape: tuple[int, ...] | None, problem: str | None, process_group: Any
-) -> dict[Hashable, None]:
-    """The distinct ids of all ranks, in one order everywhere; raises on all ranks what is wrong on one.
-
-    shape: of the credits, whose number of candidates has to be the same on all ranks; None where it need not.
-    """
-    import torch.distributed as dist
-
-    found: list[Any] = [None] * dist.get_world_size(process_group)
-    dist.all_gather_object(found, (list(distinct), shape, problem), group=process_group)
-    for rank, (_, _, problem) in enumerate(found):
-        if problem is not None:
-            raise ValueError(f"{problem} (rank {rank} of the process group)")
-    all_ids = dict.fromkeys(group for ids, _, _ in found for group in ids)
-    written = {str(group): group for group in all_ids if not isinstance(group, str)}
-    if twice := [group for group in all_ids if isinstance(group, str) and group in written]:
-        raise ValueError(
-            f"{OWNER}: group_ids must be of one type on all ranks, got {written[twice[0]]!r} and {twice[0]!r}, "
-            "which are two groups; convert them with str or int"
-        )
-    shapes = [shape for _, shape, _ in found]
-    if None in shapes and any(shapes):
-        raise ValueError(
-            f"{OWNER}: center must be 'slot' on all ranks or on none, got "
-            f"'slot' on the ranks {[rank for rank, shape in enumerate(shapes) if shape]} only; use the same arguments"
-        )
-    for rank, shape in enumerate(shapes):
-        if shape and shape[1] != shapes[0][1]:
-            raise ValueError(
-                f"{OWNER}: with center='slot', credits must have the same number of candidates on all ranks, "
-                f"got shape {shapes[0]} at rank 0 and {shape} at rank {rank}; "
-                "pad to the largest with masked candidates, on ranks without rollouts too"
+def _of_all_ranks(own: dict[Hashable, None], ranks: Ranks) -> dict[Hashable, None]:
+    """The distinct ids of all ranks, in one order everywhere."""
+    found = ranks.exchange((_packed(own), all(map(_is_plain, own))))
+    everywhere = dict.fromkeys(group for packed, _ in found for group in pickle.loads(packed))
+    if not all(plain for _, plain in found):
+        ranks.exchange()  # a class of the user's that another rank could not read
+    written = {str(group): group for group in everywhere if not isinstance(group, str)}
+    if twice := [group for group in everywhere if isinstance(group, str) and group in written]:
+        ranks.refuse(
+            ValueError(
+                f"{OWNER}: group_ids must be of one type on all ranks, got {written[twice[0]]!r} and {twice[0]!r}, "
+                "which are two groups; convert them with str or int"
             )
-    return all_ids
+        )
+    return everywhere
+
+
+def _packed(ids: dict[Hashable, None]) -> bytes:
+    """The ids as bytes, from which other ranks get equal ones."""
+    strange = None
+    try:
+        packed = pickle.dumps(list(ids))
+        strange = next((group for group in pickle.loads(packed) if group not in ids), None)
+    except Exception as error:
+        strange = error
+    if strange is None:
+        return packed
+    raise TypeError(
+        f"{OWNER}: group_ids must be values that other ranks can compare, such as str or int, got {strange!r}"
+    )
+
+
+def _is_plain(group: Hashable) -> bool:
+    """Whether certainly every process can read it."""
+    if isinstance(group, (tuple, frozenset)):
+        return type(group) in (tuple, frozenset) and all(map(_is_plain, group))
+    return type(group) in (str, int, float, bool, bytes)

@@ -3,10 +3,13 @@
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable, iscoroutinefunction
+from itertools import takewhile
 from math import inf, isfinite
 from numbers import Integral, Real
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,15 +141,20 @@ class SetScorer:
         return self._scored(found, calls, rewards)
 
     async def ascore(self, token_ids: Any, mask: Any = None, *, finished: Any = None, **columns: Any) -> Scored:
-        """The same from async code. An async score runs on the running loop, a plain one in one other thread."""
+        """The same from async code. An async score runs on the running loop, a plain one in one other thread, which
+        where this is cancelled ends the call in progress and makes no other."""
         import asyncio
 
         found = self._parse(token_ids, mask, finished)
         calls = list(self._calls(found, columns))
         if _is_async(self.score):
-            rewards = await self._ask_all(calls)
-        else:
-            rewards = await asyncio.to_thread(lambda: [self._ask(call) for call in calls])
+            return self._scored(found, calls, await self._ask_all(calls))
+        ended = Event()
+        wanted = takewhile(lambda _: not ended.is_set(), calls)
+        try:
+            rewards = await asyncio.to_thread(lambda: [self._ask(call) for call in wanted])
+        finally:
+            ended.set()
         return self._scored(found, calls, rewards)
 
     def _parse(self, token_ids: Any, mask: Any, finished: Any) -> Candidates:
@@ -309,17 +317,33 @@ def _is_async(score: Callable[..., Any]) -> bool:
 
 
 def _wait(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of `work`, which runs on an event loop of its own, in another thread where this one runs a loop."""
+    """The result of `work`, which runs on an event loop of its own, in another thread where this one runs a loop.
+
+    What interrupts this thread cancels the work there.
+    """
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
     from contextvars import copy_context
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
+    started: Future[Callable[[], Any]] = Future()
+
+    async def stoppable() -> Any:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        started.set_result(lambda: task and loop.call_soon_threadsafe(task.cancel))
+        return await work
+
     with ThreadPoolExecutor(1) as other:
-        return other.submit(copy_context().run, asyncio.run, work).result()
+        result = other.submit(copy_context().run, asyncio.run, stoppable())
+        try:
+            return result.result()
+        except BaseException:
+            with suppress(RuntimeError):  # the work has ended, and its loop is closed
+                started.result()()
+            raise
 
 
 def _checked_columns(columns: dict[str, Any], count: int) -> dict[str, list[Any]]:

@@ -90,7 +90,7 @@ ERRORS = [
     (TypeError, {"num_generations": 4.0}, "num_generations must be an int >= 1, got 4.0"),
     (TypeError, {"num_generations": True}, "got True"),
     (ValueError, {"num_generations": 4, "group_ids": [0] * 32}, "got both; leave one out"),
-    (ValueError, {"process_group": object()}, "process_group needs group_ids"),
+    (TypeError, {"process_group": object()}, r"process_group must be one of torch\.distributed, such as"),
     (ValueError, {"center": "median"}, "center must be one of 'group', 'loo', 'slot', 'none', got 'median'"),
     (ValueError, {"scale": np.zeros(2)}, r"scale must be one of .*, got array\(\[0., 0.\]\)"),
     (ValueError, {"scale": True}, "scale must be one of 'group', 'batch', 'none', got True"),

@@ -1,6 +1,8 @@
 """SetScorer where scores fail, are no numbers, or are below the floor."""
 
 import asyncio
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -121,6 +123,58 @@ def test_cancelling_ascore_ends_the_calls():
 
     asyncio.run(cancel())
     assert ended == ["a", "b"]
+
+
+@pytest.mark.parametrize("end", ["cancel", "timeout"])
+def test_ending_ascore_ends_a_plain_score_after_the_call_in_progress(end):
+    asked, answer = [], threading.Event()
+
+    def score(text):
+        asked.append(text)
+        answer.wait(600)
+        return 1.0
+
+    async def cancel():
+        scorer = SetScorer(score, separated(","), read_byte)
+        task = asyncio.ensure_future(scorer.ascore(rows(["a,b", "c"])))
+        while not asked:
+            await asyncio.sleep(0.001)
+        if end == "cancel":
+            task.cancel()
+        else:
+            task = asyncio.ensure_future(asyncio.wait_for(task, 0.001))
+        with pytest.raises((asyncio.CancelledError, asyncio.TimeoutError)):
+            await task
+        answer.set()
+
+    asyncio.run(cancel())  # which waits for the thread
+    assert asked == ["a"]
+
+
+def test_an_interrupt_ends_the_calls_beside_a_running_loop():
+    """In a notebook, where an async score runs in another thread."""
+    asked = []
+
+    async def score(text):
+        asked.append(text)
+        if text == "b":
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            await asyncio.sleep(600)
+        return 1.0
+
+    async def notebook():
+        SetScorer(score, separated(","), read_byte, concurrency=1)(rows(["a,b,c"]))
+
+    before = signal.getsignal(signal.SIGINT)
+    loop = asyncio.new_event_loop()
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(notebook())
+    finally:
+        signal.signal(signal.SIGINT, before)
+        loop.close()
+    assert asked == ["a", "b"]
 
 
 def test_timeouts_are_failures_and_interrupts_are_not():
