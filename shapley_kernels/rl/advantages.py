@@ -66,7 +66,8 @@ def grpo_advantages(
         min_std: a std below it gives advantages of exactly 0. Not used with scale="none".
         eps: added to the std.
         process_group: `torch.distributed` group whose ranks hold parts of the same groups; with [N, K] and group_ids
-            only. Every rank has to call, if only with [0, K]; its backend must reach the credits (NCCL: on the GPU).
+            only. Every rank has to call, with the same options, if only with [0, K]; its backend must reach the credits
+            (NCCL: on the GPU).
 
     Returns:
         advantages of the shape, container, dtype and device of the credits; exactly 0 for masked candidates and, unless
@@ -75,12 +76,13 @@ def grpo_advantages(
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, shape or value; on the CPU also live credits that are not
-            finite, or too far apart to be squared (with a process group, on every rank). Elsewhere these make their own
-            group NaN and no other.
+            finite, or too far apart to be squared; elsewhere these make their own group NaN and no other. With a
+            process group, on every rank what is wrong on one, and options that differ.
 
     Cost: O(B G K) time. One kernel on the CPU, and one launch on the GPU for groups of one size without batch
         statistics; else an operation after the other, with a few float64 copies of the credits. With a process group,
-        one all_gather_object of the distinct ids and at most four all_reduces of [groups], or [groups, K] for slots.
+        one all_gather_object of options and distinct ids, and at most four all_reduces of [groups], or [groups, K] for
+        slots.
     Source: Shao et al. (2024), arXiv 2402.03300 (GRPO); Ahmadian et al. (2024), arXiv 2402.14740 (loo); Liu et al.
         (2025), arXiv 2503.20783 (scale="none"); for candidate sets, ShapE-GRPO, arXiv 2603.29871.
 

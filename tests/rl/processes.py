@@ -23,9 +23,7 @@ def join(rank, file):
     """The group of both; one that waits for the other in vain ends the test."""
     import torch.distributed as dist
 
-    dist.init_process_group(
-        "gloo", init_method=f"file://{file}", rank=rank, world_size=2, timeout=timedelta(minutes=3)
-    )
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2, timeout=timedelta(minutes=3))
     return dist.group.WORLD
 
 

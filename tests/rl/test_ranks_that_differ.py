@@ -3,6 +3,7 @@
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ EYE = np.eye(2)
 IDS = [0, 1]
 TOKENS = [[0, 1, 2]] * 2
 RAGGED = [[1.0], [1.0, 2.0]]
-KEYS = ("same", "group_ids", "process_group")
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,7 @@ def wrong_on_one(rank, group):
     ):
         given, extra = (ids, options) if rank else (TOKENS, {})
         for own in (RewardAllocator(), RewardAllocator(length="candidate", outside="zero")):
-            call = lambda given=given, extra=extra, own=own: own.token_advantages(EYE, given, **layout, **extra)
-            yield error, message, call
+            yield error, message, partial(own.token_advantages, EYE, given, **layout, **extra)
     wide = np.ones((2, 2 + rank))
     own = RewardAllocator(lenient)
     yield (KeyError if rank else RuntimeError), "mine", lambda: own.set_advantages(wide, **layout)
