@@ -9,7 +9,9 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels import rl
+from shapley_kernels.games import GAMES
 from shapley_kernels.testing import assert_within_budget, error_budget, exact_semivalue
+from shapley_kernels.testing.examples import sample
 
 
 @pytest.mark.parametrize("game", [sk.FacilityLocation, sk.Coverage])
@@ -18,6 +20,17 @@ def test_no_topics(game, weights):
     empty = game(np.zeros((2, 3, 0)), weights)
     np.testing.assert_array_equal(sk.shapley(empty), np.zeros((2, 3)))
     assert_within_budget(sk.shapley(empty), exact_semivalue(empty), error_budget(empty))
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("container", ["numpy", "torch"])
+def test_the_oracle_of_no_players_and_of_no_rows(game, container):
+    for rows, players in ((2, 0), (0, 2), (0, 0)):
+        for draw in range(4):
+            empty = sample(game, "float64", players, draw, rows).placed(container, "float64").game()
+            assert_within_budget(sk.shapley(empty), exact_semivalue(empty), error_budget(empty))
+            for row in range(rows):
+                assert float(empty.worth()[row]) == empty.exact_worth(row)(frozenset())
 
 
 @pytest.mark.parametrize("labels", [np.array([1, 1, 200], np.uint8), torch.tensor([1, 1, 200], dtype=torch.uint8)])

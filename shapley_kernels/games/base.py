@@ -33,6 +33,7 @@ from shapley_kernels.arrays import (
     named_dtype,
     namespace,
     native,
+    numbers,
     on_cpu,
     promoted,
     zeros,
@@ -136,7 +137,7 @@ class Game:
         """Indices of the live players in one entry of the flattened batch."""
         if self.mask is None:
             return list(range(self.players))
-        return [i for i, live in enumerate(self.mask.reshape(-1, self.players)[row].tolist()) if live]
+        return np.flatnonzero(row_of(self.mask, row, 1)).tolist()
 
     # -- reading and checking data -----------------------------------------------------------------------------------
 
@@ -310,6 +311,12 @@ def _product(a: Any, b: Any) -> Any:
         return a * b
     with np.errstate(over="ignore"):
         return a * b
+
+
+def row_of(array: Array, row: int, trailing: int) -> np.ndarray:
+    """One entry of the flattened batch of an array with so many axes of its own, in float64; empty axes allowed."""
+    split = len(array.shape) - trailing
+    return numbers(array).reshape(prod(array.shape[:split]), *array.shape[split:])[row]
 
 
 def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:

@@ -26,7 +26,7 @@ from shapley_kernels.arrays import (
     on_cpu,
     zeros,
 )
-from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.base import Game, Weighted, row_of
 from shapley_kernels.games.multilinear import product_pairs, product_tables
 from shapley_kernels.games.order import Max
 from shapley_kernels.games.order_base import coefficients, order_tables
@@ -84,8 +84,8 @@ class FacilityLocation(Game):
         return cast((best * weights).sum(-1), self.dtype)
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live, scores = set(self.live_players(row)), _exact_row(self.scores, row, 2)
-        weights = np.ones(scores.shape[1]) if self.weights is None else _exact_row(self.weights, row, 1)
+        live, scores = set(self.live_players(row)), row_of(self.scores, row, 2)
+        weights = np.ones(scores.shape[1]) if self.weights is None else row_of(self.weights, row, 1)
 
         def worth(members: Collection[int]) -> Fraction:
             inside = [i for i in members if i in live]
@@ -158,8 +158,8 @@ class Coverage(Game):
         return cast((covered if self.weights is None else covered * cast(self.weights, dtype)).sum(-1), self.dtype)
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live, covers = set(self.live_players(row)), _exact_row(self.covers, row, 2)
-        weights = np.ones(covers.shape[1]) if self.weights is None else _exact_row(self.weights, row, 1)
+        live, covers = set(self.live_players(row)), row_of(self.covers, row, 2)
+        weights = np.ones(covers.shape[1]) if self.weights is None else row_of(self.weights, row, 1)
 
         def worth(members: Collection[int]) -> Fraction:
             inside = [i for i in members if i in live]
@@ -226,8 +226,8 @@ class Clusters(Game):
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
-        labels = numbers(self.labels).reshape(-1, self.players)[row].tolist()
-        rewards = numbers(self.rewards).reshape(-1, self.players)[row].tolist()
+        labels = row_of(self.labels, row, 1).tolist()
+        rewards = row_of(self.rewards, row, 1).tolist()
 
         def worth(members: Collection[int]) -> Fraction:
             best: dict[float, Fraction] = {}
@@ -466,8 +466,3 @@ def gap_size(rewards: np.ndarray, value: Semivalue, n: int) -> float:
     ranked = np.sort(rewards)[::-1]
     inside = coefficients(Max, (), value, n)[0][: len(ranked)]
     return float(np.abs(ranked - np.append(ranked[1:], 0.0)) @ np.abs(inside))
-
-
-def _exact_row(array: Array, row: int, trailing: int) -> Any:
-    split = len(array.shape) - trailing
-    return numbers(array).reshape(prod(array.shape[:split]), *array.shape[split:])[row]

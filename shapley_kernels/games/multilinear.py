@@ -28,7 +28,7 @@ from shapley_kernels.arrays import (
     on_cpu,
     rows,
 )
-from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.base import Game, Weighted, row_of
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
 from shapley_kernels.values import Semivalue
 
@@ -166,7 +166,7 @@ class NoisyOr(Game):
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
-        p = numbers(self.p).reshape(-1, self.players)[row]
+        p = row_of(self.p, row, 1)
         return lambda members: 1 - prod((1 - Fraction(float(p[i])) for i in members if i in live), start=Fraction(1))
 
     def _worth(self, members: Array) -> Array:
@@ -295,7 +295,7 @@ class AtLeast(Game):
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
-        p = numbers(self.p).reshape(-1, self.players)[row]
+        p = row_of(self.p, row, 1)
 
         def worth(members: Collection[int]) -> Fraction:
             chances = [Fraction(1)]  # of 0, 1, ... successes
@@ -445,7 +445,7 @@ class LogSum(Game):
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
-        w = numbers(self.w).reshape(-1, self.players)[row]
+        w = row_of(self.w, row, 1)
 
         def worth(members: Collection[int]) -> Fraction:
             """To 50 digits."""

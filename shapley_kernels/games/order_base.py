@@ -26,7 +26,7 @@ from shapley_kernels.arrays import (
     number,
     numbers,
 )
-from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.base import Game, Weighted, row_of
 from shapley_kernels.games.terms import Run, Tables, Term, levels, live_counts
 from shapley_kernels.values import Semivalue
 
@@ -104,7 +104,7 @@ class OrderGame(Game):
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
-        values = cast(self.rewards.reshape(-1, self.players)[row], named_dtype(self.rewards, "float64")).tolist()
+        values = row_of(self.rewards, row, 1).tolist()
         v_empty = self.v_empty if isinstance(self.v_empty, float) else float(self.v_empty.reshape(-1)[row])
 
         def worth(members: Collection[int]) -> Fraction:
@@ -190,7 +190,7 @@ class OrderTerm(Term):
     def ranked(self, row: int) -> tuple[np.ndarray, float]:
         """The live rewards of one row, descending, and v_empty, in float64 and hence exactly."""
         game = self.game
-        values = numbers(game.rewards).reshape(-1, game.players)[row]
+        values = row_of(game.rewards, row, 1)
         c = game.v_empty if isinstance(game.v_empty, float) else float(numbers(game.v_empty).reshape(-1)[row])
         return np.sort(values[game.live_players(row)])[::-1], c
 

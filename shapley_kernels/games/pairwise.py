@@ -22,7 +22,7 @@ from shapley_kernels.arrays import (
     promoted,
     rows,
 )
-from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.base import Game, Weighted, row_of
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
 from shapley_kernels.values import Semivalue
 
@@ -122,8 +122,8 @@ class Pairwise(Game):
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
-        w = numbers(self.w).reshape(-1, self.players, self.players)[row].tolist()
-        values = None if self.values is None else numbers(self.values).reshape(-1, self.players)[row].tolist()
+        w = row_of(self.w, row, 2).tolist()
+        values = None if self.values is None else row_of(self.values, row, 1).tolist()
 
         def worth(members: Collection[int]) -> Fraction:
             inside = sorted(live.intersection(members))

@@ -28,7 +28,7 @@ from shapley_kernels.arrays import (
     numbers,
     rows,
 )
-from shapley_kernels.games.base import COALITIONS, Game, Weighted
+from shapley_kernels.games.base import COALITIONS, Game, Weighted, row_of
 from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
 from shapley_kernels.values import Semivalue
 
@@ -111,7 +111,7 @@ class Table(Game):
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
-        values = numbers(self.values).reshape(-1, 1 << self.players)[row].tolist()
+        values = row_of(self.values, row, 1).tolist()
         return lambda members: Fraction(values[sum(1 << i for i in live.intersection(members))])
 
     @classmethod

@@ -21,7 +21,7 @@ from shapley_kernels.arrays import (
     numbers,
     on_cpu,
 )
-from shapley_kernels.games.base import Game, Weighted, live_entries
+from shapley_kernels.games.base import Game, Weighted, live_entries, row_of
 from shapley_kernels.games.multilinear import live_rows, product_tables, products_by_size
 from shapley_kernels.games.terms import Run, Term, live_counts
 from shapley_kernels.values import Semivalue
@@ -85,8 +85,7 @@ class Volume(Game):
         return [(1.0, VolumeTerm(self, value))]
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live, n = set(self.live_players(row)), self.players
-        kernel = numbers(self.kernel).reshape(-1, n, n)[row]
+        live, kernel = set(self.live_players(row)), row_of(self.kernel, row, 2)
 
         def worth(members: Collection[int]) -> Fraction:
             chosen = sorted(i for i in members if i in live)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from fractions import Fraction
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -70,7 +71,7 @@ class _IntegerWeights(Game):
 
     def _exact_total(self, row: int) -> Callable[[Collection[int]], int]:
         live = set(self.live_players(row))
-        weights = self.weights.reshape(-1, self.players)[row].tolist()
+        weights = self.weights.reshape(prod(self.batch_shape), self.players)[row].tolist()
         return lambda members: sum(weights[i] for i in members if i in live)
 
 

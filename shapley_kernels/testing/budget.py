@@ -53,9 +53,11 @@ def error_budget(game: Game, value: Semivalue | None = None) -> Budget:
     Terms that are added up pay one more rounding each.
     """
     value = value or Shapley()
-    terms = merge(game.terms(value))
     rows = prod(game.batch_shape)
     computing = np.zeros((rows, game.players))
+    if not computing.size:
+        return Budget(game, value, computing)
+    terms = merge(game.terms(value))
     plain = len(terms) == 1 and isinstance(terms[0][0], float) and terms[0][0] == 1.0
     for weight, term in terms:
         factor = np.abs(np.broadcast_to(weight if isinstance(weight, float) else numbers(weight).reshape(-1), rows))
@@ -99,7 +101,7 @@ def dtype_name(dtype: Any) -> str:
 def errors(credits: Array, exact: Sequence[Any], budget: Budget) -> tuple[np.ndarray, np.ndarray]:
     """|credit - exact| and what is allowed, both [rows, players] float64; differences are taken between rationals."""
     game = budget.game
-    got = numbers(credits).reshape(len(budget.computing), game.players)
+    got = numbers(credits).reshape(budget.computing.shape)
     truth = [_rows_of(exact, len(game.batch_shape))[row] for row in range(len(got))]
     error = np.array(
         [
@@ -148,7 +150,7 @@ def assert_within_budget(credits: Any, exact: Sequence[Any], budget: Budget) -> 
     """
     game = budget.game
     assert_like_rewards(credits, game)
-    got = numbers(credits).reshape(-1, game.players)
+    got = numbers(credits).reshape(budget.computing.shape)
     bad = ~np.isfinite(got).all(axis=-1)
     assert not bad.any(), (
         f"not finite: row {bad.argmax()} of {game!r} got {got[bad.argmax()]}\n{_inputs(game, int(bad.argmax()))}"

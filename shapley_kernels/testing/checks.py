@@ -343,7 +343,7 @@ def layout(subject: Subject) -> None:
     placed = subject.placed(data)
     plain = numbers(subject.credits(placed.game()))
     allowed = np.zeros_like(plain) if isinstance(subject.utility, type) else 2 * subject.budget(data, plain)
-    for name, view in _views(subject).items():
+    for name, view in views(subject.container).items():
         game = placed.map(partial(_viewed, view)).game()
         credits = subject.credits(game)
         assert_like_rewards(credits, game)
@@ -359,14 +359,14 @@ def _viewed(view: Callable[[Any], Any], x: Any) -> Any:
     return view(x) if len(x.shape) > 1 else x
 
 
-def _views(subject: Subject) -> dict[str, Callable[[Any], Any]]:
-    """Ways to lay out the same numbers; each makes a copy with another layout."""
-    if subject.container == "torch":
+def views(container: str) -> dict[str, Callable[[Any], Any]]:
+    """Ways to lay out the same numbers, of two axes or more; each makes a copy with another layout."""
+    if container == "torch":
         import torch
 
         return {
             "transposed": lambda x: x.transpose(0, -1).contiguous().transpose(0, -1),
-            "strided": lambda x: torch.stack([x, x], -1).reshape(*x.shape[:-1], -1)[..., ::2],
+            "strided": lambda x: torch.stack([x, x], -1).flatten(-2)[..., ::2],
             "offset": lambda x: torch.cat([x[:1], x])[1:],
         }
     return {

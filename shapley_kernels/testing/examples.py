@@ -53,7 +53,7 @@ def place(x: Any, container: str, dtype: str, device: str = "cpu") -> Any:
         return x.astype(dtype) if x.dtype.kind == "f" else x.copy()
     import torch
 
-    placed = torch.tensor(np.ascontiguousarray(x), device=device)
+    placed = torch.tensor(x.copy(), device=device)
     return placed.to(getattr(torch, dtype)) if placed.is_floating_point() else placed
 
 
@@ -82,7 +82,7 @@ def example(dtype: str, players: int, draw: int, rows: int = len(ROW_KINDS)) -> 
         rewards[~mask] = np.nan
         mask.flags.writeable = False
     rewards.flags.writeable = v_empty.flags.writeable = False
-    return Example(rewards, mask, float(v_empty[0]) if draw // 2 % 2 else v_empty)
+    return Example(rewards, mask, float(v_empty[0]) if draw // 2 % 2 and rows else v_empty)
 
 
 def _row(rng: np.random.Generator, kind: str, players: int, dtype: str) -> np.ndarray:
