@@ -6,14 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from shapley_kernels.rl import (
-    PrefixMarginals,
     RewardAllocator,
-    WinnerTakesAll,
     decode_credits,
     grpo_advantages,
     scatter_to_tokens,
 )
-from shapley_kernels.values import Shapley
+from shapley_kernels.rl.sizes import EFFICIENT, multiplies, times_live
 
 OWNER = "shapley_grpo"
 
@@ -22,8 +20,8 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
     """An advantage estimator for rewards of `encode_credits`.
 
     Args:
-        allocator: how advantages are normalised and laid on tokens. None: `RewardAllocator()`, with the scale "group"
-            or "none", as by_std says.
+        allocator: how advantages are normalised and laid on tokens; of its value, only whether `sizes` applies to its
+            credits. None: `RewardAllocator()`, with the scale "group" or "none", as by_std says.
         by_std: told the options that the trainer passes; raises or warns if these do not fit.
 
     Returns:
@@ -44,7 +42,8 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         credits, mask, ids = decode_credits(token_level_rewards, token_mask=response_mask != 0)
         _check_mask(ids, response_mask)
         how = allocator or RewardAllocator(scale=scale)
-        advantages = _normalised(credits, mask, index, how)
+        per_candidate = times_live(credits, mask) if multiplies(how.value, how.sizes) else credits
+        advantages = _normalised(per_candidate, mask, index, how)
         outside = "zero"
         if how.outside == "set":
             outside = _of_sets(credits, index, how)
@@ -56,7 +55,7 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
 
 def warn_if_not_efficient(allocator: RewardAllocator) -> None:
     """Token rewards carry credits, and what the set is worth only as their sum."""
-    if not isinstance(allocator.value, (Shapley, PrefixMarginals, WinnerTakesAll)):
+    if not isinstance(allocator.value, EFFICIENT):
         warnings.warn(
             f"{OWNER}: credits of {allocator.value!r} do not sum to v(all) - v(empty): the reward that is logged and "
             "the advantage of tokens outside candidates are those of their sum; for the latter, register an estimator "

@@ -50,9 +50,9 @@ def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[A
     advantages afterwards, the scaling of its loss reduction, is left to it.
 
     Args:
-        allocator: how advantages are normalised and laid on tokens; utility and value are not used, the credits are
-            there already. None: `RewardAllocator()`, with the scale "none" where SkyRL's config says
-            grpo_norm_by_std=False.
+        allocator: how advantages are normalised and laid on tokens. The credits are there already: its utility is not
+            used, and its value only to know whether `sizes` applies. None: `RewardAllocator()`, with the scale
+            "none" where SkyRL's config says grpo_norm_by_std=False.
 
     Returns:
         (token_level_rewards [N, T], response_mask [N, T], index=uids [N], grpo_norm_by_std=, config=) -> (advantages,

@@ -27,9 +27,9 @@ def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[A
     token gets the advantage of its candidate, over the rollouts of one uid, in any order.
 
     Args:
-        allocator: how advantages are normalised and laid on tokens; utility and value are not used, the credits are
-            there already. None: `RewardAllocator()`, with the scale "none" where verl's config says
-            norm_adv_by_std_in_grpo=False.
+        allocator: how advantages are normalised and laid on tokens. The credits are there already: its utility is not
+            used, and its value only to know whether `sizes` applies. None: `RewardAllocator()`, with the scale
+            "none" where verl's config says norm_adv_by_std_in_grpo=False.
 
     Returns:
         (token_level_rewards [N, T], response_mask [N, T], index=uids [N], config=) -> (advantages, returns), both the

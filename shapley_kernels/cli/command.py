@@ -42,6 +42,13 @@ class Scale(str, Enum):
     NONE = "none"
 
 
+class Sizes(str, Enum):
+    """Values of --sizes."""
+
+    WORTH = "worth"
+    SHARE = "share"
+
+
 class OnBadRow(str, Enum):
     """Values of --on-bad-row."""
 
@@ -149,6 +156,14 @@ def allocate(
             help="What is divided by: the standard deviation of the prompt or of all rows.", rich_help_panel=ADVANTAGES
         ),
     ] = Scale.GROUP,
+    sizes: Annotated[
+        Sizes,
+        typer.Option(
+            help="How lists of different lengths compare: credits times the length, so that worth counts, or as they "
+            "are. The column of credits is the same.",
+            rich_help_panel=ADVANTAGES,
+        ),
+    ] = Sizes.WORTH,
     prompt_column: Annotated[
         str, typer.Option(help="Rollouts with equal values form a group.", rich_help_panel=ROWS)
     ] = "prompt_id",
@@ -226,6 +241,7 @@ def allocate(
                     value(value_name, p=p, alpha=alpha, beta=beta, size=size),
                     center.value,
                     scale.value,
+                    sizes=sizes.value,
                 ),
                 value_name=value_name.value.capitalize(),
                 least=("--k", k) if k is not None else ("--m", m) if m is not None else None,

@@ -15,6 +15,7 @@ import numpy as np
 from shapley_kernels import rl
 from shapley_kernels.cli.reading import BATCH_ROWS, Numbers
 from shapley_kernels.cli.rows import InputError
+from shapley_kernels.rl.sizes import multiplies, times_live
 
 CELLS = 1 << 18
 """Padded candidates of one batch; larger only where a single group is."""
@@ -194,7 +195,8 @@ class Table:
         rewards[mask] = self._rewards.gather(self._starts[rows], lengths)
         credits = _credits(allocator, rewards, mask)
         scale = "none" if allocator.scale == "batch" else allocator.scale
-        advantages = rl.grpo_advantages(credits, mask, group_ids=groups, center=allocator.center, scale=scale)
+        compared = times_live(credits, mask) if multiplies(allocator.value, allocator.sizes) else credits
+        advantages = rl.grpo_advantages(compared, mask, group_ids=groups, center=allocator.center, scale=scale)
         if not np.isfinite(advantages).all():
             raise ValueError("advantages overflow")
         utility = allocator.utility

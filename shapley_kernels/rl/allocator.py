@@ -12,6 +12,7 @@ from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import Options, as_numbers, check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
+from shapley_kernels.rl.sizes import SIZES, TimesLive, factor_is_free, multiplies, times_live, warn_of_v_empty
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
 from shapley_kernels.rl.utility import make_game
 from shapley_kernels.values import Semivalue, Shapley, brackets
@@ -22,7 +23,8 @@ OUTSIDE = ("set", "zero")
 
 @dataclass(frozen=True)
 class RewardAllocator:
-    """Advantages of candidates whose set earns the reward: A = normalise(value of utility(rewards)).
+    """Advantages of candidates whose set earns the reward: A = normalise(n times the value of utility(rewards)), n the
+    number of candidates of the rollout.
 
     Args:
         utility: what a set is worth: a game such as `Max`, or any function (rewards, mask=, **data) -> game, such as
@@ -32,6 +34,11 @@ class RewardAllocator:
         center, scale, ddof, min_std, eps: the normalisation, as in `grpo_advantages`.
         outside: what tokens outside all candidates get: "set", the advantage of the whole set, or "zero".
         length: as in `scatter_to_tokens`: "token", or "candidate" for equal weight of short and long candidates.
+        sizes: how rollouts of different numbers of candidates compare. "worth": credits of values that share out what
+            a set is worth (semivalues, WinnerTakesAll, PrefixMarginals) are multiplied by the number of live candidates
+            of the rollout, so that their mean, not their sum, is v(all) - v(empty) where the value is efficient.
+            "share": credits as they are, of which those of longer lists are smaller. At one fixed number the factor
+            cancels in the normalisation, but for `eps` and scale="none".
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind or value.
@@ -50,6 +57,7 @@ class RewardAllocator:
     scale: str = "group"
     outside: str = "set"
     length: str = "token"
+    sizes: str = field(default="worth", kw_only=True)
     ddof: int = field(default=1, kw_only=True)
     min_std: float = field(default=1e-6, kw_only=True)
     eps: float = field(default=1e-4, kw_only=True)
@@ -67,12 +75,16 @@ class RewardAllocator:
                 f"{brackets(self.value, Semivalue, Baseline)}"
             )
         check_options(OWNER, self.center, self.scale, self.ddof, self.min_std, self.eps)
-        for name, got, known in (("outside", self.outside, OUTSIDE), ("length", self.length, LENGTHS)):
+        for name, got, known in (
+            ("outside", self.outside, OUTSIDE),
+            ("length", self.length, LENGTHS),
+            ("sizes", self.sizes, SIZES),
+        ):
             if got not in known:
                 raise ValueError(f"{OWNER}: {name} must be one of {', '.join(map(repr, known))}, got {got!r}")
 
     def credits(self, rewards: Any, mask: Any = None, **data: Any) -> Any:
-        """The value of utility(rewards, mask=mask, **data), before normalisation.
+        """The value of utility(rewards, mask=mask, **data), before `sizes` and normalisation.
 
         Args:
             rewards: [..., candidates]; mask: bool, broadcasts to that, True = live; data: what else the utility takes.
@@ -83,7 +95,7 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as the utility and `semivalue`; a utility that returns no game.
         """
-        return self._share(self._game(rewards, mask, data))
+        return self._share(self._game(rewards, mask, data), self.value)
 
     def advantages(
         self,
@@ -95,7 +107,9 @@ class RewardAllocator:
         process_group: Any = None,
         **data: Any,
     ) -> Any:
-        """`grpo_advantages` of the credits.
+        """`grpo_advantages` of the credits, times the number of candidates of their rollout as `sizes` says.
+
+        Warns once in a process, on the CPU, where sets of different sizes are all worth less than the v_empty of 0.
 
         Args:
             rewards: [B, G, K], [G, K], or [N, K] with group_ids or num_generations; these and process_group as in
@@ -181,7 +195,7 @@ class RewardAllocator:
             return None
         ranks = Ranks(OWNER, process_group)
         with ranks:
-            ranks.compare(method=method, utility=self.utility, value=self.value, outside=self.outside)
+            ranks.compare(method=method, utility=self.utility, value=self.value, sizes=self.sizes, outside=self.outside)
         return ranks
 
     def _game(self, rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
@@ -193,17 +207,21 @@ class RewardAllocator:
         return game
 
     def _advantages(self, game: Game, mask: Any, layout: tuple[Any, Any, Any]) -> Any:
-        if (found := fused.advantages(game, self.value, mask, layout, self._options)) is not None:
+        value, factor = self.value, multiplies(self.value, self.sizes)
+        if factor and isinstance(value, Semivalue) and factor_is_free(game):
+            value, factor = TimesLive(value), False
+        if (found := None if factor else fused.advantages(game, value, mask, layout, self._options)) is not None:
             return found
         with on_all_ranks(layout[2]):
-            credits = self._share(game)
-        return normalised(credits, mask, layout, self._options)
+            credits = self._share(game, value)
+            warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
+        return normalised(times_live(credits, game.mask) if factor else credits, mask, layout, self._options)
 
-    def _share(self, game: Game) -> Any:
-        if isinstance(self.value, Semivalue):
-            return semivalue(game, self.value)
+    def _share(self, game: Game, value: Semivalue | Baseline) -> Any:
+        if isinstance(value, Semivalue):
+            return semivalue(game, value)
         _refuse_nonfinite(game)
-        return self.value.credits(game)
+        return value.credits(game)
 
     def _of_sets(self, game: Game, layout: tuple[Any, Any, Any]) -> Any:
         with on_all_ranks(layout[2]):

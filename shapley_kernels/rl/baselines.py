@@ -5,7 +5,7 @@ p(candidate_i)] = grad E[v(all)], before any normalisation.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from shapley_kernels.games import Game
 
 class Baseline:
     """A rule for credit that is not a semivalue; subclass it and write `share` to add one."""
+
+    splits_worth: ClassVar[bool] = False
+    """Whether its credits share out v(all), and so are smaller in larger sets: `RewardAllocator` multiplies such by the
+    number of candidates (sizes="worth"). Others are per candidate, and stay as they are."""
 
     def credits(self, game: Game) -> Any:
         """Credits [..., players] in the container, dtype and device of the game; masked players get exactly 0."""
@@ -57,6 +61,8 @@ class WinnerTakesAll(Baseline):
     Source: named as a baseline by ShapE-GRPO, arXiv 2603.29871; this reading of the name is ours.
     """
 
+    splits_worth = True
+
     def share(self, game: Game, worth: Array) -> Array:
         xp, alone = namespace(worth), _worth_of_each(game, np.eye(game.players, dtype=bool))
         if game.mask is not None:
@@ -79,6 +85,8 @@ class PrefixMarginals(Baseline):
     Cost: O(players^2) time and memory per row: `worth` of each prefix.
     Source: Shapley (1953), whose value is the average of these over all orders, doi:10.1515/9781400881970-018.
     """
+
+    splits_worth = True
 
     def share(self, game: Game, worth: Array) -> Array:
         upto = _worth_of_each(game, np.tril(np.ones((game.players, game.players), bool)))  # v(o_1 .. o_k), [..., k]

@@ -20,6 +20,7 @@ COUNTS = (
     "zero_variance_groups",
     "rescued_groups",
     "free_riders",
+    "turned_rollouts",
 )
 """Keys that add up over chunks of whole groups."""
 
@@ -28,11 +29,18 @@ SHARES = {
     "zero_variance_share": ("zero_variance_groups", "groups"),
     "rescued_share": ("rescued_groups", "zero_variance_groups"),
     "free_rider_share": ("free_riders", "candidates"),
+    "candidates_per_rollout": ("candidates", "rollouts"),
+    "turned_rollout_share": ("turned_rollouts", "rollouts"),
 }
 """Key: the counts it is the quotient of (0 where there is nothing to count)."""
 
 MEANS = {"mean_credit": "candidates", "mean_set_worth": "rollouts"}
 """Key: the count that it is a mean over."""
+
+SPREAD = "candidates_per_rollout_std"
+
+KEPT = (*COUNTS, *MEANS, SPREAD)
+"""Keys that the others follow from."""
 
 PREFIX = "shapley/"
 
@@ -64,6 +72,10 @@ def diagnostics(
         rescued_groups, rescued_share: those of them (share: of them) in which some candidate has an advantage.
         free_riders, free_rider_share: live candidates whose advantage under GRPO (`Broadcast`) and here have opposite
             signs: the weak in good sets, and the strong in bad ones.
+        candidates_per_rollout, candidates_per_rollout_std: mean and standard deviation (over all rollouts, ddof 0) of
+            the number of live candidates: whether lists grow or shrink as training goes on.
+        turned_rollouts, turned_rollout_share: rollouts whose candidates' advantages sum to another sign than their set
+            has under GRPO. Many of them: credit and set pull against each other, as with sizes="share".
         mean_credit: Shapley credit per live candidate; mean_set_worth: v(all) per rollout.
 
     Raises:
@@ -90,6 +102,7 @@ def diagnostics(
             f"got {describe(advantages)}; pass those of the candidates, not of the sets"
         )
     counts = _counts(numbers(array), live, ours, numbers(grpo), of_sets, layout)
+    counts[SPREAD] = live.sum(-1).std() if of_sets.size else 0.0
     counts["mean_credit"] = credits[live].sum() / max(live.sum(), 1)
     counts["mean_set_worth"] = worth.sum() / max(worth.size, 1)
     return _report(counts)
@@ -111,19 +124,25 @@ def merge_diagnostics(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     total = {key: sum(part[key] for part in parts) for key in COUNTS}
     for key, over in MEANS.items():
         total[key] = sum(part[key] * part[over] for part in parts) / max(total[over], 1)
+    mean = total["candidates"] / max(total["rollouts"], 1)
+    squares = sum(
+        part["rollouts"] * (part[SPREAD] ** 2 + (part["candidates"] / max(part["rollouts"], 1) - mean) ** 2)
+        for part in parts
+    )
+    total[SPREAD] = (squares / max(total["rollouts"], 1)) ** 0.5
     return _report(total)
 
 
 def _of_part(i: int, part: Any) -> dict[str, float]:
     if not isinstance(part, Mapping):
         raise TypeError(f"merge_diagnostics: parts must be a list of dicts of diagnostics(...), got {part!r} at {i}")
-    missing = [PREFIX + key for key in (*COUNTS, *MEANS) if PREFIX + key not in part]
+    missing = [PREFIX + key for key in KEPT if PREFIX + key not in part]
     if missing:
         raise ValueError(
             f"merge_diagnostics: parts must be dicts of diagnostics(...), got one without {missing[0]!r} at {i}; "
             "pass them whole"
         )
-    return {key: part[PREFIX + key] for key in (*COUNTS, *MEANS)}
+    return {key: part[PREFIX + key] for key in KEPT}
 
 
 def _report(numbers: Mapping[str, float]) -> dict[str, float]:
@@ -150,8 +169,15 @@ def _counts(
         silent.sum(),
         (silent & some(((ours != 0) & live).any(-1))).sum(),
         ((np.sign(ours) * np.sign(grpo) < 0) & live).sum(),
+        (_sign_of_sum(np.where(live, ours, 0.0)) * np.sign(of_sets) < 0).sum(),
     )
     return dict(zip(COUNTS, map(float, numbers), strict=True))
+
+
+def _sign_of_sum(x: np.ndarray) -> np.ndarray:
+    """Of the sums over the last axis; 0 where these are no more than the rounding of float32 numbers."""
+    total = x.sum(-1)
+    return np.sign(total) * (np.abs(total) > x.shape[-1] * 2.0**-23 * np.abs(x).sum(-1))
 
 
 def _tied(rewards: np.ndarray, live: np.ndarray) -> np.ndarray:

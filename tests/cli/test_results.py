@@ -60,10 +60,10 @@ def test_golden_values(place: Place) -> None:
     np.testing.assert_allclose(rows[0]["credits"], [19 / 30, 7 / 30, 1 / 30], rtol=1e-15)
     assert [row["credits"] for row in rows[1:]] == [[1.5, 1, 2.5], [0, 1, 0], [3, 2], [0.5, 0.5]]
     for row, expected in (
-        (1, [-0.63238, -1.26475, 0.63238]),
-        (2, [-0.95595, 1.43393, -0.95595]),
-        (3, [1.26475, 0]),
-        (4, [0.23899, 0.23899]),
+        (1, [-0.28283, -1.13131, 1.41413]),
+        (2, [-0.81643, 1.63286, -0.81643]),
+        (3, [0.56565, -0.56565]),
+        (4, [0, 0]),
     ):
         np.testing.assert_allclose(rows[row]["advantages"], expected, atol=5e-6)
 
@@ -301,7 +301,7 @@ def test_head_shows_the_first_rollouts(place: Place) -> None:
     place.write("in.jsonl", [*GOLDEN, {"prompt_id": "[bold]\x1b[31mx", "rewards": [7]}])
     lines = [line.split() for line in place.run("in.jsonl", "-o", "out.jsonl", "--head", "2").stderr.splitlines()]
     assert ["a", "1", "1", "0.9", "0.6333", "+1.091"] in lines
-    assert ["b", "2", "1", "4", "1.5", "-0.632"] in lines
+    assert ["b", "2", "1", "4", "1.5", "-0.283"] in lines
     assert not any(line[:1] == ["c"] for line in lines)
     shown = place.run("in.jsonl", "-o", "out2.jsonl", "--head", "99").stderr
     assert "[bold]" in shown

@@ -9,7 +9,7 @@ import shapley_kernels as sk
 GROUP = 2
 REWARDS = [[4.0, 3.0, 5.0], [5.0, 4.0], [0.0, 1.0, 0.0], [1.0, 1.0]]
 TEXTS = [json.dumps([f"{reward:.0f}" for reward in row]) for row in REWARDS]
-ADVANTAGES = [[-0.63238, -1.26475, 0.63238], [1.26475, 0.0], [-0.95595, 1.43393, -0.95595], [0.23899, 0.23899]]
+ADVANTAGES = [[-0.28283, -1.13131, 1.41413], [0.56565, -0.56565], [-0.81643, 1.63286, -0.81643], [0.0, 0.0]]
 """Of the candidates, once from `RewardAllocator()`; every route has to give them, to the digits written here."""
 
 

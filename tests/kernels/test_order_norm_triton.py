@@ -37,7 +37,8 @@ def rewards(shape, dtype=torch.float64, seed=0):
 
 
 def expected(game, value=None, mask=None, **options):
-    return grpo_advantages(sk.semivalue(game, value or sk.Shapley()), mask, **options)
+    count = game.players if mask is None else mask.sum(-1, keepdim=True)
+    return grpo_advantages(sk.semivalue(game, value or sk.Shapley()) * count, mask, **options)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -33,7 +33,8 @@ def test_is_the_composition_of_its_parts(value, container):
         allocator = RewardAllocator(sk.Min, value, **options, outside=outside, length=length)
         game = sk.Min(rewards, mask=mask)
         credits = sk.semivalue(game, value) if isinstance(value, sk.Semivalue) else value.credits(game)
-        advantages = grpo_advantages(credits, mask, **options)
+        compared = credits if value == Broadcast() else credits * mask.sum(-1)[..., None]
+        advantages = grpo_advantages(compared, mask, **options)
         of_sets = grpo_advantages(game.worth()[..., None], center="group" if center == "slot" else center, scale=scale)[
             ..., 0
         ]
@@ -46,7 +47,8 @@ def test_is_the_composition_of_its_parts(value, container):
         ):
             assert type(found) is type(rewards)
             assert found.dtype == rewards.dtype
-            np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+            few = 8 * np.finfo(np.asarray(rewards).dtype).eps  # the number of candidates is in the coefficients
+            np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=few, atol=few)
 
 
 def test_layouts_reach_the_normalisation():
@@ -76,12 +78,15 @@ def test_golden_values():
     rewards, mask = sk.pad([[4.0, 3.0, 5.0], [5.0, 4.0]])
     allocator = RewardAllocator()
     np.testing.assert_allclose(allocator.credits(rewards, mask), [[1.5, 1, 2.5], [3, 2, 0]])
-    expected = [[-0.63238, -1.26475, 0.63238], [1.26475, 0, 0]]
+    expected = [[-0.28283, -1.13131, 1.41413], [0.56565, -0.56565, 0]]
     np.testing.assert_allclose(allocator.advantages(rewards, mask), expected, rtol=0, atol=5.01e-6)
+    expected = [[-0.63238, -1.26475, 0.63238], [1.26475, 0, 0]]
+    shares = RewardAllocator(sizes="share").advantages(rewards, mask)
+    np.testing.assert_allclose(shares, expected, rtol=0, atol=5.01e-6)
     assert (allocator.set_advantages(rewards, mask) == 0).all()
     assert (RewardAllocator(value=Broadcast()).advantages(rewards, mask) == 0).all()
     ids = [[1, 1, 0, 2, 3], [0, 1, 2, 0, 0]]
-    expected = [[-0.63238, -0.63238, 0, -1.26475, 0.63238], [0, 1.26475, 0, 0, 0]]
+    expected = [[-0.28283, -0.28283, 0, -1.13131, 1.41413], [0, 0.56565, -0.56565, 0, 0]]
     np.testing.assert_allclose(allocator.token_advantages(rewards, ids, mask), expected, rtol=0, atol=5.01e-6)
 
 
@@ -167,6 +172,7 @@ ERRORS = [
     (ValueError, {"center": "mean"}, "center must be one of"),
     (ValueError, {"scale": "std"}, "scale must be one of"),
     (ValueError, {"outside": "none"}, "outside must be one of 'set', 'zero', got 'none'"),
+    (ValueError, {"sizes": "count"}, "sizes must be one of 'worth', 'share', got 'count'"),
     (ValueError, {"length": "sequence"}, "length must be one of 'token', 'candidate', got 'sequence'"),
     (TypeError, {"ddof": 0.5}, "ddof must be an integer"),
     (ValueError, {"eps": -1}, "eps must be a finite number >= 0, got -1"),

@@ -1,5 +1,7 @@
 """Diagnostics against counting in plain Python."""
 
+from statistics import pstdev
+
 import numpy as np
 import pytest
 import torch
@@ -14,14 +16,17 @@ def count(rewards, mask, ids, utility):
     grpo = RewardAllocator(utility, Broadcast()).advantages(rewards, mask, group_ids=ids)
     worth, credits = utility(rewards, mask=mask).worth(), RewardAllocator(utility).credits(rewards, mask)
     found = dict.fromkeys(("rollouts", "empty_rollouts", "candidates", "tied_candidates", "groups"), 0)
-    found |= dict.fromkeys(("zero_variance_groups", "rescued_groups", "free_riders"), 0)
-    for row, flags, a, b in zip(rewards, mask, ours, grpo, strict=True):
+    found |= dict.fromkeys(("zero_variance_groups", "rescued_groups", "free_riders", "turned_rollouts"), 0)
+    of_sets = RewardAllocator(utility).set_advantages(rewards, mask, group_ids=ids)
+    for row, flags, a, b, of_set in zip(rewards, mask, ours, grpo, of_sets, strict=True):
         live = [i for i in range(len(row)) if flags[i]]
         found["rollouts"] += 1
         found["empty_rollouts"] += not live
         found["candidates"] += len(live)
         found["tied_candidates"] += sum(any(row[i] == row[j] for j in live if j != i) for i in live)
         found["free_riders"] += sum(a[i] * b[i] < 0 for i in live)
+        total = sum(a[i] for i in live)
+        found["turned_rollouts"] += total * of_set < 0 and abs(total) > 1e-6
     for group in set(ids):
         rows = [i for i in range(len(ids)) if ids[i] == group]
         silent = len({worth[i] for i in rows}) == 1
@@ -36,6 +41,9 @@ def count(rewards, mask, ids, utility):
     found["free_rider_share"] = found["free_riders"] / max(found["candidates"], 1)
     found["zero_variance_share"] = found["zero_variance_groups"] / found["groups"]
     found["rescued_share"] = found["rescued_groups"] / max(found["zero_variance_groups"], 1)
+    found["turned_rollout_share"] = found["turned_rollouts"] / len(ids)
+    found["candidates_per_rollout"] = sum(map(sum, mask)) / len(ids)
+    found["candidates_per_rollout_std"] = pstdev(map(sum, mask.tolist()))
     return {f"shapley/{key}": float(number) for key, number in found.items()}
 
 
@@ -82,6 +90,10 @@ def test_golden_values():
             "shapley/zero_variance_share": 2 / 3,
             "shapley/rescued_share": 0.5,
             "shapley/free_rider_share": 0,
+            "shapley/candidates_per_rollout": 10 / 6,
+            "shapley/candidates_per_rollout_std": (26 / 6 - (10 / 6) ** 2) ** 0.5,
+            "shapley/turned_rollouts": 0,
+            "shapley/turned_rollout_share": 0,
         }
     )
 
@@ -91,6 +103,18 @@ def test_a_free_rider():
     found = diagnostics([[1.0, 0.0], [0.5, 0.5]])
     assert found["shapley/free_riders"] == 1
     assert found["shapley/free_rider_share"] == 0.25
+
+
+def test_rollouts_that_are_turned():
+    rewards, mask = sk.pad([[0.5], [0.5, 0.9], [0.5, 0.9, 0.95], [0.5, 0.6, 0.7, 0.8, 1.0]])
+    shares = RewardAllocator(sizes="share").advantages(rewards, mask)
+    assert (
+        diagnostics(rewards, shares, mask)["shapley/turned_rollout_share"] == 0.5
+    )  # the shortest, and the best of all
+    found = diagnostics(rewards, mask=mask)
+    assert found["shapley/turned_rollouts"] == 1  # .9 is above the mean of sets, and below that of candidates
+    assert found["shapley/candidates_per_rollout"] == 2.75
+    assert found["shapley/candidates_per_rollout_std"] == np.std([1, 2, 3, 5])
 
 
 def test_layouts_agree():

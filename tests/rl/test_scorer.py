@@ -185,9 +185,8 @@ def test_into_the_allocator():
         allocator = sk.RewardAllocator()
         found = allocator.token_advantages(scored.rewards, scored.ids, scored.mask)
         assert type(found) is type(scored.ids) is type(scored.set_rewards)
-        of_candidates = sk.grpo_advantages(
-            sk.shapley(sk.Max([[2.0, 1], [3, 0], [0, 0]], mask=MASK_OF_ALL)), MASK_OF_ALL
-        )
+        credits = sk.shapley(sk.Max([[2.0, 1], [3, 0], [0, 0]], mask=MASK_OF_ALL))
+        of_candidates = sk.grpo_advantages(credits * [[2], [1], [1]], MASK_OF_ALL)
         of_sets = sk.grpo_advantages([[2.0], [3.0], [0.0]])
         wanted = [
             [of_candidates[i, k - 1] if k else of_sets[i, 0] for k in row] for i, row in enumerate(scored.ids.tolist())
