@@ -175,10 +175,11 @@ class Table:
         """The one statistic of all groups, over rows in their order, whatever the batches were."""
         if allocator.scale != "batch":
             return
-        moments = Moments()
+        moments, by_length = Moments(), multiplies(allocator.value, allocator.sizes)
         with np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(self.lengths), BATCH_ROWS):
-                moments.add(self.results(start, start + BATCH_ROWS)[0])
+                credits, _, lengths = self.results(start, start + BATCH_ROWS)
+                moments.add(credits * np.repeat(lengths, lengths) if by_length else credits)
         std = moments.std(allocator.ddof)
         if not np.isfinite(std):
             raise InputError(TOO_LARGE)

@@ -35,11 +35,14 @@ def random_rows(count: int, seed: int = 0, prompts: int = 20, longest: int = 9) 
     ]
 
 
-def by_library(rows: list[dict[str, Any]], game: Any = sk.Max, value: Any = None, **options: Any) -> tuple[Any, Any]:
+def by_library(
+    rows: list[dict[str, Any]], game: Any = sk.Max, value: Any = None, sizes: str = "worth", **options: Any
+) -> tuple[Any, Any]:
     """Credits and advantages of all rows in one call each."""
     rewards, mask = sk.pad([row["rewards"] for row in rows])
     credits = sk.semivalue(game(rewards, mask=mask), value or sk.Shapley())
-    advantages = rl.grpo_advantages(credits, mask, group_ids=[row["prompt_id"] for row in rows], **options)
+    compared = credits * mask.sum(1, keepdims=True) if sizes == "worth" else credits
+    advantages = rl.grpo_advantages(compared, mask, group_ids=[row["prompt_id"] for row in rows], **options)
     return [c[m].tolist() for c, m in zip(credits, mask, strict=True)], [
         a[m].tolist() for a, m in zip(advantages, mask, strict=True)
     ]
@@ -68,11 +71,12 @@ def test_golden_values(place: Place) -> None:
         np.testing.assert_allclose(rows[row]["advantages"], expected, atol=5e-6)
 
 
-def test_equals_one_library_call(place: Place) -> None:
+@pytest.mark.parametrize("sizes", ["worth", "share"])
+def test_equals_one_library_call(place: Place, sizes: str) -> None:
     rows = random_rows(300)
     place.write("in.jsonl", rows)
-    place.run("in.jsonl", "-o", "out.jsonl")
-    assert_same(place.rows("out.jsonl"), rows, by_library(rows))
+    place.run("in.jsonl", "-o", "out.jsonl", "--sizes", sizes)
+    assert_same(place.rows("out.jsonl"), rows, by_library(rows, sizes=sizes))
 
 
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
