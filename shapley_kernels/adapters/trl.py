@@ -8,6 +8,7 @@ import numpy as np
 
 from shapley_kernels.adapters._columns import needed, parameters
 from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, scatter_to_tokens
+from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 from shapley_kernels.rl.scorer import Scored
 
 OWNER = "ShapeGRPOTrainer"
@@ -44,9 +45,10 @@ class ShapeGRPOMixin:
     Raises:
         TypeError, ValueError: arguments that do not fit together; while training, tokens that the model did not sample
             (tools, environments), masks or ids that are not those of the sampled tokens, and what scorer and allocator
-            raise.
+            raise; on all ranks what one raises.
 
-    Cost: one gather of the rewards [responses, K] over the ranks, then O(responses (K log K + tokens)) on the CPU.
+    Cost: two all_gather_object over the ranks, of the rewards [responses, K] and of counts, which also carry what went
+        wrong on one; then O(responses (K log K + tokens)) on the CPU.
     Source: ShapE-GRPO, arXiv 2603.29871.
     """
 
@@ -81,6 +83,7 @@ class ShapeGRPOMixin:
             raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
         self.scorer, self._columns = scorer, parameters(scorer.score)
         self._scored: tuple[list[list[int]], Scored] | None = None
+        self._everyone: list[tuple[np.ndarray, np.ndarray]] = []
         others = reward_funcs if isinstance(reward_funcs, list | tuple) else [reward_funcs]
         reward_funcs = [self.set_reward, *(f for f in others if f is not None)]
         super().__init__(model, reward_funcs, *args, **kwargs)  # type: ignore[call-arg]
@@ -95,25 +98,42 @@ class ShapeGRPOMixin:
             columns = {name: column for name, column in columns.items() if name in self._columns}
         limit, ends = self.max_completion_length or float("inf"), self._ends()
         finished = [len(row) < limit or row[-1] in ends for row in completion_ids]
-        scored = self.scorer(completion_ids, finished=finished, **columns)
+        ranks = self._ranks()
+        with on_all_ranks(ranks):  # before TRL gathers the rewards
+            scored = self.scorer(completion_ids, finished=finished, **columns)
+            own = scored.rewards, scored.mask
+            self._everyone = [own] if ranks is None else ranks.exchange(own)
         self._scored = completion_ids, scored
         return [float(reward) for reward in scored.set_rewards]
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         self._scored = None
         batch = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-        if self._scored is None:
-            raise RuntimeError(f"{OWNER}: TRL {_found} did not call set_reward for a batch; use a version that does")
-        sampled, scored = self._scored
-        _check_batch(batch, sampled)
-        advantages = self._token_advantages(scored, batch["completion_ids"].shape[1])
-        batch["advantages"] = advantages.to(batch["advantages"]) * batch["completion_mask"]
+        ranks = self._ranks()
+        with on_all_ranks(ranks):
+            if self._scored is None:
+                raise RuntimeError(f"{OWNER}: TRL {_found} did not call set_reward for a batch; use a version that does")
+            sampled, scored = self._scored
+            _check_batch(batch, sampled)
+            advantages, numbers = self._token_advantages(scored, batch["completion_ids"].shape[1])
+            batch["advantages"] = advantages.to(batch["advantages"]) * batch["completion_mask"]
+            counts = [scored.metrics] if ranks is None else ranks.exchange(scored.metrics)
+        self._log(numbers | {name: sum(count[name] for count in counts) for name in scored.metrics})
         return batch
 
-    def _token_advantages(self, scored: Scored, tokens: int) -> Any:
-        """[responses of this rank, tokens], from the rewards of all ranks."""
+    def _ranks(self) -> Ranks | None:
+        """The ranks that groups may be spread over, all with one allocator; None for a single one."""
+        if self.accelerator.num_processes == 1:
+            return None
+        ranks = Ranks(OWNER, torch.distributed.group.WORLD)
+        with ranks:
+            ranks.compare(allocator=self.allocator)
+        return ranks
+
+    def _token_advantages(self, scored: Scored, tokens: int) -> tuple[Any, dict[str, float]]:
+        """[responses of this rank, tokens], from the rewards of all ranks, and numbers for the log."""
         generations = self.num_generations if self.model.training else self.num_generations_eval
-        rewards, mask = self._over_ranks(scored)
+        rewards, mask = self._over_ranks()
         own = slice(*(len(scored.ids) * (self.accelerator.process_index + i) for i in (0, 1)))
         layout = {"num_generations": generations}
         advantages = self.allocator.advantages(rewards, mask, **layout)
@@ -121,24 +141,23 @@ class ShapeGRPOMixin:
         if self.allocator.outside == "set":
             outside = self.allocator.set_advantages(rewards, mask, **layout)[own]
         ids = np.pad(scored.ids, ((0, 0), (0, tokens - scored.ids.shape[1])))
-        self._log(scored, diagnostics(rewards, advantages, mask, utility=self.allocator.utility, **layout))
-        return torch.from_numpy(scatter_to_tokens(advantages[own], ids, outside=outside, length=self.allocator.length))
+        on_tokens = scatter_to_tokens(advantages[own], ids, outside=outside, length=self.allocator.length)
+        numbers = diagnostics(rewards, advantages, mask, utility=self.allocator.utility, **layout)
+        return torch.from_numpy(on_tokens), numbers
 
-    def _over_ranks(self, scored: Scored) -> tuple[np.ndarray, np.ndarray]:
+    def _over_ranks(self) -> tuple[np.ndarray, np.ndarray]:
         """Rewards and mask of the responses of all ranks, in the order of ranks, [responses, K] with the largest K."""
-        table = torch.from_numpy(np.where(scored.mask, scored.rewards, np.nan))
-        if self.accelerator.num_processes > 1:
-            table = table.to(self.accelerator.device)
-            table = self.accelerator.pad_across_processes(table, dim=1, pad_index=float("nan"))
-            table = self.accelerator.gather(table).cpu()
-        mask = ~np.isnan(table.numpy())
-        return np.where(mask, table.numpy(), 0.0), mask
+        width = max(mask.shape[1] for _, mask in self._everyone)
 
-    def _log(self, scored: Scored, numbers: dict[str, float]) -> None:
-        counts = torch.tensor(list(scored.metrics.values()), device=self.accelerator.device)
-        counts = self.accelerator.reduce(counts, "sum").tolist()
+        def joined(parts: list[np.ndarray]) -> np.ndarray:
+            return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])
+
+        rewards, masks = zip(*self._everyone, strict=True)
+        return joined(rewards), joined(masks)
+
+    def _log(self, numbers: dict[str, float]) -> None:
         mode = "train" if self.model.training else "eval"
-        for name, number in {**numbers, **dict(zip(scored.metrics, counts, strict=True))}.items():
+        for name, number in numbers.items():
             self._metrics[mode][name].append(number)
 
     def _ends(self) -> set[int]:

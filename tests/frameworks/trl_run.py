@@ -7,12 +7,13 @@ import warnings
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+import pytest
 import torch
 from datasets import Dataset
-from trl import GRPOConfig
+from trl import GRPOConfig, GRPOTrainer
 
 from shapley_kernels import rl
-from shapley_kernels.adapters.trl import ShapeGRPOTrainer
+from shapley_kernels.adapters.trl import ShapeGRPOMixin, ShapeGRPOTrainer
 from tests.frameworks.rollouts import GROUP, TEXTS, tiny_model, tiny_tokenizer
 
 torch.set_num_threads(1)
@@ -70,7 +71,7 @@ def make(
         "disable_tqdm": True,
         "shuffle_dataset": False,
     }
-    if issubclass(trainer_class, ShapeGRPOTrainer):
+    if issubclass(trainer_class, ShapeGRPOMixin):
         arguments = {"scorer": scorer()} | arguments
     data = Dataset.from_dict({"prompt": ["a", "b"] * 4} | (columns or {}))
     return trainer_class(
@@ -127,6 +128,38 @@ def advantages_by_process_group(trainer, allocator):
     return torch.from_numpy(found).float() * (torch.arange(found.shape[1]) < lengths)
 
 
+def fail_together(rank):
+    """What goes wrong on rank 1 ends the batch on both, and both are then where they were."""
+
+    def score(text):
+        if rank and failing:
+            raise KeyError("mine")
+        return float(text)
+
+    class Broken(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batch = super()._generate_and_score_completions(inputs)
+            batch["completion_ids"][0, 1] += rank and breaking
+            return batch
+
+    class Trainer(ShapeGRPOMixin, Broken):
+        pass
+
+    trainer = make(Trainer, ranks=2, scorer=scorer(score))
+    for failing, breaking, error, message in (
+        (True, False, RuntimeError, "score failed for response 0, candidate 0"),
+        (False, True, ValueError, "completion_ids .* must be the ids that set_reward was given"),
+    ):
+        with pytest.raises(error, match=message + r".*\(rank 1 of the process group\)"):
+            scored_batch(trainer)
+    failing = breaking = False
+    scored_batch(trainer)
+    trainer.allocator = rl.RewardAllocator(eps=float(rank))
+    with pytest.raises(ValueError, match=r"ShapeGRPOTrainer: allocator must be the same on all ranks.*eps=1\.0\)"):
+        scored_batch(trainer)
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.save(over_ranks(int(os.environ["WORLD_SIZE"])), sys.argv[1])
+    fail_together(int(os.environ["RANK"]))
