@@ -112,7 +112,7 @@ class ShapeGRPOMixin:
         ranks = self._ranks()
         with on_all_ranks(ranks):
             if self._scored is None:
-                raise RuntimeError(f"{OWNER}: TRL {_found} did not call set_reward for a batch; use a version that does")
+                raise RuntimeError(f"{OWNER}: TRL {_found} called no set_reward for a batch; use a version that does")
             sampled, scored = self._scored
             _check_batch(batch, sampled)
             advantages, numbers = self._token_advantages(scored, batch["completion_ids"].shape[1])

@@ -131,28 +131,31 @@ def advantages_by_process_group(trainer, allocator):
 def fail_together(rank):
     """What goes wrong on rank 1 ends the batch on both, and both are then where they were."""
 
+    wrong = None
+
     def score(text):
-        if rank and failing:
+        if rank and wrong == "score":
             raise KeyError("mine")
         return float(text)
 
     class Broken(GRPOTrainer):
         def _generate_and_score_completions(self, inputs):
             batch = super()._generate_and_score_completions(inputs)
-            batch["completion_ids"][0, 1] += rank and breaking
+            batch["completion_ids"][0, 1] += rank and wrong == "ids"
             return batch
 
     class Trainer(ShapeGRPOMixin, Broken):
         pass
 
     trainer = make(Trainer, ranks=2, scorer=scorer(score))
-    for failing, breaking, error, message in (
-        (True, False, RuntimeError, "score failed for response 0, candidate 0"),
-        (False, True, ValueError, "completion_ids .* must be the ids that set_reward was given"),
+    for part, error, message in (
+        ("score", RuntimeError, "score failed for response 0, candidate 0"),
+        ("ids", ValueError, "completion_ids .* must be the ids that set_reward was given"),
     ):
+        wrong = part
         with pytest.raises(error, match=message + r".*\(rank 1 of the process group\)"):
             scored_batch(trainer)
-    failing = breaking = False
+    wrong = None
     scored_batch(trainer)
     trainer.allocator = rl.RewardAllocator(eps=float(rank))
     with pytest.raises(ValueError, match=r"ShapeGRPOTrainer: allocator must be the same on all ranks.*eps=1\.0\)"):
