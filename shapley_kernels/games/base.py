@@ -6,6 +6,7 @@ in games/__init__.py; tests, benchmarks and the table in the docs go through tha
 
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf, isfinite, prod
 from numbers import Real
@@ -112,6 +113,68 @@ class Game:
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
+    def refuse_joint_data(self) -> None:
+        """ValueError unless all data belong to single players, or to the whole game, so that sets of players of several
+        games have a worth."""
+        for name, axes in self.arguments.items():
+            if len(axes) > 1 or axes == COALITIONS:
+                raise ValueError(
+                    f"{type(self).__name__}: {name} must belong to single candidates to be worth something in a set "
+                    "with candidates of other rollouts, got data between the candidates of one rollout; use a utility "
+                    "such as FacilityLocation(scores) or Clusters(labels), or a value that looks at each rollout "
+                    "alone, such as Shapley() or LeaveOneOut()"
+                )
+
+    def take(self, own: Array, rows: Array, places: Array, mask: Array) -> "Game":
+        """Games of sets put together from players of several games of the batch, such as the rollouts of a group, for
+        games without joint data.
+
+        Args:
+            own: [sets] indices into the flattened batch: whose v_empty, topic weights and factors count.
+            rows, places: [sets, players]: player i of set s is player places[s, i] of game rows[s, i].
+            mask: [sets, players] bool, True = live.
+
+        Returns:
+            games of batch shape [sets], with results in numpy or torch.
+        """
+        taken, count = without_restore(self), prod(self.batch_shape)
+        taken.players, taken.batch_shape, taken.mask = rows.shape[-1], tuple(own.shape), mask
+        for name, axes in self.arguments.items():
+            if hasattr(array := getattr(self, name), "shape"):
+                flat = array.reshape((count, *array.shape[len(self.batch_shape) :]))
+                setattr(taken, name, flat[rows, places] if axes else flat[own])
+        return taken
+
+    def joined(self, others: "Sequence[Game]") -> "Game":
+        """The games of several batches [rows] as one, of as many players as the largest of them has, the others masked.
+
+        Args:
+            others: games of the same utility; all are in numpy.
+        """
+        games = [self, *others]
+        whole = without_restore(self)
+        whole.players = max(game.players for game in games)
+        whole.batch_shape = (sum(game.batch_shape[0] for game in games),)
+        live = [~zeros(g.data, (*g.batch_shape, g.players), "bool") if g.mask is None else g.mask for g in games]
+        whole.mask = np.concatenate([_padded(mask, (-1,), whole.players) for mask in live])
+        for name, axes in self.arguments.items():
+            if getattr(self, name) is not None:
+                arrays = [_by_row(getattr(game, name), game) for game in games]
+                setattr(whole, name, np.concatenate([_padded(x, axes, whole.players) for x in arrays]))
+        return whole
+
+    def topics(self, size: int) -> int:
+        """How many topics `maxima` has, at most, for groups of `size` games; 0: the game is no sum of maxima."""
+        return 0
+
+    def maxima(self, group: Callable[[], Array]) -> "Maxima":
+        """The game as a sum of maxima; asked only where `topics` is not 0.
+
+        Args:
+            group: gives [rows], the group of each game of the flattened batch: topics have to mean the same within it.
+        """
+        raise NotImplementedError
+
     def pairs(self, value: Semivalue) -> Array | None:
         """Pair interactions by array code in closed form, in the library of the data and the compute dtype: the mean of
         v(S+i+j) - v(S+i) - v(S+j) + v(S), coalitions S of the n - 2 other live players drawn by the size weights of
@@ -188,6 +251,11 @@ class Game:
     def _float_arrays(self) -> list[tuple[str, Array]]:
         arrays = [(name, getattr(self, name)) for name in self.arguments]
         return [(name, x) for name, x in arrays if hasattr(x, "shape") and not is_integer(x)]
+
+    def numbers_per_game(self) -> int:
+        """Numbers in its largest array, for one game of the batch."""
+        arrays = [x for name in self.arguments if hasattr(x := getattr(self, name), "shape")]
+        return max(prod(x.shape[len(self.batch_shape) :]) for x in arrays)
 
     def bad_rows(self) -> Array:
         """[batch] bool: games with live data that are not finite, or outside the domain."""
@@ -305,6 +373,17 @@ class Game:
         return f"{type(self).__name__}(players={self.players}, batch_shape={self.batch_shape}, dtype={self.dtype})"
 
 
+def _by_row(x: Any, game: Game) -> np.ndarray:
+    """A number for all games of a batch [rows] as one for each."""
+    return x if hasattr(x, "shape") else np.full(game.batch_shape, x)
+
+
+def _padded(x: np.ndarray, axes: tuple[int, ...], players: int) -> np.ndarray:
+    """`x` with zeros for further players along the `axes` that run over them."""
+    grow = [(0, players - size if i - x.ndim in axes else 0) for i, size in enumerate(x.shape)]
+    return np.pad(x, grow)
+
+
 def _product(a: Any, b: Any) -> Any:
     """Of two weights; beyond the range it is infinite, which is looked for later."""
     if not (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
@@ -337,6 +416,19 @@ def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
         part = mask.reshape((*batch, *(players if a == axis else 1 for a in range(-own, 0))))
         live = part if live is None else live & part
     return live
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """v(S) = scale sum_t w_t m_t, m_t = max_{i in S} x_it, or `empty` where nobody of S is on topic t (x_it = -inf)."""
+
+    x: Array
+    """[rows, players, topics]"""
+    weights: Array | None = None
+    """[rows, topics]; None: 1 each."""
+    empty: Array | float = 0.0
+    """[rows], or one for all."""
+    scale: float = 1.0
 
 
 _LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")}
@@ -377,11 +469,21 @@ class Combination(Game):
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(weight * w, term) for weight, game in self.wide_parts() for w, term in game.terms(value)]
 
-    @classmethod
-    def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
-        """Valid arguments but the mask, for tests, benchmarks and docs: `arguments` as float64 or int64 numpy with a
-        leading [rows], ties, zeros and the ends of the domain among them; and whatever else it takes."""
-        raise NotImplementedError
+    def joined(self, others: Sequence[Game]) -> Game:
+        parts = []
+        for i, (_, game) in enumerate(self.parts):
+            weights = [_by_row(g._parts()[i][0], g) for g in (self, *others)]
+            parts.append((np.concatenate(weights), game.joined([g._parts()[i][1] for g in others])))
+        return Combination(parts)
+
+    def refuse_joint_data(self) -> None:
+        for _, game in self.parts:
+            game.refuse_joint_data()
+
+    def take(self, own: Array, rows: Array, places: Array, mask: Array) -> "Game":
+        weights = [w if isinstance(w, float) else w.reshape(-1)[own] for w, _ in self.parts]
+        games = [game.take(own, rows, places, mask) for _, game in self.parts]
+        return Combination(list(zip(weights, games, strict=True)))
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         parts = [(_row_weight(weight, row), game.exact_worth(row)) for weight, game in self.parts]

@@ -16,6 +16,7 @@ from shapley_kernels.arrays import (
     Array,
     cast,
     compute_dtype,
+    constant,
     floating,
     is_integer,
     is_torch,
@@ -26,7 +27,7 @@ from shapley_kernels.arrays import (
     on_cpu,
     zeros,
 )
-from shapley_kernels.games.base import Game, Weighted, row_of
+from shapley_kernels.games.base import Game, Maxima, Weighted, row_of
 from shapley_kernels.games.multilinear import product_pairs, product_tables
 from shapley_kernels.games.order import Max
 from shapley_kernels.games.order_base import coefficients, order_tables
@@ -65,6 +66,12 @@ class FacilityLocation(Game):
 
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(1.0, FacilityTerm(self, self.scores, self.weights, value))]
+
+    def topics(self, size: int) -> int:
+        return int(self.scores.shape[-1])
+
+    def maxima(self, group: Callable[[], Array]) -> Maxima:
+        return _maxima(self, self.scores, self.weights)
 
     def pairs(self, value: Semivalue) -> Array:
         tables = pair_tables(Max, (), value, self.players, live_counts(self, value))
@@ -146,6 +153,12 @@ class Coverage(Game):
             return [(1.0, FacilityTerm(self, self.covers, self.weights, value))]
         return [(1.0, CoverageTerm(self, value))]
 
+    def topics(self, size: int) -> int:
+        return int(self.covers.shape[-1]) if self.certain else 0
+
+    def maxima(self, group: Callable[[], Array]) -> Maxima:
+        return _maxima(self, self.covers, self.weights)
+
     def pairs(self, value: Semivalue) -> Array:
         return pairs_of_topics(self, self.covers, self.weights, lambda p: -product_pairs(-p, self.mask, value))
 
@@ -216,6 +229,17 @@ class Clusters(Game):
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(1.0, ClustersTerm(self, value))]
 
+    def topics(self, size: int) -> int:
+        return size * self.players
+
+    def maxima(self, group: Callable[[], Array]) -> Maxima:
+        """The clusters of a group, numbered from 0, are its topics."""
+        xp, labels = namespace(self.labels), self.labels.reshape(-1, self.players)
+        cluster = _numbered(labels, group())
+        own = cluster[..., None] == constant(np.arange(int(cluster.max()) + 1), labels, labels.dtype)
+        rewards = self.rewards.reshape(-1, self.players, 1)
+        return Maxima(xp.where(own, rewards, -float("inf")))
+
     def _worth(self, members: Array) -> Array:
         xp, dtype = namespace(self.rewards), named_dtype(self.rewards, compute_dtype(self.dtype))
         together = (self.labels[..., :, None] == self.labels[..., None, :]) & members[..., None, :]  # [..., i, j]
@@ -244,6 +268,27 @@ class Clusters(Game):
             return {"labels": labels}
         rewards = rng.integers(-8, 9, (rows, players)) / 8
         return {"labels": labels, "rewards": rewards * (rng.random((rows, players)) < 0.8)}
+
+
+def _maxima(game: Game, scores: Array, weights: Array | None) -> Maxima:
+    players, topics = scores.shape[-2:]
+    count = prod(game.batch_shape)
+    flat = None if weights is None else weights.reshape(count, topics)
+    return Maxima(scores.reshape(count, players, topics), flat)
+
+
+def _numbered(labels: Array, group: Array) -> Array:
+    """int64 [rows, players]: equal for equal labels of a group, counting from 0 in each.
+
+    Args:
+        labels: [rows, players] int64; group: [rows] int64.
+    """
+    xp = namespace(labels)
+    _, label = xp.unique(labels.reshape(-1), return_inverse=True)
+    label, width = label.reshape(tuple(labels.shape)), label.max() + 1
+    pairs, place = xp.unique((group[:, None] * width + label).reshape(-1), return_inverse=True)
+    first = xp.searchsorted(pairs, group * width)  # the first pair of each group
+    return place.reshape(tuple(labels.shape)) - first[:, None]
 
 
 def _leaders(together: Array) -> Array:

@@ -10,7 +10,7 @@ To add a utility: subclass `FixedWeights` if the weight of the j-th best does no
 list it in games/__init__.py; tests, benchmarks and the table in the docs pick it up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import log2
 from numbers import Integral
@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import as_float, describe, floating, is_torch, numbers
+from shapley_kernels.arrays import Array, as_float, describe, floating, is_torch, numbers
+from shapley_kernels.games.base import Maxima
 from shapley_kernels.games.order_base import Coefficients, FixedWeights, OrderGame
 from shapley_kernels.values import Semivalue, thin
 
@@ -45,6 +46,12 @@ class Max(FixedWeights):
     def fixed_weights(cls, n: int) -> np.ndarray:
         return np.ones(1)
 
+    def topics(self, size: int) -> int:
+        return 1
+
+    def maxima(self, group: Callable[[], Array]) -> Maxima:
+        return Maxima(self.rewards.reshape(-1, self.players, 1), empty=_flat(self.v_empty))
+
 
 class Min(OrderGame):
     """v(S) = min_{i in S} r_i: the set is as good as its worst candidate. Arguments as in `Max`.
@@ -64,6 +71,17 @@ class Min(OrderGame):
     def coefficients(cls, value: Semivalue, n: int) -> Coefficients:
         sizes = value.size_weights(n)
         return np.full(n, sizes[0]), -_outside(_without_group(sizes)), 0.0
+
+    def topics(self, size: int) -> int:
+        return 1
+
+    def maxima(self, group: Callable[[], Array]) -> Maxima:
+        return Maxima(-self.rewards.reshape(-1, self.players, 1), empty=-_flat(self.v_empty), scale=-1.0)
+
+
+def _flat(v_empty: Any) -> Any:
+    """[rows], or the number."""
+    return v_empty if isinstance(v_empty, float) else v_empty.reshape(-1)
 
 
 def _without_group(sizes: np.ndarray) -> np.ndarray:

@@ -7,16 +7,21 @@ from shapley_kernels.rl.baselines import Baseline, Broadcast, PrefixMarginals, W
 from shapley_kernels.rl.candidates import candidate_ids
 from shapley_kernels.rl.codec import decode_credits, encode_credits
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
+from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.parsers import after, json_list, numbered, separated, tagged
 from shapley_kernels.rl.scorer import SetScorer
+from shapley_kernels.rl.swaps import CandidateSwap, SuffixSwap
 from shapley_kernels.rl.tokens import scatter_to_tokens
 
 __all__ = [
     "Baseline",
     "Broadcast",
+    "CandidateSwap",
+    "GroupValue",
     "PrefixMarginals",
     "RewardAllocator",
     "SetScorer",
+    "SuffixSwap",
     "WinnerTakesAll",
     "after",
     "candidate_ids",

@@ -120,6 +120,30 @@ def normalised(credits: Any, mask: Any, layout: tuple[Any, Any, Any], options: O
     return restore(result) if restore else result
 
 
+def beside(others: Array, credits: Array, mask: Any, layout: tuple[Any, Any, Any], options: Options) -> Array:
+    """What `normalised` does to the credits, done to other numbers of the rollouts: centred and scaled by the
+    statistics of the live credits of the group. center="slot" means "group" here.
+
+    Args:
+        others: [..., numbers], the leading axes and the dtype those of the credits, numpy or torch.
+    """
+    x = credits.detach() if is_torch(credits) else credits
+    live = None
+    if mask is not None:
+        live = broadcast(boolean(mask, x, f"{OWNER}: mask"), x.shape, f"{OWNER}: mask", "as the credits")
+    x, others = _only(cast(x, _wide(x)), live), cast(others.detach() if is_torch(others) else others, _wide(x))
+    with on_all_ranks(layout[2]):
+        groups = make_groups(x, *layout)
+    if 0 in x.shape and layout[2] is None:
+        return cast(others, credits.dtype)
+    live = None if live is None else live.reshape(groups.shape)
+    options = ("group" if options[0] == "slot" else options[0], *options[1:])
+    found = _normalise(
+        x.reshape(groups.shape), live, groups, *options, others.reshape((*groups.shape[:-1], others.shape[-1]))
+    )
+    return cast(found.reshape(others.shape), credits.dtype)
+
+
 def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array:
     x = _numpy(array if array.dtype.itemsize == 4 else cast(array, named_dtype(array, "float64")))
     mask = None if live is None else _numpy(live)
@@ -217,18 +241,28 @@ def _nonfinite(x: Array, live: Array | None) -> str:
 
 
 def _normalise(
-    x: Array, live: Array | None, groups: Groups, center: str, scale: str, ddof: int, min_std: float, eps: float
+    x: Array,
+    live: Array | None,
+    groups: Groups,
+    center: str,
+    scale: str,
+    ddof: int,
+    min_std: float,
+    eps: float,
+    others: Array | None = None,
 ) -> Array:
-    """`grpo_advantages` on native arrays in the shape of `groups`, masked entries 0."""
+    """`grpo_advantages` on native arrays in the shape of `groups`, masked entries 0; or of `others`, further numbers of
+    the rollouts in place of x, by the statistics of x (without slots)."""
+    numbers = x if others is None else others
     if center == "none" and scale == "none":
-        return x * 1.0  # a copy: no result shares memory with the input
+        return numbers * 1.0  # a copy: no result shares memory with the input
     xp, slots = namespace(x), center == "slot"
     if not on_cpu(x):
         x = xp.where(xp.isfinite(x), x, float("nan"))  # so that infinity, too, makes its whole group NaN
     ones = xp.ones_like(x) if live is None else cast(live, x.dtype)
     count = groups.total(ones, slots)
     if 0 in count.shape:  # no rollouts on any rank
-        return x
+        return numbers
     # The lowest credit as origin: equal credits then are exactly 0 from here on, whatever the sums round to.
     origin = groups.lowest(x if live is None else xp.where(live, x, float("inf")), slots)
     origin = xp.where(count > 0, origin, 0.0)
@@ -236,12 +270,17 @@ def _normalise(
     total = groups.total(above, slots)
     mean = total / count.clip(1)
     deviation = (above - groups.spread(mean)) * ones
-    if center == "loo":
-        centred = _minus_others(above, ones, groups.spread(total), groups.spread(count))
+    if center == "none":
+        centred = numbers
     else:
-        centred = x if center == "none" else deviation
+        raised = above if others is None else others - groups.spread(origin)
+        if center == "loo":
+            centred = _minus_others(raised, above, ones, groups.spread(total), groups.spread(count))
+        else:
+            centred = raised - groups.spread(mean)
+    shown = live if others is None else None
     if scale == "none":
-        return _only(centred, live)
+        return _only(centred, shown)
     squares = groups.total(deviation * deviation, slots)
     if scale == "batch":
         count, squares = _pool(count, origin, mean, squares)
@@ -251,14 +290,15 @@ def _normalise(
     std = xp.where(std < float("inf"), std, float("nan"))
     vanish = (count <= ddof) | (std < min_std) | (std == 0)
     divisor = xp.where(vanish, float("inf"), std + eps)
-    return _only(centred / (divisor if scale == "batch" else groups.spread(divisor)) + 0.0, live)  # no negative zeros
+    return _only(centred / (divisor if scale == "batch" else groups.spread(divisor)) + 0.0, shown)  # no negative zeros
 
 
-def _minus_others(above: Array, ones: Array, total: Array, count: Array) -> Array:
-    """Each credit minus the mean over the other rollouts of its group, 0 where these have no live candidate."""
+def _minus_others(numbers: Array, above: Array, ones: Array, total: Array, count: Array) -> Array:
+    """Numbers of a rollout minus the mean over the other rollouts of its group, 0 where these have no live candidate;
+    all measured from the origin."""
     others = count - ones.sum(-1, keepdims=True)
     mean = (total - above.sum(-1, keepdims=True)) / others.clip(1)
-    return namespace(above).where(others > 0, above - mean, 0.0)
+    return namespace(above).where(others > 0, numbers - mean, 0.0)
 
 
 def _pool(count: Array, origin: Array, mean: Array, squares: Array) -> tuple[Array, Array]:

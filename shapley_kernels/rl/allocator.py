@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import native, on_cpu, zeros
+from shapley_kernels.arrays import Array, constant, is_torch, named_dtype, namespace, native, on_cpu, zeros
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl import fused
-from shapley_kernels.rl.advantages import Options, as_numbers, check_options, normalised
+from shapley_kernels.rl.advantages import Options, as_numbers, beside, check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
+from shapley_kernels.rl.group_value import GroupValue, Layout, Value
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 from shapley_kernels.rl.sizes import SIZES, TimesLive, factor_is_free, multiplies, times_live, warn_of_v_empty
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
@@ -19,6 +22,7 @@ from shapley_kernels.values import Semivalue, Shapley, brackets
 
 OWNER = "RewardAllocator"
 OUTSIDE = ("set", "zero")
+KINDS = (Semivalue, Baseline, GroupValue)
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,12 @@ class RewardAllocator:
         utility: what a set is worth: a game such as `Max`, or any function (rewards, mask=, **data) -> game, such as
             `lambda r, mask=None: 0.7 * sk.TopM(r, 3, mask=mask) + 0.3 * sk.Max(r, mask=mask)`.
         value: how that is shared: a semivalue such as `Shapley()`, or a baseline, `Broadcast()` (plain GRPO),
-            `WinnerTakesAll()`, `PrefixMarginals()`.
+            `WinnerTakesAll()`, `PrefixMarginals()`; or one that sees the other rollouts of the group, `SuffixSwap()`,
+            `CandidateSwap()`, for utilities whose data belong to single candidates.
         center, scale, ddof, min_std, eps: the normalisation, as in `grpo_advantages`.
-        outside: what tokens outside all candidates get: "set", the advantage of the whole set, or "zero".
+        outside: what tokens outside all candidates get: "set", the advantage of the whole set, or "zero". Under
+            `SuffixSwap`, "set" is the advantage of the decision that a token leads to: that of the candidate that
+            follows it, or of stopping, centred and scaled as the candidates are.
         length: as in `scatter_to_tokens`: "token", or "candidate" for equal weight of short and long candidates.
         sizes: how rollouts of different numbers of candidates compare. "worth": credits of values that share out what
             a set is worth (semivalues, WinnerTakesAll, PrefixMarginals) are multiplied by the number of live candidates
@@ -52,7 +59,7 @@ class RewardAllocator:
     """
 
     utility: Callable[..., Game] = Max
-    value: Semivalue | Baseline = Shapley()  # noqa: RUF009, it is frozen
+    value: Value = Shapley()  # noqa: RUF009, it is frozen
     center: str = "group"
     scale: str = "group"
     outside: str = "set"
@@ -69,10 +76,10 @@ class RewardAllocator:
                 f"got {self.utility!r}; pass sk.Max, not sk.Max(rewards), and for a game with parameters "
                 "functools.partial(sk.TopM, m=3)"
             )
-        if not isinstance(self.value, (Semivalue, Baseline)):
+        if not isinstance(self.value, KINDS):
             raise TypeError(
-                f"{OWNER}: value must be a semivalue such as sk.Shapley() or a baseline, got {self.value!r}"
-                f"{brackets(self.value, Semivalue, Baseline)}"
+                f"{OWNER}: value must be a semivalue such as sk.Shapley(), rl.SuffixSwap(), or a baseline, "
+                f"got {self.value!r}{brackets(self.value, *KINDS)}"
             )
         check_options(OWNER, self.center, self.scale, self.ddof, self.min_std, self.eps)
         for name, got, known in (
@@ -83,11 +90,20 @@ class RewardAllocator:
             if got not in known:
                 raise ValueError(f"{OWNER}: {name} must be one of {', '.join(map(repr, known))}, got {got!r}")
 
-    def credits(self, rewards: Any, mask: Any = None, **data: Any) -> Any:
+    def credits(
+        self,
+        rewards: Any,
+        mask: Any = None,
+        *,
+        group_ids: Any = None,
+        num_generations: int | None = None,
+        **data: Any,
+    ) -> Any:
         """The value of utility(rewards, mask=mask, **data), before `sizes` and normalisation.
 
         Args:
             rewards: [..., candidates]; mask: bool, broadcasts to that, True = live; data: what else the utility takes.
+            group_ids, num_generations: as in `advantages`, for values that see the group; others do not look at them.
 
         Returns:
             credits [..., candidates] in the container, dtype and device of the rewards; masked candidates get 0.
@@ -95,7 +111,7 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as the utility and `semivalue`; a utility that returns no game.
         """
-        return self._share(self._game(rewards, mask, data), self.value)
+        return self._share(self._game(rewards, mask, data), self.value, (group_ids, num_generations, None))
 
     def advantages(
         self,
@@ -185,8 +201,7 @@ class RewardAllocator:
             if ranks is not None:  # whether the ids fit, while the other ranks can still be told
                 nothing = zeros(game.data, (*game.batch_shape, game.players), "float32")
                 scatter_to_tokens(nothing, candidate_ids, **place)
-        advantages = self._advantages(game, mask, layout)
-        outside = self._of_sets(game, layout) if self.outside == "set" else "zero"
+        advantages, outside = self._for_tokens(game, mask, layout)
         return scatter_to_tokens(advantages, candidate_ids, outside=outside, **place)
 
     def _ranks(self, process_group: Any, method: str) -> Ranks | None:
@@ -206,24 +221,33 @@ class RewardAllocator:
             )
         return game
 
-    def _advantages(self, game: Game, mask: Any, layout: tuple[Any, Any, Any]) -> Any:
+    def _advantages(self, game: Game, mask: Any, layout: Layout) -> Any:
         value, factor = self.value, multiplies(self.value, self.sizes)
         if factor and isinstance(value, Semivalue) and factor_is_free(game):
             value, factor = TimesLive(value), False
         if (found := None if factor else fused.advantages(game, value, mask, layout, self._options)) is not None:
             return found
         with on_all_ranks(layout[2]):
-            credits = self._share(game, value)
+            credits = self._share(game, value, layout)
             warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
         return normalised(times_live(credits, game.mask) if factor else credits, mask, layout, self._options)
 
-    def _share(self, game: Game, value: Semivalue | Baseline) -> Any:
+    def _share(self, game: Game, value: Value, layout: Layout) -> Any:
         if isinstance(value, Semivalue):
             return semivalue(game, value)
-        _refuse_nonfinite(game)
-        return value.credits(game)
+        if isinstance(value, Baseline):
+            _refuse_nonfinite(game)
+            return value.credits(game)
+        credits = self._decisions(value, game, layout)[..., :-1]
+        return game.restore(credits) if game.restore else credits
 
-    def _of_sets(self, game: Game, layout: tuple[Any, Any, Any]) -> Any:
+    def _decisions(self, value: GroupValue, game: Game, layout: Layout) -> Array:
+        """Credits [..., players + 1] of the candidates and the stop, numpy or torch."""
+        with on_all_ranks(layout[2]):
+            _refuse_nonfinite(game)
+        return value.decisions(game, layout)
+
+    def _of_sets(self, game: Game, layout: Layout) -> Any:
         with on_all_ranks(layout[2]):
             _refuse_nonfinite(game)
             worth, _ = native(game.worth(), "worth")
@@ -233,9 +257,36 @@ class RewardAllocator:
         advantages = normalised(worth[..., None], None, layout, options)[..., 0]
         return game.restore(advantages) if game.restore else advantages
 
+    def _for_tokens(self, game: Game, mask: Any, layout: Layout) -> tuple[Any, Any]:
+        """Advantages, and `outside` for `scatter_to_tokens`."""
+        value = self.value
+        if self.outside == "zero" or not isinstance(value, GroupValue) or not value.prices_stop:
+            advantages = self._advantages(game, mask, layout)
+            return advantages, self._of_sets(game, layout) if self.outside == "set" else "zero"
+        decisions = self._decisions(value, game, layout)
+        credits, stop = decisions[..., :-1], decisions[..., -1:]
+        stop = beside(stop, credits, mask, layout, self._options)
+        advantages = normalised(credits, mask, layout, self._options)
+        outside = _leading_to(advantages, stop, game.mask)
+        return (game.restore(advantages) if game.restore else advantages), outside
+
     @cached_property
     def _options(self) -> Options:
         return as_numbers(self.center, self.scale, self.ddof, self.min_std, self.eps)
+
+
+def _leading_to(advantages: Array, stop: Array, mask: Array | None) -> Array:
+    """[..., players + 1], for `scatter_to_tokens`: the advantages [..., players] of the candidates, for a masked one
+    that of the next live one, and that of the stop [..., 1]."""
+    xp, players = namespace(advantages), advantages.shape[-1]
+    table = xp.concatenate([advantages, stop], -1)
+    if mask is None or players == 0:
+        return table
+    place = constant(np.arange(players), table, named_dtype(table, "int64"))
+    place = xp.flip(xp.where(mask, place, players), (-1,))
+    upto = place.cummin(-1).values if is_torch(place) else np.minimum.accumulate(place, -1)
+    place = xp.concatenate([xp.flip(upto, (-1,)), xp.full_like(place[..., :1], players)], -1)
+    return table.gather(-1, place) if is_torch(table) else np.take_along_axis(table, place, -1)
 
 
 def _refuse_nonfinite(game: Game) -> None:

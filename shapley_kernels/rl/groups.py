@@ -25,6 +25,11 @@ class EqualGroups:
         """Rollouts in the order of their groups (None: as they are), and where each group begins in that, and ends."""
         return None, _ends(*self.shape[:2])
 
+    def numbers(self) -> np.ndarray:
+        """[rollouts] int64, the group of each rollout."""
+        groups, size, _ = self.shape
+        return np.repeat(np.arange(groups), size)
+
     def total(self, x: Array, slots: bool) -> Array:
         return x.sum(1 if slots else (1, 2), keepdims=True)
 
@@ -60,13 +65,17 @@ class GroupsById:
 
     def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
         """As of `EqualGroups`, on the CPU and of this rank."""
-        index = np.asarray(self.index)
+        index = self.numbers()
         starts = np.zeros(self.groups + 1, np.int64)
         np.bincount(index, minlength=self.groups).cumsum(out=starts[1:])
         if (index[1:] >= index[:-1]).all():
             return None, starts
         narrow = index.astype(np.uint16) if self.groups <= 1 << 16 else index  # which numpy sorts by counting
         return narrow.argsort(kind="stable"), starts
+
+    def numbers(self) -> np.ndarray:
+        """As of `EqualGroups`."""
+        return np.asarray(self.index.cpu() if is_torch(self.index) else self.index)
 
     def total(self, x: Array, slots: bool) -> Array:
         out = self._full(x, slots, 0.0)

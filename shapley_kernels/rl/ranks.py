@@ -38,6 +38,11 @@ class Ranks:
         self._options: dict[str, str] = {}
         self._agreed: Exception | None = None
 
+    @property
+    def number(self) -> int:
+        """That of this rank in the group."""
+        return int(self.process_group.rank())
+
     def __enter__(self) -> "Ranks":
         return self
 

@@ -13,7 +13,8 @@ import numpy as np
 from shapley_kernels.arrays import Array, cast, is_traced, native, numbers, on_cpu
 from shapley_kernels.games import Game
 from shapley_kernels.games.order_base import OrderGame
-from shapley_kernels.rl.baselines import Baseline, PrefixMarginals, WinnerTakesAll
+from shapley_kernels.rl.baselines import PrefixMarginals, WinnerTakesAll
+from shapley_kernels.rl.group_value import Value
 from shapley_kernels.values import Semivalue, Shapley
 
 SIZES = ("worth", "share")
@@ -39,12 +40,12 @@ class TimesLive(Semivalue):
         return n * self.value.expectations(f, n)
 
 
-def splits_worth(value: Semivalue | Baseline) -> bool:
+def splits_worth(value: Value) -> bool:
     """Whether its credits share out what a set is worth, and so are smaller in larger sets."""
     return isinstance(value, Semivalue) or value.splits_worth
 
 
-def multiplies(value: Semivalue | Baseline, sizes: str) -> bool:
+def multiplies(value: Value, sizes: str) -> bool:
     """Whether credits of the value go through `times_live` before they are normalised."""
     return sizes == "worth" and splits_worth(value)
 
@@ -69,7 +70,7 @@ def times_live(credits: Any, mask: Array | None) -> Any:
 _told: set[str] = set()
 
 
-def warn_of_v_empty(owner: str, game: Game, value: Semivalue | Baseline, sizes: str, outside: str) -> None:
+def warn_of_v_empty(owner: str, game: Game, value: Value, sizes: str, outside: str) -> None:
     """Once per process, a warning where sets differ in size and all are worth less than v_empty = 0, the default.
 
     Of numbers on the CPU only; where the first reward is not negative, or no set is masked, nothing else is looked at.

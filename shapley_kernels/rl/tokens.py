@@ -44,8 +44,9 @@ def scatter_to_tokens(
         advantages: [..., K], the leading axes are rollouts: [N, K], or [K] for one.
         candidate_ids: ints [..., T], 1..K for the tokens of candidate 1..K, 0 for all others (prompt, separators,
             padding; leave out of the loss, as always, what is not trained on). With cu_seqlens: [total tokens].
-        outside: what the other tokens get: "zero", or an array [...] of one number per rollout, such as the advantage
-            of the whole set.
+        outside: what the other tokens get: "zero"; an array [...] of one number per rollout, such as the advantage of
+            the whole set; or [..., K + 1], one for each decision that a token may lead to: entry k - 1 for tokens that
+            candidate k follows, the last for those behind the last candidate.
         length: "token": A_k on each token, so that under a token mean a long candidate weighs more. "candidate":
             A_k * mean_j(L_j) / L_k, L the number of tokens and the mean over the candidates of that rollout that have
             any: the mean over a rollout's candidate tokens is then the plain mean over its candidates.
@@ -79,8 +80,10 @@ def scatter_to_tokens(
     (*lead, players) = tuple(array.shape)
     ids = _integers(like(candidate_ids, array, f"{OWNER}: candidate_ids"), "candidate_ids")
     starts = _starts(ids, tuple(lead), cu_seqlens)
-    table = rows(namespace(array).concatenate([_outside(outside, array), array], -1), players + 1)
-    result = _scatter(table, ids, starts, length == "candidate")
+    others = _outside(outside, array)  # [..., 1] or [..., players + 1]
+    by_decision = [others] if others.shape[-1] > 1 else []
+    table = namespace(array).concatenate([others[..., :1], array, *by_decision], -1)
+    result = _scatter(rows(table, table.shape[-1]), players, ids, starts, length == "candidate")
     return restore(result) if restore else result
 
 
@@ -136,32 +139,50 @@ def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
 
 
 def _outside(outside: Any, array: Array) -> Array:
-    """One number per rollout, in the dtype of the advantages: [..., 1]."""
-    lead = tuple(array.shape[:-1])
+    """In the dtype of the advantages [..., K]: [..., 1], or [..., K + 1] by decisions."""
+    *lead, players = tuple(array.shape)
     if isinstance(outside, str):
         if outside != "zero":
-            raise ValueError(f"{OWNER}: outside must be 'zero' or one number per rollout, got {outside!r}")
+            raise ValueError(f"{OWNER}: outside must be 'zero' or one number per rollout or decision, got {outside!r}")
         return zeros(array, (*lead, 1))
-    per_rollout = floating(like(outside, array, f"{OWNER}: outside"), f"{OWNER}: outside")
-    return broadcast(cast(per_rollout, array.dtype), lead, f"{OWNER}: outside", "[rollouts]")[..., None]
+    numbers = cast(floating(like(outside, array, f"{OWNER}: outside"), f"{OWNER}: outside"), array.dtype)
+    if tuple(numbers.shape) == (*lead, players + 1):
+        return numbers
+    return broadcast(numbers, tuple(lead), f"{OWNER}: outside", "[rollouts]")[..., None]
 
 
-def _scatter(table: Array, ids: Array, starts: np.ndarray | None, weigh: bool) -> Array:
-    """The numbers of `table` [rollouts, 1 + K] for the tokens, in the shape of `ids`; those of candidates first times
-    mean_j(L_j) / L_k if `weigh`."""
-    players = table.shape[1] - 1
-    backend = "torch" if is_traced(table) else choose("auto", "scatter", players, table)
+def _scatter(table: Array, players: int, ids: Array, starts: np.ndarray | None, weigh: bool) -> Array:
+    """The numbers of `table` [rollouts, 1 + K] for the tokens, in the shape of `ids`; those of the K candidates first
+    times mean_j(L_j) / L_k if `weigh`. With [rollouts, 1 + K + K + 1], tokens outside get those behind K."""
+    backend = "torch" if is_traced(table) else choose("auto", "scatter", table.shape[1] - 1, table)
     primitive, place = kernel("scatter", backend), _host if backend == "numba" else _contiguous
+    flat = (ids if ids.dtype == named_dtype(ids, "int32") else cast(ids, named_dtype(ids, "int64"))).reshape(-1)
+    if table.shape[1] > 1 + players:
+        flat = _with_decisions(flat, players, np.arange(len(table) + 1) * ids.shape[-1] if starts is None else starts)
     if backend != "numba" and starts is not None:
         starts = constant(starts, ids, named_dtype(ids, "int64"))
-    flat = (ids if ids.dtype == named_dtype(ids, "int32") else cast(ids, named_dtype(ids, "int64"))).reshape(-1)
     out, flat = namespace(flat).empty_like(flat, dtype=table.dtype), place(flat)
     if weigh:
         counts = zeros(table, tuple(table.shape), "int64")
         _check_ids(primitive.count(flat, starts, place(counts)), ids, players)
-        table = cast(table * _length_weights(counts, table), table.dtype)
+        table = cast(table * _length_weights(counts, players, table), table.dtype)
     _check_ids(primitive.run(place(table), flat, starts, place(out)), ids, players)
     return out.reshape(ids.shape)
+
+
+def _with_decisions(ids: Array, players: int, starts: np.ndarray) -> Array:
+    """The ids [tokens], with K + k for tokens outside that candidate k follows, 2 K + 1 for those behind the last one,
+    and -1 for ids outside 0..K."""
+    xp, tokens = namespace(ids), len(ids)
+    if not tokens:
+        return ids
+    at = constant(np.arange(tokens), ids, named_dtype(ids, "int64"))
+    found = xp.flip(xp.where(ids != 0, at, tokens), (-1,))
+    found = found.cummin(-1).values if is_torch(found) else np.minimum.accumulate(found)
+    found = xp.flip(found, (-1,))  # the first token from here on that is of a candidate
+    ends = constant(np.repeat(starts[1:], np.diff(starts)), ids, at.dtype)
+    led = xp.where(found < ends, players + ids[found.clip(0, tokens - 1)], 2 * players + 1)
+    return cast(xp.where(ids == 0, led, xp.where((ids < 0) | (ids > players), -1, ids)), ids.dtype)
 
 
 def _host(x: Array) -> np.ndarray:
@@ -187,11 +208,12 @@ def _check_ids(bad: int, ids: Array, players: int) -> None:
     )
 
 
-def _length_weights(counts: Array, table: Array) -> Array:
-    """[rollouts, 1 + K]: 1 for the tokens outside, mean_j(L_j) / L_k for those of candidate k."""
+def _length_weights(counts: Array, players: int, table: Array) -> Array:
+    """Of the shape of `table`: mean_j(L_j) / L_k for the tokens of candidate k, 1 for those outside."""
     tokens = cast(counts, named_dtype(table, compute_dtype(table.dtype)))
-    inside = tokens[:, 1:]
+    inside = tokens[:, 1 : 1 + players]
     mean = inside.sum(1) / (inside > 0).sum(1).clip(1)
     weights = mean[:, None] / tokens.clip(1)
     weights[:, 0] = 1.0
+    weights[:, 1 + players :] = 1.0
     return weights

@@ -1,7 +1,7 @@
 """Truth for small games, error budgets, and laws that any allocation can be checked with.
 
-`exact_semivalue`, `exact_interactions`, `error_budget` and `assert_within_budget` need nothing but the package;
-`check_axioms` and `strategies` need hypothesis, `parametrize_with_checks` pytest: pip install
+`exact_semivalue`, `exact_interactions`, `exact_decisions`, `error_budget` and `assert_within_budget` need nothing but
+the package; `check_axioms` and `strategies` need hypothesis, `parametrize_with_checks` pytest: pip install
 'shapley_kernels[testing]'.
 """
 
@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from shapley_kernels.testing.budget import Budget, assert_within_budget, error_budget
-from shapley_kernels.testing.exact import exact_interactions, exact_semivalue
+from shapley_kernels.testing.exact import exact_decisions, exact_interactions, exact_semivalue
 
 if TYPE_CHECKING:
     from shapley_kernels.testing import strategies
@@ -30,6 +30,7 @@ __all__ = [
     "assert_within_budget",
     "check_axioms",
     "error_budget",
+    "exact_decisions",
     "exact_interactions",
     "exact_semivalue",
     "parametrize_with_checks",

@@ -4,8 +4,10 @@ import sys
 from itertools import product
 
 import numpy as np
+import pytest
 
-from shapley_kernels.rl import RewardAllocator, grpo_advantages
+import shapley_kernels as sk
+from shapley_kernels.rl import CandidateSwap, RewardAllocator, SuffixSwap, grpo_advantages
 from tests.rl import processes
 
 IDS = ["a", ("b", 1), "a", 7, ("b", 1), "a", ("b", 1), "alone"]
@@ -30,6 +32,15 @@ def results(rows, process_group, options):
     )
 
 
+def against_the_group():
+    """Utilities and values that need the data of the other ranks."""
+
+    def mixture(rewards, mask=None):
+        return 0.5 * sk.TopM(rewards, 2, mask=mask, v_empty=-0.25) - sk.Max(rewards, mask=mask)
+
+    return ((sk.Max, SuffixSwap()), (sk.Median, SuffixSwap(1.0)), (mixture, CandidateSwap()))
+
+
 def rank(number, file):
     """What each process does."""
     import torch
@@ -46,6 +57,26 @@ def rank(number, file):
         credits, mask = (torch.tensor(x[rows]) for x in data())
         found = grpo_advantages(credits.float(), mask, group_ids=IDS[rows], process_group=group, **options)
         np.testing.assert_allclose(found.double().numpy(), together[0], rtol=1e-5, atol=1e-6)
+    for cut, (utility, value) in product(CUTS, against_the_group()):
+        rows = slice(0, cut) if number == 0 else slice(cut, 8)
+        allocator, layout = RewardAllocator(utility, value), {"group_ids": IDS[rows], "process_group": group}
+        credits, mask = data()
+        ids = np.array([[0, 1, 2, 3, 0]] * 8)
+        alone = allocator.token_advantages(credits, ids, mask, group_ids=IDS)
+        together = allocator.token_advantages(credits[rows], ids[rows], mask[rows], **layout)
+        np.testing.assert_allclose(together, alone[rows], rtol=1e-12, atol=1e-13)
+        credits, mask = (torch.tensor(x[rows][:, : 3 - number]) for x in (credits, mask))
+        found = allocator.advantages(credits, mask, **layout)  # of another number of candidates on each rank
+        assert found.shape == credits.shape
+    layout = {"group_ids": [0, 1], "process_group": group}
+
+    def of_this_rank(rewards, mask=None):
+        return (sk.Min if number else sk.Max)(rewards, mask=mask)
+
+    with pytest.raises(ValueError, match=r"game must be the same on all ranks, got .*Max.* at rank 0 and .*Min"):
+        RewardAllocator(of_this_rank, SuffixSwap()).advantages(np.eye(2), **layout)
+    with pytest.raises(ValueError, match=r"must be finite, got nan at \[0, 0\].*\(rank 1 of"):
+        RewardAllocator(value=SuffixSwap()).advantages(np.eye(2) * (np.nan if number else 1.0), **layout)
     ids = {"group_ids": ["a"] * (2 * number), "process_group": group}
     assert grpo_advantages(np.ones((2 * number, 3 * number)), **ids).shape == (2 * number, 3 * number)
     assert grpo_advantages(np.ones((0, 3)), group_ids=[], process_group=group).shape == (0, 3)

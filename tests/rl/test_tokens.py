@@ -222,7 +222,11 @@ ERRORS = [
     (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 2, 4]}, r"must end at the number of ids \(5\), got 4"),
     (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 2, 7]}, r"must end at the number of ids \(5\), got 7"),
     (TypeError, {"ids": IDS[0], "cu_seqlens": [0.0, 2.0, 5.0]}, "cu_seqlens must be integers, got dtype float64"),
-    (ValueError, {"ids": IDS, "outside": "set"}, "outside must be 'zero' or one number per rollout, got 'set'"),
+    (
+        ValueError,
+        {"ids": IDS, "outside": "set"},
+        "outside must be 'zero' or one number per rollout or dec.*, got 'set'",
+    ),
     (ValueError, {"ids": IDS, "outside": np.zeros(3)}, r"outside: expected shape \(2,\) \[rollouts\]"),
     (TypeError, {"ids": IDS, "outside": torch.zeros(2)}, "outside: expected a numpy array"),
     (ValueError, {"ids": IDS, "length": "mean"}, "length must be 'token' or 'candidate', got 'mean'"),

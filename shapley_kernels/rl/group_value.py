@@ -1,0 +1,145 @@
+"""Credit against the other rollouts of the group: what all such rules share."""
+
+import pickle
+from math import prod
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    constant,
+    is_float,
+    is_torch,
+    named_dtype,
+    namespace,
+    on_cpu,
+    zeros,
+)
+from shapley_kernels.games import Game
+from shapley_kernels.games.base import with_arrays
+from shapley_kernels.rl.baselines import Baseline
+from shapley_kernels.rl.groups import Groups, GroupsById, make_groups
+from shapley_kernels.rl.ranks import Ranks, on_all_ranks
+from shapley_kernels.values import Semivalue
+
+Layout = tuple[Any, Any, Any]
+"""group_ids, num_generations, and the ranks that share the groups or None."""
+
+
+class GroupValue:
+    """A rule for credit that compares a rollout with the others of its group; subclass it and write `share` to add one.
+
+    The decisions of a rollout are its live candidates, in order, and to stop behind the last of them.
+    """
+
+    prices_stop: ClassVar[bool] = False
+    """Whether to stop has a credit, which is what tokens behind the last candidate get."""
+    splits_worth: ClassVar[bool] = False
+    """As of `Baseline`."""
+
+    def decisions(self, game: Game, layout: Layout) -> Array:
+        """Credits [..., players + 1] of the candidates (exactly 0 at masked ones) and, last, of the stop.
+
+        Args:
+            game: of batch shape [B, G], [G] or [N].
+
+        Returns:
+            numpy or torch, in the dtype and on the device of the game.
+
+        Raises:
+            TypeError, ValueError: groups that do not fit the game, data between the candidates of one rollout.
+        """
+        with on_all_ranks(layout[2]):
+            game.refuse_joint_data()
+            blank = namespace(game.data).broadcast_to(zeros(game.data, ()), (*game.batch_shape, game.players))
+            groups = make_groups(blank, *layout)
+        return self._decisions(game, groups) if layout[2] is None else self._among_ranks(game, groups, layout[2])
+
+    def _decisions(self, game: Game, groups: Groups) -> Array:
+        shape = (*game.batch_shape, game.players + 1)
+        if 0 in (*game.batch_shape, game.players):
+            return cast(zeros(game.data, shape, "float32"), game.dtype)
+        sorted_game, count, index = _live_first(_wide(game))
+        found = self.share(sorted_game, groups, count)
+        if game.mask is not None and index is not None:
+            found = _at(found, index, game.mask.reshape(-1, game.players))
+        if not on_cpu(found):
+            found = namespace(found).where(_bad(game, groups), float("nan"), found)
+        return cast(found, game.dtype).reshape(shape)
+
+    def _among_ranks(self, game: Game, groups: Groups, ranks: Ranks) -> Array:
+        """`_decisions` of this rank's rollouts, the data of all of them brought to every rank, on the host."""
+        with ranks:
+            ranks.compare(game=_form(game))
+            mine = with_arrays(_wide(game), lambda x: x.cpu().numpy() if is_torch(x) else x)
+            found = ranks.exchange(pickle.dumps((groups.numbers(), mine)))
+            numbers, games = zip(*map(pickle.loads, found), strict=True)
+            ranks.exchange()  # whether all could read the others' games
+        whole = games[0].joined(games[1:])
+        index = np.concatenate(numbers)
+        credits = self._decisions(whole, GroupsById(index, int(index.max(initial=-1)) + 1, whole.players))
+        first = sum(map(len, numbers[: ranks.number]))
+        own = credits[first : first + len(groups.numbers())]
+        own = np.concatenate([own[:, : game.players], own[:, -1:]], -1)
+        return constant(own, game.data, game.dtype)
+
+    def share(self, game: Game, groups: Groups, count: Array) -> Array:
+        """Credits [rollouts, players + 1] of the live candidates, then of the stop, then anything.
+
+        Args:
+            game: in the compute dtype, with results in numpy or torch; live players come first.
+            count: [rollouts] int32, the number of live players.
+        """
+        raise NotImplementedError
+
+
+def _form(game: Game) -> list[Any]:
+    """What games have to have in common to be joined."""
+    parts = [part for _, part in game._parts()]
+    return [(type(part), [name for name in part.arguments if getattr(part, name) is None]) for part in parts]
+
+
+def _wide(game: Game) -> Game:
+    """The game in the compute dtype, with results in numpy or torch."""
+    dtype = named_dtype(game.data, compute_dtype(game.dtype))
+    return with_arrays(game, lambda x: cast(x, dtype) if is_float(x.dtype) else x)
+
+
+def _live_first(game: Game) -> tuple[Game, Array, Array | None]:
+    """The game with its live players first; [rollouts] int32, how many; and [rollouts, players + 1] int64, where the
+    players are now, and last the stop (None: as they were, and all live)."""
+    rows, players = prod(game.batch_shape), game.players
+    if game.mask is None:
+        return game, constant(np.full(rows, players), game.data, named_dtype(game.data, "int32")), None
+    xp, live = namespace(game.mask), game.mask.reshape(rows, players)
+    count, place = live.sum(-1), constant(np.arange(players), live, named_dtype(live, "int64"))
+    if on_cpu(live) and not (live[:, 1:] > live[:, :-1]).any():
+        index = xp.broadcast_to(place, (rows, players))
+    else:
+        dead = cast(~live, named_dtype(live, "int8"))
+        old = dead.argsort(dim=-1, stable=True) if is_torch(dead) else dead.argsort(axis=-1, kind="stable")
+        row = constant(np.arange(rows), live, place.dtype)
+        game = game.take(row, xp.broadcast_to(row[:, None], old.shape), old, place < count[:, None])
+        index = old.argsort(-1)
+    return game, cast(count, named_dtype(count, "int32")), xp.concatenate([index, count[:, None]], -1)
+
+
+Value: TypeAlias = Semivalue | Baseline | GroupValue
+"""What `RewardAllocator` shares by."""
+
+
+def _at(found: Array, index: Array, live: Array) -> Array:
+    """The credits [rollouts, players + 1] at the places `index`, 0 where not live."""
+    xp = namespace(found)
+    found = found.gather(-1, index) if is_torch(found) else np.take_along_axis(found, index, -1)
+    return xp.where(xp.concatenate([live, xp.ones_like(live[:, :1])], -1), found, 0.0)
+
+
+def _bad(game: Game, groups: Groups) -> Array:
+    """[rollouts, 1] bool: those of a group with live data that are not finite."""
+    rows = sum(cast(part.bad_rows(), named_dtype(part.data, "float32")) for _, part in game._parts())
+    marks = rows.reshape(-1, 1).expand(-1, game.players).reshape(groups.shape)
+    return (groups.spread(groups.total(marks, False)) > 0).expand(groups.shape).reshape(-1, game.players)[:, :1]

@@ -1,0 +1,193 @@
+"""Credit by exchanging candidates with the other rollouts of the group."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+
+from shapley_kernels.arrays import (
+    Array,
+    as_float,
+    cast,
+    compute_dtype,
+    constant,
+    device,
+    is_torch,
+    is_traced,
+    named_dtype,
+    namespace,
+)
+from shapley_kernels.dispatch import choose, kernel, run_numba, run_torch
+from shapley_kernels.games import Game
+from shapley_kernels.games.terms import Tables
+from shapley_kernels.kernels.swap import KINDS, others
+from shapley_kernels.rl.group_value import GroupValue
+from shapley_kernels.rl.groups import Groups
+
+BLOCK = 1 << 26
+"""Bytes of the sets that are put together at a time."""
+
+
+class _Swap(GroupValue):
+    """Credits sum_j D_j mix_jk, D_j how much the own list is worth above the lists mixed at place j, on average."""
+
+    kind: ClassVar[str]
+
+    def mix(self, players: int) -> Tables:
+        """[players + 1, players + 1] float64, or [0, 0] for credits D."""
+        return _identity()
+
+    def share(self, game: Game, groups: Groups, count: Array) -> Array:
+        order, starts = groups.runs()
+        order = np.arange(len(count)) if order is None else order
+        mix, total = self.mix(game.players), None
+        for weight, part in game.wide_parts():
+            run = _by_kernel if part.topics(int(np.diff(starts).max())) else _by_worth
+            found = run(self.kind, part, count, order, starts, mix)
+            if not isinstance(weight, float):
+                found = cast(weight, found.dtype).reshape(-1)[:, None] * found
+            elif weight != 1.0:
+                found = weight * found
+            total = found if total is None else total + found
+        return total
+
+
+@dataclass(frozen=True)
+class SuffixSwap(_Swap):
+    """A_k = sum_{j >= k} lam^(j-k) (V_{j+1} - V_j): what a decision adds, the other rollouts being what could follow.
+
+    V_k = mean over the other rollouts h of v(own o_1 .. o_{k-1} with h's candidates from place k on), places counting
+    live candidates in order. The decisions of a list of n are its candidates and, last, to stop: V_{n+1} is the list
+    with what others wrote behind its end, and V_{n+2} = v(own list). So A_stop = v(own) - V_{n+1}, and with lam = 1
+    A_k = v(own) - V_k.
+
+    lam = 1 is unbiased for the expected worth under every policy, candidates may depend on those before and lists end
+    where they like. lam < 1 is quieter, unbiased where candidates are independent, and biased where what follows
+    depends on o_k. Small lam trains better, until rewards come late: the default is between. A group of one rollout
+    has nothing to compare with, and gets 0.
+
+    Args:
+        lam: number in [0, 1].
+
+    Raises:
+        TypeError, ValueError: lam of another kind or value.
+
+    Cost: O(G topics K) per rollout for `Max`, `Min`, `FacilityLocation`, `Clusters` and `Coverage` by 0 and 1;
+        (G - 1) (K + 1) times a `worth` for the others, in blocks of 64 MiB.
+    Source: derived here (docs/mathematics.md); lam as in generalised advantage estimation, arXiv 1506.02438.
+    """
+
+    lam: float = 0.5
+    kind: ClassVar[str] = "suffix"
+    prices_stop: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.lam, Real) or isinstance(self.lam, bool):
+            raise TypeError(f"SuffixSwap: lam must be a number in [0, 1], got {self.lam!r}")
+        if not 0 <= (lam := as_float(self.lam, "lam")) <= 1:
+            raise ValueError(f"SuffixSwap: lam must be in [0, 1], got {self.lam!r}; 1 is unbiased, 0 quietest")
+        object.__setattr__(self, "lam", lam)
+
+    def mix(self, players: int) -> Tables:
+        return _identity() if self.lam == 1 else _discounts(self.lam, players + 1)
+
+
+@dataclass(frozen=True)
+class CandidateSwap(_Swap):
+    """A_k = v(own) - mean over the other rollouts h of v(own with o_k exchanged for h's k-th live candidate).
+
+    Where h has no k-th candidate, o_k is left out: h would have had nothing there. The counterfactual of COMA, with the
+    group in place of a critic. Unbiased for the expected worth where candidates are independent and all lists have one
+    length, centred by itself; for lists written in order it is biased, less than `LeaveOneOut`. A group of one rollout
+    gets 0.
+
+    Cost: as of `SuffixSwap`.
+    Source: Foerster et al. (2018), arXiv 1705.08926, for the counterfactual; the group in it is derived here.
+    """
+
+    kind: ClassVar[str] = "candidate"
+
+
+@lru_cache
+def _identity() -> Tables:
+    return Tables((np.zeros((0, 0)),))
+
+
+@lru_cache(maxsize=64)
+def _discounts(lam: float, places: int) -> Tables:
+    """A_k = sum_{j >= k} lam^(j-k) (D_j - D_{j+1}), D = 0 behind the last, gathered by D_j."""
+    gap = np.arange(places)[:, None] - np.arange(places)  # j - k
+    later = (lam - 1.0) * np.power(lam, np.maximum(gap - 1, 0))
+    return Tables((np.where(gap == 0, 1.0, np.where(gap > 0, later, 0.0)),))
+
+
+def _by_kernel(kind: str, game: Game, count: Array, order: np.ndarray, starts: np.ndarray, mix: Tables) -> Array:
+    """The credits of a sum of maxima."""
+    found = game.maxima(lambda: constant(_group_of(order, starts), count, named_dtype(count, "int64")))
+    x, compute = found.x, compute_dtype(found.x.dtype)
+    rows, players, _ = x.shape
+    weights = found.weights
+    if weights is None:
+        weights = namespace(x).ones_like(x[:1, 0])
+    empty = constant(np.array([found.empty]), x, x.dtype) if isinstance(found.empty, float) else found.empty
+    backend = "torch" if is_traced(x) else choose("auto", "swap", players, x, weights, empty)
+    arrays, shape = (x, count, weights, empty), (rows, players + 1)
+    how = (order, starts, *mix.on("numpy" if backend == "numba" else "torch", compute, device(x)), KINDS.index(kind))
+    if backend == "numba":
+        out, _ = run_numba(kernel("swap", backend).run, arrays, how, shape, compute)
+        out = constant(out, x, x.dtype)
+    else:
+        out = run_torch(kernel("swap", backend).run, arrays, how, shape, named_dtype(x, compute))
+    return out if found.scale == 1.0 else found.scale * out
+
+
+def _group_of(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """[rollouts] int64: the group of each."""
+    group = np.empty(len(order), np.int64)
+    group[order] = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    return group
+
+
+def _by_worth(kind: str, game: Game, count: Array, order: np.ndarray, starts: np.ndarray, mix: Tables) -> Array:
+    """The credits of any game without joint data, by the worth of each mixed set."""
+    xp, own = namespace(count), game.worth().reshape(-1)
+    places = game.players + 1
+    total, number = xp.zeros_like(own)[:, None], xp.zeros_like(count)
+    for other, there in zip(*others(order, starts), strict=True):
+        h, there = (constant(x, count, named_dtype(count, str(x.dtype))) for x in (other, there))
+        gains = [own[row] - _mixed(kind, game, count, row, k, h[row]).worth() for row, k in _blocks(game, count)]
+        gain = xp.concatenate(gains).reshape(-1, places)
+        total, number = total + xp.where(there[:, None], gain, 0.0), number + there
+    above = total / cast(number.clip(1), own.dtype)[:, None]
+    last = count if kind == "suffix" else count - 1
+    above = xp.where(_range(places, count) <= last[:, None], above, 0.0)
+    (table,) = mix.on("torch" if is_torch(above) else "numpy", compute_dtype(above.dtype), device(above))
+    return sum(above[:, j, None] * table[j] for j in range(places)) if len(table) else above
+
+
+def _mixed(kind: str, game: Game, count: Array, row: Array, k: Array, h: Array) -> Game:
+    """The sets of rollouts `row` with candidates of the rollouts `h` at place k (from 0), or from there on: [sets]."""
+    xp, place = namespace(row), _range(game.players, row)
+    mine = place < k[:, None] if kind == "suffix" else place != k[:, None]
+    who = xp.where(mine, row[:, None], h[:, None])
+    return game.take(row, who, xp.broadcast_to(place, tuple(who.shape)), place < count[who])
+
+
+def _blocks(game: Game, count: Array) -> Iterator[tuple[Array, Array]]:
+    """All pairs of a rollout and a place, from 0 to the number of players, a block of sets at a time: two arrays."""
+    places, sets = game.players + 1, len(count) * (game.players + 1)
+    step = max(1, BLOCK // (8 * _COPIES * max(part.numbers_per_game() for _, part in game._parts())))
+    for start in range(0, sets, step):
+        at = start + _range(min(step, sets - start), count)
+        yield at // places, at % places
+
+
+_COPIES = 6
+"""Arrays of the size of the data that `worth` makes, roughly."""
+
+
+def _range(stop: int, reference: Array) -> Array:
+    return constant(np.arange(stop), reference, named_dtype(reference, "int64"))

@@ -1,0 +1,403 @@
+"""SuffixSwap and CandidateSwap: their definitions, and what each of them optimises, enumerated over whole groups."""
+
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+import shapley_kernels as sk
+from shapley_kernels.games import GAMES
+from shapley_kernels.rl import CandidateSwap, RewardAllocator, SuffixSwap, swaps
+from shapley_kernels.testing import exact_decisions
+
+VALUES = (SuffixSwap(0.0), SuffixSwap(), SuffixSwap(1), CandidateSwap())
+JOINT = (sk.Pairwise, sk.Volume, sk.Table)
+SINGLE = [game for game in GAMES if game not in JOINT]
+RAW = {"center": "none", "scale": "none"}
+
+# -- the definition ----------------------------------------------------------------------------------------------------
+
+
+def utility_of(*games):
+    """A function (rewards, mask=, **data), of games with their weights, whose data are named by their place."""
+
+    def utility(rewards, mask=None, **data):
+        parts = []
+        for i, (weight, game) in enumerate(games):
+            own = {name[2:]: x for name, x in data.items() if name.startswith(f"{i}_")}
+            parts.append(weight * game(**own, mask=mask))
+        return sum(parts[1:], parts[0])
+
+    return utility
+
+
+def rebuilt(games, data, own, members, players):
+    """What candidates (rollout, place) are worth to rollout `own`: the games made anew of their data, by `exact_worth`,
+    padded to as many players as there were."""
+    padded = [*members, *[(own, 0)] * (players - len(members))]
+    total = 0
+    for i, (weight, game) in enumerate(games):
+        arguments = {}
+        for name, x in data.items():
+            if name.startswith(f"{i}_"):
+                axes = game.arguments.get(name[2:])
+                if axes is None or not hasattr(x, "shape"):
+                    arguments[name[2:]] = x
+                else:
+                    arguments[name[2:]] = np.array([x[r, p] for r, p in padded]) if axes else x[own]
+        total += weight * game(**arguments).exact_worth(0)(range(len(members)))
+    return total
+
+
+IDS = np.array([3, 1, 3, 3, 0, 1, 3, 1, 2])  # groups of 4, 3, 1 and 1, in any order
+ROWS, PLAYERS = len(IDS), 4
+
+
+def check(games, value, container, masked, seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((ROWS, PLAYERS)) < 0.6 if masked else np.ones((ROWS, PLAYERS), bool)
+    data, given = {}, {"rewards": np.zeros((ROWS, PLAYERS)), "mask": mask if masked else None}
+    for i, (_, game) in enumerate(games):
+        for name, x in game.example(rng, ROWS, PLAYERS).items():
+            data[f"{i}_{name}"] = given[f"{i}_{name}"] = x
+            if game.arguments.get(name) and x.dtype.kind == "f":
+                given[f"{i}_{name}"] = np.where(mask.reshape(*mask.shape, *[1] * (x.ndim - 2)), x, np.nan)
+    tokens = np.zeros((ROWS, 1), np.int64)
+    if container == "torch":
+        given = {name: torch.tensor(x) if np.shape(x)[:1] == (ROWS,) else x for name, x in given.items()}
+        tokens = torch.tensor(tokens)
+    allocator = RewardAllocator(utility_of(*games), value, **RAW)
+    found = allocator.credits(**given, group_ids=IDS)
+    assert type(found) is type(given["rewards"])
+    leading = allocator.token_advantages(candidate_ids=tokens, **given, group_ids=IDS)
+    close = {"rtol": 1e-12, "atol": 1e-13} if "64" in str(found.dtype) else {"rtol": 1e-6, "atol": 1e-6}
+    found, leading = np.asarray(found, np.float64), np.asarray(leading, np.float64)
+    assert (found[~mask] == 0).all()
+    for group in range(4):
+        rows = np.flatnonzero(group == IDS)
+        lists = [[(r, p) for p in np.flatnonzero(mask[r])] for r in rows]
+        expected = exact_decisions(
+            value, lists, lambda i, them, rows=rows: rebuilt(games, data, rows[i], them, PLAYERS)
+        )
+        for row, credits in zip(rows, expected, strict=True):
+            exact = np.array([float(x) for x in credits])
+            np.testing.assert_allclose(found[row, mask[row]], exact[:-1], **close)
+            if isinstance(value, SuffixSwap):  # no token is of a candidate, so all lead to the stop
+                np.testing.assert_allclose(leading[row, 0], exact[-1], **close)
+
+
+@pytest.mark.parametrize("container", ["numpy", "torch"])
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("game", SINGLE)
+def test_equals_the_definition(game, value, container):
+    for masked, seed in product((False, True), range(3)):
+        check([(1.0, game)], value, container, masked, seed)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_sums_of_games(value):
+    weights = np.linspace(-1, 1, 9)
+    check([(0.7, sk.Max), (-0.5, sk.FacilityLocation), (2.0, sk.NoisyOr)], value, "numpy", True, 0)
+    check([(0.25, sk.Clusters), (-1.0, sk.TopM)], value, "torch", True, 1)
+    game = sk.Max(np.arange(27.0).reshape(9, 3) % 7)
+    scaled, plain = weights * game, game
+    layout = (None, 3, None)
+    np.testing.assert_allclose(
+        value.decisions(scaled, layout), weights[:, None] * value.decisions(plain, layout), rtol=1e-13, atol=1e-14
+    )
+
+
+def test_small_blocks_change_nothing(monkeypatch):
+    rewards = np.random.default_rng(0).random((6, 4))
+    allocator = RewardAllocator(partial(sk.TopM, m=2), SuffixSwap())
+    whole = allocator.advantages(rewards, num_generations=3)
+    monkeypatch.setattr(swaps, "BLOCK", 1)
+    np.testing.assert_array_equal(allocator.advantages(rewards, num_generations=3), whole)
+
+
+# -- what they optimise: exact expectations over all groups ------------------------------------------------------------
+
+M = 3  # different candidates
+NUMBERS = np.array([0.0, 0.4, 1.0])
+PLACES = {"best": sk.Max, "distinct": sk.Clusters, "mean": sk.Mean}
+
+
+def worth_of(game, x, mask):
+    """The game of lists x [..., K] of candidates."""
+    if game == "distinct":
+        return sk.Clusters(x, NUMBERS[x] + 0.25, mask=mask)
+    return PLACES[game](NUMBERS[x], mask=mask, v_empty=-0.3)
+
+
+class Policy:
+    """All lists of up to `size` candidates of a random policy.
+
+    Args:
+        sequential: the next candidate depends on the last one, else on nothing.
+        stops: a list may end early, by an action of its own; else it has `size` candidates.
+    """
+
+    def __init__(self, size, sequential, stops, seed=0):
+        actions = M + stops
+        theta = np.random.default_rng(seed).normal(size=(M + 1 if sequential else 1, actions))
+        p = np.exp(theta) / np.exp(theta).sum(1, keepdims=True)
+        lists = [w for n in range(size + 1) for w in product(range(M), repeat=n) if stops or n == size]
+        self.x, self.mask = np.zeros((len(lists), size), int), np.zeros((len(lists), size), bool)
+        self.chances, self.scores = (
+            np.ones(len(lists)),
+            np.zeros((len(lists), size + 1, *theta.shape)),
+        )  # last: the stop
+        for i, written in enumerate(lists):
+            self.x[i, : len(written)], self.mask[i, : len(written)] = written, True
+            for k, action in enumerate([*written, *[M] * (stops and len(written) < size)]):
+                state = 1 + written[k - 1] if sequential and k else 0
+                self.chances[i] *= p[state, action]
+                self.scores[i, k if k < len(written) else size, state] = np.eye(actions)[action] - p[state]
+
+    def gradient(self, game):
+        """Of the expected worth."""
+        worth = worth_of(game, self.x, self.mask).worth()
+        return np.einsum("i,i,iksa->sa", self.chances, worth, self.scores)
+
+    def followed(self, value, game, size):
+        """E of the mean over the group of sum_k credit_k score_k."""
+        index = np.array(list(product(range(len(self.x)), repeat=size)))  # [groups, rollouts]
+        x, mask = self.x[index], self.mask[index]
+        credits = value.decisions(worth_of(game, x, mask), (None, None, None))
+        return np.einsum("g,grk,grksa->sa", self.chances[index].prod(1), credits, self.scores[index]) / size
+
+
+GROUPS = ((2, 3), (3, 2))  # longest list, rollouts of a group
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("game", PLACES)
+def test_with_lam_1_suffix_swap_is_unbiased(game, sequential, stops):
+    for size, group in GROUPS:
+        policy = Policy(size, sequential, stops)
+        found = policy.followed(SuffixSwap(lam=1.0), game, group)
+        np.testing.assert_allclose(found, policy.gradient(game), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("game", PLACES)
+def test_independent_candidates(game):
+    """Of lists of one length: both are unbiased, whatever lam is."""
+    for size, group in GROUPS:
+        policy = Policy(size, False, False)
+        for value in (CandidateSwap(), SuffixSwap(0.0), SuffixSwap(0.5)):
+            found = policy.followed(value, game, group)
+            np.testing.assert_allclose(found, policy.gradient(game), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("value", [SuffixSwap(0.5), CandidateSwap()], ids=repr)
+def test_candidates_that_depend_on_those_before_are_where_they_are_biased(value):
+    policy = Policy(3, True, False)
+    assert np.abs(policy.followed(value, "distinct", 2) - policy.gradient("distinct")).max() > 1e-3
+
+
+def test_without_the_stop_suffix_swap_would_be_biased():
+    policy = Policy(2, True, True)
+    policy.scores[:, -1] = 0.0
+    assert np.abs(policy.followed(SuffixSwap(1.0), "best", 2) - Policy(2, True, True).gradient("best")).max() > 1e-3
+
+
+# -- laws --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("game", [sk.Max, sk.Median])
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_the_order_of_rollouts_and_other_groups_do_not_matter(value, game):
+    rng = np.random.default_rng(0)
+    rewards, mask = rng.random((5, 4, 6)), rng.random((5, 4, 6)) < 0.7
+    allocator = RewardAllocator(game, value, **RAW)
+    whole = allocator.credits(rewards, mask)
+    for i in range(5):
+        np.testing.assert_array_equal(allocator.credits(rewards[i : i + 1], mask[i : i + 1])[0], whole[i])
+        np.testing.assert_array_equal(allocator.credits(rewards[i], mask[i]), whole[i])
+    order = rng.permutation(4)
+    found = allocator.credits(rewards[:, order], mask[:, order])
+    np.testing.assert_allclose(found, whole[:, order], rtol=1e-13, atol=1e-14)
+    shuffled, ids = rng.permutation(20), np.repeat(list("abcde"), 4)
+    flat = rewards.reshape(20, 6)[shuffled], mask.reshape(20, 6)[shuffled]
+    found = allocator.credits(*flat, group_ids=ids[shuffled])
+    np.testing.assert_allclose(found, whole.reshape(20, 6)[shuffled], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("container", ["numpy", "torch"])
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_ties_and_lone_rollouts_get_exactly_0(value, container):
+    for game in (sk.Max, sk.Min, sk.Mean, partial(sk.TopM, m=2)):
+        rewards = np.full((3, 7, 4), 0.1)
+        rewards = torch.tensor(rewards) if container == "torch" else rewards
+        allocator = RewardAllocator(game, value, **RAW)
+        assert (allocator.credits(rewards) == 0).all()
+        assert (allocator.credits(rewards[:, :1] + 1) == 0).all()
+        assert (allocator.advantages(rewards[0] * 7, group_ids=list("abcdefg")) == 0).all()
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_shapes_without_players_or_rows(value):
+    for shape in ((2, 0), (0, 3), (0, 0), (2, 2, 0), (0, 2, 3)):
+        found = RewardAllocator(value=value).advantages(np.ones(shape))
+        assert found.shape == shape
+        assert (
+            RewardAllocator(value=value).token_advantages(np.ones(shape), np.zeros((*shape[:-1], 2), int)).shape[-1]
+            == 2
+        )
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_dtypes(value):
+    rewards = np.random.default_rng(0).integers(0, 9, (4, 5, 3)) / 8
+    wide = RewardAllocator(value=value, **RAW).credits(rewards)
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        found = RewardAllocator(value=value, **RAW).credits(torch.tensor(rewards, dtype=dtype))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found.double().numpy(), wide, rtol=torch.finfo(dtype).eps, atol=1e-7)
+
+
+def test_gradients_flow_into_credits():
+    rewards = torch.rand(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    for value, game in product((SuffixSwap(), CandidateSwap()), (sk.Max, sk.Mean)):
+        allocator = RewardAllocator(game, value)
+        assert torch.autograd.gradcheck(allocator.credits, (rewards,))
+        assert not allocator.advantages(rewards).requires_grad
+
+
+# -- advantages and tokens ---------------------------------------------------------------------------------------------
+
+
+def test_golden_values():
+    """Two rollouts, of three candidates and two: lists go on as the other did, or stop as it did."""
+    rewards, mask = sk.pad([[4.0, 3.0, 5.0], [5.0, 4.0]])
+    allocator = RewardAllocator(value=SuffixSwap(1.0), **RAW)
+    np.testing.assert_array_equal(allocator.credits(rewards, mask), [[0, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(
+        RewardAllocator(value=SuffixSwap(0.0)).credits(rewards, mask), [[-1, 0, 1], [0, 0, 0]]
+    )
+    np.testing.assert_array_equal(RewardAllocator(value=CandidateSwap()).credits(rewards, mask), [[0, 0, 1], [1, 0, 0]])
+    ids = [[0, 1, 0, 2, 0, 3, 0], [1, 1, 0, 0, 2, 0, 0]]
+    found = allocator.token_advantages([[1.0, 2.0, 4.0], [1.0, 8.0, 0.0]], ids, [[True] * 3, [True, True, False]])
+    np.testing.assert_array_equal(found, [[-4, -4, -4, -4, 2, 2, 0], [4, 4, 4, 4, 4, 0, 0]])
+
+
+def test_tokens_outside_get_the_advantage_of_the_decision_they_lead_to():
+    rng = np.random.default_rng(1)
+    rewards, mask = rng.normal(size=(6, 4)), rng.random((6, 4)) < 0.7
+    mask[2] = False
+    rewards[~mask] = np.nan
+    ids = np.array([[0, 1, 1, 0, 2, 0, 0, 3, 4, 0, 0]] * 6)
+    layout = {"group_ids": [0, 1, 0, 0, 1, 1]}
+    for center, scale, length in product(
+        ("group", "loo", "slot", "none"), ("group", "batch", "none"), ("token", "candidate")
+    ):
+        allocator = RewardAllocator(value=SuffixSwap(), center=center, scale=scale, length=length, eps=0.5)
+        raw = RewardAllocator(value=SuffixSwap(), **RAW)
+        advantages = allocator.advantages(rewards, mask, **layout)
+        stops = raw.token_advantages(rewards, np.zeros((6, 1), int), mask, **layout)[:, 0]
+        credits = raw.credits(rewards, mask, **layout)
+        found = allocator.token_advantages(rewards, ids, mask, **layout)
+        inside = RewardAllocator(
+            value=SuffixSwap(), center=center, scale=scale, length=length, eps=0.5, outside="zero"
+        ).token_advantages(rewards, ids, mask, **layout)
+        np.testing.assert_array_equal(found[ids > 0], inside[ids > 0])
+        for row in range(6):
+            group = [r for r in range(6) if layout["group_ids"][r] == layout["group_ids"][row]]
+            stop = affine(stops[row], credits, mask, group, row, center, scale, 0.5)
+            for t in np.flatnonzero(ids[row] == 0):
+                follows = [k for k in ids[row, t:] if k and mask[row, k - 1]]
+                expected = advantages[row, follows[0] - 1] if follows else stop
+                np.testing.assert_allclose(found[row, t], expected, rtol=1e-12, atol=1e-13)
+
+
+def affine(number, credits, mask, group, row, center, scale, eps):
+    """What the normalisation of the candidates does to another number of a rollout."""
+    live = credits[group][mask[group]]
+    others = [r for r in group if r != row]
+    rest = credits[others][mask[others]]
+    if center == "loo" and not len(rest):
+        return 0.0
+    mean = {"none": 0.0, "loo": rest.mean() if len(rest) else 0.0}.get(center, live.mean())
+    over = {"none": None, "batch": credits[mask], "group": live}[scale]
+    return (number - mean) / (1.0 if over is None else over.std(ddof=1) + eps)
+
+
+def test_packed_rows():
+    rng = np.random.default_rng(0)
+    rewards, ids = rng.random((4, 3)), np.array([[0, 1, 0, 2, 3, 0]] * 4)
+    allocator = RewardAllocator(value=SuffixSwap())
+    padded = allocator.token_advantages(rewards, ids)
+    lengths = [2, 6, 0, 5]
+    packed = np.concatenate([row[:n] for row, n in zip(ids, lengths, strict=True)])
+    found = allocator.token_advantages(rewards, packed, cu_seqlens=np.cumsum([0, *lengths]))
+    np.testing.assert_array_equal(found[2:8], padded[1])
+    assert found[0] == found[1] == padded[0, 0]
+    tensors = allocator.token_advantages(
+        torch.tensor(rewards),
+        torch.tensor(packed, dtype=torch.int32),
+        cu_seqlens=torch.tensor(lengths).cumsum(0).new_tensor([0, 2, 8, 8, 13]),
+    )
+    np.testing.assert_allclose(tensors.numpy(), found, rtol=1e-12)
+
+
+def test_candidate_swap_leaves_tokens_outside_the_advantage_of_the_set():
+    rewards, ids = np.random.default_rng(0).random((3, 2)), [[0, 1, 0, 2, 0]] * 3
+    allocator = RewardAllocator(value=CandidateSwap())
+    found = allocator.token_advantages(rewards, ids)
+    np.testing.assert_array_equal(found[:, [0, 2, 4]], np.repeat(allocator.set_advantages(rewards)[:, None], 3, 1))
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "lam", "message"),
+    [
+        (ValueError, 1.5, r"SuffixSwap: lam must be in \[0, 1\], got 1.5"),
+        (ValueError, -0.1, r"lam must be in \[0, 1\], got -0.1"),
+        (ValueError, float("nan"), r"lam must be in \[0, 1\], got nan"),
+        (TypeError, "0.5", "SuffixSwap: lam must be a number in .*, got '0.5'"),
+        (TypeError, True, "lam must be a number"),
+    ],
+)
+def test_lam_is_checked(error, lam, message):
+    with pytest.raises(error, match=message):
+        SuffixSwap(lam)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_data_between_candidates_are_refused(value):
+    w, rewards = np.zeros((2, 3, 4, 4)), np.zeros((2, 3, 4))
+    for utility in (
+        lambda r, mask=None: sk.Pairwise(w),
+        lambda r, mask=None: sk.Volume(w),
+        lambda r, mask=None: sk.Table(np.zeros((2, 3, 16))),
+        lambda r, mask=None: sk.Max(r) + sk.Pairwise(w),
+    ):
+        with pytest.raises(
+            ValueError, match=r"must belong to single candidates.*use a utility such as Facility.*Shapley"
+        ):
+            RewardAllocator(utility, value).advantages(rewards)
+        with pytest.raises(ValueError, match="must belong to single candidates"):
+            value.decisions(utility(rewards), (None, None, None))
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_other_bad_input(value):
+    allocator = RewardAllocator(value=value)
+    with pytest.raises(ValueError, match=r"Max: rewards must be finite, got nan at \[0, 1\]"):
+        allocator.credits([[1.0, np.nan], [0.0, 1.0]])
+    with pytest.raises(ValueError, match="credits must have shape"):
+        allocator.credits(np.ones(3))
+    with pytest.raises(ValueError, match=r"num_generations must be >= 1 and divide the number of rollouts \(3\)"):
+        allocator.credits(np.ones((3, 2)), num_generations=2)
+    with pytest.raises(ValueError, match="group_ids must have one id per rollout"):
+        allocator.credits(np.ones((3, 2)), group_ids=[1, 2])
+    scores = np.ones((3, 5, 4, 2))
+    with pytest.raises(ValueError, match=r"Facility.*mask: expected shape \(3, 5, 3\)"):
+        RewardAllocator(lambda r, mask=None: sk.FacilityLocation(scores[:, :, :3], mask=mask), value).advantages(
+            np.ones((3, 5, 4)), np.ones((3, 5, 4), bool)
+        )
