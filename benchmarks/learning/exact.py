@@ -1,7 +1,8 @@
 """The gradient estimate of each scheme, g = sum_k credit_k grad log p(candidate_k): its mean and its noise, exactly.
 
 A policy writes K candidates out of five; candidates are independent, or each depends on the one before it. All 5^K sets
-are enumerated in float64. `python -m benchmarks.learning exact` does this for random policies.
+are enumerated in float64, in the limit of large groups: what a scheme learns from the other rollouts is its expectation.
+`python -m benchmarks.learning exact` does this for random policies.
 """
 
 import json
@@ -20,6 +21,7 @@ from shapley_kernels import rl
 RECORDS = Path(__file__).with_name("exact.jsonl")
 POLICIES = 50
 K = 4
+SETS_PER_UPDATE = (8, 64, 512)
 
 Utility = Callable[[np.ndarray], sk.Game]
 GAMES: dict[str, tuple[np.ndarray, Utility]] = {
@@ -35,11 +37,6 @@ class WorthToGo(rl.Baseline):
 
     def share(self, game: sk.Game, worth: Any) -> Any:
         return rl.PrefixMarginals().share(game, worth)[..., ::-1].cumsum(-1)[..., ::-1]
-
-
-VALUES = [name for name, scheme in SCHEMES.items() if isinstance(scheme, sk.Semivalue)]
-ALL = {name: SCHEMES[name] for name in ["GRPO", *VALUES, *SCHEMES]} | {"WorthToGo": WorthToGo()}
-"""In the order of the records: GRPO, the semivalues, the other baselines."""
 
 
 @dataclass(frozen=True)
@@ -92,41 +89,153 @@ def gradient(policy: Policy, game: str, size: int = K) -> np.ndarray:
     return np.array(found)
 
 
-def estimate(
-    policy: Policy, game: str, value: sk.Semivalue | rl.Baseline, size: int = K, centred: bool = False
-) -> tuple[np.ndarray, float]:
-    """E[g] [logits] and the trace of its covariance. centred: credits less their mean, as in large groups."""
+def worths(game: str, size: int = K) -> np.ndarray:
+    """Of all sets of so many candidates, [5] * size."""
+    numbers, utility = GAMES[game]
+    sets = np.array(list(product(range(len(numbers)), repeat=size)))
+    return utility(numbers[sets]).worth().reshape((len(numbers),) * size)
+
+
+# -- credits that see the group: [sets, K] from the worths and the chances of all sets, both [5] * K -------------------
+
+
+def suffix_swap(lam: float) -> Callable[..., np.ndarray]:
+    """`rl.SuffixSwap(lam)`: V_k is the mean worth of o_1 .. o_{k-1} with the rest of another set, and the credit of o_k
+    sums the steps V_{j+1} - V_j from k on, times lam^(j - k)."""
+
+    def credits(worth: np.ndarray, chances: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        values = []
+        for k in range(worth.ndim):
+            rest = chances.sum(tuple(range(k)))
+            mean = np.tensordot(worth, rest, (range(k, worth.ndim), range(rest.ndim)))
+            values.append(np.broadcast_to(mean.reshape(mean.shape + (1,) * rest.ndim), worth.shape).ravel())
+        steps = np.diff([*values, worth.ravel()], axis=0)
+        for k in reversed(range(len(steps) - 1)):
+            steps[k] += lam * steps[k + 1]
+        return steps.T
+
+    return credits
+
+
+def candidate_swap(worth: np.ndarray, chances: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """`rl.CandidateSwap()`: the worth less its mean with o_k exchanged for the k-th candidate of another set."""
+    found = []
+    for k in range(worth.ndim):
+        kth = chances.sum(tuple(i for i in range(worth.ndim) if i != k))
+        found.append((worth - np.expand_dims(np.tensordot(worth, kth, (k, 0)), k)).ravel())
+    return np.stack(found, 1)
+
+
+def pooled_stratum(worth: np.ndarray, chances: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """`sk.Stratum(K)` with all candidates of a group as one set: the mean worth of o_k beside K - 1 candidates of other
+    sets, less that of K of these. For independent candidates."""
+    found = []
+    for k in range(worth.ndim):
+        mean = np.tensordot(np.moveaxis(worth, k, 0), chances.sum(k), worth.ndim - 1) - (worth * chances).sum()
+        shape = [-1 if i == k else 1 for i in range(worth.ndim)]
+        found.append(np.broadcast_to(mean.reshape(shape), worth.shape).ravel())
+    return np.stack(found, 1)
+
+
+def quietest_unbiased(worth: np.ndarray, chances: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The bound for credits of one set that are unbiased under every policy, v(all) - b_k(o_1 .. o_{k-1}): the b_k of the
+    least noise, E[(sum_j s_j).s_k v | prefix] / E[|s_k|^2 | prefix] with s_k = grad log p(o_k)."""
+    total, found = scores.sum(1), []
+    for k in range(worth.ndim):
+        behind = tuple(range(k, worth.ndim))
+        along, length = (total * scores[:, k]).sum(1), np.square(scores[:, k]).sum(1)
+        top = (chances * worth * along.reshape(worth.shape)).sum(behind, keepdims=True)
+        found.append((worth - top / (chances * length.reshape(worth.shape)).sum(behind, keepdims=True)).ravel())
+    return np.stack(found, 1)
+
+
+GROUP_SCHEMES = {
+    "SuffixSwap(0)": suffix_swap(0.0),
+    "SuffixSwap(0.5)": suffix_swap(0.5),
+    "SuffixSwap(1)": suffix_swap(1.0),
+    "CandidateSwap": candidate_swap,
+    "pooled Stratum(K)": pooled_stratum,
+    "quietest unbiased": quietest_unbiased,
+}
+VALUES = [name for name, scheme in SCHEMES.items() if isinstance(scheme, sk.Semivalue)]
+ALL: dict[str, Any] = {
+    **{name: SCHEMES[name] for name in ["GRPO", *VALUES, *SCHEMES]},
+    "WorthToGo": WorthToGo(),
+    **GROUP_SCHEMES,
+}
+"""In the order of the records: GRPO, the semivalues, the other baselines, the credits that see the group."""
+
+
+def serves(scheme: str, sequential: bool) -> bool:
+    """Whether the scheme is meant for such candidates."""
+    return not (sequential and scheme == "pooled Stratum(K)")
+
+
+def credits_of(policy: Policy, game: str, scheme: Any, size: int = K) -> np.ndarray:
+    """Credits of all sets, [sets, size]."""
     numbers, utility = GAMES[game]
     sets = policy.sets(size)
-    chances = policy.chances(sets)
-    credits = rl.RewardAllocator(lambda r, mask=None: utility(r), value).credits(numbers[sets])
-    if centred:
-        credits = credits - chances @ credits.mean(1)
+    if scheme in GROUP_SCHEMES.values():
+        worth = worths(game, size)
+        return scheme(worth, policy.chances(sets).reshape(worth.shape), policy.scores(sets))
+    return rl.RewardAllocator(lambda r, mask=None: utility(r), scheme).credits(numbers[sets])
+
+
+def estimate(policy: Policy, game: str, scheme: Any, size: int = K, center: str = "none") -> tuple[np.ndarray, float]:
+    """E[g] [logits] and the trace of its covariance. center: "none", or credits less their mean over the "group" or over
+    the candidates of one "slot"."""
+    sets = policy.sets(size)
+    chances, credits = policy.chances(sets), credits_of(policy, game, scheme, size)
+    if center != "none":
+        mean = chances @ credits
+        credits = credits - (mean if center == "slot" else mean.mean())
     g = np.einsum("sk,skp->sp", credits, policy.scores(sets))
     mean = chances @ g
     return mean, float(chances @ np.square(g - mean).sum(1))
+
+
+def gain(cosine: Any, snr: Any, sets: Any) -> Any:
+    """Progress of the best step along the mean of so many estimates, in units of the exact gradient's, where curvature is
+    alike in all directions: cosine^2 B snr / (1 + B snr)."""
+    return np.square(cosine) * sets * snr / (1 + sets * snr)
+
+
+def overtaken(cosine: Any, snr: Any, unbiased: Any) -> Any:
+    """B*: with more sets per update than these, an unbiased estimate whose signal to noise is `unbiased` gains more. 0:
+    always; infinite: never."""
+    short = 1 - np.square(cosine)
+    ahead = np.square(cosine) * snr / unbiased - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(ahead > 1e-9, ahead / (snr * np.where(short < 1e-12, 0.0, short)), 0.0)
 
 
 def random_policy(sequential: bool, seed: int) -> Policy:
     return Policy(np.random.default_rng(seed).normal(size=(6 if sequential else 1, 5)))
 
 
-def measure(policy: Policy, game: str, value: sk.Semivalue | rl.Baseline) -> dict[str, float]:
-    """How E[g] compares with grad E[worth], and |E g|^2 / tr Cov(g) of one set, without and with centring."""
+def measure(policy: Policy, game: str, scheme: Any) -> dict[str, float]:
+    """How E[g] compares with grad E[worth]; |E g|^2 / tr Cov(g) of one set for each way to centre; and B*, after which GRPO
+    gains more, both centred over the group."""
     truth = gradient(policy, game)
-    mean, noise = estimate(policy, game, value)
-    _, centred_noise = estimate(policy, game, value, centred=True)
+    mean, _ = estimate(policy, game, scheme)
+    cosine = float(mean @ truth / np.linalg.norm(mean) / np.linalg.norm(truth))
+    plain, group, slot = (mean @ mean / estimate(policy, game, scheme, center=c)[1] for c in ("none", "group", "slot"))
+    grpo = truth @ truth / estimate(policy, game, ALL["GRPO"], center="group")[1]
     return {
         "bias": float(np.linalg.norm(mean - truth) / np.linalg.norm(truth)),
-        "cosine": float(mean @ truth / np.linalg.norm(mean) / np.linalg.norm(truth)),
-        "snr": float(mean @ mean / noise),
-        "centred_snr": float(mean @ mean / centred_noise),
+        "cosine": cosine,
+        "snr": float(plain),
+        "centred_snr": float(group),
+        "slot_snr": float(slot),
+        "overtaken": float(overtaken(cosine, group, grpo)),
     }
 
 
 def measure_all() -> Iterator[dict[str, Any]]:
     """A record per game, kind of policy and scheme, with a list over the policies for each number."""
     for game, sequential, name in product(GAMES, (False, True), ALL):
+        if not serves(name, sequential):
+            continue
         found = [measure(random_policy(sequential, seed), game, ALL[name]) for seed in range(POLICIES)]
         columns = {key: [float(f"{row[key]:.4g}") for row in found] for key in found[0]}
         yield {"game": game, "sequential": sequential, "scheme": name, **columns}

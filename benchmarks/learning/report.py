@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning import runs
+from benchmarks.learning import exact, runs
 from benchmarks.learning.runs import BLOCK
 from benchmarks.learning.tasks import SCHEMES, TASKS
 from shapley_kernels import BackendUnavailable
@@ -47,16 +47,26 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def exact_table(records: Sequence[dict[str, Any]], game: str, sequential: bool) -> str:
     """Medians over the policies."""
-    head = ["scheme", "relative bias", "cosine with grad E[worth]", "signal to noise", "the same, credits centred"]
+    head = ["scheme", "relative bias", "cosine with grad E[worth]", "signal to noise", "credits centred", "by slot"]
+    head += [f"gain at {sets}" for sets in exact.SETS_PER_UPDATE] + ["GRPO gains more from"]
     its = [r for r in records if (r["game"], r["sequential"]) == (game, sequential)]
-    return table(
-        head,
-        [
-            [r["scheme"], "0" if max(r["bias"]) < 1e-9 else cell(r["bias"], np.median, ".3g")]
-            + [cell(r[key], np.median, ".3g") for key in ("cosine", "snr", "centred_snr")]
-            for r in its
-        ],
-    )
+    return table(head, [[r["scheme"], *exact_cells(r)] for r in its])
+
+
+def exact_cells(record: dict[str, Any]) -> list[str]:
+    unbiased = max(record["bias"]) < 1e-9
+    cells = ["0" if unbiased else cell(record["bias"], np.median, ".3g")]
+    cells += [cell(record[key], np.median, ".3g") for key in ("cosine", "snr", "centred_snr", "slot_snr")]
+    cells += [f"{np.median(gains(record, sets)):.3f}" for sets in exact.SETS_PER_UPDATE]
+    overtaken = np.median(record["overtaken"])
+    if record["scheme"] == "GRPO":
+        return [*cells, "–"]
+    return [*cells, "never" if np.isinf(overtaken) else f"{overtaken:.0f}" if overtaken else "the start"]
+
+
+def gains(record: dict[str, Any], sets: int) -> np.ndarray:
+    """[policies], credits centred over the group."""
+    return exact.gain(np.array(record["cosine"]), np.array(record["centred_snr"]), sets)
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
