@@ -1,7 +1,7 @@
 """The gradient estimate of each scheme, g = sum_k credit_k grad log p(candidate_k): its mean and its noise, exactly.
 
 A policy writes K candidates out of five; candidates are independent, or each depends on the one before it. All 5^K sets
-are enumerated in float64, in the limit of large groups: what a scheme learns from the other rollouts is its expectation.
+are enumerated in float64, for large groups: what a scheme learns from the other rollouts is its expectation.
 `python -m benchmarks.learning exact` does this for random policies.
 """
 
@@ -138,8 +138,8 @@ def pooled_stratum(worth: np.ndarray, chances: np.ndarray, scores: np.ndarray) -
 
 
 def quietest_unbiased(worth: np.ndarray, chances: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The bound for credits of one set that are unbiased under every policy, v(all) - b_k(o_1 .. o_{k-1}): the b_k of the
-    least noise, E[(sum_j s_j).s_k v | prefix] / E[|s_k|^2 | prefix] with s_k = grad log p(o_k)."""
+    """The bound for credits of one set that are unbiased under every policy, v(all) - b_k(o_1 .. o_{k-1}): those with
+    the least noise, b_k = E[(sum_j s_j).s_k v | prefix] / E[|s_k|^2 | prefix] with s_k = grad log p(o_k)."""
     total, found = scores.sum(1), []
     for k in range(worth.ndim):
         behind = tuple(range(k, worth.ndim))
@@ -182,8 +182,8 @@ def credits_of(policy: Policy, game: str, scheme: Any, size: int = K) -> np.ndar
 
 
 def estimate(policy: Policy, game: str, scheme: Any, size: int = K, center: str = "none") -> tuple[np.ndarray, float]:
-    """E[g] [logits] and the trace of its covariance. center: "none", or credits less their mean over the "group" or over
-    the candidates of one "slot"."""
+    """E[g] [logits] and the trace of its covariance. center: "none", or credits less their mean over the "group" or
+    over the candidates of one "slot"."""
     sets = policy.sets(size)
     chances, credits = policy.chances(sets), credits_of(policy, game, scheme, size)
     if center != "none":
@@ -195,16 +195,16 @@ def estimate(policy: Policy, game: str, scheme: Any, size: int = K, center: str 
 
 
 def gain(cosine: Any, snr: Any, sets: Any) -> Any:
-    """Progress of the best step along the mean of so many estimates, in units of the exact gradient's, where curvature is
-    alike in all directions: cosine^2 B snr / (1 + B snr)."""
-    return np.square(cosine) * sets * snr / (1 + sets * snr)
+    """Progress of the best step along the mean of so many estimates, in units of the exact gradient's, where curvature
+    is alike in all directions: cosine^2 B snr / (1 + B snr), and 0 where the estimate points away."""
+    return np.square(np.maximum(cosine, 0.0)) * sets * snr / (1 + sets * snr)
 
 
 def overtaken(cosine: Any, snr: Any, unbiased: Any) -> Any:
     """B*: with more sets per update than these, an unbiased estimate whose signal to noise is `unbiased` gains more. 0:
     always; infinite: never."""
-    short = 1 - np.square(cosine)
-    ahead = np.square(cosine) * snr / unbiased - 1
+    square = np.square(np.maximum(cosine, 0.0))
+    ahead, short = square * snr / unbiased - 1, 1 - square
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(ahead > 1e-9, ahead / (snr * np.where(short < 1e-12, 0.0, short)), 0.0)
 
@@ -214,8 +214,8 @@ def random_policy(sequential: bool, seed: int) -> Policy:
 
 
 def measure(policy: Policy, game: str, scheme: Any) -> dict[str, float]:
-    """How E[g] compares with grad E[worth]; |E g|^2 / tr Cov(g) of one set for each way to centre; and B*, after which GRPO
-    gains more, both centred over the group."""
+    """How E[g] compares with grad E[worth]; |E g|^2 / tr Cov(g) of one set for each way to centre; and B*, after which
+    GRPO gains more, both centred over the group."""
     truth = gradient(policy, game)
     mean, _ = estimate(policy, game, scheme)
     cosine = float(mean @ truth / np.linalg.norm(mean) / np.linalg.norm(truth))
