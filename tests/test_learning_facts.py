@@ -225,6 +225,53 @@ def test_said_of_the_enumeration():
     assert angles["LeaveOneOut"].round().tolist() == [0, 15, 0, 15]
 
 
+def median_gains(sets):
+    """[tables, schemes of the sequential tables], and their names."""
+    names = [name for name in exact.ALL if exact.serves(name, True) and name != "quietest unbiased"]
+    records = {(r["game"], r["sequential"], r["scheme"]): r for r in exact.read()}
+    return np.array(
+        [[np.median(report.gains(records[game, True, n], sets)) for n in names] for game in exact.GAMES]
+    ), names
+
+
+def test_said_of_sets_per_update():
+    independent, lists = [0, 2], [1, 3]
+    shapley, loo = medians("Shapley", "overtaken"), medians("LeaveOneOut", "overtaken")
+    assert span(shapley[lists]) == [58, 61]
+    assert span(shapley[independent]) == [84, 137]
+    assert 115 < loo[lists].min() < loo[lists].max() < 150
+    assert np.isinf(loo[independent]).all()
+    for sets, lead in ((8, 1.5), (64, 0.9), (512, 0.7)):
+        found, names = median_gains(sets)
+        grpo, its = (found[:, names.index(name)] for name in ("GRPO", "Shapley"))
+        assert ((its > lead * grpo) & (its < (lead + 0.5) * grpo)).all()
+
+
+def test_said_of_suffix_swap():
+    lists = [1, 3]
+    for sets in exact.SETS_PER_UPDATE:
+        found, names = median_gains(sets)
+        half = found[:, [names.index("SuffixSwap(0.5)")]]
+        others = [i for i, name in enumerate(names) if not name.startswith("SuffixSwap")]
+        assert (half > found[:, others] * (0.99 if sets == 8 else 1)).all()
+    found, names = median_gains(64)
+    assert (found.argmax(1) == names.index("SuffixSwap(0.5)")).all()
+    degrees = np.degrees(np.arccos(medians("SuffixSwap(0.5)", "cosine")[lists]))
+    assert span(degrees) == [6, 7]
+    assert (
+        850
+        < medians("SuffixSwap(0.5)", "overtaken")[lists].min()
+        < medians("SuffixSwap(0.5)", "overtaken")[lists].max()
+        < 1450
+    )
+    share = (medians("SuffixSwap(1)", "snr") / medians("quietest unbiased", "snr"))[lists]
+    assert span(100 * share) == [93, 97]
+    quieter = (medians("SuffixSwap(0.5)", "snr") / medians("SuffixSwap(1)", "snr"))[lists]
+    assert span(quieter) == [2, 2]
+    pooled = [np.median(r["snr"]) for r in exact.read() if r["scheme"] == "pooled Stratum(K)"]
+    np.testing.assert_allclose(pooled / medians("Shapley", "centred_snr")[[0, 2]], 1.0, atol=0.15)
+
+
 def ahead(found):
     """The schemes whose mean over all steps is clear of GRPO's."""
     grpo = report.overall(found["GRPO"])
