@@ -179,8 +179,9 @@ def test_the_exact_records_come_in_one_order():
     assert set(exact.ALL) == {*SCHEMES, "WorthToGo", *exact.GROUP_SCHEMES}
 
 
-def test_the_page_is_that_of_the_committed_records():
-    text = report.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", [report.PAGE, report.VALUES], ids=lambda page: page.stem)
+def test_the_page_is_that_of_the_committed_records(page):
+    text = page.read_text(encoding="utf-8")
     assert text == report.filled(text, runs.read(), exact.read()), "python -m benchmarks.learning page"
 
 
@@ -419,7 +420,7 @@ def command(monkeypatch, capsys, tmp_path):
     pytest.importorskip("rich")
     from benchmarks.learning import __main__ as program
 
-    for module, name in ((runs, "RECORDS"), (report, "PAGE"), (report, "PICTURE")):
+    for module, name in ((runs, "RECORDS"), (report, "PAGE"), (report, "VALUES"), (report, "PICTURE")):
         path = getattr(module, name)
         (tmp_path / path.name).write_bytes(path.read_bytes())
         monkeypatch.setattr(module, name, tmp_path / path.name)

@@ -49,10 +49,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def page(args: argparse.Namespace) -> None:
-    done = runs.read()
-    text = report.filled(report.PAGE.read_text(encoding="utf-8"), done, exact.read())
+    done, enumerated = runs.read(), exact.read()
+    pages = (report.PAGE, report.VALUES)
+    texts = [report.filled(path.read_text(encoding="utf-8"), done, enumerated) for path in pages]
     report.draw(report.PICTURE, done)  # first, since matplotlib may be missing
-    report.PAGE.write_text(text, encoding="utf-8")
+    for path, text in zip(pages, texts, strict=True):
+        path.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

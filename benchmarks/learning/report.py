@@ -1,4 +1,4 @@
-"""The page docs/learning.md from the records: tables between markers, and the curves."""
+"""The page docs/learning.md, and a table of docs/values.md, from the records: tables between markers, and the curves."""
 
 import hashlib
 import json
@@ -16,6 +16,8 @@ from shapley_kernels import BackendUnavailable
 
 PAGE = Path(__file__).parents[2] / "docs" / "learning.md"
 PICTURE = PAGE.with_suffix(".png")
+VALUES = PAGE.with_name("values.md")
+"""Another page that shows tables of the records."""
 MARKED = re.compile(r"(<!-- learning: ([a-z ]+) -->\n).*?(<!-- learning: end -->)", re.DOTALL)
 FINAL = 4
 """The last 20 steps, in points."""
@@ -67,6 +69,19 @@ def exact_cells(record: dict[str, Any]) -> list[str]:
 def gains(record: dict[str, Any], sets: int) -> np.ndarray:
     """[policies], credits centred over the group."""
     return exact.gain(np.array(record["cosine"]), np.array(record["centred_snr"]), sets)
+
+
+def gains_table(records: Sequence[dict[str, Any]]) -> str:
+    """For lists: medians over the policies, best candidate / different candidates."""
+    shown = ["GRPO", "Shapley", "LeaveOneOut", "CandidateSwap", "SuffixSwap(0.5)", "SuffixSwap(1)"]
+    found = {(r["game"], r["scheme"]): r for r in records if r["sequential"]}
+    head = ["credit", *(f"gain at B = {sets}" for sets in exact.SETS_PER_UPDATE), "GRPO gains more from"]
+    rows = []
+    for scheme in shown:
+        both = [found[game, scheme] for game in exact.GAMES]
+        cells = [" / ".join(f"{np.median(gains(r, sets)):.3f}" for r in both) for sets in exact.SETS_PER_UPDATE]
+        rows.append([scheme, *cells, " / ".join(exact_cells(r)[-1] for r in both)])
+    return table(head, rows)
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
@@ -268,6 +283,8 @@ def filled(text: str, done: dict[runs.Run, dict[str, Any]], enumerated: Sequence
         match name.split():
             case ["exact", game, candidates]:
                 return exact_table(enumerated, game, candidates == "sequential")
+            case ["gains"]:
+                return gains_table(enumerated)
             case ["runs", task]:
                 return result_table(done, task)
             case ["rates", task]:
