@@ -273,6 +273,16 @@ def test_said_of_suffix_swap():
     np.testing.assert_allclose(pooled / medians("Shapley", "centred_snr")[[0, 2]], 1.0, atol=0.15)
 
 
+def test_said_on_the_page_of_values():
+    lists = [1, 3]
+    centred = {name: medians(name, "centred_snr")[lists] for name in ("GRPO", "Shapley", "SuffixSwap(1)")}
+    np.testing.assert_allclose(centred["SuffixSwap(1)"] / centred["GRPO"], 1.4, atol=0.05)
+    np.testing.assert_allclose(medians("quietest unbiased", "snr")[lists] / centred["Shapley"], 1 / 3, atol=0.05)
+    by_slot = medians("PrefixMarginals", "slot_snr") / medians("PrefixMarginals", "centred_snr")
+    assert by_slot[1] > 1.5
+    np.testing.assert_allclose(medians("Shapley", "slot_snr"), medians("Shapley", "centred_snr"), rtol=0.02)
+
+
 def ahead(found):
     """The schemes whose mean over all steps is clear of GRPO's."""
     grpo = report.overall(found["GRPO"])

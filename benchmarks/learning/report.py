@@ -1,4 +1,4 @@
-"""The page docs/learning.md, and a table of docs/values.md, from the records: tables between markers, and the curves."""
+"""The page docs/learning.md, and a table of docs/values.md, from the records: tables between markers, and curves."""
 
 import hashlib
 import json
