@@ -114,6 +114,10 @@ def test_warm_up_refuses(limit):
         sk.warm_up(players=(0,))
     with pytest.raises(TypeError, match=r"warm_up: players must be a list, as in warm_up\(players=\[5\].*got 5"):
         sk.warm_up(players=5)
+    with pytest.raises(TypeError, match=r"warm_up: players must be a list"):
+        sk.warm_up(np.array(5), [])
+    with pytest.raises(ValueError, match=r"warm_up: dtypes must be 'float32' or 'float64', got array"):
+        sk.warm_up([], [np.ones(2)])
     with pytest.raises(ValueError, match=r"warm_up: dtypes must be 'float32' or 'float64', got 'int8'"):
         sk.warm_up(dtypes=("int8",))
 

@@ -10,7 +10,7 @@ import torch
 import shapley_kernels as sk
 from shapley_kernels import rl
 from shapley_kernels.games import GAMES
-from shapley_kernels.testing import assert_within_budget, error_budget, exact_semivalue
+from shapley_kernels.testing import assert_within_budget, error_budget, exact_interactions, exact_semivalue
 from shapley_kernels.testing.examples import sample
 
 
@@ -31,6 +31,34 @@ def test_the_oracle_of_no_players_and_of_no_rows(game, container):
             assert_within_budget(sk.shapley(empty), exact_semivalue(empty), error_budget(empty))
             for row in range(rows):
                 assert float(empty.worth()[row]) == empty.exact_worth(row)(frozenset())
+
+
+GAME = sk.Max(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: exact_semivalue(GAME, row=2), ValueError, r"row must be an integer in 0..1 or None, got 2"),
+        (lambda: exact_semivalue(GAME, row=-1), ValueError, r"got -1"),
+        (lambda: exact_interactions(GAME, row=0.0), ValueError, r"got 0.0"),
+        (lambda: exact_semivalue(GAME, sk.Banzhaf), TypeError, r"make one with brackets, as Banzhaf\(...\)"),
+        (lambda: exact_interactions(GAME, "XII"), ValueError, r"index must be one of 'SII', .*, got 'XII'"),
+        (lambda: exact_semivalue(7, players=2), TypeError, r"expected a game, or a worth function and players=, got 7"),
+        (lambda: exact_semivalue(len), TypeError, r"players=None"),
+        (lambda: exact_interactions(len, players=2.0), ValueError, r"players must be an integer in 0..16, got 2.0"),
+        (lambda: exact_semivalue(len, players=-1), ValueError, r"got -1"),
+    ],
+)
+def test_what_the_oracle_does_not_take(call, error, message):
+    with pytest.raises(error, match=r"exact_(semivalue|interactions): .*" + message):
+        call()
+
+
+def test_the_oracle_of_data_that_require_grad():
+    rewards = torch.ones(2, 3, requires_grad=True)
+    game = sk.Max(rewards, v_empty=torch.tensor([0.0, 0.5], requires_grad=True))
+    assert exact_semivalue(game, row=1) == [Fraction(1, 6)] * 3
 
 
 @pytest.mark.parametrize("labels", [np.array([1, 1, 200], np.uint8), torch.tensor([1, 1, 200], dtype=torch.uint8)])

@@ -105,7 +105,7 @@ class OrderGame(Game):
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
         values = row_of(self.rewards, row, 1).tolist()
-        v_empty = self.v_empty if isinstance(self.v_empty, float) else float(self.v_empty.reshape(-1)[row])
+        v_empty = self.v_empty if isinstance(self.v_empty, float) else float(row_of(self.v_empty, row, 0))
 
         def worth(members: Collection[int]) -> Fraction:
             inside = [Fraction(values[i]) for i in members if i in live]

@@ -24,7 +24,7 @@ def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float
     from shapley_kernels.kernels.scatter import _numba as scatter
 
     for name, given in (("players", players), ("dtypes", dtypes)):
-        if isinstance(given, str) or not isinstance(given, Iterable):
+        if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
             example = "warm_up(players=[5], dtypes=['float32'])"
             raise TypeError(f"warm_up: {name} must be a list, as in {example}, got {given!r}")
     players, dtypes = list(players), list(dtypes)
@@ -32,7 +32,7 @@ def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float
         if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
             raise ValueError(f"warm_up: players must be integers >= 1, got {n!r}")
     for dtype in dtypes:
-        if dtype not in ("float32", "float64"):
+        if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
             raise ValueError(f"warm_up: dtypes must be 'float32' or 'float64', got {dtype!r}")
     order.warm_up(players, dtypes)
     group_norm.warm_up(dtypes)

@@ -1,11 +1,13 @@
 """What the credit of candidates changes about a batch: ties, groups that GRPO learns nothing from, free-riders."""
 
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import boolean, broadcast, describe, floating, is_torch, native, numbers
+from shapley_kernels.arrays import as_float, boolean, broadcast, describe, floating, is_torch, native, numbers
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Broadcast
@@ -95,7 +97,8 @@ def diagnostics(
     live = np.ones(array.shape, bool)
     if mask is not None:
         live = numbers(broadcast(boolean(mask, array, "diagnostics: mask"), array.shape, "diagnostics: mask", "")) > 0
-    ours = numbers(native(advantages, "diagnostics: advantages")[0])
+    given, _ = native(advantages, "diagnostics: advantages")
+    ours = numbers(floating(given, "diagnostics: advantages"))
     if ours.shape != array.shape:
         raise ValueError(
             f"diagnostics: advantages must have the shape of the rewards, {tuple(array.shape)}, "
@@ -120,6 +123,8 @@ def merge_diagnostics(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     Raises:
         TypeError, ValueError: a part that is no dict, or lacks a key that the rest follows from.
     """
+    if isinstance(parts, (str, bytes, Mapping)) or not isinstance(parts, Iterable) or getattr(parts, "ndim", 1) == 0:
+        raise TypeError(f"merge_diagnostics: parts must be a list of dicts of diagnostics(...), got {describe(parts)}")
     parts = [_of_part(i, part) for i, part in enumerate(parts)]
     total = {key: sum(part[key] for part in parts) for key in COUNTS}
     for key, over in MEANS.items():
@@ -142,7 +147,16 @@ def _of_part(i: int, part: Any) -> dict[str, float]:
             f"merge_diagnostics: parts must be dicts of diagnostics(...), got one without {missing[0]!r} at {i}; "
             "pass them whole"
         )
-    return {key: part[PREFIX + key] for key in KEPT}
+    return {key: _count(i, PREFIX + key, part[PREFIX + key]) for key in KEPT}
+
+
+def _count(i: int, key: str, x: Any) -> float:
+    if not isinstance(x, Real) or isinstance(x, bool):
+        raise TypeError(f"merge_diagnostics: parts must be dicts of numbers, got {x!r} as {key!r} at {i}")
+    number = as_float(x, key)
+    if not isfinite(number):
+        raise ValueError(f"merge_diagnostics: parts must be dicts of finite numbers, got {x!r} as {key!r} at {i}")
+    return number
 
 
 def _report(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -5,12 +5,14 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from math import comb, factorial, lcm, prod
+from numbers import Integral
 from typing import Any
 
 from shapley_kernels.arrays import as_float
 from shapley_kernels.games import Game
+from shapley_kernels.interactions import INDICES
 from shapley_kernels.rl import CandidateSwap, SuffixSwap
-from shapley_kernels.values import Banzhaf, Semivalue, Shapley
+from shapley_kernels.values import Banzhaf, Semivalue, Shapley, brackets
 
 MAX_PLAYERS = 16
 """2^16 coalitions take about a second."""
@@ -36,29 +38,46 @@ def exact_semivalue(
         Fractions [players] for one row, a single game or a worth function, else lists nested like the batch shape.
 
     Raises:
-        TypeError: a worth function without `players`.
-        ValueError: too many players.
+        TypeError: a worth function without `players`; arguments, or worths, of another kind.
+        ValueError: too many players, a row that is not there.
 
     Cost: 2^n worths and O(n 2^n) integer additions per row.
 
     >>> exact_semivalue(lambda s: max(s, default=0), players=3)
     [Fraction(0, 1), Fraction(1, 2), Fraction(3, 2)]
     """
-    value = value or Shapley()
+    value = Shapley() if value is None else value
+    if not isinstance(value, Semivalue):
+        raise TypeError(
+            f"exact_semivalue: value must be a semivalue such as sk.Shapley(), or None, got {value!r}"
+            f"{brackets(value, Semivalue)}"
+        )
     if not isinstance(game, Game):
-        if players is None:
-            raise TypeError(f"exact_semivalue: expected a game, or a worth function and players=, got {game!r} alone")
-        return share(worth_table(game, range(players)), value)
-    return _by_row(game, partial(_of_row, game, value), row)
+        return share(_table("exact_semivalue", game, players), value)
+    return _by_row("exact_semivalue", game, partial(_of_row, game, value), row)
 
 
-def _by_row(game: Game, of_row: Callable[[int], Any], row: int | None) -> Any:
+def _table(owner: str, worth: Any, players: Any) -> list[Fraction]:
+    """`worth_table` of a function of sets of so many players."""
+    if not callable(worth) or players is None:
+        raise TypeError(
+            f"{owner}: expected a game, or a worth function and players=, got {worth!r} with players={players!r}"
+        )
+    if not isinstance(players, Integral) or isinstance(players, bool) or players < 0:
+        raise ValueError(f"{owner}: players must be an integer in 0..{MAX_PLAYERS}, got {players!r}")
+    return worth_table(worth, range(int(players)))
+
+
+def _by_row(owner: str, game: Game, of_row: Callable[[int], Any], row: int | None) -> Any:
     """`of_row` of one row, or of all, nested like the batch shape."""
+    count = prod(game.batch_shape)
     if row is not None:
-        return of_row(row)
+        if not isinstance(row, Integral) or isinstance(row, bool) or not 0 <= row < count:
+            raise ValueError(f"{owner}: row must be an integer in 0..{count - 1} or None, got {row!r}")
+        return of_row(int(row))
     if not game.batch_shape:
         return of_row(0)
-    return _nested([of_row(i) for i in range(prod(game.batch_shape))], game.batch_shape)
+    return _nested([of_row(i) for i in range(count)], game.batch_shape)
 
 
 def _of_row(game: Game, value: Semivalue, row: int) -> list[Fraction]:
@@ -127,13 +146,11 @@ def exact_interactions(
     >>> exact_interactions(lambda s: max(s, default=0), "STII", players=3)[2]
     [Fraction(0, 1), Fraction(-1, 1), Fraction(2, 1)]
     """
+    if not isinstance(index, str) or index not in INDICES:
+        raise ValueError(f"exact_interactions: index must be one of {', '.join(map(repr, INDICES))}, got {index!r}")
     if not isinstance(game, Game):
-        if players is None:
-            raise TypeError(
-                f"exact_interactions: expected a game, or a worth function and players=, got {game!r} alone"
-            )
-        return pair_shares(worth_table(game, range(players)), index)
-    return _by_row(game, partial(_pairs_of_row, game, index), row)
+        return pair_shares(_table("exact_interactions", game, players), index)
+    return _by_row("exact_interactions", game, partial(_pairs_of_row, game, index), row)
 
 
 def _pairs_of_row(game: Game, index: str, row: int) -> list[list[Fraction]]:

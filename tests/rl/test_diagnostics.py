@@ -161,5 +161,23 @@ def test_parts_that_are_not_of_diagnostics():
     part = diagnostics(np.eye(3))
     with pytest.raises(ValueError, match=r"merge_diagnostics: parts must be .* one without 'shapley/groups' at 1"):
         merge_diagnostics([part, {key: x for key, x in part.items() if key != "shapley/groups"}])
-    with pytest.raises(TypeError, match=r"merge_diagnostics: parts must be a list of dicts .*, got 'shapley/.*' at 0"):
-        merge_diagnostics(part)
+    for parts in (part, 3, "ab", np.array(3)):
+        with pytest.raises(TypeError, match=r"merge_diagnostics: parts must be a list of dicts of diagnostics"):
+            merge_diagnostics(parts)
+    with pytest.raises(TypeError, match=r"got None at 1"):
+        merge_diagnostics([part, None])
+    for bad, error in (
+        ("3", TypeError),
+        (True, TypeError),
+        (np.ones(2), TypeError),
+        (np.nan, ValueError),
+        (10**400, ValueError),
+    ):
+        with pytest.raises(error, match=r"must be dicts of .*numbers, got .* as 'shapley/groups' at 0"):
+            merge_diagnostics([{**part, "shapley/groups": bad}])
+
+
+def test_advantages_that_are_no_real_numbers():
+    for bad in (np.array([["a", "b"]]), np.array([[1j, 2.0]])):
+        with pytest.raises(TypeError, match=r"diagnostics: advantages: expected real numbers"):
+            diagnostics(np.ones((1, 2)), bad)
