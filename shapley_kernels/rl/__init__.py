@@ -9,6 +9,7 @@ from shapley_kernels.rl.codec import decode_credits, encode_credits
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
 from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.parsers import after, json_list, numbered, separated, tagged
+from shapley_kernels.rl.rollouts import rollout_advantages
 from shapley_kernels.rl.scorer import SetScorer
 from shapley_kernels.rl.swaps import CandidateSwap, SuffixSwap
 from shapley_kernels.rl.tokens import scatter_to_tokens
@@ -32,6 +33,7 @@ __all__ = [
     "json_list",
     "merge_diagnostics",
     "numbered",
+    "rollout_advantages",
     "scatter_to_tokens",
     "separated",
     "tagged",

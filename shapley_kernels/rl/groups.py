@@ -146,8 +146,7 @@ def make_groups(x: Array, group_ids: Any, num_generations: Any, ranks: Ranks | N
                 f"got {shape}; reshape them, or flatten to [N, K] and pass group_ids"
             )
         return EqualGroups(*(1, *shape)[-3:])
-    if group_ids is not None and num_generations is not None:
-        raise ValueError(f"{OWNER}: expected group_ids or num_generations, got both; leave one out")
+    refuse_both(OWNER, group_ids, num_generations)
     if len(shape) != 2:
         name = "num_generations" if group_ids is None else "group_ids"
         raise ValueError(
@@ -155,29 +154,49 @@ def make_groups(x: Array, group_ids: Any, num_generations: Any, ranks: Ranks | N
             f"leave {name} out or flatten the leading axes with reshape(-1, {shape[-1] if shape else 1})"
         )
     if group_ids is None:
-        size = _group_size(num_generations, shape[0])
+        size = group_size(OWNER, num_generations, shape[0])
         return EqualGroups(shape[0] // size, size, shape[1])
-    if ranks is None and (integers := _integers(group_ids, shape[0])) is not None:
-        values, index = np.unique(integers, return_inverse=True)
-        return GroupsById(constant(index, x, namespace(x).int64), len(values), shape[1])
-    ids, distinct = _ids(group_ids, shape[0])
-    if ranks is not None:
+    if ranks is None:
+        index, groups = group_index(OWNER, group_ids, shape[0])
+    else:
+        ids, distinct = _ids(OWNER, group_ids, shape[0])
         ranks.check_device(device(x))
         distinct = _of_all_ranks(distinct, ranks)
+        index, groups = _places(ids, distinct), len(distinct)
+    return GroupsById(constant(index, x, namespace(x).int64), groups, shape[1], ranks)
+
+
+def group_index(owner: str, group_ids: Any, rollouts: int) -> tuple[np.ndarray, int]:
+    """[rollouts] int64, the group of each rollout by its id, and the number of groups."""
+    if (integers := _integers(group_ids, rollouts)) is not None:
+        values, index = np.unique(integers, return_inverse=True)
+        return index, len(values)
+    ids, distinct = _ids(owner, group_ids, rollouts)
+    return _places(ids, distinct), len(distinct)
+
+
+def _places(ids: list[Hashable], distinct: dict[Hashable, None]) -> np.ndarray:
+    """[rollouts] int64: where in `distinct` each id stands."""
     place = dict(zip(distinct, range(len(distinct)), strict=True))
-    index = np.fromiter(map(place.__getitem__, ids), np.int64, len(ids))
-    return GroupsById(constant(index, x, namespace(x).int64), len(place), shape[1], ranks)
+    return np.fromiter(map(place.__getitem__, ids), np.int64, len(ids))
 
 
-def _group_size(num_generations: Any, rollouts: int) -> int:
+def refuse_both(owner: str, group_ids: Any, num_generations: Any) -> None:
+    """ValueError if both are given."""
+    if group_ids is not None and num_generations is not None:
+        raise ValueError(f"{owner}: expected group_ids or num_generations, got both; leave one out")
+
+
+def group_size(owner: str, num_generations: Any, rollouts: int) -> int:
+    """num_generations, which has to divide the number of rollouts."""
     if not isinstance(num_generations, Integral) or isinstance(num_generations, bool):
         raise TypeError(
-            f"{OWNER}: num_generations must be an int >= 1, got {num_generations!r}; for uneven groups use group_ids"
+            f"{owner}: num_generations must be an int >= 1, got {num_generations!r}; for uneven groups use group_ids"
         )
     size = int(num_generations)
     if size < 1 or rollouts % size:
         raise ValueError(
-            f"{OWNER}: num_generations must be >= 1 and divide the number of rollouts ({rollouts}), got {size}; "
+            f"{owner}: num_generations must be >= 1 and divide the number of rollouts ({rollouts}), got {size}; "
             "use group_ids for uneven groups"
         )
     return size
@@ -192,33 +211,33 @@ def _integers(group_ids: Any, rollouts: int) -> np.ndarray | None:
     return None
 
 
-def _ids(group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, None]]:
+def _ids(owner: str, group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, None]]:
     """One hashable Python object per rollout, and the distinct ones in order of appearance."""
     ids = group_ids.tolist() if hasattr(group_ids, "tolist") else group_ids
     if isinstance(ids, (str, bytes, Set, Mapping)) or not hasattr(ids, "__len__") or not hasattr(ids, "__iter__"):
         raise TypeError(
-            f"{OWNER}: group_ids must be a list or 1-D array of ids, got {describe(group_ids)}; use list(...)"
+            f"{owner}: group_ids must be a list or 1-D array of ids, got {describe(group_ids)}; use list(...)"
         )
     if len(ids) != rollouts or len(getattr(group_ids, "shape", (rollouts,))) != 1:
         got = tuple(group_ids.shape) if hasattr(group_ids, "shape") else len(ids)
         raise ValueError(
-            f"{OWNER}: group_ids must have one id per rollout ({rollouts}), got {got}; "
+            f"{owner}: group_ids must have one id per rollout ({rollouts}), got {got}; "
             "repeat the id of a prompt once per rollout"
         )
     ids = list(ids)
     try:
         distinct = dict.fromkeys(ids)
     except TypeError as error:
-        raise TypeError(f"{OWNER}: group_ids must be hashable, got an {error}; turn lists into tuples") from None
+        raise TypeError(f"{owner}: group_ids must be hashable, got an {error}; turn lists into tuples") from None
     for group in distinct:
         if is_torch(group):
             raise TypeError(
-                f"{OWNER}: group_ids must be values, got a {type(ids).__name__} of torch tensors; "
+                f"{owner}: group_ids must be values, got a {type(ids).__name__} of torch tensors; "
                 "pass one tensor, or .item() of each"
             )
         if group is None or _is_missing(group):
             raise ValueError(
-                f"{OWNER}: group_ids must not be missing, got {group!r} at {[x is group for x in ids].index(True)}; "
+                f"{owner}: group_ids must not be missing, got {group!r} at {[x is group for x in ids].index(True)}; "
                 "drop that rollout or name its group"
             )
     return ids, distinct

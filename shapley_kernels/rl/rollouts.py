@@ -1,0 +1,177 @@
+"""The rollouts of a prompt as the players: what each adds to what their group is worth."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from shapley_kernels.arrays import (
+    Array,
+    boolean,
+    broadcast,
+    cast,
+    constant,
+    describe,
+    floating,
+    is_torch,
+    like,
+    namespace,
+    native,
+)
+from shapley_kernels.games import Game, Max
+from shapley_kernels.rl.advantages import as_numbers, normalised
+from shapley_kernels.rl.allocator import RewardAllocator
+from shapley_kernels.rl.baselines import Baseline
+from shapley_kernels.rl.groups import GroupsById, group_index, group_size, refuse_both
+from shapley_kernels.values import Semivalue, Shapley
+
+OWNER = "rollout_advantages"
+
+
+def rollout_advantages(
+    rewards: Any,
+    *,
+    utility: Callable[..., Game] = Max,
+    value: Semivalue | Baseline = Shapley(),  # noqa: B008, it is frozen
+    mask: Any = None,
+    group_ids: Any = None,
+    num_generations: int | None = None,
+    center: str = "group",
+    scale: str = "none",
+    ddof: int = 1,
+    min_std: float = 1e-6,
+    eps: float = 1e-4,
+    **data: Any,
+) -> Any:
+    """Advantages of rollouts whose group earns utility(rewards of the group): A = phi - mean(phi), phi the value.
+
+    With the worth of the best (`Max`), a group is trained to have one good rollout among many, as by pass@k. For G
+    rollouts and rewards of 0 and 1, G times the result is MaxRL's (r - mean) / mean; with value=Stratum(k) and
+    center="none", k / G times it are PKPO's weights for max@k of k of the G; LeaveOneOut and center="none" pay the best
+    for what it is above the second best.
+
+    Args:
+        rewards: [B, G], B prompts of G rollouts; [N] with `group_ids` or `num_generations`; or [N], one group.
+        utility: what a group is worth: a game such as `Max`, or a function (rewards, mask=, **data) -> game, which is
+            called with [groups, rollouts of the largest group] and a mask where groups differ in size.
+        value: how that is shared: a semivalue such as `Stratum(k)`, or a baseline.
+        mask: bool, broadcasts to the rewards, True = takes part. What stands elsewhere is never read.
+        group_ids: [N] hashables, in any order; num_generations: rollouts per group, consecutive. As in
+            `grpo_advantages`.
+        center: what is subtracted from phi, over the rollouts of a group: "group" (or "slot"): the mean. "loo": the
+            mean of the others. "none": nothing.
+        scale, ddof, min_std, eps: what phi is then divided by, as in `grpo_advantages`.
+        data: what else the utility takes, an entry per rollout: the axes of the rewards, then any others, such as
+            labels [N] or features [N, topics]. What is the same for all belongs into the utility.
+
+    Returns:
+        advantages of the shape, container, dtype and device of the rewards; 0 where the mask is False.
+
+    Raises:
+        TypeError, ValueError: arguments of the wrong kind, shape or value; as `RewardAllocator`, `grpo_advantages` and
+            the utility.
+
+    Cost: that of the value of [groups, largest group], and one copy of rewards and data where group_ids are given. On a
+        GPU the rewards and data stay there.
+    Source: Tajwar et al. (2026), arXiv 2602.02710 (MaxRL); Walder and Karkhanis (2025), arXiv 2505.15201 (PKPO); Tang
+        et al. (2025), arXiv 2503.19595 (the best against the second best).
+
+    >>> (4 * rollout_advantages([1.0, 0.0, 0.0, 1.0])).tolist()
+    [1.0, -1.0, -1.0, 1.0]
+    """
+    allocator = RewardAllocator(utility, value, center, scale, ddof=ddof, min_std=min_std, eps=eps)
+    array, restore = native(rewards, f"{OWNER}: rewards")
+    array = floating(_constant(array), f"{OWNER}: rewards")
+    groups = _Groups(tuple(array.shape), group_ids, num_generations)
+    columns = {name: groups.stack(_column(name, x, array)) for name, x in data.items()}
+    live = None
+    if mask is not None:
+        live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the rewards")
+    live, stacked = groups.mask(live, array), groups.stack(array)
+    credits = allocator.credits(stacked, live, **columns)
+    if tuple(credits.shape) != tuple(stacked.shape):
+        raise ValueError(
+            f"{OWNER}: utility must make games of the players {tuple(stacked.shape)} [groups, rollouts], got credits "
+            f"of shape {tuple(credits.shape)}; rollouts are the last of their axes"
+        )
+    alone = None if live is None else live[..., None]
+    options = as_numbers(center, scale, ddof, min_std, eps)
+    advantages = normalised(credits[..., None], alone, (None, None, None), options)[..., 0]
+    result = groups.unstack(cast(advantages, array.dtype))
+    return restore(result) if restore else result
+
+
+class _Groups:
+    """From the rollouts as they come to [groups, rollouts of the largest group], and back.
+
+    Args:
+        shape: of the rewards.
+    """
+
+    def __init__(self, shape: tuple[int, ...], group_ids: Any, num_generations: Any) -> None:
+        refuse_both(OWNER, group_ids, num_generations)
+        flat = len(shape) == 1
+        if not flat and (len(shape) != 2 or group_ids is not None or num_generations is not None):
+            raise ValueError(
+                f"{OWNER}: rewards must have shape [groups, rollouts], or [rollouts] with or without group_ids or "
+                f"num_generations, got {shape}; reshape them"
+            )
+        self.shape = shape
+        self.stacked = shape if not flat else (1, *shape)
+        self.rollouts: np.ndarray | None = None  # which one stands at a place of [groups, largest group]
+        self.places: np.ndarray | None = None  # where each one stands there, flat
+        self.exists: np.ndarray | None = None  # whether one does; None: everywhere
+        if num_generations is not None:
+            size = group_size(OWNER, num_generations, shape[0])
+            self.stacked = (shape[0] // size, size)
+        elif group_ids is not None:
+            self._by_id(*group_index(OWNER, group_ids, shape[0]))
+
+    def _by_id(self, index: np.ndarray, groups: int) -> None:
+        order, starts = GroupsById(index, groups, 1).runs()
+        order = np.arange(len(index)) if order is None else order
+        sizes = np.diff(starts)
+        self.stacked = (groups, int(sizes.max(initial=0)))
+        column = np.arange(self.stacked[1])
+        exists = column < sizes[:, None]  # [groups, largest]
+        self.rollouts = np.zeros(self.stacked, np.int64)
+        self.rollouts[exists] = order
+        self.places = np.empty(len(index), np.int64)
+        self.places[order] = np.flatnonzero(exists)
+        self.exists = None if exists.all() else exists
+
+    def stack(self, x: Array) -> Array:
+        """[N, ...] -> [groups, largest group, ...]."""
+        if self.rollouts is not None:
+            return x[constant(self.rollouts, x, namespace(x).int64)]
+        return x.reshape((*self.stacked, *x.shape[len(self.shape) :]))
+
+    def mask(self, live: Array | None, reference: Array) -> Array | None:
+        """That of the caller, stacked, and False where a group has no rollout."""
+        stacked = None if live is None else self.stack(live)
+        if self.exists is None:
+            return stacked
+        exists = constant(self.exists, reference, namespace(reference).bool if is_torch(reference) else bool)
+        return exists if stacked is None else stacked & exists
+
+    def unstack(self, x: Array) -> Array:
+        """[groups, largest group] -> the shape of the rewards."""
+        if self.places is not None:
+            return x.reshape(-1)[constant(self.places, x, namespace(x).int64)]
+        return x.reshape(self.shape)
+
+
+def _column(name: str, x: Any, rewards: Array) -> Array:
+    """Data of the utility, beside the rewards."""
+    array = _constant(like(x, rewards, f"{OWNER}: {name}"))
+    shape = tuple(rewards.shape)
+    if tuple(array.shape[: len(shape)]) != shape:
+        raise ValueError(
+            f"{OWNER}: {name} must have an entry per rollout, shape {shape} or with more axes behind, "
+            f"got {describe(array)}; what is the same for all belongs into the utility, as by functools.partial"
+        )
+    return array
+
+
+def _constant(x: Array) -> Array:
+    return x.detach() if is_torch(x) else x
