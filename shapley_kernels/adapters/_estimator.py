@@ -14,6 +14,7 @@ from shapley_kernels.rl import (
 from shapley_kernels.rl.sizes import EFFICIENT, multiplies, times_live
 
 OWNER = "shapley_grpo"
+ROLLOUTS = "shapley_rollouts"
 
 
 def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Callable[..., tuple[Any, Any]]:
@@ -36,9 +37,7 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
 
     def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
         scale = "group" if by_std(**options) else "none"
-        if index is None:
-            raise ValueError(f"{OWNER}: index must be the uids of the {len(response_mask)} rollouts, got None")
-        _check_shape(token_level_rewards, response_mask)
+        _check(OWNER, token_level_rewards, response_mask, index)
         credits, mask, ids = decode_credits(token_level_rewards, token_mask=response_mask != 0)
         _check_mask(ids, response_mask)
         how = allocator or RewardAllocator(scale=scale)
@@ -48,6 +47,32 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         if how.outside == "set":
             outside = _of_sets(credits, index, how)
         tokens = scatter_to_tokens(advantages, ids, outside=outside, length=how.length) * response_mask
+        return tokens, tokens
+
+    return estimate
+
+
+def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+    """An advantage estimator for any rewards: all tokens of a rollout get its advantage among those of its uid.
+
+    Args:
+        rollouts: `rollout_advantages`, or functools.partial of it with other options.
+
+    Returns:
+        As of `make`; a rollout's reward is the sum over its tokens.
+
+    Raises:
+        TypeError: no function.
+    """
+    if not callable(rollouts):
+        raise TypeError(
+            f"{ROLLOUTS}: rollouts must be rl.rollout_advantages, or functools.partial of it with options, "
+            f"got {rollouts!r}"
+        )
+
+    def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **_: Any) -> tuple[Any, Any]:
+        _check(ROLLOUTS, token_level_rewards, response_mask, index)
+        tokens = rollouts(token_level_rewards.sum(-1), group_ids=index)[:, None] * response_mask
         return tokens, tokens
 
     return estimate
@@ -93,10 +118,12 @@ def _of_sets(credits: Any, index: Any, how: RewardAllocator) -> Any:
     return _normalised(credits.double().sum(1, keepdim=True), None, index, how)[:, 0].to(credits.dtype)
 
 
-def _check_shape(token_level_rewards: Any, response_mask: Any) -> None:
+def _check(owner: str, token_level_rewards: Any, response_mask: Any, index: Any) -> None:
+    if index is None:
+        raise ValueError(f"{owner}: index must be the uids of the {len(response_mask)} rollouts, got None")
     if tuple(response_mask.shape) != tuple(token_level_rewards.shape):
         raise ValueError(
-            f"{OWNER}: response_mask must have the shape of token_level_rewards, {tuple(token_level_rewards.shape)}, "
+            f"{owner}: response_mask must have the shape of token_level_rewards, {tuple(token_level_rewards.shape)}, "
             f"got {tuple(response_mask.shape)}"
         )
 

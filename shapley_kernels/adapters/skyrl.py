@@ -1,4 +1,4 @@
-"""SkyRL: the advantage estimator "shapley_grpo", and rewards for it. For skyrl>=0.3,<0.4.
+"""SkyRL: the advantage estimator "shapley_grpo", and rewards for it; and "shapley_rollouts". For skyrl>=0.3,<0.4.
 
     class Generator(SkyRLGymGenerator):
         async def generate(self, input_batch, **options):
@@ -7,7 +7,8 @@
             return await encode_generator_output(output, scorer, answer=answers)
 
 in the experiment's `get_generator`, `register()` once in the driver, and
-trainer.algorithm.advantage_estimator=shapley_grpo.
+trainer.algorithm.advantage_estimator=shapley_grpo. For the rollouts as players, of any generator, `register_rollouts()`
+and advantage_estimator=shapley_rollouts.
 """
 
 import warnings
@@ -17,8 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.adapters._estimator import OWNER, make, option, warn_if_not_efficient
-from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits
+from shapley_kernels.adapters._estimator import (
+    OWNER,
+    ROLLOUTS,
+    make,
+    make_rollouts,
+    option,
+    warn_if_not_efficient,
+)
+from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits, rollout_advantages
 
 SUPPORTED = "skyrl>=0.3,<0.4"
 
@@ -38,9 +46,25 @@ def register(allocator: RewardAllocator | None = None, name: str = OWNER) -> Non
     Call it once, in the driver, before SkyRL's `validate_cfg`, which looks the name up; its registry takes the
     estimator to the other processes of Ray.
     """
+    _register(name, estimator(allocator))
+
+
+def register_rollouts(rollouts: Callable[..., Any] = rollout_advantages, name: str = ROLLOUTS) -> None:
+    """As `register`, an estimator for any rewards, whose players are the rollouts of one uid.
+
+    All tokens of a rollout get its advantage; its reward is the sum over its tokens.
+
+    Args:
+        rollouts: `rl.rollout_advantages`, or functools.partial of it, such as with value=sk.Stratum(4). Its scale is
+            used; SkyRL's grpo_norm_by_std is not, which would make plain GRPO of rewards of 0 and 1.
+    """
+    _register(name, make_rollouts(rollouts))
+
+
+def _register(name: str, advantages: Callable[..., tuple[Any, Any]]) -> None:
     if name in AdvantageEstimatorRegistry.list_available():
         AdvantageEstimatorRegistry.unregister(name)
-    AdvantageEstimatorRegistry.register(name, estimator(allocator))
+    AdvantageEstimatorRegistry.register(name, advantages)
 
 
 def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[Any, Any]]:

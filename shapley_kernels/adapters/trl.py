@@ -1,17 +1,19 @@
-"""TRL: a GRPOTrainer whose advantages belong to candidates. For trl>=1.0,<2; 1.15.0 trains on a GPU only."""
+"""TRL: GRPOTrainers whose advantages belong to candidates, or to rollouts as players of their group. For trl>=1.0,<2;
+1.15.0 trains on a GPU only."""
 
 import warnings
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
 from shapley_kernels.adapters._columns import needed, parameters
-from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, scatter_to_tokens
+from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, rollout_advantages, scatter_to_tokens
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 from shapley_kernels.rl.scorer import Scored
 
-OWNER = "ShapeGRPOTrainer"
+OWNER, ROLLOUT_OWNER = "ShapeGRPOTrainer", "RolloutGRPOTrainer"
 SUPPORTED = "trl>=1.0,<2"
 
 try:
@@ -200,8 +202,97 @@ class ShapeGRPOMixin:
             )
 
 
+class RolloutGRPOMixin:
+    """Stands before a class of GRPO trainers: each rollout gets its share of what the rollouts of its prompt are worth.
+
+    Any reward functions will do, and everything else is TRL's: the weighted sum of the rewards of all ranks goes
+    through `rl.rollout_advantages` instead of the mean and standard deviation of its group. A rollout for which all
+    functions give None takes no part.
+
+    Args:
+        rollouts: `rl.rollout_advantages`, or functools.partial of it, such as with value=sk.Stratum(4). Its scale is
+            used; scale_rewards is not, which would make plain GRPO of rewards of 0 and 1.
+        data: names of reward functions whose numbers the utility gets by name, such as the label of a cluster; with
+            reward_weights of 0 they are no rewards.
+        all others: as of GRPOTrainer.
+
+    Raises:
+        TypeError, ValueError: options that do not fit together; while training, what rollouts raises.
+    """
+
+    # Of TRL; what is used of it beyond its constructor.
+    accelerator: Any
+    model: Any
+    num_generations: int
+    num_generations_eval: int
+    reward_weights: Any
+    reward_func_names: list[str]
+
+    def __init__(
+        self,
+        *args: Any,
+        rollouts: Callable[..., Any] = rollout_advantages,
+        data: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        if not callable(rollouts):
+            raise TypeError(
+                f"{ROLLOUT_OWNER}: rollouts must be rl.rollout_advantages, or functools.partial of it with options, "
+                f"got {rollouts!r}"
+            )
+        self.rollouts, self.data = rollouts, data
+        self._rewards: Any = None
+        super().__init__(*args, **kwargs)
+        how = getattr(self, "multi_objective_aggregation", "sum_then_normalize")
+        if how != "sum_then_normalize":
+            raise ValueError(
+                f"{ROLLOUT_OWNER}: multi_objective_aggregation must be 'sum_then_normalize', got {how!r}; the utility "
+                "is of one reward per rollout"
+            )
+        if isinstance(data, str) or (unknown := set(data) - set(self.reward_func_names)):
+            got = repr(data) if isinstance(data, str) else sorted(unknown)
+            raise ValueError(
+                f"{ROLLOUT_OWNER}: data must be a list of names of reward functions, of {self.reward_func_names}, "
+                f"got {got}"
+            )
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
+        self._rewards = super()._calculate_rewards(*args, **kwargs)  # type: ignore[misc]
+        return self._rewards
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        self._rewards = None
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        shape = None if self._rewards is None else tuple(self._rewards.shape)
+        rollouts = len(batch["completion_ids"])
+        wanted = (rollouts * self.accelerator.num_processes, len(self.reward_func_names))
+        if shape != wanted or tuple(batch["advantages"].shape) != (rollouts,):
+            raise RuntimeError(
+                f"{ROLLOUT_OWNER}: _calculate_rewards must give {wanted} [rollouts of all ranks, functions], and "
+                f"advantages have shape {(rollouts,)}, got {shape} and {tuple(batch['advantages'].shape)}; "
+                f"TRL {_found} is not supported"
+            )
+        first = rollouts * self.accelerator.process_index
+        batch["advantages"] = self._advantages()[first : first + rollouts].to(batch["advantages"])
+        return batch
+
+    def _advantages(self) -> Any:
+        """[rollouts of all ranks]."""
+        scored = ~self._rewards.isnan().all(1)
+        return self.rollouts(
+            (self._rewards * self.reward_weights.to(self._rewards)).nansum(1),
+            mask=None if scored.all() else scored,
+            num_generations=self.num_generations if self.model.training else self.num_generations_eval,
+            **{name: self._rewards[:, self.reward_func_names.index(name)] for name in self.data},
+        )
+
+
 class ShapeGRPOTrainer(ShapeGRPOMixin, GRPOTrainer):
     """TRL's GRPOTrainer with credit per candidate; see `ShapeGRPOMixin`."""
+
+
+class RolloutGRPOTrainer(RolloutGRPOMixin, GRPOTrainer):
+    """TRL's GRPOTrainer with the rollouts of a prompt as players; see `RolloutGRPOMixin`."""
 
 
 def _check_batch(batch: dict[str, Any], sampled: list[list[int]]) -> None:

@@ -1,12 +1,13 @@
-"""verl: the advantage estimator "shapley_grpo". For verl>=0.9,<0.10, which loads this on `import verl`."""
+"""verl: the advantage estimators "shapley_grpo" and "shapley_rollouts". For verl>=0.9,<0.10, which loads this on
+`import verl`."""
 
 import warnings
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from shapley_kernels.adapters._estimator import OWNER, make, option
-from shapley_kernels.rl import RewardAllocator
+from shapley_kernels.adapters._estimator import OWNER, ROLLOUTS, make, make_rollouts, option
+from shapley_kernels.rl import RewardAllocator, rollout_advantages
 
 SUPPORTED = "verl>=0.9,<0.10"
 
@@ -39,6 +40,21 @@ def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[A
     return make(allocator, _by_std)
 
 
+def rollout_estimator(rollouts: Callable[..., Any] = rollout_advantages) -> Callable[..., tuple[Any, Any]]:
+    """An advantage estimator of verl for any rewards, whose players are the rollouts of one uid; register it as the
+    other.
+
+    Args:
+        rollouts: `rl.rollout_advantages`, or functools.partial of it, such as with value=sk.Stratum(4). Its scale is
+            used; verl's norm_adv_by_std_in_grpo is not, which would make plain GRPO of rewards of 0 and 1.
+
+    Returns:
+        (token_level_rewards [N, T], response_mask [N, T], index=uids [N]) -> (advantages, returns), both the same
+        [N, T]: on each token of a rollout its advantage; its reward is the sum over its tokens.
+    """
+    return make_rollouts(rollouts)
+
+
 def _by_std(config: Any = None, **_: Any) -> bool:
     """Whether verl's config wants advantages divided by a standard deviation."""
     if option(config, "use_kl_in_reward", False):
@@ -57,3 +73,4 @@ def _by_std(config: Any = None, **_: Any) -> bool:
 
 
 shapley_grpo = register_adv_est(OWNER)(estimator())
+shapley_rollouts = register_adv_est(ROLLOUTS)(rollout_estimator())

@@ -14,7 +14,7 @@ from skyrl.train.config import SkyRLTrainConfig
 from skyrl.train.trainer import RayPPOTrainer
 
 from shapley_kernels import rl
-from shapley_kernels.adapters.skyrl import encode_generator_output, register
+from shapley_kernels.adapters.skyrl import encode_generator_output, register, register_rollouts  # noqa: F401
 from tests.frameworks.rollouts import GROUP, TEXTS, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()

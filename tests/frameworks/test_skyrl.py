@@ -1,6 +1,7 @@
 """SkyRL's own trainer, from what its generators give to the policy loss."""
 
 import asyncio
+import functools
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
+from shapley_kernels import rl
 from tests.frameworks.rollouts import REWARDS, TEXTS, assert_candidate_advantages
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of SkyRL are its own
@@ -40,6 +42,35 @@ def test_equals_the_allocator_in_any_order_of_rows(skyrl_run, by_std):
     mixed.metadata = batch.metadata | {"uids": [uids[i] for i in order]}
     again = running.compute_advantages_and_returns(mixed)["advantages"]
     np.testing.assert_allclose(again, batch["advantages"][order], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("by_std", [True, False])
+def test_rollouts_as_players_of_any_generator(skyrl_run, by_std):
+    """Against SkyRL's own MaxRL, for rewards of 0 and 1, on its own path to the loss."""
+    skyrl_run.register_rollouts()
+    uids, rewards = ["x", "x", "y", "y"], [1.0, 0.0, 0.0, 0.0]
+    found = {}
+    for name in ("shapley_rollouts", "maxrl"):
+        running = skyrl_run.trainer(
+            trainer__algorithm__advantage_estimator=name, trainer__algorithm__grpo_norm_by_std=by_std
+        )
+        batch = skyrl_run.advantages(skyrl_run.generated(rewards=rewards), uids, running)
+        assert (batch["returns"] == batch["advantages"]).all()
+        found[name] = batch["advantages"].numpy()
+    np.testing.assert_allclose(2 * found["shapley_rollouts"], found["maxrl"], rtol=1e-5, atol=1e-6)
+    assert sorted(set(found["shapley_rollouts"].reshape(-1))) == [-0.5, 0.0, 0.5]
+
+
+def test_rollouts_as_players_with_another_value(skyrl_run):
+    how = functools.partial(rl.rollout_advantages, value=sk.Stratum(2), center="none")
+    skyrl_run.register_rollouts(how, "max_at_2")
+    rewards = [3.0, 1.0, 2.0, 5.0]
+    running = skyrl_run.trainer(trainer__algorithm__advantage_estimator="max_at_2")
+    batch = skyrl_run.advantages(skyrl_run.generated(rewards=rewards), ["x", "x", "x", "y"], running)
+    wanted = np.array([1.5, 0.0, 0.5, 5.0])[:, None] * batch["response_mask"].numpy()
+    np.testing.assert_allclose(batch["advantages"], wanted, rtol=1e-6)
+    with pytest.raises(TypeError, match=r"shapley_rollouts: rollouts must be rl\.rollout_advantages, or .* got 3"):
+        skyrl_run.register_rollouts(3)
 
 
 def test_padding_rows(skyrl_run):

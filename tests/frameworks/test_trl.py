@@ -1,7 +1,9 @@
 """The real GRPOTrainer of TRL trains on advantages of candidates: all losses, two ranks, what it refuses."""
 
+import functools
 import importlib
 import inspect
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +11,8 @@ import sys
 
 import pytest
 
+import shapley_kernels as sk
+from shapley_kernels import rl
 from tests.frameworks.rollouts import TEXTS
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of TRL and transformers are theirs
@@ -111,6 +115,93 @@ def test_two_ranks_end_with_the_parameters_of_one(trl_run, tmp_path):
             assert (own == rows[:, : own.shape[1]]).all()
             assert (rows[:, own.shape[1] :] == 0).all()
     assert not (alone["group"][1] == alone["slot"][1]).all()
+    assert torch.cat([one["rollouts"] for one in found]).tolist() == trl_run.advantages_of_rollouts(1).tolist()
+
+
+def test_rollouts_as_players(trl_run):
+    """Any reward functions with TRL's weights, and numbers of one that is no reward; trained on, evaluated, logged."""
+    import torch
+
+    from shapley_kernels.adapters.trl import RolloutGRPOTrainer
+
+    texts = ['["4", "3"]', '["7"]', '["1", "1"]', '["1"]']
+    arguments = {"texts": texts, "reward_funcs": [trl_run.best, candidates], "config": {"reward_weights": [1.0, 0.5]}}
+    trainer = trl_run.make(RolloutGRPOTrainer, **arguments)
+    rewards = [best + 0.5 * count for best, count in ((4, 2), (7, 1), (1, 2), (1, 1))]
+    wanted = rl.rollout_advantages(torch.tensor(rewards), num_generations=2)
+    assert of_rollouts(trainer).tolist() == pytest.approx(wanted.tolist(), rel=1e-6)
+    start = trl_run.parameters(trainer)
+    trainer.train()
+    assert (trl_run.parameters(trainer) - start).abs().max() > 1e-4
+    assert trainer.state.log_history[0]["reward"] == sum(rewards) / 4
+    assert "eval_reward" in trainer.evaluate()
+
+
+def test_rollouts_as_players_by_a_label(trl_run):
+    from shapley_kernels.adapters.trl import RolloutGRPOTrainer
+
+    def clusters(rewards, mask=None, candidates=None):
+        return sk.Clusters(candidates.long(), rewards, mask=mask)
+
+    trainer = trl_run.make(
+        RolloutGRPOTrainer,
+        texts=['["4"]', '["4"]', '["4"]', '["4", "4"]'],
+        reward_funcs=[trl_run.best, candidates],
+        rollouts=functools.partial(rl.rollout_advantages, utility=clusters, center="none"),
+        data=["candidates"],
+        config={"reward_weights": [1.0, 0.0]},
+    )
+    assert of_rollouts(trainer).tolist() == [2.0, 2.0, 4.0, 4.0]  # the first two share
+
+
+def test_rollouts_without_a_reward_take_no_part(trl_run):
+    from shapley_kernels.adapters.trl import RolloutGRPOTrainer
+
+    def some(completions, **_):
+        return [
+            None if "7" in text else reward for text, reward in zip(completions, trl_run.best(completions), strict=True)
+        ]
+
+    texts = ['["4"]', '["7"]', '["1"]', '["3"]']
+    trainer = trl_run.make(RolloutGRPOTrainer, texts=texts, reward_funcs=some, rollouts=rl.rollout_advantages)
+    assert of_rollouts(trainer).tolist() == pytest.approx([0.0, 0.0, -1.0, 1.0])
+
+
+def test_options_of_rollouts_that_do_not_fit(trl_run):
+    from trl import GRPOTrainer
+
+    from shapley_kernels.adapters.trl import RolloutGRPOMixin, RolloutGRPOTrainer
+
+    for error, message, arguments in (
+        (TypeError, "rollouts must be rl.rollout_advantages, or functools.partial .*, got 3", {"rollouts": 3}),
+        (ValueError, r"data must be a list of names of reward functions, of \['best'\], got \['x'\]", {"data": ["x"]}),
+        (ValueError, "data must be a list .* got 'best'", {"data": "best"}),
+        (
+            ValueError,
+            "multi_objective_aggregation must be 'sum_then_normalize', got 'normalize_then_sum'",
+            {"config": {"multi_objective_aggregation": "normalize_then_sum"}},
+        ),
+    ):
+        with pytest.raises(error, match=f"RolloutGRPOTrainer: {message}"):
+            trl_run.make(RolloutGRPOTrainer, reward_funcs=[trl_run.best], **arguments)
+
+    class Trainer(RolloutGRPOMixin, GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            self._calculate_rewards = lambda *_: GRPOTrainer._calculate_rewards(self, *_)
+            return super()._generate_and_score_completions(inputs)
+
+    trainer = trl_run.make(Trainer, reward_funcs=[trl_run.best])
+    with pytest.raises(RuntimeError, match=r"_calculate_rewards must give \(4, 1\) .* got None and \(4,\); TRL"):
+        of_rollouts(trainer)
+
+
+def candidates(completions, **_):
+    return [float(len(json.loads(text))) for text in completions]
+
+
+def of_rollouts(trainer):
+    """[rollouts] advantages of a fresh batch."""
+    return trainer._generate_and_score_completions([{"prompt": p} for p in "aabb"])["advantages"]
 
 
 def test_columns_reach_the_score(trl_run):
@@ -169,8 +260,6 @@ def test_other_rewards_are_for_the_log(trl_run):
 
 
 def test_options_that_do_not_fit(trl_run):
-    import shapley_kernels as sk
-
     for error, message, arguments in (
         (TypeError, "scorer must be a SetScorer, got 3", {"scorer": 3}),
         (TypeError, "scorer must be a SetScorer, got None; it takes the place of reward functions", {"scorer": None}),

@@ -1,6 +1,7 @@
 """verl's own code, with the estimator that it loads by itself."""
 
 import asyncio
+import functools
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
+from shapley_kernels import rl
 from tests.frameworks.rollouts import REWARDS, TEXTS, assert_candidate_advantages, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of verl are its own
@@ -21,6 +23,7 @@ def test_loaded_on_import(verl_run):
     """The entry point, and the trainer as an external module, in a fresh process as Ray's workers are."""
     code = (
         "import verl; from verl.trainer.ppo.core_algos import get_adv_estimator_fn as f; print(f('shapley_grpo'))\n"
+        "print(f('shapley_rollouts'))\n"
         "from verl.trainer.ppo.v1 import get_trainer_cls as f; print(f('shapley_sync'))"
     )
     setting = os.environ | {"VERL_USE_EXTERNAL_MODULES": "shapley_kernels.adapters.verl_trainer"}
@@ -94,6 +97,71 @@ def test_own_estimator(verl_run):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     with pytest.raises(TypeError, match="shapley_grpo: allocator must be a RewardAllocator or None, got 3"):
         estimator(3)
+
+
+def of_rollouts(verl_run, rewards, uids, estimator="shapley_rollouts", **config):
+    """[N, tokens] advantages by verl's own step, of rewards on the last token, as verl's reward managers give them."""
+    torch = verl_run.torch
+    lengths = [2 + i % 3 for i in range(len(rewards))]
+    mask = (torch.arange(4) < torch.tensor(lengths)[:, None]).long()
+    tokens = torch.zeros(len(rewards), 4)
+    tokens[range(len(rewards)), [length - 1 for length in lengths]] = torch.tensor(rewards)
+    data = verl_run.DataProto(
+        batch=verl_run.TensorDict({"token_level_rewards": tokens, "response_mask": mask}, batch_size=len(rewards)),
+        non_tensor_batch={"uid": np.array(uids, dtype=object)},
+    )
+    config = verl_run.AlgoConfig(adv_estimator=estimator, **config)
+    found = verl_run.compute_advantage(data, adv_estimator=estimator, config=config).batch
+    assert (found["returns"] == found["advantages"]).all()
+    return found["advantages"].numpy(), mask.numpy()
+
+
+MIXED = ["x", "y", "x", "y", "z", "x", "y", "z"]
+
+
+@pytest.mark.parametrize("by_std", [True, False])
+def test_rollouts_as_players(verl_run, by_std):
+    rewards = np.random.default_rng(0).normal(size=8).astype(np.float32)
+    found, mask = of_rollouts(verl_run, rewards, MIXED, norm_adv_by_std_in_grpo=by_std)
+    wanted = rl.rollout_advantages(rewards, group_ids=MIXED)
+    np.testing.assert_allclose(found, wanted[:, None] * mask, rtol=1e-6, atol=1e-7)
+
+
+def test_rollouts_as_players_are_maxrl(verl_run):
+    rewards = np.array([1.0, 0, 0, 0, 1, 1, 0, 0], np.float32)
+    found, mask = of_rollouts(verl_run, rewards, MIXED)
+    for uid, maxrl in (("x", [0.5, -1.0, 0.5]), ("y", [0.0, 0.0, 0.0]), ("z", [1.0, -1.0])):
+        own = [i for i in range(8) if MIXED[i] == uid]
+        np.testing.assert_allclose(len(own) * found[own], np.array(maxrl)[:, None] * mask[own], rtol=1e-6, atol=1e-7)
+
+
+def test_leaving_one_out_is_the_grpo_passk_of_verl(verl_run):
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, register_adv_est
+
+    from shapley_kernels.adapters.verl import rollout_estimator
+
+    how = functools.partial(rl.rollout_advantages, value=sk.LeaveOneOut(), center="none")
+    register_adv_est("best_above_second")(rollout_estimator(how))
+    try:
+        for seed in range(20):
+            rewards = np.random.default_rng(seed).integers(0, 5, 8).astype(np.float32)
+            found, _ = of_rollouts(verl_run, rewards, MIXED, "best_above_second")
+            wanted, _ = of_rollouts(verl_run, rewards, MIXED, "grpo_passk", norm_adv_by_std_in_grpo=False)
+            assert (found == wanted).all()
+    finally:
+        del ADV_ESTIMATOR_REGISTRY["best_above_second"]
+
+
+def test_errors_of_rollouts(verl_run):
+    from shapley_kernels.adapters.verl import rollout_estimator, shapley_rollouts
+
+    torch = verl_run.torch
+    with pytest.raises(TypeError, match=r"shapley_rollouts: rollouts must be rl\.rollout_advantages, or .* got 3"):
+        rollout_estimator(3)
+    with pytest.raises(ValueError, match="shapley_rollouts: index must be the uids of the 2 rollouts, got None"):
+        shapley_rollouts(torch.zeros(2, 3), torch.ones(2, 3))
+    with pytest.raises(ValueError, match=r"shapley_rollouts: response_mask must have the shape of .*got \(2, 1\)"):
+        shapley_rollouts(torch.zeros(2, 3), torch.ones(2, 1), index=["a", "a"])
 
 
 def test_filters_of_groups_are_warned_about(verl_run):

@@ -1,5 +1,6 @@
 """TRL trains a tiny model on scripted rollouts; run as a program, this is one of two ranks."""
 
+import json
 import os
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from shapley_kernels import rl
-from shapley_kernels.adapters.trl import ShapeGRPOMixin, ShapeGRPOTrainer
+from shapley_kernels.adapters.trl import RolloutGRPOTrainer, ShapeGRPOMixin, ShapeGRPOTrainer
 from tests.frameworks.rollouts import GROUP, TEXTS, tiny_model, tiny_tokenizer
 
 torch.set_num_threads(1)
@@ -116,6 +117,18 @@ def over_ranks(ranks):
     return results
 
 
+def best(completions, **_):
+    """The reward of a set, as a reward function of TRL."""
+    return [max(map(float, json.loads(text))) for text in completions]
+
+
+def advantages_of_rollouts(ranks):
+    """[rollouts of this rank], one group over all ranks."""
+    trainer = make(RolloutGRPOTrainer, texts=UNEVEN, ranks=ranks, config={"num_generations": 4}, reward_funcs=[best])
+    rows = [{"prompt": "a"}] * (4 // ranks)
+    return trainer._generate_and_score_completions(rows)["advantages"]
+
+
 def advantages_by_process_group(trainer, allocator):
     """The other way over ranks: sums of each group instead of the rewards of all."""
     import torch.distributed as dist
@@ -164,5 +177,6 @@ def fail_together(rank):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    torch.save(over_ranks(int(os.environ["WORLD_SIZE"])), sys.argv[1])
+    ranks = int(os.environ["WORLD_SIZE"])
+    torch.save(over_ranks(ranks) | {"rollouts": advantages_of_rollouts(ranks)}, sys.argv[1])
     fail_together(int(os.environ["RANK"]))
