@@ -101,6 +101,8 @@ def test_own_estimator(verl_run):
 
 def of_rollouts(verl_run, rewards, uids, estimator="shapley_rollouts", **config):
     """[N, tokens] advantages by verl's own step, of rewards on the last token, as verl's reward managers give them."""
+    from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+
     torch = verl_run.torch
     lengths = [2 + i % 3 for i in range(len(rewards))]
     mask = (torch.arange(4) < torch.tensor(lengths)[:, None]).long()
@@ -111,8 +113,13 @@ def of_rollouts(verl_run, rewards, uids, estimator="shapley_rollouts", **config)
         non_tensor_batch={"uid": np.array(uids, dtype=object)},
     )
     config = verl_run.AlgoConfig(adv_estimator=estimator, **config)
+    keys = [f"{uid}_{i}_0" for i, uid in enumerate(uids)]
+    v1 = compute_advantage_for_multi_trajectories(
+        data[:], batch_keys=keys, adv_estimator=estimator, config=config
+    ).batch
     found = verl_run.compute_advantage(data, adv_estimator=estimator, config=config).batch
     assert (found["returns"] == found["advantages"]).all()
+    assert (found["advantages"] == v1["advantages"]).all()
     return found["advantages"].numpy(), mask.numpy()
 
 
