@@ -22,6 +22,7 @@ from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.advantages import as_numbers, normalised
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Baseline
+from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.groups import GroupsById, group_index, group_size, refuse_both
 from shapley_kernels.values import Semivalue, Shapley
 
@@ -79,6 +80,11 @@ def rollout_advantages(
     >>> (4 * rollout_advantages([1.0, 0.0, 0.0, 1.0])).tolist()
     [1.0, -1.0, -1.0, 1.0]
     """
+    if isinstance(value, GroupValue):
+        raise TypeError(
+            f"{OWNER}: value must be a semivalue such as sk.Shapley() or a baseline, got {value!r}, which compares the "
+            "candidates of a rollout with those of others; here the rollouts are the players"
+        )
     allocator = RewardAllocator(utility, value, center, scale, ddof=ddof, min_std=min_std, eps=eps)
     array, restore = native(rewards, f"{OWNER}: rewards")
     array = floating(_constant(array), f"{OWNER}: rewards")

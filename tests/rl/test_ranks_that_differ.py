@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.rl import RewardAllocator, grpo_advantages
+from shapley_kernels.rl import RewardAllocator, SuffixSwap, grpo_advantages
 from tests.rl import processes
 
 EYE = np.eye(2)
@@ -148,6 +148,9 @@ def wrong_on_one(rank, group):
         if "shape" not in message:
             yield error, message, lambda x=x: RewardAllocator().set_advantages(x, **layout)
             yield error, message, lambda x=x: RewardAllocator().token_advantages(x, TOKENS, **layout)
+            swap = RewardAllocator(value=SuffixSwap())
+            yield error, message, partial(swap.advantages, x, **layout)
+            yield error, message, partial(swap.token_advantages, x, TOKENS, **layout)
     for ids, options, error, message in (
         ([[0, 1, 3]] * 2, {}, ValueError, r"candidate_ids must be in 0\.\.2 .* got 3 at \[0, 2\]"),
         ([[0, 1]], {}, ValueError, r"candidate_ids must have shape \[\.\.\., tokens\]"),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import shapley_kernels as sk
-from shapley_kernels.rl import Broadcast, WinnerTakesAll, rollout_advantages
+from shapley_kernels.rl import Broadcast, SuffixSwap, WinnerTakesAll, rollout_advantages
 
 EXACT = {"rtol": 1e-12, "atol": 1e-13}
 UNEVEN = ["b", "a", "b", ("c", 1), "a", "b"]
@@ -219,6 +219,7 @@ def test_a_group_of_one():
         (TypeError, "mask: expected dtype bool", {"mask": [1, 1, 1, 0]}),
         (ValueError, r"mask: expected shape \(4,\)", {"mask": np.ones(3, bool)}),
         (TypeError, "rewards: expected real numbers", {"rewards": np.zeros(4, complex)}),
+        (TypeError, r"value must be a semivalue .* got SuffixSwap\(.*\), which compares", {"value": SuffixSwap()}),
         (
             ValueError,
             r"features must have an entry per rollout, shape \(4,\) or with more axes behind, got .*\(2, 4\)",
