@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, is_traced, named_dtype, namespace, on_cpu, zeros
-from shapley_kernels.dispatch import Run
+from shapley_kernels.arrays import Array, cast, compute_dtype, is_traced, named_dtype, namespace, on_cpu, one_of, zeros
+from shapley_kernels.dispatch import BACKENDS, Run
 from shapley_kernels.games.base import Game, Weighted
 from shapley_kernels.games.terms import Term
 from shapley_kernels.values import Semivalue, Shapley, brackets
@@ -56,8 +56,8 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
         )
     if not isinstance(value, Semivalue):
         raise TypeError(f"value: expected a semivalue such as sk.Shapley(), got {value!r}{brackets(value, Semivalue)}")
-    if nan not in (None, "raise", "propagate"):
-        raise ValueError(f"nan: expected None, 'raise' or 'propagate', got {nan!r}")
+    one_of("nan", nan, (None, "raise", "propagate"))
+    one_of("backend", backend, BACKENDS)
     terms, dtype = merge(game.terms(value)), game.dtype
     if 0 in (*game.batch_shape, game.players):
         credits = cast(zeros(game.data, (*game.batch_shape, game.players), "float32"), dtype)
@@ -113,4 +113,5 @@ def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
     if term.spreads_nonfinite:
         return credits
     bad = game.bad_rows()[..., None]
-    return namespace(credits).where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
+    marked = namespace(credits).where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
+    return cast(marked, credits.dtype)

@@ -2,9 +2,11 @@
 DLPack."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import reduce
 from math import inf
 from numbers import Real
+from types import NoneType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,9 +46,33 @@ def namespace(x: Array) -> Any:
 def describe(x: Any) -> str:
     """Type, dtype and shape of `x` in a few words, for error messages."""
     kind = f"{type(x).__module__.split('.')[0]}.{type(x).__name__}" if not isinstance(x, Real) else repr(x)
+    if is_torch(x) and x.is_nested:  # which may have no shape
+        return f"a nested {kind} of dtype {x.dtype}"
     if hasattr(x, "shape") and hasattr(x, "dtype"):
         return f"{kind} of dtype {x.dtype} and shape {tuple(x.shape)}"
     return kind
+
+
+def one_of(subject: str, x: Any, known: Sequence[Any]) -> Any:
+    """`x`, if it is one of `known`, strings and perhaps None.
+
+    Raises:
+        ValueError: anything else, be it an array or what cannot be compared.
+    """
+    if not isinstance(x, (str, NoneType)) or x not in known:
+        raise ValueError(f"{subject} must be one of {', '.join(map(repr, known))}, got {x!r}")
+    return x
+
+
+def at(where: Sequence[int]) -> str:
+    """The place of an entry for a message: " at [0, 1]", nothing for the only one there is."""
+    return f" at {list(where)}" if where else ""
+
+
+def in_row(index: int, batch_shape: Sequence[int]) -> str:
+    """The place of a game for a message, from its index in the flattened batch: " in row [0, 1]", nothing for a single
+    game."""
+    return f" in row {[int(i) for i in np.unravel_index(index, tuple(batch_shape))]}" if batch_shape else ""
 
 
 def native(x: Any, name: str) -> tuple[Array, Callable[[Array], Any] | None]:
@@ -60,11 +86,12 @@ def native(x: Any, name: str) -> tuple[Array, Callable[[Array], Any] | None]:
         The array and a function from a result to the caller's container (None: nothing to do).
 
     Raises:
-        TypeError: not an array, a sparse, nested or meta tensor, or an array library that cannot hand results back.
+        TypeError: not an array, a sparse, nested, quantized or meta tensor, something else than numbers in a list, or
+            an array library that cannot hand results back.
         ValueError: a ragged list.
     """
     if type(x) is np.ndarray:
-        return x, None
+        return (_from_list(x.tolist(), name) if x.dtype.kind == "O" else x), None
     if is_torch(x):
         return _dense(x, name), None
     if isinstance(x, (Real, list, tuple, np.generic)):
@@ -87,6 +114,8 @@ def _dense(x: Array, name: str) -> Array:
         got, remedy = "a nested one", "`rewards, mask = sk.pad(x)`"
     elif x.layout is not sys.modules["torch"].strided:
         got, remedy = f"one of layout {x.layout}", "x.to_dense()"
+    elif x.is_quantized:
+        got, remedy = "a quantized one", "x.dequantize()"
     elif x.is_meta:
         got, remedy = "one on the device meta, which has none", "a tensor on cpu or cuda"
     else:
@@ -94,18 +123,41 @@ def _dense(x: Array, name: str) -> Array:
     raise TypeError(f"{name}: expected a dense tensor with numbers, got {got}; use {remedy}")
 
 
-def _from_list(x: Any, name: str) -> np.ndarray:
+def _from_list(x: Any, name: str, path: tuple[int, ...] = ()) -> np.ndarray:
+    """A number, or a (nested) list of them that stands at `path`, as an array; fractions and integers of more than 64
+    bits become float64."""
     if isinstance(x, (list, tuple)) and any(is_torch(item) for item in x):
         raise TypeError(
             f"{name}: expected one array, got a {type(x).__name__} of torch tensors; use torch.stack or sk.pad"
         )
     try:
-        return np.asarray(x)
+        array = np.asarray(x)
     except ValueError as error:
+        _refuse_others(x, name, path)
         raise ValueError(
             f"{name}: expected rows of equal length, got a ragged list ({error}); "
             "make a padded array and a mask with `rewards, mask = sk.pad(rows)`"
         ) from None
+    if array.dtype.kind in "iub" or array.dtype.char in "dfe" or array.dtype.name == "bfloat16":
+        return array
+    _refuse_others(x, name, path)
+    return np.array([as_float(entry, name) for entry in array.reshape(-1).tolist()]).reshape(array.shape)
+
+
+def _refuse_others(x: Any, name: str, path: tuple[int, ...]) -> None:
+    """Raise a TypeError that names the first item of nested lists that is no real number, if any is."""
+    if isinstance(x, (list, tuple)):
+        for i, item in enumerate(x):
+            _refuse_others(item, name, (*path, i))
+    elif isinstance(x, np.ndarray) and x.dtype.kind not in "fiub":
+        _refuse_others(x.tolist(), name, path)
+    elif isinstance(x, NO_NUMBERS) or not (isinstance(x, Real) or hasattr(x, "__array__")):
+        remedy = "; leave players without a number out, or mask them (mask=)" if x is None else ""
+        raise TypeError(f"{name}: expected real numbers, got {x!r}{at(path)}{remedy}")
+
+
+NO_NUMBERS = (np.complexfloating, np.character, np.datetime64, np.timedelta64, np.void)
+"""Scalars of numpy, of which some say that they are real numbers."""
 
 
 def _from_dlpack(x: Any, name: str) -> tuple[Array, Callable[[Array], Any]]:
@@ -119,7 +171,7 @@ def _from_dlpack(x: Any, name: str) -> tuple[Array, Callable[[Array], Any]]:
         )
     if x.__dlpack_device__()[0] == _CPU_DEVICE:
         try:
-            return np.from_dlpack(x), restore
+            return np.from_dlpack(x), lambda result: restore(np.asarray(result))  # it may be a scalar of numpy
         except (BufferError, RuntimeError, TypeError):  # a dtype numpy has no name for, such as bfloat16
             pass
     try:
@@ -164,6 +216,13 @@ def is_integer(x: Array) -> bool:
 def compute_dtype(dtype: Any) -> str:
     """The dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
     return "float64" if dtype.itemsize == 8 and is_float(dtype) else "float32"
+
+
+def eps(dtype: Any) -> float:
+    """Distance from 1 to the next number of a dtype of floats, numpy's bfloat16 included."""
+    return {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}[
+        str(dtype).removeprefix("torch.")
+    ]
 
 
 def is_float(dtype: Any) -> bool:
@@ -213,7 +272,16 @@ def promoted(a: Array, b: Array) -> Any:
     """The dtype that both arrays (of one library) promote to."""
     if a.dtype == b.dtype:
         return a.dtype
-    return sys.modules["torch"].promote_types(a.dtype, b.dtype) if is_torch(a) else np.promote_types(a.dtype, b.dtype)
+    if is_torch(a):
+        return sys.modules["torch"].promote_types(a.dtype, b.dtype)
+    return _promoted(a.dtype, b.dtype)
+
+
+def _promoted(a: Any, b: Any) -> Any:
+    try:
+        return np.promote_types(a, b)
+    except TypeError:  # float16 and the bfloat16 of ml_dtypes, which torch promotes so
+        return np.dtype(np.float32)
 
 
 def device(x: Array) -> str:
@@ -239,7 +307,7 @@ def like(x: Any, reference: Array, name: str) -> Array:
         TypeError: another library or another device: nothing is copied between them silently.
     """
     if isinstance(x, (Real, list, tuple)) and is_torch(reference):
-        return sys.modules["torch"].as_tensor(_from_list(x, name), device=reference.device)
+        return to_torch(_from_list(x, name), reference.device)
     array, _ = native(x, name)
     if is_torch(array) != is_torch(reference) or device(array) != device(reference):
         raise TypeError(
@@ -257,6 +325,21 @@ def constant(x: np.ndarray, reference: Array, dtype: Any) -> Array:
     if is_torch(reference):
         return sys.modules["torch"].as_tensor(x, dtype=dtype, device=reference.device)
     return x.astype(dtype)
+
+
+def to_torch(x: Array, where: Any = "cpu") -> Any:
+    """A numpy array as a tensor on a device; on the CPU it shares the memory, if torch can express it: not read-only
+    arrays, not bfloat16 of ml_dtypes, which becomes float32, and not every step along axes of length 1."""
+    import torch
+
+    if is_torch(x):
+        return x
+    if x.dtype.name == "bfloat16":
+        x = x.astype(np.float32)
+    x = np.require(x, requirements=["C", "W"])
+    if any(step < 0 or step % x.itemsize for step in x.strides):
+        x = x.copy()
+    return torch.from_numpy(x).to(where)
 
 
 def number(x: float, reference: Array, dtype: str) -> Array:
@@ -362,7 +445,7 @@ def pad(values: Sequence[Any]) -> tuple[Array, Array]:
         the rows are torch tensors (gradients flow through), else numpy arrays; float64 for plain numbers.
 
     Raises:
-        TypeError: something that is not a number, with its position.
+        TypeError: something that is no real number, or no list, with its position.
         ValueError: lists nested to different depths.
 
     Cost: O(size of the result).
@@ -377,13 +460,10 @@ def pad(values: Sequence[Any]) -> tuple[Array, Array]:
         raise ValueError(
             f"pad: expected lists nested to the same depth everywhere, got depths {sorted(d + 1 for d in depths)}"
         )
-    arrays = [_numbers(row, path) for path, row in leaves]
+    arrays = [_row(row, path) for path, row in leaves]
     shape = _padded_shape(leaves, [len(a) for a in arrays])
-    dtype = (
-        np.result_type(*(a.dtype for a in arrays if a.size)) if any(a.size for a in arrays) else np.dtype(np.float64)
-    )
-    if dtype.kind in "iub":
-        dtype = np.dtype(np.float64)
+    dtypes = [a.dtype for a in arrays if a.size]
+    dtype = reduce(_promoted, dtypes) if dtypes else np.dtype(np.float64)
     rewards, mask = np.zeros(shape, dtype), np.zeros(shape, bool)
     for (path, _), row in zip(leaves, arrays, strict=True):
         where: Any = (*path, slice(len(row)))
@@ -394,33 +474,33 @@ def pad(values: Sequence[Any]) -> tuple[Array, Array]:
 
 def _collect(node: Any, path: tuple[int, ...], leaves: list[tuple[tuple[int, ...], Any]]) -> None:
     """The rows below `node` with their index paths: a row is a 1-D array, or a list without lists in it."""
-    if isinstance(node, (str, bytes)) or not hasattr(node, "__len__") or not hasattr(node, "__iter__"):
-        raise TypeError(
-            f"pad: expected a list of rows, got {node!r} at {list(path)}"
-            if path
-            else f"pad: expected a list of rows, got {node!r}"
-        )
-    is_row = path and (
-        getattr(node, "ndim", 0) == 1 or not any(hasattr(item, "__len__") and getattr(item, "ndim", 1) for item in node)
-    )
-    if is_row:
+    if isinstance(node, np.ndarray) and node.dtype.kind == "O":
+        node = node.tolist()
+    if not _is_list(node):
+        raise TypeError(f"pad: expected a list of rows, got {node!r}{at(path)}")
+    if path and (getattr(node, "ndim", 0) == 1 or not any(map(_is_list, node))):
         leaves.append((path, node))
         return
     for i, item in enumerate(node):
         _collect(item, (*path, i), leaves)
 
 
-def _numbers(row: Any, path: tuple[int, ...]) -> np.ndarray:
-    try:
-        array = np.asarray(row)
-        if array.dtype.kind not in "fiub" and array.size:
-            raise TypeError
-    except (TypeError, ValueError):
-        bad = next(
-            (i for i, item in enumerate(row) if not isinstance(item, (Real, np.generic)) or isinstance(item, str)), 0
-        )
-        raise TypeError(f"pad: expected numbers, got {row[bad]!r} at {[*path, bad]}") from None
-    return array if array.size else array.astype(np.float64)
+def _is_list(x: Any) -> bool:
+    """Whether it is something with items in an order."""
+    if isinstance(x, (str, bytes, Mapping, Set)):
+        return False
+    return hasattr(x, "__len__") and hasattr(x, "__iter__") and getattr(x, "ndim", 1) != 0
+
+
+def _row(row: Any, path: tuple[int, ...]) -> np.ndarray:
+    """A row that is no tensor, as floats."""
+    if isinstance(row, np.ndarray):
+        row = native(row, f"pad: row{at(path)}")[0]
+    elif hasattr(row, "__array__"):
+        row = np.asarray(row)
+    else:
+        row = _from_list(list(row), "pad", path)
+    return floating(row, f"pad: row{at(path)}")
 
 
 def _padded_shape(leaves: list[tuple[tuple[int, ...], Any]], lengths: list[int]) -> tuple[int, ...]:

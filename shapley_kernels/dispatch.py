@@ -20,6 +20,7 @@ from shapley_kernels.arrays import (
     is_float,
     is_torch,
     needs_grad,
+    to_torch,
 )
 from shapley_kernels.kernels._threads import making
 
@@ -40,12 +41,11 @@ class BackendUnavailable(RuntimeError):
 
 
 def choose(backend: str, primitive: str, players: int, *arrays: Array) -> str:
-    """The backend for one run of a primitive: an explicit name is used or refused, "auto" takes triton on CUDA, numba
-    on the CPU, and torch where there is no triton or an old one, rows are too long for it, or a gradient has to flow
-    and the kernels have none.
+    """The backend for one run of a primitive: an explicit name of `BACKENDS` is used or refused, "auto" takes triton on
+    CUDA, numba on the CPU, and torch where there is no triton or an old one, rows are too long for it, or a gradient
+    has to flow and the kernels have none.
 
     Raises:
-        ValueError: not the name of a backend.
         TypeError: a kernel without a backward was asked for, for data that requires grad.
         BackendUnavailable: the backend is not installed, or cannot reach the data where they are.
     """
@@ -65,8 +65,6 @@ def allowed(backend: str, primitive: str, players: int, where: str) -> str:
             return "numba"
         usable = where.startswith("cuda") and triton_missing() is None
         return "triton" if usable and players <= _triton_limit(primitive) else "torch"
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: expected one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
     if backend == "numba" and where != "cpu":
         raise BackendUnavailable(
             f"backend='numba' runs on the CPU, the data are on {where}: use backend='triton', or move them with .cpu()"
@@ -217,7 +215,7 @@ def _run_traced(backend: str, tensors: Sequence[Any], tables: "Tables", compute:
 def _tensors(arrays: Sequence[Array | None], shape: tuple[int, ...]) -> list[Any]:
     """`arrays` of a result of that shape as tensors with one axis of rows, on the device of the first."""
     where = next(x.device for x in arrays if x is not None)
-    return [None if x is None else _one_axis(_torch(x, where), shape) for x in arrays]
+    return [None if x is None else _one_axis(to_torch(x, where), shape) for x in arrays]
 
 
 def _one_axis(x: Any, shape: tuple[int, ...]) -> Any:
@@ -260,15 +258,3 @@ def _numpy(x: Array, compute: str) -> np.ndarray:
         x = x.detach() if x.requires_grad else x
         x = (x if wanted is None else cast(x, getattr(sys.modules["torch"], wanted))).numpy()
     return np.asarray(x, wanted, order="C")
-
-
-def _torch(x: Array, where: Any = "cpu") -> Any:
-    """A numpy array as a tensor on a device, on the CPU sharing its memory (read-only ones are copied, torch cannot
-    express them)."""
-    import torch
-
-    if is_torch(x):
-        return x
-    if x.dtype.name == "bfloat16":  # numpy knows it through ml_dtypes, torch cannot read that
-        x = x.astype(np.float32)
-    return torch.from_numpy(np.require(x, requirements=["C", "W"])).to(where)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations, islice
-from math import ceil, comb, lgamma, pi, sqrt
+from math import ceil, isqrt, lgamma, pi, sqrt
 from numbers import Integral, Real
 from typing import Any
 
@@ -32,6 +32,12 @@ SMALLEST_BATCH = 64
 
 MOST_BYTES = 2**36
 """Of the coalitions that are evaluated, a byte per player; of more, no memory would be left for the work on them."""
+
+MOST_PLAYERS = isqrt(MOST_BYTES // 2) - 1
+"""Of whom the smallest budget, about 2 players coalitions, is that many bytes."""
+
+BEYOND = 2**128
+"""Numbers of coalitions from here on are not told apart: no sample comes near."""
 
 NO_FIT = 1e-6
 """1 - leverage below this: without the pair itself the regression would be undetermined."""
@@ -93,7 +99,7 @@ def estimate(
         f: takes coalitions, bool [m, players], True = in the coalition, and returns their worth [m]: numpy, torch or a
             list of finite numbers. Assumed deterministic; noise in f counts as part of the game, and the standard
             errors are then those of a game that is sampled without replacement. What it raises propagates.
-        players: >= 1.
+        players: from 1 to 185,362, of whom the smallest budget takes 64 GiB.
         budget: coalitions that may be evaluated, the empty and the full one included; at least
             min(2^players, 2 + 4 floor(players / 2)). From 2^players on the result is exact. They come in pairs, so
             one of an odd budget stays unused.
@@ -128,7 +134,7 @@ def estimate(
     rng, players = _generator(seed), int(players)
     exact = int(budget) >= 2**players
     strata = _strata(players, 2 ** (players - 1) - 1 if exact else (int(budget) - 2) // 2)
-    members = [_draw(players, stratum.size, stratum.count, rng) for stratum in strata]
+    members = [_draw(players, stratum, rng) for stratum in strata]
     sample = _Sample(players, strata, np.concatenate([np.zeros((0, players), bool), *members]))
     # a bad surrogate is found before f, which may be dear, is called
     controls = [] if surrogate is None or exact else [_control(surrogate, sample)]
@@ -167,7 +173,7 @@ def _strata(players: int, pairs: int) -> list[_Stratum]:
     kernel) if small coalitions vary more, as under a maximum."""
     sizes = range(1, players // 2 + 1)
     shares = [0.5 if 2 * s == players else 1.0 for s in sizes]
-    population = [comb(players, s) // (2 if 2 * s == players else 1) for s in sizes]
+    population = _populations(players)
     wanted = np.array([c / (s * (players - s)) ** 0.75 for s, c in zip(sizes, shares, strict=True)])
     most = np.array([min(total, pairs) for total in population], np.int64)
     least = np.minimum(most, 2)
@@ -183,12 +189,23 @@ def _strata(players: int, pairs: int) -> list[_Stratum]:
     return [_Stratum(*row) for row in zip(sizes, shares, population, count.tolist(), strict=True)]
 
 
-def _draw(players: int, size: int, count: int, rng: "np.random.Generator") -> np.ndarray:
-    """`count` distinct coalitions of `size`, uniformly without replacement: bool [count, players]. Of size players / 2,
-    only those with player 0 are drawn: the others are their complements."""
-    population = comb(players, size) // (2 if 2 * size == players else 1)
-    if population <= 4 * count:
-        listed = np.array(list(islice(combinations(range(players), size), population)))  # player 0 leads the list
+def _populations(players: int) -> list[int]:
+    """How many pairs there are of the sizes 1 .. players // 2, or a number beyond `BEYOND`."""
+    found, subsets = [], 1
+    for s in range(1, players // 2 + 1):
+        if subsets < BEYOND:
+            subsets = subsets * (players - s + 1) // s
+        found.append(subsets // 2 if 2 * s == players else subsets)
+    return found
+
+
+def _draw(players: int, stratum: _Stratum, rng: "np.random.Generator") -> np.ndarray:
+    """Distinct coalitions of a stratum, uniformly without replacement: bool [count, players]. Of size players / 2, only
+    those with player 0 are drawn: the others are their complements."""
+    size, count = stratum.size, stratum.count
+    if stratum.population <= 4 * count:
+        every = combinations(range(players), size)
+        listed = np.array(list(islice(every, stratum.population)))  # player 0 leads the list
         return _coalitions(players, rng.permutation(listed)[:count])
     found = np.zeros((0, players), bool)
     while len(found) < count:
@@ -343,9 +360,7 @@ def _control(game: Game, sample: _Sample) -> _Control:
     values = _numbers(shapley(game, nan="raise"), "surrogate")
     values = values - values.mean()
     coalitions = constant(sample.coalitions(), game.data, named_dtype(game.data, "bool"))
-    if game.mask is not None:  # masked players change no worth
-        coalitions = coalitions & game.mask
-    worth = _numbers(game._worth(coalitions), "surrogate")
+    worth = _numbers(game.wide_worth(coalitions), "surrogate")
     column = sample.differences(worth)[1]
     size = np.sqrt(np.mean(column**2))
     rounding = 1e3 * np.finfo("float32" if "32" in str(game.dtype) else "float64").eps * np.abs(worth).max()
@@ -444,6 +459,11 @@ def _check(f: Any, players: Any, budget: Any, surrogate: Any) -> None:
     players, budget = int(players), int(budget)  # powers of numpy's integers overflow
     if players < 1:
         raise ValueError(f"estimate: players must be an integer >= 1, got {players!r}")
+    if players > MOST_PLAYERS:
+        raise ValueError(
+            f"estimate: players must be at most {MOST_PLAYERS}, got {players}: the smallest budget would not fit in "
+            "memory; group players, and estimate the groups"
+        )
     least = min(2**players, 2 + 4 * (players // 2))
     if budget < least:
         raise ValueError(

@@ -6,9 +6,19 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import Array, cast, compute_dtype, constant, is_torch, named_dtype, namespace, zeros
-from shapley_kernels.dispatch import BackendUnavailable
-from shapley_kernels.dispatch import _torch as to_torch
+from shapley_kernels.arrays import (
+    Array,
+    cast,
+    compute_dtype,
+    constant,
+    is_torch,
+    named_dtype,
+    namespace,
+    one_of,
+    to_torch,
+    zeros,
+)
+from shapley_kernels.dispatch import BACKENDS, BackendUnavailable
 from shapley_kernels.games.base import Game, with_arrays, without_restore
 from shapley_kernels.games.table import Table, coalitions
 from shapley_kernels.values import Banzhaf, BetaShapley, Semivalue, Shapley, Stratum
@@ -57,8 +67,7 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
     Cost: per row, O(players^2) for the order games (coefficients once per number of live players: O(players^2) for
         fixed weights, else O(players^3), up to 512 players) and `Pairwise`, times the topics for `FacilityLocation`;
         O(players^3) for `NoisyOr`, times the topics for `Coverage`. All others have no closed form here and go through
-        all their worths, as `Table` does: O(players^2 2^players), up to 16 players (`Table` 20) and 2 GiB of worths,
-        which are rounded to the dtype of the game.
+        all their worths, as `Table` does: O(players^2 2^players), up to 16 players (`Table` 20) and 2 GiB of worths.
     Error: order games (2 n + 4) eps/2 sum_k |D_k| (|P_k| + |Q_k| + |R_k|) + |c E| eps, with coefficients good to
         n eps max_s |W(s, .)| where they come from O(n^3) sums; `Pairwise` 3 eps/2 |w_ij|; `NoisyOr` relative,
         (4 n + nodes + 8) eps/2; tables as in `kernels/table`, with differences of differences. docs/mathematics.md.
@@ -69,8 +78,8 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
     >>> sk.interactions(sk.Max([0.9, 0.5, 0.1])).round(4).tolist()
     [[0.6333, -0.45, -0.05], [-0.45, 0.2333, -0.05], [-0.05, -0.05, 0.0333]]
     """
-    if not isinstance(index, str) or index not in INDICES:
-        raise ValueError(f"index: expected one of {', '.join(map(repr, INDICES))}, got {index!r}")
+    one_of("index", index, list(INDICES))
+    one_of("backend", backend, BACKENDS)
     if backend == "torch" and isinstance(game, Game) and not is_torch(game.data):
         found = interactions(with_arrays(game, to_torch), index, backend=backend, nan=nan).numpy()
         found = found.astype(game.dtype, copy=False)
@@ -128,7 +137,7 @@ def _table(game: Game) -> Table:
     step = max(1, 2**22 // (rows * players**2))
     chosen = [constant(part, game.data, named_dtype(game.data, "bool")) for part in _chunks(members, step)]
     xp = namespace(game.data)
-    worths = xp.concatenate([game.worth(part) for part in chosen])  # [2^players, ...]
+    worths = xp.concatenate([game.wide_worth(part) for part in chosen])  # [2^players, ...]
     return Table(xp.moveaxis(worths, 0, -1), mask=game.mask)
 
 

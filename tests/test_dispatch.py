@@ -66,7 +66,7 @@ def test_without_triton_or_with_an_old_one_auto_takes_torch(monkeypatch):
 
 
 def test_explicit_backends_are_used_or_refused():
-    with pytest.raises(ValueError, match="expected one of 'auto', 'numba', 'triton', 'torch', got 'cuda'"):
+    with pytest.raises(ValueError, match="backend must be one of 'auto', 'numba', 'triton', 'torch', got 'cuda'"):
         sk.shapley(sk.Max(R), backend="cuda")
     with pytest.raises(TypeError, match="use backend='torch'"):
         sk.shapley(sk.NoisyOr(torch.from_numpy(R).requires_grad_()), backend="numba")

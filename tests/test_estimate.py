@@ -3,11 +3,13 @@ cannot run."""
 
 import builtins
 import sys
+from math import comb
 
 import numpy as np
 import pytest
 
 import shapley_kernels as sk
+from shapley_kernels.estimate import BEYOND, _populations
 from shapley_kernels.testing import exact_semivalue
 
 QUALITY = np.array([0.9, 0.25, 0.6, 0.55, -0.2, 0.8, 0.1, 0.45])
@@ -346,6 +348,20 @@ def test_arguments_refused(change, error, message):
 @pytest.mark.parametrize("budget", [2**63, 10**400])
 def test_any_budget_beyond_all_coalitions_is_exact(budget):
     assert sk.estimate(look_up, PLAYERS, budget=budget, seed=0).evaluations == 2**PLAYERS
+
+
+@pytest.mark.parametrize("players", [200_000, 10**12, np.int64(2**62)])
+@pytest.mark.parametrize("budget", [100, 10**15])
+def test_more_players_than_memory_holds(players, budget):
+    with pytest.raises(ValueError, match=f"players must be at most 185362, got {players}: the smallest budget"):
+        sk.estimate(look_up, players, budget=budget, seed=0)
+
+
+def test_numbers_of_pairs():
+    for players in (1, 2, 3, 8, 9, 60, 61):
+        counted = [comb(players, s) // (2 if 2 * s == players else 1) for s in range(1, players // 2 + 1)]
+        assert _populations(players) == counted
+    assert min(_populations(100_000)[60:]) >= BEYOND // 2
 
 
 def test_budget_and_seed_have_no_defaults():

@@ -236,7 +236,7 @@ def test_backends_are_used_or_refused(monkeypatch):
     for backend in ("numba", "triton"):
         with pytest.raises(sk.BackendUnavailable, match=backend):
             sk.interactions(sk.Max(R), backend=backend)
-    with pytest.raises(ValueError, match="backend: expected one of"):
+    with pytest.raises(ValueError, match="backend must be one of"):
         sk.interactions(sk.Max(R), backend="cuda")
     from shapley_kernels import dispatch
 
@@ -248,7 +248,7 @@ def test_backends_are_used_or_refused(monkeypatch):
 
 @pytest.mark.parametrize("bad", ["sii", "SV", None, ["SII"]])
 def test_unknown_index(bad):
-    with pytest.raises(ValueError, match=r"index: expected one of 'SII', 'BII', 'STII', got"):
+    with pytest.raises(ValueError, match=r"index must be one of 'SII', 'BII', 'STII', got"):
         sk.interactions(sk.Max(R), bad)
 
 

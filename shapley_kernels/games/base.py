@@ -17,6 +17,7 @@ import numpy as np
 from shapley_kernels.arrays import (
     Array,
     as_float,
+    at,
     boolean,
     broadcast,
     cast,
@@ -68,6 +69,8 @@ class Game:
     players: int
     batch_shape: tuple[int, ...]
     mask: Array | None
+    given_dtype: Any
+    """That which the data came in, whatever a sum widens them to: rounding to it is what tolerances allow for."""
     restore: Callable[[Array], Any] | None
     """From a result to the container of the caller (None: numpy or torch already)."""
 
@@ -93,6 +96,11 @@ class Game:
         Raises:
             TypeError, ValueError: coalitions that are not bool, or of another number of players.
         """
+        result = cast(self.wide_worth(coalitions), self.dtype)
+        return self.restore(result) if self.restore else result
+
+    def wide_worth(self, coalitions: Any = None) -> Array:
+        """`worth` in numpy or torch and in the compute dtype, for what goes on computing with it."""
         if coalitions is None:
             members = ~zeros(self.data, (*self.batch_shape, self.players), "bool")
         else:
@@ -102,11 +110,10 @@ class Game:
                     f"worth: coalitions must have shape [..., {self.players}] (players last), "
                     f"got {tuple(members.shape)}"
                 )
-        result = self._worth(members if self.mask is None else members & self.mask)
-        return self.restore(result) if self.restore else result
+        return self._worth(members if self.mask is None else members & self.mask)
 
     def _worth(self, members: Array) -> Array:
-        """`worth` on native arrays: live members [..., players] -> [...], broadcast with the batch shape."""
+        """`wide_worth` of live members [..., players] -> [...], broadcast with the batch shape."""
         raise NotImplementedError
 
     def terms(self, value: Semivalue) -> "list[Weighted]":
@@ -224,6 +231,7 @@ class Game:
             raise TypeError(f"{owner}: {name} must be integers, got {describe(array)}; convert them, e.g. to int64")
         else:  # narrow ones could not be compared with large numbers, and torch does not compute with unsigned ones
             array = cast(array, named_dtype(array, "int64"))
+        self.given_dtype = array.dtype
         self.players = array.shape[player_axis]
         self.batch_shape = tuple(array.shape[: len(array.shape) - trailing])
         self.mask = None
@@ -291,7 +299,7 @@ class Game:
         if where is None:
             return
         owner, got = type(self).__name__, array[where].item()
-        place = f"got {got} at {list(where)}" + (" (player last)" if self.arguments[name] == (-1,) else "")
+        place = f"got {got}{at(where)}" + (" (player last)" if self.arguments[name] == (-1,) else "")
         if isfinite(got):
             low, high = self.domain[name]
             interval = f"in [{low:g}, {high:g}]" if isfinite(high) else f">= {low:g}"
@@ -327,12 +335,14 @@ class Game:
     __rmul__ = __mul__
 
     def __truediv__(self, scalar: Any) -> "Game":
-        if isinstance(scalar, Real):
-            number = as_float(scalar, "scale")
-            if number == 0:
-                raise ZeroDivisionError("cannot divide a game by 0")
-            return self * (1.0 / number)
-        return NotImplemented
+        if isinstance(scalar, Game):
+            return NotImplemented
+        number = isinstance(scalar, Real) and not isinstance(scalar, bool)
+        divisor = as_float(scalar, "scale") if number else self._scalar(scalar)  # 1 over a number beyond the range is 0
+        if divisor == 0 if isinstance(divisor, float) else on_cpu(divisor) and bool((divisor == 0).any()):
+            raise ZeroDivisionError("cannot divide a game by 0")
+        with np.errstate(over="ignore"):
+            return self * (1.0 / divisor)
 
     def __neg__(self) -> "Game":
         return self * -1.0
@@ -353,7 +363,7 @@ class Game:
             if not isfinite(number):
                 raise ValueError(f"a game can be scaled by finite numbers only, got {number}")
             return number
-        if not hasattr(scalar, "shape") or isinstance(scalar, np.generic):
+        if not is_torch(scalar) and (not hasattr(scalar, "shape") or isinstance(scalar, np.generic)):
             raise TypeError(
                 f"a game can be scaled by a number or an array of the batch shape {self.batch_shape}, "
                 f"got {describe(scalar)}"
@@ -366,7 +376,7 @@ class Game:
             array = cast(array, named_dtype(self.data, compute_dtype(self.dtype)))
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
         if on_cpu(array) and (bad := first_nonfinite(array, None)) is not None:
-            raise ValueError(f"a game can be scaled by finite numbers only, got {array[bad].item()} at {list(bad)}")
+            raise ValueError(f"a game can be scaled by finite numbers only, got {array[bad].item()}{at(bad)}")
         return array
 
     def __repr__(self) -> str:
@@ -464,7 +474,7 @@ class Combination(Game):
 
     def _worth(self, members: Array) -> Array:
         wide = named_dtype(self.data, compute_dtype(self.dtype))
-        return cast(sum(weight * cast(game._worth(members), wide) for weight, game in self.wide_parts()), self.dtype)
+        return sum(cast(weight * game._worth(members), wide) for weight, game in self.wide_parts())
 
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(weight * w, term) for weight, game in self.wide_parts() for w, term in game.terms(value)]

@@ -88,7 +88,7 @@ class FacilityLocation(Game):
         best = xp.amax(xp.concatenate([scores, nobody], -2), -2)  # [..., topics]
         best = xp.where(members.any(-1)[..., None], best, 0.0)
         weights = 1.0 if self.weights is None else cast(self.weights, dtype)
-        return cast((best * weights).sum(-1), self.dtype)
+        return (best * weights).sum(-1)
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live, scores = set(self.live_players(row)), row_of(self.scores, row, 2)
@@ -168,7 +168,7 @@ class Coverage(Game):
         missed = xp.cumprod(1 - covers, -2)
         before = xp.concatenate([xp.ones_like(missed[..., :1, :]), missed], -2)[..., : self.players, :]
         covered = (covers * before).sum(-2)  # by the first player who does: nothing cancels
-        return cast((covered if self.weights is None else covered * cast(self.weights, dtype)).sum(-1), self.dtype)
+        return (covered if self.weights is None else covered * cast(self.weights, dtype)).sum(-1)
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live, covers = set(self.live_players(row)), row_of(self.covers, row, 2)
@@ -246,7 +246,7 @@ class Clusters(Game):
         rewards = xp.where(together, cast(self.rewards, dtype)[..., None, :], -float("inf"))
         nobody = zeros(rewards, (*rewards.shape[:-1], 1), compute_dtype(self.dtype)) - float("inf")  # if no players
         best = xp.amax(xp.concatenate([rewards, nobody], -1), -1)
-        return cast(xp.where(_leaders(together), best, 0.0).sum(-1), self.dtype)  # at the first member of each cluster
+        return xp.where(_leaders(together), best, 0.0).sum(-1)  # at the first member of each cluster
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))

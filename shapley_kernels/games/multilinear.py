@@ -175,7 +175,7 @@ class NoisyOr(Game):
         p = xp.where(members, cast(self.p, dtype), 0.0)
         failed = xp.cumprod(1 - p, -1)  # with p added where all before failed, nothing cancels
         before = xp.concatenate([xp.ones_like(failed[..., :1]), failed[..., :-1]], -1)
-        return cast((p * before).sum(-1), self.dtype)
+        return (p * before).sum(-1)
 
 
 def product_pairs(x: Array, mask: Array | None, value: Semivalue) -> Array:
@@ -319,7 +319,7 @@ class AtLeast(Game):
             enough = enough + c * fewer[-1]
             pairs = zip(fewer, [none[..., 0], *fewer[:-1]], strict=True)
             fewer = [(1 - c) * same + c * less for same, less in pairs]
-        return cast(enough, self.dtype)
+        return enough
 
 
 STEP = 0.28
@@ -421,7 +421,8 @@ class LogSum(Game):
         if where is not None:
             raise ValueError(
                 f"LogSum: the sum of w / base must be in the range of {compute_dtype(self.dtype)}, got "
-                f"{total[where].item()} in row {list(where)}; pass a larger base, or weights in float64"
+                f"{total[where].item()}{f' in row {list(where)}' if where else ''}; pass a larger base, or weights in "
+                "float64"
             )
 
     def usable(self) -> Array:
@@ -457,4 +458,4 @@ class LogSum(Game):
         return worth
 
     def _worth(self, members: Array) -> Array:
-        return cast(namespace(self.w).log1p(self.ratios(members).sum(-1)), self.dtype)
+        return namespace(self.w).log1p(self.ratios(members).sum(-1))

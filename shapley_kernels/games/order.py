@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, as_float, describe, floating, is_torch, numbers
+from shapley_kernels.arrays import Array, floating, native, numbers
 from shapley_kernels.games.base import Maxima
 from shapley_kernels.games.order_base import Coefficients, FixedWeights, OrderGame
 from shapley_kernels.values import Semivalue, thin
@@ -386,12 +386,7 @@ class _Weights:
 
     @classmethod
     def checked(cls, owner: str, weights: Any, players: int, dims: tuple[int, ...] = (1, 2)) -> "_Weights":
-        try:
-            raw = weights if is_torch(weights) else np.asarray(weights)
-            if raw.dtype == object:  # such as fractions
-                raw = np.vectorize(as_float, otypes=[np.float64])(raw, "weights")
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{owner}: weights must be numbers, got {describe(weights)} ({error})") from None
+        raw, _ = native(weights, f"{owner}: weights")
         floating(raw, f"{owner}: weights")
         array = np.array(numbers(raw))
         shapes = " or ".join(["[n]", "[players, players]"][d - 1] for d in dims)

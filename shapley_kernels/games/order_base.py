@@ -123,7 +123,7 @@ class OrderGame(Game):
         )  # members first
         weights, empty_share = self._worth_weights(xp.broadcast_to(members.sum(-1), ranked.shape[:-1]), dtype)
         v_empty = self.v_empty if isinstance(self.v_empty, float) else cast(self.v_empty, dtype)
-        return cast((weights * xp.where(weights != 0, ranked, 0.0)).sum(-1) + empty_share * v_empty, rewards.dtype)
+        return (weights * xp.where(weights != 0, ranked, 0.0)).sum(-1) + empty_share * v_empty
 
     def _worth_weights(self, sizes: Array, dtype: Any) -> tuple[Array, Array]:
         """For coalition sizes [...]: the weights of their ranked members [..., players], and of v_empty [...]."""
@@ -230,8 +230,8 @@ def _v_empty(game: OrderGame, compiling: bool) -> Array:
 def order_tables(recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
     """The tables of the `order` primitive (kernels/order) for some live counts."""
     counts, level_of = levels(players, lives)
-    width = max(players, 1)
-    inside, outside, empty = np.zeros((len(counts), width)), np.zeros((len(counts), width)), np.zeros(len(counts))
+    shape = (max(len(counts), 1), max(players, 1))
+    inside, outside, empty = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
     for level, n in enumerate(counts):
         for scale, utility, params in recipe:
             a, b, c = coefficients(utility, params, value, n)

@@ -95,8 +95,8 @@ def pair_tables(
 ) -> PairTables:
     """The coefficients of `pairs` for the live counts that occur; cached."""
     counts, level_of = levels(players, lives)
-    shape = (len(counts), max(players, 1))
-    both, one, none, empty = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(len(counts))
+    shape = (max(len(counts), 1), max(players, 1))
+    both, one, none, empty = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
     for level, n in enumerate(counts):
         if n > 1:
             p, q, r, e = pair_coefficients(utility, params, value, n)

@@ -14,6 +14,7 @@ from shapley_kernels.arrays import (
     cast,
     compute_dtype,
     constant,
+    eps,
     first_true,
     named_dtype,
     namespace,
@@ -27,7 +28,8 @@ from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_wei
 from shapley_kernels.values import Semivalue
 
 ASYMMETRY = 64
-"""w_ij and w_ji may differ by this many eps of the largest |w| of their game: the rounding of a matrix product."""
+"""w_ij and w_ji may differ by this many eps, of the dtype that w came in, of the largest |w| of their game: the
+rounding of a matrix product."""
 
 
 class Pairwise(Game):
@@ -82,8 +84,7 @@ class Pairwise(Game):
         wide = xp.where(counted, cast(w, named_dtype(w, "float64")), 0.0)
         mirrored = wide.swapaxes(-1, -2)
         size = abs(wide).reshape((*self.batch_shape, self.players**2))
-        eps = 2.0**-7 if "bfloat16" in str(w.dtype) else float(xp.finfo(w.dtype).eps)
-        allowed = ASYMMETRY * eps * xp.amax(size, -1)[..., None, None]
+        allowed = ASYMMETRY * eps(self.given_dtype) * xp.amax(size, -1)[..., None, None]
         where = first_true(abs(wide - mirrored) > allowed)
         if where is not None:
             *game, i, j = where
@@ -108,7 +109,7 @@ class Pairwise(Game):
         worth = xp.where(above & self._pairs(members), cast(self.w, dtype), 0.0).sum((-2, -1))
         if self.values is not None:
             worth = worth + xp.where(members, cast(self.values, dtype), 0.0).sum(-1)
-        return cast(worth, self.w.dtype)
+        return worth
 
     def pairs(self, value: Semivalue) -> Array:
         weight = np.array([0.0, 0.0, *(fsum(value.size_weights(n - 1)) for n in range(2, self.players + 1))])

@@ -107,7 +107,7 @@ class Table(Game):
         index = xp.broadcast_to(index, shape)[..., None]
         table = xp.broadcast_to(self.values, (*shape, 1 << self.players))
         worth = table.gather(-1, index) if is_torch(table) else np.take_along_axis(table, index, -1)
-        return worth[..., 0]
+        return cast(worth[..., 0], named_dtype(self.values, compute_dtype(self.dtype)))
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))

@@ -103,9 +103,9 @@ def live_counts(game: "Game", value: Semivalue) -> tuple[int, ...]:
 
 
 def levels(players: int, lives: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
-    """The live counts above 0, one level of the tables each (at least one), and level_of [players + 1] int32 from a
-    live count to its level."""
-    counts = tuple(n for n in lives if n) or (1,)
+    """The live counts above 0, one level of the tables each, and level_of [players + 1] int32 from a live count to its
+    level. Tables have at least one level, of zeros where nobody is live."""
+    counts = tuple(n for n in lives if n)
     level_of = np.zeros(players + 1, np.int32)
     for level, n in enumerate(counts):
         if n <= players:
@@ -117,7 +117,7 @@ def levels(players: int, lives: tuple[int, ...]) -> tuple[tuple[int, ...], np.nd
 def size_weights(value: Semivalue, players: int, lives: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """sizes [levels, players], entry s the size weight of coalitions of s, by live count; and level_of."""
     counts, level_of = levels(players, lives)
-    sizes = np.zeros((len(counts), max(players, 1)))
+    sizes = np.zeros((max(len(counts), 1), max(players, 1)))
     for level, n in enumerate(counts):
         sizes[level, :n] = value.size_weights(n)
     return sizes, level_of

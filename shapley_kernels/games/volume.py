@@ -12,7 +12,9 @@ from shapley_kernels.arrays import (
     cast,
     compute_dtype,
     constant,
+    eps,
     first_true,
+    in_row,
     is_compiling,
     is_torch,
     named_dtype,
@@ -99,16 +101,13 @@ class Volume(Game):
         inside = members[..., :, None] & members[..., None, :]
         kernel = xp.where(inside, cast(self.kernel, named_dtype(self.kernel, "float64")), 0.0)
         eye = cast(xp.eye(n), kernel.dtype)
-        return cast(xp.linalg.det(kernel + (eye.to(kernel.device) if is_torch(kernel) else eye)), self.dtype)
+        worth = xp.linalg.det(kernel + (eye.to(kernel.device) if is_torch(kernel) else eye))
+        return cast(worth, named_dtype(worth, compute_dtype(self.dtype)))
 
 
 def rounding(game: Volume) -> float:
     """How much of the largest entry (times sqrt n: of the largest eigenvalue) rounding of the kernel may explain."""
-    return 8 * float(_eps(game.dtype)) * max(1, game.players) ** 0.5
-
-
-def _eps(dtype: Any) -> float:
-    return {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}.get(str(dtype).split(".")[-1], 2.0**-52)
+    return 8 * eps(game.given_dtype) * max(1, game.players) ** 0.5
 
 
 def _determinant(matrix: list[list[Fraction]]) -> Fraction:
@@ -157,7 +156,8 @@ class VolumeTerm(Term):
         kernel = xp.where(usable[:, None, None], kernel, 0.0)
         kernel = kernel / 2 + xp.swapaxes(kernel, 1, 2) / 2
         size = xp.amax(xp.abs(kernel).reshape(-1, n * n), -1)[:, None]  # [rows, 1]
-        allowed = -n * (8 * _eps(game.dtype) * size + (2.0**-24 if str(game.dtype).endswith("float16") else 0.0))
+        given = game.given_dtype
+        allowed = -n * (8 * eps(given) * size + (2.0**-24 if str(given).endswith("float16") else 0.0))
         if mask is not None:
             # different ones, for the gradient, and of the size of the others, whose accuracy they would cost
             own = constant(np.diag(1 + np.arange(n) / n), kernel, kernel.dtype)  # [players, players]
@@ -182,10 +182,10 @@ class VolumeTerm(Term):
             return
         where = first_true(indefinite)
         if where is not None:
-            row = [int(i) for i in np.unravel_index(where[0], self.game.batch_shape)] if self.game.batch_shape else []
+            row = in_row(where[0], self.game.batch_shape)
             raise ValueError(
-                f"Volume: kernel must be positive semidefinite, got the eigenvalue {lam[where].item():.3g} in row "
-                f"{row}; use a Gram matrix X X^T, or add a multiple of the identity"
+                f"Volume: kernel must be positive semidefinite, got the eigenvalue {lam[where].item():.3g}{row}; use a "
+                "Gram matrix X X^T, or add a multiple of the identity"
             )
 
     def _check_range(self, lam: Array, dtype: Any) -> None:
@@ -196,10 +196,10 @@ class VolumeTerm(Term):
         limit = {"float16": 11.0, "bfloat16": 88.7, "float32": 88.7}.get(str(dtype).split(".")[-1], 709.7)
         bad = first_true(logarithm >= limit)
         if bad is not None:
-            row = [int(i) for i in np.unravel_index(bad[0], self.game.batch_shape)] if self.game.batch_shape else []
+            row = in_row(bad[0], self.game.batch_shape)
             raise OverflowError(
-                f"Volume: det(I + L) must be in the range of {dtype}, got e^{logarithm[bad]:.1f} in row {row}; scale "
-                "the kernel down, or pass float64"
+                f"Volume: det(I + L) must be in the range of {dtype}, got e^{logarithm[bad]:.1f}{row}; scale the "
+                "kernel down, or pass float64"
             )
 
     def error_bound(self) -> np.ndarray:

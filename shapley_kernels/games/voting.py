@@ -10,6 +10,7 @@ import numpy as np
 from shapley_kernels.arrays import (
     Array,
     cast,
+    compute_dtype,
     describe,
     floating,
     is_integer,
@@ -69,6 +70,9 @@ class _IntegerWeights(Game):
         xp = namespace(self.weights)
         return xp.where(members, xp.clip(self.weights, 0, cap), 0).sum(-1)  # clipped: no sum overflows
 
+    def _counted(self, worth: Array) -> Array:
+        return cast(worth, named_dtype(worth, compute_dtype(self.dtype)))
+
     def _exact_total(self, row: int) -> Callable[[Collection[int]], int]:
         live = set(self.live_players(row))
         weights = self.weights.reshape(prod(self.batch_shape), self.players)[row].tolist()
@@ -111,7 +115,7 @@ class WeightedVoting(_IntegerWeights):
         return lambda members: Fraction(int(total(members) >= self.quota))
 
     def _worth(self, members: Array) -> Array:
-        return cast(self._total(members, self.quota) >= self.quota, self.dtype)
+        return self._counted(self._total(members, self.quota) >= self.quota)
 
 
 class BudgetCap(_IntegerWeights):
@@ -145,4 +149,4 @@ class BudgetCap(_IntegerWeights):
         return lambda members: Fraction(min(total(members), self.budget))
 
     def _worth(self, members: Array) -> Array:
-        return cast(namespace(self.weights).clip(self._total(members, self.budget), 0, self.budget), self.dtype)
+        return self._counted(namespace(self.weights).clip(self._total(members, self.budget), 0, self.budget))

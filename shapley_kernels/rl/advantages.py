@@ -21,6 +21,7 @@ from shapley_kernels.arrays import (
     native,
     on_cpu,
     on_cuda,
+    one_of,
 )
 from shapley_kernels.dispatch import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
@@ -204,8 +205,7 @@ def _compare(ranks: Ranks, x: Array, options: Options) -> None:
 def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, eps: Any) -> None:
     """TypeError or ValueError for options that `grpo_advantages` does not take."""
     for name, got, known in (("center", center, CENTERS), ("scale", scale, SCALES)):
-        if not isinstance(got, str) or got not in known:
-            raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, known))}, got {got!r}")
+        one_of(f"{owner}: {name}", got, known)
     if not isinstance(ddof, (int, Integral)) or isinstance(ddof, bool):
         raise TypeError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
     if ddof < 0:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import Array, constant, is_torch, named_dtype, namespace, native, on_cpu, zeros
+from shapley_kernels.arrays import Array, constant, is_torch, named_dtype, namespace, native, on_cpu, one_of, zeros
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import Options, as_numbers, beside, check_options, normalised
@@ -87,8 +87,7 @@ class RewardAllocator:
             ("length", self.length, LENGTHS),
             ("sizes", self.sizes, SIZES),
         ):
-            if got not in known:
-                raise ValueError(f"{OWNER}: {name} must be one of {', '.join(map(repr, known))}, got {got!r}")
+            one_of(f"{OWNER}: {name}", got, known)
 
     def credits(
         self,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, constant, named_dtype, namespace, native
+from shapley_kernels.arrays import Array, cast, constant, named_dtype, namespace
 from shapley_kernels.games import Game
 
 
@@ -22,14 +22,16 @@ class Baseline:
 
     def credits(self, game: Game) -> Any:
         """Credits [..., players] in the container, dtype and device of the game; masked players get exactly 0."""
-        worth = _worth(game)
+        worth = game.wide_worth()
         credits = self.share(game, worth) if game.players else worth[..., None][..., :0]
         if game.mask is not None:
-            credits = cast(namespace(worth).where(game.mask, credits, 0.0), worth.dtype)
+            credits = namespace(worth).where(game.mask, credits, 0.0)
+        credits = cast(credits, game.dtype)
         return game.restore(credits) if game.restore else credits
 
     def share(self, game: Game, worth: Array) -> Array:
-        """Credits [..., players] from v(all) [...], numpy or torch; what stands at masked players does not matter."""
+        """Credits [..., players] from v(all) [...], numpy or torch, in the compute dtype; what stands at masked players
+        does not matter."""
         raise NotImplementedError
 
 
@@ -68,7 +70,7 @@ class WinnerTakesAll(Baseline):
         if game.mask is not None:
             alone = xp.where(game.mask, alone, -float("inf"))
         best = alone == xp.amax(alone, -1)[..., None]
-        part = (worth - _worth(game, _nobody(game))) / best.sum(-1)
+        part = (worth - game.wide_worth(_nobody(game))) / best.sum(-1)
         return xp.where(best, part[..., None], 0.0)
 
 
@@ -90,13 +92,8 @@ class PrefixMarginals(Baseline):
 
     def share(self, game: Game, worth: Array) -> Array:
         upto = _worth_of_each(game, np.tril(np.ones((game.players, game.players), bool)))  # v(o_1 .. o_k), [..., k]
-        before = namespace(worth).concatenate([_worth(game, _nobody(game))[..., None], upto[..., :-1]], -1)
+        before = namespace(worth).concatenate([game.wide_worth(_nobody(game))[..., None], upto[..., :-1]], -1)
         return upto - before
-
-
-def _worth(game: Game, coalitions: Array | None = None) -> Array:
-    """`game.worth` as numpy or torch."""
-    return native(game.worth(coalitions), "worth")[0]
 
 
 def _nobody(game: Game) -> Array:
@@ -106,5 +103,5 @@ def _nobody(game: Game) -> Array:
 def _worth_of_each(game: Game, coalitions: np.ndarray) -> Array:
     """v of each of the coalitions [count, players], for every game of the batch: [..., count]."""
     lead = (len(coalitions), *(1,) * len(game.batch_shape), game.players)
-    worth = _worth(game, constant(coalitions.reshape(lead), game.data, named_dtype(game.data, "bool")))
+    worth = game.wide_worth(constant(coalitions.reshape(lead), game.data, named_dtype(game.data, "bool")))
     return namespace(worth).moveaxis(worth, 0, -1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, constant, describe, is_torch, namespace
+from shapley_kernels.arrays import Array, constant, describe, is_torch, namespace, one_of
 from shapley_kernels.rl.diagnostics import PREFIX
 from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Found, Parser
 from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
@@ -135,8 +135,7 @@ def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, ma
         ("malformed", malformed, POLICIES),
         ("truncated", truncated, POLICIES),
     ):
-        if got not in options:
-            raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, options))}, got {got!r}")
+        one_of(f"{owner}: {name}", got, options)
     if max_candidates is None:
         return
     if not isinstance(max_candidates, Integral) or isinstance(max_candidates, bool):

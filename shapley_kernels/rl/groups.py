@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, constant, describe, device, is_integer, is_torch, namespace
+from shapley_kernels.arrays import Array, constant, describe, device, is_integer, is_torch, namespace, native
 from shapley_kernels.rl.ranks import Ranks
 
 OWNER = "grpo_advantages"
@@ -134,6 +134,8 @@ def make_groups(x: Array, group_ids: Any, num_generations: Any, ranks: Ranks | N
         TypeError, ValueError: arguments that do not fit together; what another rank raised.
     """
     shape = tuple(x.shape)
+    if is_torch(group_ids):
+        group_ids, _ = native(group_ids, f"{OWNER}: group_ids")
     if ranks is not None and group_ids is None:
         raise ValueError(
             f"{OWNER}: process_group needs group_ids to know which rollouts on other ranks belong together, got None; "

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+from shapley_kernels.arrays import one_of
+
 Found: TypeAlias = list[tuple[int, int, str]]
 Parser: TypeAlias = Callable[[str], tuple[Found, str | None]]
 
@@ -133,8 +135,7 @@ def after(mark: str, parser: Parser, missing: str = "whole") -> Parser:
     _check_text("after", "mark", mark)
     if not callable(parser):
         raise TypeError(f"after: parser must be a function, such as rl.json_list(), got {parser!r}")
-    if missing not in MISSING:
-        raise ValueError(f"after: missing must be one of {', '.join(map(repr, MISSING))}, got {missing!r}")
+    one_of("after: missing", missing, MISSING)
     return partial(_after, mark=mark, parser=parser, missing=missing)
 
 

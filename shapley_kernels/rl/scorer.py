@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shapley_kernels.arrays import as_float, constant, describe, is_torch, namespace, numbers
+from shapley_kernels.arrays import as_float, constant, describe, is_torch, namespace, numbers, one_of
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.candidates import Candidates, candidate_ids, check_policies
 from shapley_kernels.rl.diagnostics import PREFIX
@@ -108,9 +108,9 @@ class SetScorer:
             if not callable(getattr(self, name)):
                 raise TypeError(f"{OWNER}: {name} must be a function, got {getattr(self, name)!r}")
         token_reader(self.tokenizer)
-        if self.takes not in TAKES:
-            raise ValueError(f"{OWNER}: takes must be one of {', '.join(map(repr, TAKES))}, got {self.takes!r}")
-        if self.on_error not in ("raise", "floor") and not _is_number(self.on_error):
+        one_of(f"{OWNER}: takes", self.takes, TAKES)
+        named = isinstance(self.on_error, str) and self.on_error in ("raise", "floor")
+        if not named and not _is_number(self.on_error):
             raise ValueError(f"{OWNER}: on_error must be 'raise', 'floor' or a finite number, got {self.on_error!r}")
         if not _is_number(self.floor):
             raise ValueError(f"{OWNER}: floor must be a finite number, got {self.floor!r}")

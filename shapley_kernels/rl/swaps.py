@@ -153,12 +153,12 @@ def _group_of(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 def _by_worth(kind: str, game: Game, count: Array, order: np.ndarray, starts: np.ndarray, mix: Tables) -> Array:
     """The credits of any game without joint data, by the worth of each mixed set."""
-    xp, own = namespace(count), game.worth().reshape(-1)
+    xp, own = namespace(count), game.wide_worth().reshape(-1)
     places = game.players + 1
     total, number = xp.zeros_like(own)[:, None], xp.zeros_like(count)
     for other, there in zip(*others(order, starts), strict=True):
         h, there = (constant(x, count, named_dtype(count, str(x.dtype))) for x in (other, there))
-        gains = [own[row] - _mixed(kind, game, count, row, k, h[row]).worth() for row, k in _blocks(game, count)]
+        gains = [own[row] - _mixed(kind, game, count, row, k, h[row]).wide_worth() for row, k in _blocks(game, count)]
         gain = xp.concatenate(gains).reshape(-1, places)
         total, number = total + xp.where(there[:, None], gain, 0.0), number + there
     above = total / cast(number.clip(1), own.dtype)[:, None]

@@ -21,6 +21,7 @@ from shapley_kernels.arrays import (
     named_dtype,
     namespace,
     native,
+    one_of,
     rows,
     zeros,
 )
@@ -69,8 +70,7 @@ def scatter_to_tokens(
     >>> scatter_to_tokens([1.0, -1.0], [0, 1, 1, 1, 0, 2], length="candidate").round(2).tolist()
     [0.0, 0.67, 0.67, 0.67, 0.0, -2.0]
     """
-    if length not in LENGTHS:
-        raise ValueError(f"{OWNER}: length must be 'token' or 'candidate', got {length!r}")
+    one_of(f"{OWNER}: length", length, LENGTHS)
     array, restore = native(advantages, f"{OWNER}: advantages")
     array = floating(array, f"{OWNER}: advantages")
     if not array.shape:

@@ -229,7 +229,7 @@ ERRORS = [
     ),
     (ValueError, {"ids": IDS, "outside": np.zeros(3)}, r"outside: expected shape \(2,\) \[rollouts\]"),
     (TypeError, {"ids": IDS, "outside": torch.zeros(2)}, "outside: expected a numpy array"),
-    (ValueError, {"ids": IDS, "length": "mean"}, "length must be 'token' or 'candidate', got 'mean'"),
+    (ValueError, {"ids": IDS, "length": "mean"}, "length must be one of 'token', 'candidate', got 'mean'"),
     (ValueError, {"ids": IDS, "advantages": 1.0}, r"advantages must have shape \[..., candidates\]"),
     (TypeError, {"ids": IDS, "advantages": np.zeros((2, 3), complex)}, "advantages: expected real numbers"),
 ]
