@@ -84,7 +84,7 @@ def warn_if_not_efficient(allocator: RewardAllocator) -> None:
         warnings.warn(
             f"{OWNER}: credits of {allocator.value!r} do not sum to v(all) - v(empty): the reward that is logged and "
             "the advantage of tokens outside candidates are those of their sum; for the latter, register an estimator "
-            "of RewardAllocator(outside='zero')",
+            f"of RewardAllocator(value={allocator.value!r}, outside='zero')",
             stacklevel=3,
         )
 

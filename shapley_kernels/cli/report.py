@@ -45,7 +45,9 @@ def summary(found: Mapping[str, float], skipped: int, seconds: float) -> RichTab
         table.add_row(name, f"{found[f'shapley/{key}']:,.0f}{part}", meaning)
 
     line("rollouts", "rollouts", "")
-    line("candidates", "candidates", "")
+    line("  turned", "turned_rollouts", "their candidates together, against their set", "turned_rollout_share")
+    each, spread = (found[f"shapley/candidates_per_rollout{name}"] for name in ("", "_std"))
+    line("candidates", "candidates", f"{each:.3g} per rollout, standard deviation {spread:.3g}")
     line("  tied", "tied_candidates", "same reward as another of the rollout", "tied_share")
     line("  sign turned", "free_riders", "against plain GRPO: free-riders, held-back ones", "free_rider_share")
     line("groups", "groups", "prompts")

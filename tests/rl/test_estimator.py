@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+import shapley_kernels as sk
 from shapley_kernels.adapters._estimator import make, warn_if_not_efficient
-from shapley_kernels.rl import Broadcast, RewardAllocator, encode_credits
-from shapley_kernels.values import LeaveOneOut
+from shapley_kernels.rl import Broadcast, RewardAllocator, encode_credits, grpo_advantages
+from shapley_kernels.values import LeaveOneOut, Shapley
 
 IDS = torch.tensor([[0, 1, 1, 0, 2, 0, 3, 3, 0]] * 6)
 UIDS = ["a", "b", "a", "b", "a", "b"]
@@ -37,6 +38,40 @@ def test_equals_the_allocator(center, scale):
     rewards = torch.tensor(np.random.default_rng(1).random((6, 3)))
     found, expected = estimated(rewards, center=center, scale=scale)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+RAGGED = torch.tensor([[1, 0, 0, 0, 0], [0, 1, 1, 2, 0], [1, 2, 2, 3, 0], [1, 2, 3, 4, 5]])
+REWARDS, MASK = sk.pad([[0.5], [0.5, 0.9], [0.5, 0.9, 0.95], [0.5, 0.6, 0.7, 0.8, 1.0]])
+
+
+@pytest.mark.parametrize("sizes", ["worth", "share"])
+@pytest.mark.parametrize("value", [Shapley(), Broadcast()])
+def test_lists_of_different_lengths(value, sizes):
+    """The longest one has no token for a checksum: its last two candidates become one."""
+    allocator = RewardAllocator(value=value, sizes=sizes, outside="zero")
+    credits = torch.tensor(allocator.credits(REWARDS, MASK))
+    found, _ = make(allocator, lambda **_: True)(
+        encode_credits(credits, RAGGED), torch.ones_like(RAGGED), index=[0] * 4
+    )
+    credits[3, 3:] = torch.tensor([credits[3, 3] + credits[3, 4], 0])
+    live = torch.tensor(MASK)
+    live[3, 4] = False
+    counts = live.sum(1, keepdim=True) if (value, sizes) == (Shapley(), "worth") else 1
+    expected = grpo_advantages(credits * counts, live, group_ids=[0] * 4)
+    ids = torch.where(RAGGED == 5, 4, RAGGED)
+    of_tokens = torch.where(ids > 0, expected.gather(1, (ids - 1).clip(0)), 0.0)
+    torch.testing.assert_close(found.double(), of_tokens, rtol=1e-5, atol=1e-5)
+
+
+def test_joined_candidates_leave_the_mean_credit_what_the_set_is_worth():
+    allocator = RewardAllocator(center="none", scale="none")
+    tokens = encode_credits(torch.tensor(allocator.credits(REWARDS, MASK)), RAGGED)
+    found, _ = make(allocator, lambda **_: True)(tokens, torch.ones_like(RAGGED), index=[0] * 4)
+    means = [
+        torch.stack([row[ids == k][0] for k in ids.unique() if 0 < k < 5]).mean()
+        for row, ids in zip(found, RAGGED, strict=True)
+    ]
+    torch.testing.assert_close(torch.stack(means).double(), torch.tensor(REWARDS.max(1)), rtol=1e-6, atol=0)
 
 
 def test_a_row_that_was_zeroed():
