@@ -242,7 +242,7 @@ def test_tensors_with_the_negative_bit():
         lambda f: sk.semivalue(sk.Max(rewards), sk.SizeWeights(f(rewards[0]))),
         lambda f: sk.grpo_advantages(f(rewards)),
         lambda f: rl.encode_credits(f(rewards), torch.tensor([[0, 1, 2, 3]] * 2)),
-        lambda f: torch.tensor(list(rl.diagnostics(f(rewards), f(rewards)).values())),
+        lambda f: torch.tensor(list(rl.diagnostics(f(rewards), advantages=f(rewards)).values())),
         lambda f: torch.tensor(sk.estimate(lambda s: f(torch.tensor(s.sum(1) + 0.5)), 3, budget=8, seed=0).values),
     ]
     for call in calls:
@@ -253,3 +253,40 @@ def test_a_gradient_with_the_negative_bit():
     rewards, by = torch.rand(2, 3, dtype=torch.float64, requires_grad=True), torch.rand(2, 3, dtype=torch.float64)
     found, expected = (torch.autograd.grad(sk.shapley(sk.Max(rewards)), rewards, grad) for grad in (opposite(by), by))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda: sk.Max([[1, None]]), r"got None at \[0, 1\]; leave players without a number out, or mask them"),
+        (lambda: sk.Max([[1, 2], [3, "x"]]), r"got 'x' at \[1, 1\]"),
+        (lambda: sk.Max([[1, 2], None]), r"got None at \[1\]"),
+        (lambda: sk.Max(np.array([[1.0, {}]], object)), r"got \{\} at \[0, 1\]"),
+        (lambda: sk.Max(torch.ones(1, 2), v_empty=[None]), r"v_empty: .* got None at \[0\]"),
+        (lambda: sk.OWA(R, [1.0, 1j]), r"OWA: weights: .* got 1j at \[1\]"),
+        (lambda: sk.grpo_advantages([[1.0, b"2"]]), r"credits: .* got b'2' at \[0, 1\]"),
+        (lambda: sk.pad([[1.0], {}]), r"expected a list of rows, got \{\} at \[1\]"),
+        (lambda: sk.pad([[1.0, "2"]]), r"pad: .* got '2' at \[0, 1\]"),
+        (lambda: sk.pad([np.array(1.0)]), r"expected a list of rows, got array\(1.\) at \[0\]"),
+        (lambda: sk.pad({1.0}), r"expected a list of rows, got \{1.0\}"),
+    ],
+)
+def test_what_is_no_number_is_named_with_its_place(make, place):
+    with pytest.raises(TypeError, match=place):
+        make()
+
+
+def test_numbers_that_numpy_keeps_as_objects():
+    np.testing.assert_array_equal(sk.Max([[Fraction(1, 2), 2**70]]).rewards, [[0.5, 2.0**70]])
+    assert sk.pad([[Fraction(1, 4)], [np.float32(2), 3]])[0].tolist() == [[0.25, 0.0], [2.0, 3.0]]
+
+
+def test_division_by_an_array():
+    for rewards in (R, torch.tensor(R)):
+        by = rewards[:, 0] + 1
+        np.testing.assert_allclose(sk.shapley(sk.Max(rewards) / by), sk.shapley(sk.Max(rewards)) / by[:, None])
+        with pytest.raises(ZeroDivisionError, match="cannot divide a game by 0"):
+            sk.Max(rewards) / (by - by)
+    for bad in (True, "2", [1.0, 2.0], None):
+        with pytest.raises(TypeError, match="a game can be scaled by a number or an array"):
+            sk.Max(R) / bad

@@ -144,7 +144,7 @@ class ShapeGRPOMixin:
             outside = self.allocator.set_advantages(rewards, mask, **layout)[own]
         ids = np.pad(scored.ids, ((0, 0), (0, tokens - scored.ids.shape[1])))
         on_tokens = scatter_to_tokens(advantages[own], ids, outside=outside, length=self.allocator.length)
-        numbers = diagnostics(rewards, advantages, mask, utility=self.allocator.utility, **layout)
+        numbers = diagnostics(rewards, mask, advantages=advantages, utility=self.allocator.utility, **layout)
         return torch.from_numpy(on_tokens), numbers
 
     def _over_ranks(self) -> tuple[np.ndarray, np.ndarray]:

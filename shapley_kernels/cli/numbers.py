@@ -201,7 +201,7 @@ class Table:
         if not np.isfinite(advantages).all():
             raise ValueError("advantages overflow")
         utility = allocator.utility
-        found = rl.diagnostics(rewards, advantages, mask, group_ids=groups, utility=utility)
+        found = rl.diagnostics(rewards, mask, advantages=advantages, group_ids=groups, utility=utility)
         self.diagnostics = rl.merge_diagnostics([self.diagnostics, found])
         self._positions[rows] = self._credits.size + np.cumsum(lengths) - lengths
         self._credits.append(credits[mask])

@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import as_float, boolean, broadcast, describe, floating, is_torch, native, numbers
+from shapley_kernels.arrays import (
+    as_float,
+    boolean,
+    broadcast,
+    describe,
+    floating,
+    is_torch,
+    named_dtype,
+    native,
+    numbers,
+)
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Broadcast
@@ -49,9 +59,9 @@ PREFIX = "shapley/"
 
 def diagnostics(
     rewards: Any,
-    advantages: Any = None,
     mask: Any = None,
     *,
+    advantages: Any = None,
     group_ids: Any = None,
     num_generations: int | None = None,
     utility: Callable[..., Game] = Max,
@@ -60,8 +70,8 @@ def diagnostics(
 
     Args:
         rewards: [B, G, K], [G, K], or [N, K] with group_ids or num_generations, as in `grpo_advantages`.
-        advantages: of the candidates, of the shape of the rewards; None: `RewardAllocator(utility).advantages(...)`.
         mask: bool, broadcasts to the rewards, True = live.
+        advantages: of the candidates, of the shape of the rewards; None: `RewardAllocator(utility).advantages(...)`.
         utility: as in `RewardAllocator`.
 
     Returns:
@@ -98,6 +108,8 @@ def diagnostics(
     if mask is not None:
         live = numbers(broadcast(boolean(mask, array, "diagnostics: mask"), array.shape, "diagnostics: mask", "")) > 0
     given, _ = native(advantages, "diagnostics: advantages")
+    if given.dtype == named_dtype(given, "bool"):
+        raise TypeError(f"diagnostics: advantages must be numbers, got {describe(given)}; a mask goes to mask=")
     ours = numbers(floating(given, "diagnostics: advantages"))
     if ours.shape != array.shape:
         raise ValueError(

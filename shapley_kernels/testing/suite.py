@@ -1,15 +1,18 @@
 """`parametrize_with_checks`: every law on every subject, as one pytest parameter each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from shapley_kernels.games import GAMES
+import numpy as np
+
+from shapley_kernels.games import GAMES, Game
 from shapley_kernels.testing._deps import has_cuda, need, required, unavailable
 from shapley_kernels.testing.checks import LAWS, Law
 from shapley_kernels.testing.examples import Utility, utility_name
 from shapley_kernels.testing.subjects import COMBINATIONS, VALUES, Subject
-from shapley_kernels.values import Semivalue
+from shapley_kernels.values import Semivalue, Shapley
 
 try:
     import pytest
@@ -48,7 +51,7 @@ def value_name(value: Semivalue) -> str:
 
 
 def parametrize_with_checks(
-    games: Iterable[Utility] | None = None,
+    games: Iterable[Utility | Callable[..., Any]] | None = None,
     values: Sequence[Semivalue] | None = None,
     backends: Sequence[str] | None = None,
     dtypes: Sequence[str] | None = None,
@@ -62,7 +65,8 @@ def parametrize_with_checks(
 
     Args:
         games: classes of the order family, or functions (rewards, mask, v_empty) -> game; None: `GAMES` and two
-            combinations of them.
+            combinations of them. Functions that return no game are taken for allocations of one's own, and get
+            `check_axioms` as one test for each of the values (None: Shapley).
         values: semivalues; laws about arrays are checked on the first one alone. None: one of every kind.
         backends: "numba", "torch", "triton"; None: those, triton only if there is a CUDA device or TRITON_INTERPRET=1.
         dtypes: "float64", "float32", "float16", and "bfloat16" in torch; None: all.
@@ -70,8 +74,11 @@ def parametrize_with_checks(
 
     A backend that cannot run here is one skipped test, or a failing one if SHAPLEY_REQUIRE names it.
     """
-    utilities = tuple(games) if games is not None else (*GAMES, *COMBINATIONS)
-    parameters: list[Any] = []
+    given = tuple(games) if games is not None else (*GAMES, *COMBINATIONS)
+    utilities = tuple(game for game in given if games is None or _makes_games(game))
+    parameters = [check for game in given if game not in utilities for check in _axioms(game, values or (Shapley(),))]
+    if not utilities:
+        return pytest.mark.parametrize("check", parameters)
     for backend in backends or ("numba", "torch", "triton"):
         reason = unavailable(backend)
         if reason is not None:
@@ -80,6 +87,24 @@ def parametrize_with_checks(
         checks = _checks(utilities, values or VALUES, backend, _places(backend, dtypes, containers))
         parameters += [pytest.param(check, id=str(check)) for check in checks]
     return pytest.mark.parametrize("check", parameters)
+
+
+def _makes_games(utility: Any) -> bool:
+    """Whether it is a utility, and not an allocation from rewards to credits."""
+    if isinstance(utility, type):
+        return True
+    try:
+        return isinstance(utility(np.zeros((1, 2)), None, 0.0), Game)
+    except Exception:
+        return False
+
+
+def _axioms(allocate: Any, values: Sequence[Semivalue]) -> Iterator[Any]:
+    from shapley_kernels.testing.axiom_check import check_axioms
+
+    for value in values:
+        check = partial(check_axioms, allocate, value=value)
+        yield pytest.param(check, id=f"axioms-{utility_name(allocate)}-{value_name(value)}")
 
 
 def _places(

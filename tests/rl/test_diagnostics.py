@@ -109,7 +109,7 @@ def test_rollouts_that_are_turned():
     rewards, mask = sk.pad([[0.5], [0.5, 0.9], [0.5, 0.9, 0.95], [0.5, 0.6, 0.7, 0.8, 1.0]])
     shares = RewardAllocator(sizes="share").advantages(rewards, mask)
     assert (
-        diagnostics(rewards, shares, mask)["shapley/turned_rollout_share"] == 0.5
+        diagnostics(rewards, mask, advantages=shares)["shapley/turned_rollout_share"] == 0.5
     )  # the shortest, and the best of all
     found = diagnostics(rewards, mask=mask)
     assert found["shapley/turned_rollouts"] == 1  # .9 is above the mean of sets, and below that of candidates
@@ -130,15 +130,24 @@ def test_given_advantages_are_the_ones_compared():
     rewards = np.random.default_rng(0).integers(0, 3, (6, 4, 3)).astype(float)
     expected = diagnostics(rewards)
     allocator = RewardAllocator()
-    assert diagnostics(rewards, allocator.advantages(rewards)) == expected
+    assert diagnostics(rewards, advantages=allocator.advantages(rewards)) == expected
     grpo = RewardAllocator(value=Broadcast()).advantages(rewards)
-    found = diagnostics(rewards, -grpo)
+    found = diagnostics(rewards, advantages=-grpo)
     assert found["shapley/free_riders"] == (grpo != 0).sum()
-    assert diagnostics(rewards, np.zeros_like(rewards))["shapley/rescued_groups"] == 0
+    assert diagnostics(rewards, advantages=np.zeros_like(rewards))["shapley/rescued_groups"] == 0
     with pytest.raises(
         ValueError, match=r"advantages must have the shape of the rewards, \(6, 4, 3\), got numpy.ndarray"
     ):
-        diagnostics(rewards, allocator.set_advantages(rewards))
+        diagnostics(rewards, advantages=allocator.set_advantages(rewards))
+
+
+def test_a_mask_is_no_advantages():
+    rewards, mask = np.array([[1.0, 0.5], [0.0, 9.0]]), np.array([[True, True], [True, False]])
+    assert diagnostics(rewards, mask) == diagnostics(rewards, mask=mask)
+    assert diagnostics(rewards, mask)["shapley/candidates"] == 3
+    for given in (mask, torch.tensor(mask), mask.tolist()):
+        with pytest.raises(TypeError, match=r"diagnostics: advantages must be numbers, got .*; a mask goes to mask="):
+            diagnostics(rewards, advantages=given)
 
 
 def test_chunks_of_whole_groups_merge():
@@ -180,4 +189,4 @@ def test_parts_that_are_not_of_diagnostics():
 def test_advantages_that_are_no_real_numbers():
     for bad in (np.array([["a", "b"]]), np.array([[1j, 2.0]])):
         with pytest.raises(TypeError, match=r"diagnostics: advantages: expected real numbers"):
-            diagnostics(np.ones((1, 2)), bad)
+            diagnostics(np.ones((1, 2)), advantages=bad)
