@@ -4,12 +4,14 @@ import doctest
 import importlib
 import importlib.util
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
 
 import shapley_kernels
 from shapley_kernels.games import GAMES
+from tests import test_methods
 
 ROOT = Path(__file__).parent.parent
 MODULES = [m.name for m in pkgutil.walk_packages(shapley_kernels.__path__, "shapley_kernels.")]
@@ -23,10 +25,17 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-def test_examples_of_pages():
-    result = doctest.testfile(str(ROOT / "docs" / "values.md"), module_relative=False, encoding="utf-8")
+@pytest.mark.parametrize("page", ["methods.md", "values.md"])
+def test_examples_of_pages(page):
+    result = doctest.testfile(str(ROOT / "docs" / page), module_relative=False, encoding="utf-8")
     assert result.attempted > 2
     assert result.failed == 0
+
+
+def test_every_row_of_methods_has_its_test():
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    named = re.findall(r"\| `(test_\w+)` \|$", page, re.MULTILINE)
+    assert sorted(named) == sorted(name for name in vars(test_methods) if name.startswith("test_"))
 
 
 def test_there_are_examples():

@@ -6,6 +6,7 @@ from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Baseline, Broadcast, PrefixMarginals, WinnerTakesAll
 from shapley_kernels.rl.candidates import candidate_ids
 from shapley_kernels.rl.codec import decode_credits, encode_credits
+from shapley_kernels.rl.combine import combine_advantages
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
 from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.parsers import after, json_list, numbered, separated, tagged
@@ -26,6 +27,7 @@ __all__ = [
     "WinnerTakesAll",
     "after",
     "candidate_ids",
+    "combine_advantages",
     "decode_credits",
     "diagnostics",
     "encode_credits",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.rl import CandidateSwap, RewardAllocator, SuffixSwap, grpo_advantages
+from shapley_kernels.rl import CandidateSwap, RewardAllocator, SuffixSwap, combine_advantages, grpo_advantages
 from tests.rl import processes
 
 IDS = ["a", ("b", 1), "a", 7, ("b", 1), "a", ("b", 1), "alone"]
@@ -28,6 +28,7 @@ def results(rows, process_group, options):
     allocator = RewardAllocator(**options)
     return (
         grpo_advantages(credits[rows], mask[rows], **arguments, **options),
+        combine_advantages([credits[rows], credits[rows] ** 2], mask[rows], weights=[1, 0.5], **arguments, **options),
         allocator.token_advantages(credits[rows], np.array([[0, 1, 2, 3]] * 8)[rows], mask[rows], **arguments),
     )
 
