@@ -7,7 +7,7 @@ from numbers import Integral
 
 def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float32",)) -> None:
     """Compile the CPU kernels that games of sorted rewards with these numbers of players need, and those of
-    `grpo_advantages` and `scatter_to_tokens`, or load them, before the first call does.
+    `grpo_advantages`, `scatter_to_tokens` and `rl.SuffixSwap`, or load them, before the first call does.
 
     Args:
         players: integers >= 1. Each number up to 8 has kernels of its own; all above share theirs.
@@ -22,6 +22,7 @@ def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float
     from shapley_kernels.kernels.group_norm import _numba as group_norm
     from shapley_kernels.kernels.order import _numba as order
     from shapley_kernels.kernels.scatter import _numba as scatter
+    from shapley_kernels.kernels.swap import _numba as swap
 
     for name, given in (("players", players), ("dtypes", dtypes)):
         if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
@@ -37,3 +38,4 @@ def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float
     order.warm_up(players, dtypes)
     group_norm.warm_up(dtypes)
     scatter.warm_up(dtypes)
+    swap.warm_up(dtypes)

@@ -42,7 +42,6 @@ class _Swap(GroupValue):
 
     def share(self, game: Game, groups: Groups, count: Array) -> Array:
         order, starts = groups.runs()
-        order = np.arange(len(count)) if order is None else order
         mix, total = self.mix(game.players), None
         for weight, part in game.wide_parts():
             run = _by_kernel if part.topics(int(np.diff(starts).max())) else _by_worth
@@ -124,34 +123,52 @@ def _discounts(lam: float, places: int) -> Tables:
     return Tables((np.where(gap == 0, 1.0, np.where(gap > 0, later, 0.0)),))
 
 
-def _by_kernel(kind: str, game: Game, count: Array, order: np.ndarray, starts: np.ndarray, mix: Tables) -> Array:
-    """The credits of a sum of maxima."""
+def _by_kernel(kind: str, game: Game, count: Array, order: np.ndarray | None, starts: np.ndarray, mix: Tables) -> Array:
+    """The credits of a sum of maxima, of as many groups at a time as a block holds of topics that have to be made."""
+    sizes, players = np.diff(starts), game.players
+    topics = players * game.topics(int(sizes.max()))  # numbers per rollout
+    step = len(sizes)
+    if topics > game.numbers_per_game():
+        step = max(1, BLOCK // (8 * topics * int(sizes.max())))
+    if step >= len(sizes):
+        return _of_maxima(kind, game, count, order, starts, mix)
+    rows = np.arange(len(count)) if order is None else order
+    found = []
+    for first in range(0, len(sizes), step):
+        ends = starts[first : first + step + 1]
+        own = constant(rows[ends[0] : ends[-1]], count, named_dtype(count, "int64"))
+        some, place = count[own], _range(players, count)
+        here = namespace(count).broadcast_to(place, (len(own), players))
+        part = game.take(own, namespace(count).broadcast_to(own[:, None], here.shape), here, place < some[:, None])
+        found.append(_of_maxima(kind, part, some, None, ends - ends[0], mix))
+    back = constant(np.argsort(rows), count, named_dtype(count, "int64"))
+    return namespace(count).concatenate(found)[back]
+
+
+def _of_maxima(kind: str, game: Game, count: Array, order: np.ndarray | None, starts: np.ndarray, mix: Tables) -> Array:
+    """`_by_kernel` of one block."""
     found = game.maxima(lambda: constant(_group_of(order, starts), count, named_dtype(count, "int64")))
     x, compute = found.x, compute_dtype(found.x.dtype)
     rows, players, _ = x.shape
-    weights = found.weights
-    if weights is None:
-        weights = namespace(x).ones_like(x[:1, 0])
+    weights = namespace(x).ones_like(x[:1, 0]) if found.weights is None else found.weights
     empty = constant(np.array([found.empty]), x, x.dtype) if isinstance(found.empty, float) else found.empty
     backend = "torch" if is_traced(x) else choose("auto", "swap", players, x, weights, empty)
-    arrays, shape = (x, count, weights, empty), (rows, players + 1)
+    run, arrays, shape = kernel("swap", backend).run, (x, count, weights, empty), (rows, players + 1)
     how = (order, starts, *mix.on("numpy" if backend == "numba" else "torch", compute, device(x)), KINDS.index(kind))
     if backend == "numba":
-        out, _ = run_numba(kernel("swap", backend).run, arrays, how, shape, compute)
-        out = constant(out, x, x.dtype)
+        out = constant(run_numba(run, arrays, how, shape, compute)[0], x, x.dtype)
     else:
-        out = run_torch(kernel("swap", backend).run, arrays, how, shape, named_dtype(x, compute))
+        out = run_torch(run, arrays, how, shape, named_dtype(x, compute))
     return out if found.scale == 1.0 else found.scale * out
 
 
-def _group_of(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _group_of(order: np.ndarray | None, starts: np.ndarray) -> np.ndarray:
     """[rollouts] int64: the group of each."""
-    group = np.empty(len(order), np.int64)
-    group[order] = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    return group
+    numbers = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    return numbers if order is None else numbers[np.argsort(order)]
 
 
-def _by_worth(kind: str, game: Game, count: Array, order: np.ndarray, starts: np.ndarray, mix: Tables) -> Array:
+def _by_worth(kind: str, game: Game, count: Array, order: np.ndarray | None, starts: np.ndarray, mix: Tables) -> Array:
     """The credits of any game without joint data, by the worth of each mixed set."""
     xp, own = namespace(count), game.wide_worth().reshape(-1)
     places = game.players + 1

@@ -115,6 +115,15 @@ def test_small_blocks_change_nothing(monkeypatch):
     whole = allocator.advantages(rewards, num_generations=3)
     monkeypatch.setattr(swaps, "BLOCK", 1)
     np.testing.assert_array_equal(allocator.advantages(rewards, num_generations=3), whole)
+    monkeypatch.undo()
+    labels, mask = (rewards * 4).astype(int), rewards < 0.8
+    allocator = RewardAllocator(lambda r, mask=None: sk.Clusters(r, mask=mask), SuffixSwap())
+    for container, group_ids in product((np.asarray, torch.tensor), ([0, 0, 0, 1, 1, 1], [2, 1, 2, 2, 0, 1])):
+        with monkeypatch.context() as patch:
+            whole = allocator.advantages(container(labels), container(mask), group_ids=group_ids)
+            patch.setattr(swaps, "BLOCK", 1)
+            found = allocator.advantages(container(labels), container(mask), group_ids=group_ids)
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(whole))
 
 
 # -- what they optimise: exact expectations over all groups ------------------------------------------------------------

@@ -14,7 +14,8 @@ x       [rollouts, K, topics], contiguous
 count   [rollouts] int32, the number of candidates of each; what stands behind them must not matter
 weights [rollouts, topics], or [1, topics] for all alike
 empty   [rollouts], or [1] for all alike
-order   [rollouts] int64, the rollouts of the first group, then those of the second, ..; numpy for every backend
+order   [rollouts] int64, the rollouts of the first group, then those of the second, ..; None: as they stand. numpy,
+        for every backend
 starts  [groups + 1] int64, where each group begins in `order`; numpy
 mix     [K + 1, K + 1], compute dtype, or [0, 0]: out = D
 kind    index in KINDS
@@ -35,11 +36,12 @@ import numpy as np
 KINDS = ("suffix", "candidate")
 
 
-def others(order: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def others(order: np.ndarray | None, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[others, rollouts] int64: the other rollouts of the group of each rollout, beginning with the next one, as many
     as the largest group has; and bool, whether there is one: in smaller groups they begin anew."""
     sizes = np.diff(starts)
     size, first = np.repeat(sizes, sizes), np.repeat(starts[:-1], sizes)
+    order = np.arange(len(size)) if order is None else order
     at = np.arange(len(order)) - first
     step = np.arange(1, max(1, sizes.max(initial=1)))[:, None]
     found, there = np.empty((len(step), len(order)), np.int64), np.empty((len(step), len(order)), bool)

@@ -24,6 +24,7 @@ def run(x: Any, count: Any, weights: Any, empty: Any, order: Any, starts: Any, m
         -1: nobody looks for numbers that are not finite.
     """
     kernel, groups = _kernel(x.dtype.char), len(starts) - 1
+    order = np.arange(len(x)) if order is None else order
     group = len(x) // max(1, groups) * x.shape[1] * x.shape[2] * (len(x) // max(1, groups))
 
     def work(first: int, last: int) -> int:
