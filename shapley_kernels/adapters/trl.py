@@ -138,10 +138,8 @@ class ShapeGRPOMixin:
         rewards, mask = self._over_ranks()
         own = slice(*(len(scored.ids) * (self.accelerator.process_index + i) for i in (0, 1)))
         layout = {"num_generations": generations}
-        advantages = self.allocator.advantages(rewards, mask, **layout)
-        outside = "zero"
-        if self.allocator.outside == "set":
-            outside = self.allocator.set_advantages(rewards, mask, **layout)[own]
+        advantages, outside = self.allocator.for_tokens(rewards, mask, **layout)
+        outside = outside if isinstance(outside, str) else outside[own]
         ids = np.pad(scored.ids, ((0, 0), (0, tokens - scored.ids.shape[1])))
         on_tokens = scatter_to_tokens(advantages[own], ids, outside=outside, length=self.allocator.length)
         numbers = diagnostics(rewards, mask, advantages=advantages, utility=self.allocator.utility, **layout)

@@ -203,6 +203,28 @@ class RewardAllocator:
         advantages, outside = self._for_tokens(game, mask, layout)
         return scatter_to_tokens(advantages, candidate_ids, outside=outside, **place)
 
+    def for_tokens(
+        self,
+        rewards: Any,
+        mask: Any = None,
+        *,
+        group_ids: Any = None,
+        num_generations: int | None = None,
+        **data: Any,
+    ) -> tuple[Any, Any]:
+        """What `token_advantages` lays on tokens: the advantages of candidates, and `outside` for `scatter_to_tokens`.
+
+        Args: as in `advantages`.
+
+        Returns:
+            advantages of the shape of the rewards; and "zero", or by rollout (the shape without the last axis) or by
+            decision ([..., candidates + 1]) what tokens outside the candidates get.
+
+        Raises:
+            TypeError, ValueError: as `advantages`.
+        """
+        return self._for_tokens(self._game(rewards, mask, data), mask, (group_ids, num_generations, None))
+
     def _ranks(self, process_group: Any, method: str) -> Ranks | None:
         """The ranks that share the groups; all of them call the same method of an allocator that says the same."""
         if process_group is None:

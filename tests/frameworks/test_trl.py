@@ -58,6 +58,33 @@ def test_each_token_is_trained_by_the_advantage_of_its_candidate(trl_run):
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", ["SuffixSwap", "CandidateSwap"])
+def test_credit_against_the_group(trl_run, value):
+    """What goes into the loss is the allocator's, by group; separators lead to the candidate behind them."""
+    import numpy as np
+
+    from shapley_kernels import rl
+
+    allocator = rl.RewardAllocator(value=getattr(rl, value)())
+    texts = ['["4", "3"]', '["7", "7", "1"]', '["2"]', '["1", "2", "7"]']
+    trainer = trl_run.make(texts=texts, allocator=allocator)
+    batch, ids = trl_run.scored_batch(trainer)
+    scored = trainer._scored[1]
+    wanted = allocator.token_advantages(scored.rewards, ids, scored.mask, num_generations=2)
+    found = batch["advantages"].numpy()
+    lengths = batch["completion_mask"].sum(1).tolist()
+    for row, length in enumerate(lengths):
+        np.testing.assert_allclose(found[row, :length], wanted[row, :length], rtol=1e-6)
+        assert (found[row, length:] == 0).all()
+        if value == "SuffixSwap":
+            first = int(np.flatnonzero(ids[row])[0])
+            assert (found[row, :first] == found[row, first]).all()  # the brackets and quotes that open the list
+    assert len(np.unique(found.round(4))) > 4
+    trainer.train()
+    moved = trl_run.parameters(trainer) - trl_run.parameters(trl_run.make())
+    assert moved.abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses(trl_run, loss):
     from trl import GRPOTrainer

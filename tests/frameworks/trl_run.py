@@ -104,10 +104,10 @@ def scored_batch(trainer):
 
 
 def over_ranks(ranks):
-    """For each centering: the parameters after two steps on a group that is spread over the ranks, and advantages."""
+    """For each centering, and for SuffixSwap: the parameters after two steps on a group that is spread over the ranks, and advantages."""
     results = {}
-    for center in ("group", "slot"):
-        allocator = rl.RewardAllocator(center=center)
+    for center in ("group", "slot", "swap"):
+        allocator = rl.RewardAllocator(value=rl.SuffixSwap()) if center == "swap" else rl.RewardAllocator(center=center)
         config = {"num_generations": 4, "max_steps": 2}
         trainer = train(texts=UNEVEN, ranks=ranks, allocator=allocator, config=config)
         results[center] = parameters(trainer), scored_batch(trainer)[0]["advantages"]
