@@ -104,7 +104,8 @@ def scored_batch(trainer):
 
 
 def over_ranks(ranks):
-    """For each centering, and for SuffixSwap: the parameters after two steps on a group that is spread over the ranks, and advantages."""
+    """For each centering, and SuffixSwap: the parameters after two steps on a group that is spread over the ranks, and
+    advantages."""
     results = {}
     for center in ("group", "slot", "swap"):
         allocator = rl.RewardAllocator(value=rl.SuffixSwap()) if center == "swap" else rl.RewardAllocator(center=center)
