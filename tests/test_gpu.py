@@ -153,6 +153,24 @@ def test_advantages(shape, scale, center):
         torch.testing.assert_close(found.cpu(), allocator.advantages(rewards, m), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("value", [sk.Shapley(), sk.Stratum(4), rl.WinnerTakesAll()], ids=str)
+def test_rollouts_as_players(value):
+    """As on the CPU; equal groups without waiting for the device once."""
+    rng = np.random.default_rng(3)
+    rewards, ids = torch.tensor(rng.random(48)), [*"abab"] * 8 + ["c"] * 16
+    uneven = [*ids[:40], *"dddddddd"]
+    for layout in ({"num_generations": 8}, {"group_ids": ids}, {"group_ids": uneven}):
+        found = rl.rollout_advantages(rewards.cuda(), value=value, **layout)
+        assert found.is_cuda
+        torch.testing.assert_close(found.cpu(), rl.rollout_advantages(rewards, value=value, **layout))
+    rewards = rewards.cuda()
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        rl.rollout_advantages(rewards, value=value, num_generations=8)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("length", ["token", "candidate"])
 @pytest.mark.parametrize("outside", ["set", "zero"])
 def test_tokens(outside, length):
