@@ -10,6 +10,7 @@ import numpy as np
 
 from shapley_kernels.adapters._columns import needed, parameters
 from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, rollout_advantages, scatter_to_tokens
+from shapley_kernels.rl.allocator import agreed
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 from shapley_kernels.rl.scorer import Scored
 
@@ -129,7 +130,7 @@ class ShapeGRPOMixin:
             return None
         ranks = Ranks(OWNER, torch.distributed.group.WORLD)
         with ranks:
-            ranks.compare(allocator=self.allocator)
+            ranks.compare(**agreed(self.allocator))
         return ranks
 
     def _token_advantages(self, scored: Scored, tokens: int) -> tuple[Any, dict[str, float]]:

@@ -99,6 +99,7 @@ def grpo_advantages(
 
 
 Options: TypeAlias = tuple[str, str, int, float, float]
+OPTIONS = ("center", "scale", "ddof", "min_std", "eps")
 
 
 def as_numbers(center: str, scale: str, ddof: Any, min_std: Any, eps: Any) -> Options:
@@ -197,7 +198,7 @@ def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any
 
 def _compare(ranks: Ranks, x: Array, options: Options) -> None:
     """What decides the statistics, or the collectives that they take, has to be the same on all ranks."""
-    ranks.compare(**dict(zip(("center", "scale", "ddof", "min_std", "eps"), options, strict=True)))
+    ranks.compare(**dict(zip(OPTIONS, options, strict=True)))
     candidates = x.shape[-1] if options[0] == "slot" and x.shape else None
     ranks.compare(dtype=str(x.dtype).removeprefix("torch."), candidates=candidates)
 

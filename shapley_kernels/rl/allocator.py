@@ -11,13 +11,13 @@ from shapley_kernels.allocate import semivalue
 from shapley_kernels.arrays import Array, constant, is_torch, named_dtype, namespace, native, on_cpu, one_of, zeros
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl import fused
-from shapley_kernels.rl.advantages import Options, as_numbers, beside, check_options, normalised
+from shapley_kernels.rl.advantages import OPTIONS, Options, as_numbers, beside, check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.group_value import GroupValue, Layout, Value
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 from shapley_kernels.rl.sizes import SIZES, TimesLive, factor_is_free, multiplies, times_live, warn_of_v_empty
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
-from shapley_kernels.rl.utility import make_game
+from shapley_kernels.rl.utility import make_game, name_of
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 OWNER = "RewardAllocator"
@@ -231,7 +231,7 @@ class RewardAllocator:
             return None
         ranks = Ranks(OWNER, process_group)
         with ranks:
-            ranks.compare(method=method, utility=self.utility, value=self.value, sizes=self.sizes, outside=self.outside)
+            ranks.compare(method=method, **agreed(self))
         return ranks
 
     def _game(self, rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
@@ -294,6 +294,12 @@ class RewardAllocator:
     @cached_property
     def _options(self) -> Options:
         return as_numbers(self.center, self.scale, self.ddof, self.min_std, self.eps)
+
+
+def agreed(allocator: RewardAllocator) -> dict[str, Any]:
+    """By name, what processes that share groups have to have in common; `Ranks.compare` takes it."""
+    names = ("value", "sizes", "outside", "length", *OPTIONS)
+    return {"utility": name_of(allocator.utility)} | {name: getattr(allocator, name) for name in names}
 
 
 def _leading_to(advantages: Array, stop: Array, mask: Array | None) -> Array:

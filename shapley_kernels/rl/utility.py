@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from shapley_kernels.games import Game
@@ -25,6 +26,17 @@ def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any,
     if not isinstance(game, Game):
         raise TypeError(f"{owner}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
     return game
+
+
+def name_of(utility: Callable[..., Game]) -> str:
+    """What tells utilities of different processes apart: the name of the class or function, and plain parameters.
+
+    Not their repr, in which the order of a set or the device of a tensor may differ where the utilities do not.
+    """
+    if not isinstance(utility, partial):
+        return str(getattr(utility, "__qualname__", type(utility).__qualname__))
+    plain = {name: x for name, x in utility.keywords.items() if isinstance(x, (bool, int, float, str))}
+    return f"{name_of(utility.func)}{plain or ''}"
 
 
 def takes(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:

@@ -172,7 +172,9 @@ def fail_together(rank):
     wrong = None
     scored_batch(trainer)
     trainer.allocator = rl.RewardAllocator(eps=float(rank))
-    with pytest.raises(ValueError, match=r"ShapeGRPOTrainer: allocator must be the same on all ranks.*eps=1\.0\)"):
+    with pytest.raises(
+        ValueError, match=r"ShapeGRPOTrainer: eps must be the same on all ranks, got 0\.0 at rank 0 and 1\.0"
+    ):
         scored_batch(trainer)
 
 

@@ -46,6 +46,15 @@ class Incomparable:
     pass
 
 
+class WrittenOtherwise:
+    def __repr__(self):
+        return f"on rank {sys.argv[1]}"
+
+
+def with_extra(rewards, mask=None, extra=None):
+    return sk.Max(rewards, mask=mask)
+
+
 def lenient(rewards, mask=None):
     """A utility that only rank 1 gets bad data from."""
     if np.asarray(rewards).shape[-1] == 3:
@@ -89,6 +98,7 @@ def options_that_differ(rank, group):
     )
     for name, first, second in (
         ("utility", {}, {"utility": sk.Min}),
+        ("utility", {"utility": partial(sk.TopM, m=1)}, {"utility": partial(sk.TopM, m=2)}),
         ("value", {"value": sk.BetaShapley(1, 2)}, {"value": sk.BetaShapley(2, 1)}),
         ("outside", {}, {"outside": "zero"}),
     ):
@@ -199,6 +209,11 @@ def not_refused(rank, group):
     found = RewardAllocator().token_advantages(own, tokens, mask, **layout)
     assert found.dtype == (torch.float32 if rank else np.float64)
     np.testing.assert_allclose(np.asarray(found)[0, : 1 + width], together[rank, : 1 + width], rtol=1e-6)
+    # a utility that is only written in another way, as one with a tensor on another device is
+    utility = partial(with_extra, extra=WrittenOtherwise())
+    own = RewardAllocator(utility, outside="zero").advantages(EYE, group_ids=IDS, process_group=group)
+    wanted = RewardAllocator().advantages(np.concatenate([EYE, EYE]), group_ids=IDS * 2)
+    np.testing.assert_allclose(own, wanted[:2], rtol=1e-12)
     # ids of a class of the user's
     layout["group_ids"] = [Pair("a", rank), Pair("b", 0)]
     x = np.array([[0.0, 1.0], [2.0 * rank, 0.0]])
