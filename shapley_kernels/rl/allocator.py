@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import Array, constant, is_torch, named_dtype, namespace, native, on_cpu, one_of, zeros
+from shapley_kernels.arrays import (
+    Array,
+    boolean,
+    broadcast,
+    constant,
+    is_torch,
+    named_dtype,
+    namespace,
+    native,
+    on_cpu,
+    one_of,
+    zeros,
+)
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import OPTIONS, Options, as_numbers, beside, check_options, normalised
@@ -96,13 +108,15 @@ class RewardAllocator:
         *,
         group_ids: Any = None,
         num_generations: int | None = None,
+        finished: Any = None,
         **data: Any,
     ) -> Any:
         """The value of utility(rewards, mask=mask, **data), before `sizes` and normalisation.
 
         Args:
             rewards: [..., candidates]; mask: bool, broadcasts to that, True = live; data: what else the utility takes.
-            group_ids, num_generations: as in `advantages`, for values that see the group; others do not look at them.
+            group_ids, num_generations, finished: as in `advantages`, for values that see the group; others do not look
+                at them.
 
         Returns:
             credits [..., candidates] in the container, dtype and device of the rewards; masked candidates get 0.
@@ -110,7 +124,8 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as the utility and `semivalue`; a utility that returns no game.
         """
-        return self._share(self._game(rewards, mask, data), self.value, (group_ids, num_generations, None))
+        game = self._game(rewards, mask, data)
+        return self._share(game, self.value, (group_ids, num_generations, None), finished)
 
     def advantages(
         self,
@@ -120,6 +135,7 @@ class RewardAllocator:
         group_ids: Any = None,
         num_generations: int | None = None,
         process_group: Any = None,
+        finished: Any = None,
         **data: Any,
     ) -> Any:
         """`grpo_advantages` of the credits, times the number of candidates of their rollout as `sizes` says.
@@ -129,6 +145,9 @@ class RewardAllocator:
         Args:
             rewards: [B, G, K], [G, K], or [N, K] with group_ids or num_generations; these and process_group as in
                 `grpo_advantages`, mask and data as in `credits`.
+            finished: bools [B, G], [G] or [N], False where a rollout did not choose to stop: it was cut at the length
+                limit, or is malformed. Values that price the stop (`SuffixSwap`) then charge the last candidates with
+                the end; others do not look at it. None: all chose.
 
         Returns:
             advantages of the shape of the rewards, in their container, dtype and device.
@@ -139,7 +158,7 @@ class RewardAllocator:
         ranks = self._ranks(process_group, "advantages")
         with on_all_ranks(ranks):
             game = self._game(rewards, mask, data)
-        return self._advantages(game, mask, (group_ids, num_generations, ranks))
+        return self._advantages(game, mask, (group_ids, num_generations, ranks), finished)
 
     def set_advantages(
         self,
@@ -179,6 +198,7 @@ class RewardAllocator:
         group_ids: Any = None,
         num_generations: int | None = None,
         process_group: Any = None,
+        finished: Any = None,
         **data: Any,
     ) -> Any:
         """Advantage of each token: that of its candidate; outside all candidates that of the set, or 0 (`outside`).
@@ -200,7 +220,7 @@ class RewardAllocator:
             if ranks is not None:  # whether the ids fit, while the other ranks can still be told
                 nothing = zeros(game.data, (*game.batch_shape, game.players), "float32")
                 scatter_to_tokens(nothing, candidate_ids, **place)
-        advantages, outside = self._for_tokens(game, mask, layout)
+        advantages, outside = self._for_tokens(game, mask, layout, finished)
         return scatter_to_tokens(advantages, candidate_ids, outside=outside, **place)
 
     def for_tokens(
@@ -210,6 +230,7 @@ class RewardAllocator:
         *,
         group_ids: Any = None,
         num_generations: int | None = None,
+        finished: Any = None,
         **data: Any,
     ) -> tuple[Any, Any]:
         """What `token_advantages` lays on tokens: the advantages of candidates, and `outside` for `scatter_to_tokens`.
@@ -223,7 +244,7 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `advantages`.
         """
-        return self._for_tokens(self._game(rewards, mask, data), mask, (group_ids, num_generations, None))
+        return self._for_tokens(self._game(rewards, mask, data), mask, (group_ids, num_generations, None), finished)
 
     def _ranks(self, process_group: Any, method: str) -> Ranks | None:
         """The ranks that share the groups; all of them call the same method of an allocator that says the same."""
@@ -242,31 +263,34 @@ class RewardAllocator:
             )
         return game
 
-    def _advantages(self, game: Game, mask: Any, layout: Layout) -> Any:
+    def _advantages(self, game: Game, mask: Any, layout: Layout, finished: Any) -> Any:
         value, factor = self.value, multiplies(self.value, self.sizes)
         if factor and isinstance(value, Semivalue) and factor_is_free(game):
             value, factor = TimesLive(value), False
         if (found := None if factor else fused.advantages(game, value, mask, layout, self._options)) is not None:
             return found
         with on_all_ranks(layout[2]):
-            credits = self._share(game, value, layout)
+            credits = self._share(game, value, layout, finished)
             warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
         return normalised(times_live(credits, game.mask) if factor else credits, mask, layout, self._options)
 
-    def _share(self, game: Game, value: Value, layout: Layout) -> Any:
+    def _share(self, game: Game, value: Value, layout: Layout, finished: Any) -> Any:
         if isinstance(value, Semivalue):
             return semivalue(game, value)
         if isinstance(value, Baseline):
             _refuse_nonfinite(game)
             return value.credits(game)
-        credits = self._decisions(value, game, layout)[..., :-1]
+        credits = self._decisions(value, game, layout, finished)[..., :-1]
         return game.restore(credits) if game.restore else credits
 
-    def _decisions(self, value: GroupValue, game: Game, layout: Layout) -> Array:
+    def _decisions(self, value: GroupValue, game: Game, layout: Layout, finished: Any) -> Array:
         """Credits [..., players + 1] of the candidates and the stop, numpy or torch."""
         with on_all_ranks(layout[2]):
             _refuse_nonfinite(game)
-        return value.decisions(game, layout)
+            if finished is not None:
+                name = f"{OWNER}: finished"
+                finished = broadcast(boolean(finished, game.data, name), game.batch_shape, name, "[rollouts]")
+        return value.decisions(game, layout, finished)
 
     def _of_sets(self, game: Game, layout: Layout) -> Any:
         with on_all_ranks(layout[2]):
@@ -278,13 +302,13 @@ class RewardAllocator:
         advantages = normalised(worth[..., None], None, layout, options)[..., 0]
         return game.restore(advantages) if game.restore else advantages
 
-    def _for_tokens(self, game: Game, mask: Any, layout: Layout) -> tuple[Any, Any]:
+    def _for_tokens(self, game: Game, mask: Any, layout: Layout, finished: Any) -> tuple[Any, Any]:
         """Advantages, and `outside` for `scatter_to_tokens`."""
         value = self.value
         if self.outside == "zero" or not isinstance(value, GroupValue) or not value.prices_stop:
-            advantages = self._advantages(game, mask, layout)
+            advantages = self._advantages(game, mask, layout, finished)
             return advantages, self._of_sets(game, layout) if self.outside == "set" else "zero"
-        decisions = self._decisions(value, game, layout)
+        decisions = self._decisions(value, game, layout, finished)
         credits, stop = decisions[..., :-1], decisions[..., -1:]
         stop = beside(stop, credits, mask, layout, self._options)
         advantages = normalised(credits, mask, layout, self._options)

@@ -68,6 +68,9 @@ class SuffixSwap(_Swap):
     depends on o_k. Small lam trains better, until rewards come late: the default is between. A group of one rollout
     has nothing to compare with, and gets 0.
 
+    A rollout that did not choose to stop, since it was cut or is malformed, ends by its last candidate: say so by
+    `finished`, and V_{n+1} = v(own). Otherwise lam < 1 charges most of that end to a stop that nothing wrote.
+
     Args:
         lam: number in [0, 1].
 
@@ -92,6 +95,16 @@ class SuffixSwap(_Swap):
 
     def mix(self, players: int) -> Tables:
         return _identity() if self.lam == 1 else _discounts(self.lam, players + 1)
+
+    def charge_the_end(self, found: Array, mask: Array | None, cut: Array) -> Array:
+        """A_k with V_{n+1} = v(own), which is (1 - lam) lam^(n-k) A_stop more."""
+        xp = namespace(found)
+        live = xp.ones_like(found[..., :-1], dtype=named_dtype(found, "bool")) if mask is None else mask
+        behind = live.sum(-1)[..., None] - live.cumsum(-1)  # n - k
+        wide = cast(found, named_dtype(found, compute_dtype(found.dtype)))
+        more = (1 - self.lam) * self.lam ** cast(behind, wide.dtype) * wide[..., -1:]
+        credits = wide[..., :-1] + xp.where(cut[..., None] & live, more, 0.0)
+        return cast(xp.concatenate([credits, wide[..., -1:]], -1), found.dtype)
 
 
 @dataclass(frozen=True)

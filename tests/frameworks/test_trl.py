@@ -66,11 +66,13 @@ def test_credit_against_the_group(trl_run, value):
     from shapley_kernels import rl
 
     allocator = rl.RewardAllocator(value=getattr(rl, value)())
-    texts = ['["4", "3"]', '["7", "7", "1"]', '["2"]', '["1", "2", "7"]']
+    texts = ['["4", "3"]', '["7", "7", "1"]', "2", '["1", "2", "7"]']
     trainer = trl_run.make(texts=texts, allocator=allocator)
     batch, ids = trl_run.scored_batch(trainer)
     scored = trainer._scored[1]
-    wanted = allocator.token_advantages(scored.rewards, ids, scored.mask, num_generations=2)
+    assert scored.problems[2] == "malformed"
+    finished = [problem is None for problem in scored.problems]
+    wanted = allocator.token_advantages(scored.rewards, ids, scored.mask, num_generations=2, finished=finished)
     found = batch["advantages"].numpy()
     lengths = batch["completion_mask"].sum(1).tolist()
     for row, length in enumerate(lengths):

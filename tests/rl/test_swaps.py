@@ -359,6 +359,58 @@ def test_candidate_swap_leaves_tokens_outside_the_advantage_of_the_set():
     np.testing.assert_array_equal(found[:, [0, 2, 4]], np.repeat(allocator.set_advantages(rewards)[:, None], 3, 1))
 
 
+# -- rollouts that did not choose to stop ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("container", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])
+def test_the_end_of_a_cut_list_is_charged_to_its_candidates(lam, container):
+    """A_k with V_{n+1} = v(own), from D_k = v(own) - V_k, which is what lam = 1 gives."""
+    rng = np.random.default_rng(0)
+    rewards, mask, finished = rng.random((6, 4, 5)), rng.random((6, 4, 5)) < 0.7, rng.random((6, 4)) < 0.5
+    data = [container(x) for x in (rewards, mask)]
+    found = np.asarray(RewardAllocator(value=SuffixSwap(lam)).credits(*data, finished=container(finished)))
+    chosen = np.asarray(RewardAllocator(value=SuffixSwap(lam)).credits(*data))
+    above = np.asarray(RewardAllocator(value=SuffixSwap(1)).credits(*data))
+    np.testing.assert_array_equal(found[finished], chosen[finished])
+    for b, g in zip(*np.nonzero(~finished), strict=True):
+        live = np.flatnonzero(mask[b, g])
+        expected, total = np.zeros(5), 0.0
+        for at, after in zip(live[::-1], [0.0, *above[b, g][live[::-1]]], strict=False):
+            total = above[b, g, at] - after + lam * total
+            expected[at] = total
+        np.testing.assert_allclose(found[b, g], expected, rtol=0, atol=1e-14)
+    if lam < 1:
+        assert (found != chosen).any()
+
+
+def test_a_malformed_response_is_charged_in_full():
+    rewards, mask = sk.pad([[0.5, 1.0, 0.5], [0.5, 0.5, 1.0], [0.0]])
+    allocator = RewardAllocator(value=SuffixSwap(0), **RAW)
+    assert allocator.advantages(rewards, mask)[2, 0] == 0.0  # with what others go on with, the set is as good as theirs
+    found = allocator.token_advantages(rewards, [[1, 2, 3, 0]] * 2 + [[1, 1, 1, 0]], mask, finished=[True, True, False])
+    assert found[2].tolist() == [-1.0] * 4
+
+
+@pytest.mark.parametrize("value", [sk.Shapley(), CandidateSwap(), sk.LeaveOneOut()], ids=repr)
+def test_values_that_price_no_stop_do_not_look_at_it(value):
+    rewards = np.random.default_rng(0).random((2, 3, 4))
+    one, other = (RewardAllocator(value=value).advantages(rewards, finished=x) for x in (None, np.zeros((2, 3), bool)))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("error", "finished", "message"),
+    [
+        (TypeError, [1, 0], "RewardAllocator: finished: expected dtype bool"),
+        (ValueError, [True] * 3, r"RewardAllocator: finished: expected shape \(2,\) \[rollouts\]"),
+    ],
+)
+def test_finished_is_checked(error, finished, message):
+    with pytest.raises(error, match=message):
+        RewardAllocator(value=SuffixSwap()).advantages(np.ones((2, 3)), finished=finished)
+
+
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
