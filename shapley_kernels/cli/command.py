@@ -222,6 +222,8 @@ def allocate(
     Each row has a prompt id and a list of rewards of any length; its other columns are kept as they are.
 
     Files may be larger than the memory; large ones need temporary space in $TMPDIR. The summary goes to stderr.
+
+    Exit status: 0 written, 1 refused by the system, 2 input or options to put right, 3 all rows bad and skipped.
     """  # a line per paragraph: help keeps the ends of lines in all but the first
     from rich.console import Console
 
@@ -262,13 +264,15 @@ def allocate(
         if on_terminal and summary:
             typer.echo("nothing was written; -o FILE writes the rows", err=True)
     except InputError as error:
-        _fail(str(error), 2)
+        _fail(str(error), error.status)
     except BrokenPipeError:  # whoever reads stdout has enough
         raise typer.Exit(141) from None
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; no output was written", 130)
+    except MemoryError as error:
+        _fail(f"not enough memory ({error}); groups of many long rollouts take most", 1)
+    except KeyboardInterrupt as error:
+        _fail(f"interrupted; {str(error) or 'no output was written'}", 130)
 
 
 def _fail(message: str, status: int) -> None:

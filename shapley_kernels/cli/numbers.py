@@ -6,6 +6,7 @@ bytes a row, and each prompt id once, stay in memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from shapley_kernels import rl
 from shapley_kernels.cli.reading import BATCH_ROWS, Numbers
 from shapley_kernels.cli.rows import InputError
+from shapley_kernels.cli.temporary import open_scratch
 from shapley_kernels.rl.sizes import multiplies, times_live
 
 CELLS = 1 << 18
@@ -28,7 +30,7 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = open(path, "wb")  # noqa: SIM115 (closed by `close`)
+        self._file = open_scratch(path, "w")
         self.size = 0
 
     def append(self, numbers: np.ndarray) -> None:
@@ -120,7 +122,8 @@ class Table:
 
     def __exit__(self, *_: object) -> None:
         for spool in (self._rewards, self._credits, self._advantages):
-            spool.close()
+            with suppress(OSError):  # what was needed of it was flushed to be read
+                spool.close()
 
     def add(self, numbers: Numbers, keep_prompts: int = 0) -> None:
         """More rows; the prompt ids of the first `keep_prompts` rows are kept for display."""

@@ -1,6 +1,8 @@
 """Parquet in and out, and the way between rows of JSON and typed columns. Beside `ray_engine` alone with pyarrow."""
 
 import json
+import os
+import sys
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,11 +17,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shapley_kernels.cli.reading import BATCH_BYTES, BATCH_ROWS, SKIP_HINT, Advance, Chunk, File, Numbers, Rejected
-from shapley_kernels.cli.rows import BadRow, Columns, InputError, missing_column, parts
+from shapley_kernels.cli.rows import BadRow, Columns, InputError, missing_column, parts, quote
 from shapley_kernels.cli.writing import json_line
 
 WIDEST_STRUCT = 256
 """Objects with more different names than this are taken for maps, and become JSON text."""
+
+DEEPEST_COLUMN = 60
+"""Levels of lists, which take two, and objects within each other; what has more becomes JSON text. pyarrow writes any
+number of them and reads less than 100."""
+
+DECODED_BYTES = 1 << 30
+"""A few KB of Parquet may decode to any number of bytes; no more memory than this is asked for at once."""
 
 ROW_GROUP_ROWS = 128 * 1024
 ROW_GROUP_BYTES = 32 << 20
@@ -105,7 +114,7 @@ class ParquetFiles:
                     rows = stream.metadata.row_group(group).num_rows
                     per_row = stream.metadata.row_group(group).total_byte_size // max(rows, 1)
                     size = min(BATCH_ROWS, max(1, BATCH_BYTES // max(per_row, 1)))
-                    for batch in stream.iter_batches(size, row_groups=[group], columns=columns):
+                    for batch in _decoded(stream, group, columns, size, file.name, row):
                         yield file.name, row, batch
                         row += len(batch)
                         here = file.size * (row - 1) // stream.metadata.num_rows
@@ -117,10 +126,63 @@ class ParquetFiles:
 def _parquet(file: File) -> Iterator[pq.ParquetFile]:
     try:
         # A buffered stream instead of whole row groups in memory.
-        with pq.ParquetFile(file.path, buffer_size=1 << 20, pre_buffer=False) as stream:
+        with pq.ParquetFile(
+            file.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
+        ) as stream:
             yield stream
-    except pa.ArrowException as error:
+    except pa.ArrowMemoryError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # from the system, not about what is in the file
+            error.filename = error.filename or file.name
+            raise
         raise InputError(f"{file.name}: cannot be read as Parquet ({error})") from None
+
+
+def _decoded(
+    stream: pq.ParquetFile, group: int, columns: list[str] | None, size: int, file: str, first: int
+) -> Iterator[pa.RecordBatch]:
+    """Batches of at most `size` rows, of fewer where those take much memory.
+
+    Raises:
+        InputError: one row takes too much.
+    """
+    done = 0  # rows of the group
+    while True:
+        # in this thread, since none can be started under the limit
+        batches = stream.iter_batches(size, row_groups=[group], columns=columns, use_threads=False)
+        seen = 0
+        try:
+            while (batch := _next(batches)) is not None:
+                fresh = batch.slice(max(0, done - seen))  # what an earlier attempt did not come to
+                seen += len(batch)
+                done = max(done, seen)
+                step = max(1, len(batch) * BATCH_BYTES // max(batch.nbytes, 1))
+                yield from (fresh.slice(i, step) for i in range(0, len(fresh), step))
+            return
+        except MemoryError:
+            if size == 1:
+                what = f"expected a row that decodes to less than {DECODED_BYTES >> 20} MiB, found a larger one"
+                raise InputError(f"{file}, row {first + seen}: {what}") from None
+            size = max(1, size // 16)
+
+
+def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    """The next one, if there is one and memory for it."""
+    if sys.platform != "linux":  # the limit is not kept, or there is none
+        return next(batches, None)
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as status:
+        limit = int(status.read().split()[0]) * os.sysconf("SC_PAGE_SIZE") + DECODED_BYTES
+    if soft != resource.RLIM_INFINITY:
+        limit = min(limit, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        return next(batches, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -188,7 +250,14 @@ def _python(column: pa.Array) -> list[Any]:
     values: list[Any] = column.to_pylist()
     if column.type != pa.json_():
         return values
-    return [None if value is None else json.loads(value) for value in values]
+    return [None if value is None else _from_text(value) for value in values]
+
+
+def _from_text(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise InputError(f"expected valid JSON in a column of type JSON, found {quote(value)}") from None
 
 
 class Misfit(Exception):
@@ -241,7 +310,7 @@ class SchemaGuess:
 
 
 def _common_type(values: list[Any]) -> pa.DataType:
-    if _mixes_flags_with_numbers(values):
+    if _needs_text(values, DEEPEST_COLUMN):
         return pa.json_()
     try:
         return pa.infer_type(values)
@@ -249,18 +318,16 @@ def _common_type(values: list[Any]) -> pa.DataType:
         return pa.json_()
 
 
-def _mixes_flags_with_numbers(values: list[Any]) -> bool:
-    """Whether true or false would be read as 1.0 or 0.0, which pyarrow does in silence."""
+def _needs_text(values: list[Any], levels: int) -> bool:
+    """Whether values are nested in more levels than that, or mix true or false with numbers, which pyarrow would read
+    as 1.0 or 0.0 in silence."""
     kinds = set(map(type, values))
-    if bool in kinds and (int in kinds or float in kinds):
+    if levels < 0 or (bool in kinds and (int in kinds or float in kinds)):
         return True
-    if list in kinds and _mixes_flags_with_numbers(list(chain.from_iterable(v for v in values if type(v) is list))):
+    if list in kinds and _needs_text(list(chain.from_iterable(v for v in values if type(v) is list)), levels - 2):
         return True
     objects = [v for v in values if type(v) is dict] if dict in kinds else []
-    return any(
-        _mixes_flags_with_numbers([o.get(name) for o in objects])
-        for name in dict.fromkeys(chain.from_iterable(objects))
-    )
+    return any(_needs_text([o.get(name) for o in objects], levels - 1) for name in dict.fromkeys(chain(*objects)))
 
 
 def _merged(a: pa.DataType, b: pa.DataType) -> pa.DataType:
@@ -311,7 +378,8 @@ class ParquetSink:
         kind = pa.list_(pa.float64())
         added = [pa.field(columns.credits, kind), pa.field(columns.advantages, kind)]
         self._full = pa.schema([*schema, *added], metadata=schema.metadata)
-        self._writer = pq.ParquetWriter(stream, self._full)
+        self._stream = stream
+        self._writer = pq.ParquetWriter(stream, self._full, write_page_checksum=True)
         self._waiting: list[pa.RecordBatch] = []
 
     def write(self, chunk: Chunk, credits: np.ndarray, advantages: np.ndarray, lengths: np.ndarray) -> None:
@@ -328,6 +396,18 @@ class ParquetSink:
             table = pa.Table.from_batches(self._waiting).unify_dictionaries()
             self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
             self._waiting.clear()
+
+    def refuse_unreadable(self) -> None:
+        """Raise InputError if pyarrow, which writes what it does not read, does not read this; not of the rows."""
+        self._stream.seek(0)
+        try:
+            with pq.ParquetFile(self._stream) as written:
+                if written.schema_arrow.equals(self._full):
+                    return
+                reason = f"its columns are read as other ones: {written.schema_arrow}"
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error)
+        raise InputError(f"the output could not be read as Parquet ({reason}); write JSON lines instead")
 
     def __enter__(self) -> "ParquetSink":
         return self

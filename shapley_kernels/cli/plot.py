@@ -1,6 +1,7 @@
 """The picture: what changes against plain GRPO, and who gets the credit."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import IO
 
 import numpy as np
@@ -48,7 +49,9 @@ def draw(stream: IO[bytes], suffix: str, sample: Sample, found: Mapping[str, flo
         f"of {candidates:,.0f} candidates",
         fontsize=13,
     )
-    figure.savefig(stream, format=suffix)
+    drawn = BytesIO()  # since an error of the stream would make matplotlib stumble over itself
+    figure.savefig(drawn, format=suffix)
+    stream.write(drawn.getbuffer())
 
 
 def _advantages(axes: Axes, sample: Sample, value: str) -> None:

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from shapley_kernels.cli.numbers import Shared, Table, key
 from shapley_kernels.cli.parquet import ParquetFiles, SchemaGuess
 from shapley_kernels.cli.reading import BATCH_ROWS, Advance, File, JsonLines, Numbers, Source
 from shapley_kernels.cli.rows import InputError
+from shapley_kernels.cli.temporary import scratch_directory
 from shapley_kernels.rl import RewardAllocator, merge_diagnostics
 
 BUCKET_BYTES = 256 << 20
@@ -204,7 +204,7 @@ def _sharer(allocator: RewardAllocator) -> Callable[[pa.Table], pa.Table]:
         prompts = pc.dictionary_encode(rows["prompt"].combine_chunks()).indices.to_pylist()
         told: Any = ""
         credits = advantages = np.zeros_like(rewards)
-        with TemporaryDirectory(prefix="shapley-allocate-") as scratch, Table(Path(scratch)) as table:
+        with scratch_directory() as scratch, Table(scratch) as table:
             table.add(Numbers(prompts, rewards, lengths))
             try:
                 table.share(allocator, lambda _: lambda _: None)

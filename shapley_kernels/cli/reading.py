@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -21,9 +22,16 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from shapley_kernels.cli.rows import ARRAY_HINT, BadRow, Columns, InputError, parts
+from shapley_kernels.cli.temporary import naming, open_scratch
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 8 << 20
+
+LONGEST_LINE = 128 << 20
+"""Bytes of a row; the token ids and log-probabilities of 64 candidates of 32,000 tokens each take half of it."""
+
+DEEPEST = 500
+"""Lists and objects within each other in a row, few enough for every step's recursion, whatever stands on the stack."""
 
 Advance = Callable[[int], None]
 """Called with the number of input bytes gone through since the last call."""
@@ -66,19 +74,6 @@ class Chunk(Protocol):
         """The rows as a pyarrow.RecordBatch of that schema."""
 
 
-class Source(Protocol):
-    """The rows of one or more files of one format."""
-
-    size: int  # bytes
-    skipped: "array[int]"  # ordinals of the bad rows that the first pass found
-
-    def numbers(self, advance: Advance) -> Iterator[Numbers]:
-        """The first pass. A bad row raises InputError unless they are to be skipped."""
-
-    def chunks(self, advance: Advance) -> Iterator[Chunk]:
-        """The second pass."""
-
-
 @dataclass(frozen=True)
 class File:
     """An input file that can be read twice."""
@@ -96,9 +91,39 @@ class File:
     def refuse_changed(self) -> None:
         """Raise if the file is no longer what the first pass read."""
         if File.at(self.name, self.path) != self:
-            raise InputError(
-                f"{self.name}: the file changed while it was read; run the command again when it is complete"
-            )
+            raise InputError(f"{self.name}: {CHANGED}")
+
+
+class Source(Protocol):
+    """The rows of one or more files of one format."""
+
+    files: list[File]
+    size: int  # bytes
+    skipped: "array[int]"  # ordinals of the bad rows that the first pass found
+
+    def numbers(self, advance: Advance) -> Iterator[Numbers]:
+        """The first pass. A bad row raises InputError unless they are to be skipped."""
+
+    def chunks(self, advance: Advance) -> Iterator[Chunk]:
+        """The second pass."""
+
+
+CHANGED = "the file changed while it was read; run the command again when it is complete"
+
+
+@contextmanager
+def unchanged(inputs: list[File]) -> Iterator[None]:
+    """Raise InputError if a file changes meanwhile, also instead of whatever error comes of that."""
+    try:
+        yield
+    except OSError:  # which says what it is about
+        raise
+    except Exception:
+        for file in inputs:
+            file.refuse_changed()
+        raise
+    for file in inputs:
+        file.refuse_changed()
 
 
 def files(names: list[str], scratch: Path) -> list[File]:
@@ -118,14 +143,15 @@ def _file(name: str, copy: Path) -> File:
             return File.at(name, path)
     if name == "-" and sys.stdin is None:
         raise InputError("-: stdin is closed; pipe rows into it, or name a file")
-    with sys.stdin.buffer if name == "-" else open(name, "rb") as stream, open(copy, "wb") as out:
+    shown = "<stdin>" if name == "-" else name
+    with sys.stdin.buffer if name == "-" else open(name, "rb") as stream, open_scratch(copy, "w") as out, naming(shown):
         shutil.copyfileobj(stream, out, 1 << 20)
-    return File.at("<stdin>" if name == "-" else name, copy)
+    return File.at(shown, copy)
 
 
 def is_parquet(file: File) -> bool:
     """By its first bytes, whatever its name."""
-    with open(file.path, "rb") as stream:
+    with open(file.path, "rb") as stream, naming(file.name):
         return stream.read(4) == b"PAR1"
 
 
@@ -145,6 +171,7 @@ class JsonLines:
         self.see = see
         self.size = sum(file.size for file in inputs)
         self.skipped: array[int] = array("q")
+        self._checksums: dict[File, int] = {}
 
     def numbers(self, advance: Advance) -> Iterator[Numbers]:
         ordinal = 0
@@ -183,8 +210,6 @@ class JsonLines:
                     chunk.lines.append(line)
                 ordinal += 1
             yield chunk
-        for source in self.files:
-            source.refuse_changed()
 
     def _rejected(self, file: str, number: int, line: bytes) -> Rejected:
         try:
@@ -195,12 +220,23 @@ class JsonLines:
         return Rejected(file, "line", number, reason, line.rstrip(b"\r\n").decode("utf-8", "surrogateescape"))
 
     def _batches(self, advance: Advance) -> Iterator[list[tuple[str, int, bytes]]]:
-        """(file, line number, line) of all lines that are not blank."""
+        """(file, line number, line) of all lines that are not blank.
+
+        Raises:
+            InputError: a file is damaged, has an endless line, or has other lines than the first time.
+        """
         for file in self.files:
             with _opened(file) as (stream, raw):
                 batch: list[tuple[str, int, bytes]] = []
-                weight = seen = 0
-                for number, line in enumerate(stream, 1):
+                weight = seen = checksum = 0
+                for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE + 1), b""), 1):
+                    if len(line) > LONGEST_LINE:
+                        hint = ARRAY_HINT if line.startswith(b"[") else ""
+                        raise InputError(
+                            f"{file.name}, line {number}: expected at most {LONGEST_LINE >> 20} MiB, "
+                            f"found a longer line{hint}"
+                        )
+                    checksum = zlib.crc32(line, checksum)
                     if number == 1 and line.startswith(b"\xef\xbb\xbf"):  # a byte order mark
                         line = line[3:]
                     if line and not line.isspace():
@@ -213,6 +249,8 @@ class JsonLines:
                         seen = raw.tell()
                 if batch:
                     yield batch
+                if self._checksums.setdefault(file, checksum) != checksum:
+                    raise InputError(f"{file.name}: {CHANGED}")
                 advance(file.size - seen)
 
 
@@ -222,7 +260,7 @@ SKIP_HINT = "; put it right, or leave such rows out with --on-bad-row skip"
 @contextmanager
 def _opened(file: File) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file's text, unzipped, and the raw stream below it, which knows how far we are."""
-    with open(file.path, "rb") as raw:
+    with open(file.path, "rb") as raw, naming(file.name):
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         try:
@@ -252,7 +290,7 @@ def parse(line: bytes) -> Any:
         BadRow: not JSON, or one that loses something when it is read.
     """
     try:
-        return _decoder.decode(line.decode("utf-8").rstrip("\r\n"))  # without its end, which would count as a line more
+        row = _decoder.decode(line.decode("utf-8").rstrip("\r\n"))  # without its end, which would count as a line more
     except UnicodeDecodeError as error:
         raise BadRow(f"expected UTF-8, found byte 0x{line[error.start]:02x} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
@@ -261,11 +299,26 @@ def parse(line: bytes) -> Any:
             f"expected a JSON object, found invalid JSON ({error.msg} at character {error.colno}){hint}"
         ) from None
     except RecursionError:
-        raise BadRow("expected a JSON object, found one nested too deeply") from None
+        raise BadRow(TOO_DEEP) from None
     except BadRow:
         raise
     except ValueError as error:  # an integer of more digits than Python converts
         raise BadRow(f"expected a JSON object, found a number that is too long ({error})") from None
+    if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deeper(row, DEEPEST):
+        raise BadRow(TOO_DEEP)
+    return row
+
+
+TOO_DEEP = f"expected a JSON object nested up to {DEEPEST} deep, found one nested too deeply"
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = list(
+            chain.from_iterable(x.values() if type(x) is dict else x for x in level if type(x) in (dict, list))
+        )
+    return any(type(x) in (dict, list) for x in level)
 
 
 @dataclass

@@ -17,6 +17,14 @@ SHOWN_COLUMNS = 8
 class InputError(ValueError):
     """Something about the input or the options that only the caller can put right; its text is the whole message."""
 
+    status = 2  # of the command
+
+
+class NoGoodRow(InputError):
+    """All rows are bad and were skipped, which is complete and yet no success."""
+
+    status = 3
+
 
 class BadRow(ValueError):
     """One row that cannot be used; its text names the column, what was expected and what was found."""

@@ -3,12 +3,12 @@
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from os.path import realpath
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -16,9 +16,10 @@ from typing import IO, Any
 from rich.console import Console
 
 from shapley_kernels.cli.numbers import Table
-from shapley_kernels.cli.reading import JsonLines, Rejected, Source, files, is_parquet
+from shapley_kernels.cli.reading import CHANGED, JsonLines, Rejected, Source, files, is_parquet, unchanged
 from shapley_kernels.cli.report import Steps, first_rollouts, printable, smaller_sets, summary
-from shapley_kernels.cli.rows import Columns, InputError
+from shapley_kernels.cli.rows import BadRow, Columns, InputError, NoGoodRow
+from shapley_kernels.cli.temporary import open_scratch, scratch_directory
 from shapley_kernels.cli.writing import JsonLinesSink, Sink, Staged, json_line
 from shapley_kernels.rl import RewardAllocator
 
@@ -52,6 +53,7 @@ def run(job: Job, console: Console) -> None:
     Raises:
         InputError: what the user has to put right.
         OSError: what the system refuses.
+        KeyboardInterrupt: with what became of the output.
     """
     began = time.monotonic()
     bad_rows, output_format = _bad_rows_file(job), _output_format(job)
@@ -60,31 +62,40 @@ def run(job: Job, console: Console) -> None:
         from shapley_kernels.cli import ray_engine
 
         ray_engine.refuse(job.inputs, job.plot)
-    with (
-        _termination_as_exit(),
-        tempfile.TemporaryDirectory(prefix="shapley-allocate-") as scratch_name,
-        Staged(job.force) as staged,
-        Table(Path(scratch_name)) as table,
-    ):
-        scratch = Path(scratch_name)
-        out = _output_stream(job.output, output_format, staged)
-        bad = BadRowsFile(staged.open(bad_rows)) if bad_rows else None
-        picture = _Picture(job, staged) if job.plot else None
-        with Steps(console, not job.quiet).running() as steps:
-            source, guess = _source(job, scratch, output_format)
-            if job.engine == "ray":
-                ray_engine.fill(table, source, guess, job.allocator, job.head, steps.start("reading", source.size))
-            else:
-                advance, drawn = steps.start("reading", source.size), picture.rollouts if picture else 0
-                for numbers in source.numbers(advance):
-                    table.add(numbers, keep_prompts=job.head)
-                table.share(job.allocator, lambda rows: steps.start("sharing", rows), drawn)
-            if out or bad:
-                _write(job, source, table, guess, out, bad, None if staged.holds(out) else scratch, steps)
-            if picture:
-                picture.draw(table)
-        staged.commit()
-        _tell(job, console, table, source, guess, bad_rows, time.monotonic() - began)
+    staged = Staged(job.force)
+    try:
+        with _termination_as_exit(), scratch_directory() as scratch, staged, Table(scratch) as table:
+            out = _output_stream(job.output, output_format, staged)
+            bad = BadRowsFile(staged.open(bad_rows)) if bad_rows else None
+            picture = _Picture(job, staged) if job.plot else None
+            with Steps(console, not job.quiet).running() as steps:
+                source, guess = _source(job, scratch, output_format)
+                with unchanged(source.files):
+                    _compute(job, source, guess, table, picture.rollouts if picture else 0, steps)
+                    if out or bad:
+                        _write(job, source, table, guess, out, bad, None if staged.holds(out) else scratch, steps)
+                if picture:
+                    picture.draw(table)
+            staged.commit()
+            _tell(job, console, table, source, guess, bad_rows, time.monotonic() - began)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(staged.outcome()) from None
+    if source.skipped and not len(table.lengths):
+        where = f", with reasons in {bad_rows}" if bad_rows else ""
+        raise NoGoodRow(f"no good rows, {len(source.skipped):,} bad{where}")
+
+
+def _compute(job: Job, source: Source, guess: Any, table: Table, drawn: int, steps: Steps) -> None:
+    """The first pass, and the results of all rows."""
+    advance = steps.start("reading", source.size)
+    if job.engine == "ray":
+        from shapley_kernels.cli import ray_engine
+
+        ray_engine.fill(table, source, guess, job.allocator, job.head, advance)
+        return
+    for numbers in source.numbers(advance):
+        table.add(numbers, keep_prompts=job.head)
+    table.share(job.allocator, lambda rows: steps.start("sharing", rows), drawn)
 
 
 class BadRowsFile:
@@ -155,7 +166,7 @@ def _write(
     elif scratch is None:
         _write_parquet(source, table, guess, job.columns, out, bad, steps)
     else:
-        with open(scratch / "output", "w+b") as kept:
+        with open_scratch(scratch / "output", "w+") as kept:
             _write_parquet(source, table, guess, job.columns, kept, bad, steps)
             kept.seek(0)
             shutil.copyfileobj(kept, out, 1 << 20)
@@ -178,6 +189,7 @@ def _write_parquet(
         try:
             with ParquetSink(out, schema, columns) as sink:
                 _copy(source, table, sink, bad, steps)
+            sink.refuse_unreadable()
             return
         except Misfit as misfit:
             guess.demote(str(misfit))
@@ -186,25 +198,36 @@ def _write_parquet(
 
 
 def _copy(source: Source, table: Table, sink: Sink | None, bad: BadRowsFile | None, steps: Steps) -> None:
-    """The second pass: every row with its results to the sink, every bad one to its file."""
+    """The second pass: every row with its results to the sink, every bad one to its file.
+
+    Raises:
+        InputError: other rows than those of the first pass, whatever the file system says about the files.
+    """
     if bad:
         bad.start()
-    row = 0
-    for chunk in source.chunks(steps.start("writing", source.size)):
-        if sink:
-            sink.write(chunk, *table.results(row, row + len(chunk)))
-        row += len(chunk)
-        if bad:
-            bad.write(chunk.rejected)
+    row, rows = 0, len(table.lengths)
+    try:
+        for chunk in source.chunks(steps.start("writing", source.size)):
+            if row + len(chunk) > rows:
+                raise BadRow("there was no such row")
+            if sink:
+                sink.write(chunk, *table.results(row, row + len(chunk)))
+            row += len(chunk)
+            if bad:
+                bad.write(chunk.rejected)
+        if row < rows:
+            raise BadRow("there was another row")
+    except BadRow:  # none was left in the first pass
+        raise InputError(f"{', '.join(file.name for file in source.files)}: {CHANGED}") from None
 
 
 def _tell(
     job: Job, console: Console, table: Table, source: Source, guess: Any, bad_rows: Path | None, seconds: float
 ) -> None:
-    if not len(table.lengths):
+    if not len(table.lengths) and not source.skipped:
         names = ", ".join("stdin" if name == "-" else name for name in job.inputs)
-        console.print(f"shapley-allocate: no rows in {printable(names)}" + (" but bad ones" if source.skipped else ""))
-    elif job.head:
+        console.print(f"shapley-allocate: no rows in {printable(names)}")
+    elif job.head and len(table.lengths):
         console.print(first_rollouts(table, job.head))
     if job.least and 0 < (longest := table.lengths.max(initial=0)) < job.least[1]:
         console.print(f"warning: {smaller_sets(*job.least, longest)}")
@@ -238,15 +261,15 @@ def _bad_rows_file(job: Job) -> Path | None:
 def _refuse_same_file(job: Job, bad_rows: Path | None) -> None:
     """The output may take the place of an input; no other file may be named twice."""
     output = Path(job.output) if job.output and job.output != "-" else None
-    taken = {Path(name).resolve(): None if output else name for name in job.inputs if name != "-"}
+    taken = {realpath(name): None if output else name for name in job.inputs if name != "-"}
     for option, path in (("-o", output), ("--bad-rows", bad_rows), ("--plot", job.plot)):
         if path is None or (path.exists() and not path.is_file()):
             continue
-        if path.resolve() in taken and not (option == "-o" and taken[path.resolve()] is None):
+        if realpath(path) in taken and not (option == "-o" and taken[realpath(path)] is None):
             raise InputError(
                 f"{option} {path}: this file is an input, or another output, of the same run; name another"
             )
-        taken[path.resolve()] = option
+        taken[realpath(path)] = option
 
 
 def _output_format(job: Job) -> str:

@@ -1,14 +1,15 @@
 """Output files that appear whole or not at all, and the JSON lines written into them."""
 
 import base64
+import errno
 import gzip
 import json
 import os
-import secrets
 import shutil
 import stat
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from io import UnsupportedOperation
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,30 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from shapley_kernels.cli.reading import Chunk
-from shapley_kernels.cli.rows import Columns, InputError
+from shapley_kernels.cli.rows import BadRow, Columns, InputError
+from shapley_kernels.cli.temporary import Claim, naming, new_claim, open_named, remove_stale
+
+
+@dataclass
+class _File:
+    """An output file on its way."""
+
+    shown: str  # as the user knows it
+    target: Path
+    claim: Claim
+    stream: IO[bytes] | None = None
+    identity: tuple[int, int] | None = None
+
+    def in_place(self) -> bool:
+        """Whether it has its own name, as the file system says, which knows it also right after an interrupt."""
+        try:
+            return self.identity == _identity(self.target.stat())
+        except OSError:
+            return False
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 class Staged:
@@ -32,8 +56,9 @@ class Staged:
 
     def __init__(self, force: bool) -> None:
         self.force = force
-        self._pending: list[tuple[IO[bytes] | None, Path, Path]] = []  # stream, temporary name, own name
-        self._direct: list[IO[bytes]] = []
+        self._files: list[_File] = []
+        self._direct: list[tuple[IO[bytes], str]] = []
+        self._flushed = False  # what is written directly
 
     def __enter__(self) -> "Staged":
         return self
@@ -41,11 +66,12 @@ class Staged:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for staged, temporary, _ in self._pending:
-            if staged:
-                staged.close()
-            temporary.unlink(missing_ok=True)
-        for stream in self._direct:
+        for file in self._files:
+            with suppress(OSError):  # on a full disk also the rest in the buffer does not fit
+                if file.stream:
+                    file.stream.close()
+            file.claim.end()
+        for stream, _ in self._direct:
             with suppress(OSError):  # what has to arrive was flushed by `commit`
                 stream.close()
 
@@ -54,37 +80,41 @@ class Staged:
         if name.exists() and not stat.S_ISREG(name.stat().st_mode):
             if name.is_dir():
                 raise InputError(f"{name}: expected a file name, found a directory")
-            return self._opened_directly(name)
+            return self._opened_directly(name, str(name))
         self._refuse_existing(name)
-        target = name.resolve()  # a symbolic link stays, what it points to is replaced
-        temporary = target.with_name(f".shapley-allocate-{secrets.token_hex(8)}.tmp")
-        self._pending.append((None, temporary, target))  # first of all, so that an interrupt now leaves nothing
+        target = Path(os.path.realpath(name))  # a symbolic link stays, what it points to is replaced
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(name))
+        remove_stale(target.parent)
+        file = _File(str(name), target, new_claim(target.parent))
+        self._files.append(file)  # first of all, so that an interrupt now leaves nothing
         try:
-            stream = open(temporary, "xb")  # noqa: SIM115 (closed by `commit` or on exit)
+            file.stream = open_named(file.claim.path, "x+", file.shown)
         except OSError as error:  # about the directory; the temporary name says nothing to a person
-            self._pending.pop()
+            self._files.pop()
             directory = target.parent if name.is_symlink() else name.parent
             raise OSError(error.errno, error.strerror, str(directory)) from None
+        file.identity = _identity(os.fstat(file.stream.fileno()))
+        file.claim.take()
         if target.exists():
-            shutil.copymode(target, temporary)
-        self._pending[-1] = (stream, temporary, target)
-        return stream
+            shutil.copymode(target, file.claim.path)
+        return file.stream
 
     def stdout(self) -> IO[bytes]:
         """stdout, buffered: under PYTHONUNBUFFERED a write to sys.stdout.buffer may be cut short in silence."""
         try:
-            return self._opened_directly(sys.stdout.fileno())
+            return self._opened_directly(sys.stdout.fileno(), "<stdout>")
         except UnsupportedOperation:  # not a file at all, such as under a test
             return sys.stdout.buffer
 
-    def _opened_directly(self, file: Path | int) -> IO[bytes]:
-        stream = open(file, "wb", closefd=not isinstance(file, int))  # noqa: SIM115 (closed on exit)
-        self._direct.append(stream)
+    def _opened_directly(self, file: Path | int, shown: str) -> IO[bytes]:
+        stream = open_named(file, "w", shown)
+        self._direct.append((stream, shown))
         return stream
 
     def holds(self, stream: IO[bytes] | None) -> bool:
         """Whether the stream goes to a temporary file, so that it can be rewound."""
-        return any(stream is staged for staged, _, _ in self._pending)
+        return any(stream is file.stream for file in self._files)
 
     def _refuse_existing(self, name: Path) -> None:
         if name.exists() and not self.force:
@@ -92,19 +122,35 @@ class Staged:
 
     def commit(self) -> None:
         """Put all files in place, the first opened one last."""
-        for direct in self._direct:
+        for direct, _ in self._direct:
             direct.flush()
-        for stream, _, target in self._pending:
-            assert stream is not None
-            self._refuse_existing(target)
-            stream.flush()
-            os.fsync(stream.fileno())
-            stream.close()
-        while self._pending:
-            _, temporary, target = self._pending[-1]
-            os.replace(temporary, target)
-            self._pending.pop()
-            _sync_directory(target.parent)
+        self._flushed = True
+        for file in self._files:
+            assert file.stream is not None
+            self._refuse_existing(file.target)
+            file.stream.flush()
+            with naming(file.shown):
+                os.fsync(file.stream.fileno())
+            file.stream.close()
+        for file in reversed(self._files):
+            try:
+                os.replace(file.claim.path, file.target)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror}; {self.outcome()}", file.shown) from None
+            _sync_directory(file.target.parent)
+
+    def outcome(self) -> str:
+        """What became of the outputs, for a run that ends early."""
+        complete = [file.shown for file in self._files if file.in_place()]
+        streams = [shown for _, shown in self._direct]
+        if self._flushed:
+            complete += streams
+        partial = [] if self._flushed else streams
+        missing = [file.shown for file in self._files if file.shown not in complete]
+        said = (("complete", complete), ("not complete", partial), ("not written", missing))
+        if not complete and not partial:
+            return "no output was written"
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in said if names)
 
 
 def _sync_directory(directory: Path) -> None:
@@ -150,14 +196,17 @@ class JsonLinesSink:
     def __enter__(self) -> "JsonLinesSink":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._zipped:
-            self._stream.close()  # writes the end of the gzip data, and leaves the stream below open
+            with suppress(OSError) if kind else nullcontext():  # the first error counts
+                self._stream.close()  # writes the end of the gzip data, and leaves the stream below open
 
 
 def _spliced(line: bytes, added: bytes) -> bytes:
     """A line with the JSON object in it ended by `added`; all its own bytes stay."""
-    brace = line.rindex(b"}")
+    brace = line.rfind(b"}")
+    if brace < 0:
+        raise BadRow("expected a JSON object")
     body = line[:brace].rstrip()  # blanks before the brace stay before the brace
     end = b"" if line.endswith(b"\n") else b"\n"  # the last line of a file may lack it
     return body + added + line[len(body) :] + end

@@ -152,11 +152,9 @@ def test_mistakes_are_said_in_a_line(place: Place, arguments: list[str], status:
 def test_a_directory_that_cannot_be_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("in.jsonl", ROWS)
 
-    def refuse(name: Any, mode: str = "r") -> Any:
-        raise PermissionError(13, "Permission denied", str(name))
-
-    monkeypatch.setattr(writing, "open", refuse, raising=False)  # root may write everywhere
-    assert "Permission denied" in place.run("in.jsonl", "-o", "out.jsonl", status=1).stderr
+    refuse = _raise(PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(writing, "open_named", refuse)  # root may write everywhere
+    assert ".: Permission denied" in place.run("in.jsonl", "-o", "out.jsonl", status=1).stderr
 
 
 def test_an_input_that_changes_is_noticed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,8 +373,8 @@ def _raise(error: BaseException) -> Callable[..., None]:
 
 
 def _before(function: Callable[..., Any], first: Callable[[], Any]) -> Callable[..., Any]:
-    def both(*args: Any) -> Any:
+    def both(*args: Any, **options: Any) -> Any:
         first()
-        return function(*args)
+        return function(*args, **options)
 
     return both

@@ -236,7 +236,9 @@ def test_no_rows(place: Place, name: str) -> None:
 def test_no_rows_are_said_when_quiet(place: Place) -> None:
     assert place.run("-", "--quiet", stdin=b"").stderr == "shapley-allocate: no rows in stdin\n"
     skip = ["--quiet", "--on-bad-row", "skip", "--bad-rows", "bad.jsonl"]
-    assert place.run("-", *skip, stdin=b"{}").stderr == "shapley-allocate: no rows in stdin but bad ones\n"
+    said = "shapley-allocate: no good rows, 1 bad, with reasons in bad.jsonl\n"
+    assert place.run("-", *skip, stdin=b"{}", status=3).stderr == said
+    assert len(place.rows("bad.jsonl")) == 1
 
 
 def test_overflow_is_said(place: Place) -> None:
