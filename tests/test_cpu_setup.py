@@ -12,6 +12,7 @@ import pytest
 import shapley_kernels as sk
 from shapley_kernels.kernels import _threads
 from shapley_kernels.kernels._threads import over_rows
+from tests import GUARD
 
 WORK = (
     "import numpy as np, shapley_kernels as sk\n"
@@ -41,7 +42,7 @@ def start(folder, code=WORK, **environment):
 
 def compiles(process):
     """How many kernels the process compiled, having got the right credits."""
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=GUARD)
     assert process.returncode == 0, error
     return int(out)
 
@@ -239,5 +240,5 @@ def test_at_exit():
         "first = sk.shapley(sk.Max(rewards))\n"
         "atexit.register(lambda: print(np.array_equal(sk.shapley(sk.Max(rewards)), first)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=GUARD)
     assert done.stdout == "True\n", done.stderr

@@ -10,12 +10,13 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels.dispatch import allowed, choose, triton_missing
+from tests import GUARD
 
 R = np.array([[0.9, 0.5, 0.1]])
 
 
 def in_fresh_process(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=GUARD)
 
 
 def test_import_is_light():

@@ -1,5 +1,6 @@
 """What each credit optimises, by enumeration of all sets in float64, and that the page shows the committed records."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from benchmarks.learning import exact, report, runs
 from benchmarks.learning.exact import K, estimate, gradient, random_policy
 from benchmarks.learning.tasks import SCHEMES, TASKS
 from shapley_kernels import rl
+from tests import GUARD
 
 SEEDS = range(5)
 VALUES = [sk.Shapley(), sk.LeaveOneOut(), sk.Banzhaf(), sk.Banzhaf(0.3), sk.BetaShapley(4, 1), sk.BetaShapley(1, 3)]
@@ -478,14 +480,16 @@ def test_training_is_told_of_where_there_is_no_bar(command, monkeypatch):
 
 
 ENDLESS = """
-import sys, time
+import signal, sys, time
 from benchmarks.learning import __main__ as program, runs
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run in the background ignores
 
 def run_all(*_):
     with runs.pool(2) as processes:
         processes.map(abs, range(9))
         print("ready", flush=True)
-        processes.map(time.sleep, [60, 60])
+        processes.map(time.sleep, [7200, 7200])
 
 runs.run_all = run_all
 sys.argv = ["learning", "run"]
@@ -505,6 +509,10 @@ def test_an_interrupt_ends_in_one_line():
     ) as process:
         assert process.stdout.readline() == "ready\n"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, said = process.communicate(timeout=30)
+        try:
+            _, said = process.communicate(timeout=GUARD)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert [line.split(";")[0] for line in said.splitlines()[1:]] == ["benchmarks.learning: interrupted"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
+from tests import GUARD
 
 
 def credits(seed):
@@ -27,7 +28,7 @@ def test_threads_at_once_first_compile_included():
         "assert all(np.array_equal(f, found[0]) for f in found), found\n"
         "assert np.allclose(found[0].sum(1), r.mean(1), atol=1e-14); print('equal')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=GUARD)
     assert done.stdout.strip() == "equal", done.stderr
 
 
@@ -54,13 +55,13 @@ rewards = np.random.default_rng(0).random((5, 3))
 inside = threading.Event()
 
 def child():
-    signal.alarm(20)  # ends it if it waits forever
+    signal.alarm(1800)  # ends it if it waits forever
     os._exit(int(not np.allclose(sk.shapley(sk.Max(rewards)).sum(1), rewards.max(1))))
 
 def fork_during(work):
     thread = threading.Thread(target=work)
     thread.start()
-    inside.wait(60)
+    inside.wait(1800)
     pid = os.fork() or child()
     print(os.waitpid(pid, 0)[1], flush=True)
     thread.join()
@@ -103,7 +104,7 @@ sk.shapley(sk.Mean(rewards, mask=rewards > 0.1))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_fork_while_a_kernel_is_imported_or_loaded():
     """By another thread, whose locks nobody in the child would release; last by the forking thread itself."""
-    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=False, timeout=GUARD)
     assert done.stdout.split() == ["0", "0", "0"], done.stderr
 
 

@@ -365,6 +365,11 @@ def record_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatc
     return pa.record_batch(columns, schema=schema)
 
 
+class _Writer(pq.ParquetWriter):
+    def __del__(self) -> None:
+        """Nothing: left open by an interrupt it would write to a file that is closed, and complain."""
+
+
 class ParquetSink:
     """Writes chunks with their two new columns, in row groups of a useful size.
 
@@ -379,7 +384,7 @@ class ParquetSink:
         added = [pa.field(columns.credits, kind), pa.field(columns.advantages, kind)]
         self._full = pa.schema([*schema, *added], metadata=schema.metadata)
         self._stream = stream
-        self._writer = pq.ParquetWriter(stream, self._full, write_page_checksum=True)
+        self._writer = _Writer(stream, self._full, write_page_checksum=True)
         self._waiting: list[pa.RecordBatch] = []
 
     def write(self, chunk: Chunk, credits: np.ndarray, advantages: np.ndarray, lengths: np.ndarray) -> None:

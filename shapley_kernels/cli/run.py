@@ -313,9 +313,9 @@ def _termination_as_exit() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = {
-        number: signal.signal(number, stop) for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number
-    }
+    numbers = [number for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if number]
+    # what is ignored, as SIGHUP is under nohup, stays so
+    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield
     finally:

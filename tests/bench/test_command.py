@@ -13,6 +13,7 @@ import shapley_kernels as sk
 from shapley_kernels.bench import command, methods
 from shapley_kernels.bench.machine import limited_to
 from shapley_kernels.bench.records import read
+from tests import GUARD
 from tests.conftest import need
 
 from .conftest import record, write
@@ -105,7 +106,7 @@ def test_the_process_ends_by_a_signal_with_its_points_kept(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=GUARD,
         env={**os.environ, "PYTHONPATH": str(Path(methods.__file__).parents[2])},
     )
     assert done.returncode == 130, done.stderr
@@ -206,7 +207,7 @@ def test_as_a_module():
         [sys.executable, "-m", "shapley_kernels.bench", "--help"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=GUARD,
         check=True,
     )
     for name in ("run", "compare", "plot", "machine", "peers", "scaling", "table"):
@@ -215,6 +216,6 @@ def test_as_a_module():
 
 def test_a_missing_extra_is_one_line():
     code = "import sys; sys.modules['typer'] = None; from shapley_kernels.bench import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=GUARD)
     assert done.returncode == 1
     assert done.stderr.strip() == "shapley-bench: typer is not installed; pip install 'shapley_kernels[bench]'"

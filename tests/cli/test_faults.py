@@ -60,7 +60,7 @@ def test_ended_at_any_line(place: Place, scratch: Path, output: str, number: int
         place.write(name, [b"old"])
     place.write("in.jsonl", [*ROWS, b"bad\n"])
     arguments = ["in.jsonl", "-o", output, *SKIP, "--bad-rows", "bad.jsonl", "--force", "--quiet"]
-    command = [sys.executable, interrupted.__file__, str(int(number)), "12", *arguments]
+    command = [sys.executable, interrupted.__file__, str(int(number)), "8", *arguments]
     home = str(Path(run.__file__).parents[2])
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": home}, cwd=place.path

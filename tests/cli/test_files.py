@@ -17,6 +17,7 @@ import pytest
 import typer.testing
 
 from shapley_kernels.cli import run, writing
+from tests import GUARD
 from tests.cli.conftest import COMMAND, Place
 
 ROWS = [{"prompt_id": i % 2, "rewards": [i, 1]} for i in range(4)]
@@ -210,6 +211,22 @@ def test_signals(tmp_path: Path, number: int, status: int) -> None:
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
+@pytest.mark.parametrize("ignored", [True, False])
+def test_what_is_ignored_stays_so(ignored: bool) -> None:
+    """SIGHUP under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with run._termination_as_exit():
+            if ignored:
+                os.kill(os.getpid(), signal.SIGHUP)
+            else:
+                with pytest.raises(SystemExit, match="129"):
+                    os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_killed_without_warning_leaves_the_old_output(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(b"old")
@@ -358,7 +375,7 @@ def _peak_memory(path: Path, out: Path) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) * 1024
 
 
-def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+def _wait(condition: Callable[[], bool], seconds: float = GUARD) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came"

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from tests import GUARD
 from tests.cli.conftest import COMMAND, Place, place  # noqa: F401
 from tests.conftest import need
 
@@ -142,7 +143,7 @@ def test_the_command_starts_ray_itself(place: Place):  # noqa: F811
     place.run("a.jsonl", "-o", "local.jsonl")
     setting = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     command = [*COMMAND, "a.jsonl", "-o", "ray.jsonl", "--engine", "ray"]
-    done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=GUARD, check=False)
     assert done.returncode == 0, done.stderr
     assert (place.path / "ray.jsonl").read_bytes() == (place.path / "local.jsonl").read_bytes()
     assert [row["n"] for row in place.rows("ray.jsonl")] == list(range(10))

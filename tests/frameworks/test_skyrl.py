@@ -13,6 +13,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels import rl
+from tests import GUARD
 from tests.frameworks.rollouts import REWARDS, TEXTS, assert_candidate_advantages
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of SkyRL are its own
@@ -209,7 +210,7 @@ def test_registered_in_the_driver_used_in_a_worker_of_ray(skyrl_run, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(SHIM if sys.version_info < (3, 12) else "")
     setting = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
     command = [sys.executable, "-W", "ignore", "-m", "tests.frameworks.skyrl_run"]
-    done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=GUARD, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     for found in json.loads(done.stdout.splitlines()[-1]):
         assert_candidate_advantages(found, skyrl_run.candidate_ids())

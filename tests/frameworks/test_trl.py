@@ -13,6 +13,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels import rl
+from tests import GUARD
 from tests.frameworks.rollouts import TEXTS
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of TRL and transformers are theirs
@@ -129,7 +130,7 @@ def test_two_ranks_end_with_the_parameters_of_one(trl_run, tmp_path):
     ]
     try:
         alone = trl_run.over_ranks(1)
-        errors = [process.communicate(timeout=300)[1] for process in ranks]
+        errors = [process.communicate(timeout=GUARD)[1] for process in ranks]
     finally:
         for process in ranks:
             process.kill()

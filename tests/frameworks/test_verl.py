@@ -12,6 +12,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels import rl
+from tests import GUARD
 from tests.frameworks.rollouts import REWARDS, TEXTS, assert_candidate_advantages, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of verl are its own
@@ -223,7 +224,7 @@ def test_trainer_in_ray(verl_run):
     """Rewards by the manager, advantages by the trainer, rows out of order and one of padding."""
     setting = os.environ | {"VERL_USE_EXTERNAL_MODULES": "shapley_kernels.adapters.verl_trainer"}
     command = [sys.executable, "-W", "ignore", "-m", "tests.frameworks.verl_run"]
-    done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=500, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=GUARD, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     *advantages, padding = found["advantages"]

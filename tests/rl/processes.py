@@ -4,6 +4,8 @@ import subprocess
 import sys
 from datetime import timedelta
 
+from tests import GUARD
+
 
 def run(module, folder):
     """`python -m module RANK FILE` for both ranks, which have to succeed."""
@@ -12,7 +14,7 @@ def run(module, folder):
         subprocess.Popen([*command, str(i), str(folder / "store")], stderr=subprocess.PIPE, text=True) for i in range(2)
     ]
     try:
-        errors = [process.communicate(timeout=600)[1] for process in ranks]
+        errors = [process.communicate(timeout=GUARD)[1] for process in ranks]
     finally:
         for process in ranks:
             process.kill()
@@ -23,7 +25,9 @@ def join(rank, file):
     """The group of both; one that waits for the other in vain ends the test."""
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2, timeout=timedelta(minutes=3))
+    dist.init_process_group(
+        "gloo", init_method=f"file://{file}", rank=rank, world_size=2, timeout=timedelta(seconds=GUARD / 2)
+    )
     return dist.group.WORLD
 
 

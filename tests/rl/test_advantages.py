@@ -14,6 +14,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels.rl import advantages, grpo_advantages
+from tests import GUARD
 
 CENTERS = ("group", "loo", "slot", "none")
 SCALES = ("group", "batch", "none")
@@ -426,7 +427,7 @@ def test_wide_accumulation_where_the_device_has_it(monkeypatch):
 
 def test_importing_it_imports_no_torch():
     code = "import sys, shapley_kernels.rl; sys.exit('torch' in sys.modules or 'numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=GUARD).returncode == 0
 
 
 def test_options_of_any_kind_of_number():

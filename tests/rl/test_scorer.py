@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import shapley_kernels as sk
 from shapley_kernels.rl import SetScorer, json_list, separated
+from tests import GUARD
 
 
 def read_byte(token):
@@ -332,7 +333,7 @@ def test_import_is_light():
         "names = ('asyncio', 'concurrent.futures', 'tokenizers', 'transformers', 'torch')\n"
         "print([name for name in names if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=GUARD)
     assert done.stdout.strip() == "[]", done.stderr
 
 

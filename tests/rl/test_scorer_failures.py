@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shapley_kernels.rl import SetScorer, json_list, separated
+from tests import GUARD
 from tests.rl.test_scorer import call, read_byte, rows
 
 
@@ -131,7 +132,7 @@ def test_ending_ascore_ends_a_plain_score_after_the_call_in_progress(end):
 
     def score(text):
         asked.append(text)
-        answer.wait(600)
+        answer.wait(GUARD)
         return 1.0
 
     async def cancel():
