@@ -171,6 +171,27 @@ def test_rollouts_as_players(value):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("layout", [{}, {"num_generations": 8}, {"group_ids": [i * i % 7 for i in range(32)]}], ids=str)
+@pytest.mark.parametrize("game", [sk.Max, sk.Min, sk.Clusters, sk.Median, sk.NoisyOr], ids=lambda g: g.__name__)
+@pytest.mark.parametrize("value", [rl.SuffixSwap(), rl.SuffixSwap(1.0), rl.CandidateSwap()], ids=repr)
+def test_credit_against_the_group(value, game, layout):
+    rng = np.random.default_rng(3)
+    shape = (32, 5) if layout else (4, 8, 5)
+    rewards, mask = torch.tensor(rng.integers(0, 5, shape) / 4), torch.tensor(rng.random(shape) < 0.7)
+    data = rewards if game is not sk.Clusters else (rewards * 4).long()
+    ids = torch.tensor(rng.integers(0, 6, (*shape[:-1], 20)))
+    allocator = rl.RewardAllocator(game, value)
+    for m in (None, mask):
+        found = allocator.token_advantages(data.cuda(), ids.cuda(), None if m is None else m.cuda(), **layout)
+        expected = allocator.token_advantages(data, ids, m, **layout)
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-5)
+    if game is sk.Max and not layout:
+        rewards[1, 2, 3] = torch.nan
+        found = allocator.advantages(rewards.cuda()).isnan()
+        assert found[1].all()
+        assert not found[[0, 2, 3]].any()
+
+
 @pytest.mark.parametrize("length", ["token", "candidate"])
 @pytest.mark.parametrize("outside", ["set", "zero"])
 def test_tokens(outside, length):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from shapley_kernels.rl import (
+    GroupValue,
     RewardAllocator,
     decode_credits,
     grpo_advantages,
@@ -30,10 +31,12 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         same [N, T].
 
     Raises:
-        TypeError: not an allocator.
+        TypeError, ValueError: not an allocator; one whose value sees the group.
     """
     if not isinstance(allocator, RewardAllocator | None):
         raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
+    if allocator is not None and isinstance(allocator.value, GroupValue):
+        check_value(allocator)
 
     def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
         scale = "group" if by_std(**options) else "none"
@@ -78,8 +81,15 @@ def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     return estimate
 
 
-def warn_if_not_efficient(allocator: RewardAllocator) -> None:
-    """Token rewards carry credits, and what the set is worth only as their sum."""
+def check_value(allocator: RewardAllocator) -> None:
+    """Token rewards carry credits of one rollout, and what the set is worth only as their sum: ValueError for values
+    that need other rollouts, a warning for those that do not sum to v(all) - v(empty)."""
+    if isinstance(allocator.value, GroupValue):
+        raise ValueError(
+            f"{OWNER}: value must be one that looks at each rollout alone, got {allocator.value!r}: credits go into "
+            "the rewards of a rollout before its group is known; use sk.Shapley(), sk.LeaveOneOut() or rl.Broadcast() "
+            "here, and credit against the group with TRL, or where you call RewardAllocator.token_advantages yourself"
+        )
     if not isinstance(allocator.value, EFFICIENT):
         warnings.warn(
             f"{OWNER}: credits of {allocator.value!r} do not sum to v(all) - v(empty): the reward that is logged and "

@@ -21,10 +21,10 @@ import numpy as np
 from shapley_kernels.adapters._estimator import (
     OWNER,
     ROLLOUTS,
+    check_value,
     make,
     make_rollouts,
     option,
-    warn_if_not_efficient,
 )
 from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits, rollout_advantages
 
@@ -116,13 +116,13 @@ async def encode_generator_output(
             f"{OWNER}: step_wise_trajectories must be False, got a generator output with is_last_step; SkyRL gives all "
             "tokens of a step-wise trajectory one advantage"
         )
+    allocator = allocator or RewardAllocator(scorer.utility)
+    check_value(allocator)
     responses, reasons = output["response_ids"], output.get("stop_reasons")
     own = [np.asarray(mask, bool) for mask in output["loss_masks"]]
     own = [mask if mask.any() else ~mask for mask in own]  # overlong filtering: none is trained on, all are scored
     finished = None if reasons is None else [reason == "stop" for reason in reasons]
     scored = await scorer.ascore(responses, own, finished=finished, **columns)
-    allocator = allocator or RewardAllocator(scorer.utility)
-    warn_if_not_efficient(allocator)
     credits = allocator.credits(scored.rewards, scored.mask)
     lengths = list(map(len, responses))
     token_mask = np.arange(scored.ids.shape[1]) < np.array(lengths)[:, None]

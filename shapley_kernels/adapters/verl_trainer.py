@@ -14,7 +14,7 @@ import numpy as np
 
 from shapley_kernels.adapters import verl as _verl  # the version first
 from shapley_kernels.adapters._columns import parameters
-from shapley_kernels.adapters._estimator import warn_if_not_efficient
+from shapley_kernels.adapters._estimator import check_value
 from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits
 
 import torch  # isort: skip
@@ -42,7 +42,7 @@ class ShapeRewardManager(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         self._scorer = self.scorer(tokenizer)
         self._allocator = self.allocator or RewardAllocator(self._scorer.utility)
-        warn_if_not_efficient(self._allocator)
+        check_value(self._allocator)
         self._wanted = parameters(self._scorer.score)
 
     def scorer(self, tokenizer: Any) -> SetScorer:

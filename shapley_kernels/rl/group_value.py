@@ -70,10 +70,10 @@ class GroupValue:
             return cast(zeros(game.data, shape, "float32"), game.dtype)
         sorted_game, count, index = _live_first(_wide(game))
         found = self.share(sorted_game, groups, count)
-        if game.mask is not None and index is not None:
-            found = _at(found, index, game.mask.reshape(-1, game.players))
         if not on_cpu(found):
             found = namespace(found).where(_bad(game, groups), float("nan"), found)
+        if game.mask is not None and index is not None:
+            found = _at(found, index, game.mask.reshape(-1, game.players))
         return cast(found, game.dtype).reshape(shape)
 
     def _among_ranks(self, game: Game, groups: Groups, ranks: Ranks) -> Array:
@@ -119,7 +119,7 @@ def _live_first(game: Game) -> tuple[Game, Array, Array | None]:
     players are now, and last the stop (None: as they were, and all live)."""
     rows, players = prod(game.batch_shape), game.players
     if game.mask is None:
-        return game, constant(np.full(rows, players), game.data, named_dtype(game.data, "int32")), None
+        return game, zeros(game.data, (rows,), "int32") + players, None
     xp, live = namespace(game.mask), game.mask.reshape(rows, players)
     count, place = live.sum(-1), constant(np.arange(players), live, named_dtype(live, "int64"))
     if on_cpu(live) and not (live[:, 1:] > live[:, :-1]).any():

@@ -19,6 +19,7 @@ from shapley_kernels.arrays import (
     is_traced,
     named_dtype,
     namespace,
+    number,
 )
 from shapley_kernels.dispatch import choose, kernel, run_numba, run_torch
 from shapley_kernels.games import Game
@@ -164,7 +165,7 @@ def _of_maxima(kind: str, game: Game, count: Array, order: np.ndarray | None, st
     x, compute = found.x, compute_dtype(found.x.dtype)
     rows, players, _ = x.shape
     weights = namespace(x).ones_like(x[:1, 0]) if found.weights is None else found.weights
-    empty = constant(np.array([found.empty]), x, x.dtype) if isinstance(found.empty, float) else found.empty
+    empty = number(found.empty, x, compute) if isinstance(found.empty, float) else found.empty
     backend = "torch" if is_traced(x) else choose("auto", "swap", players, x, weights, empty)
     run, arrays, shape = kernel("swap", backend).run, (x, count, weights, empty), (rows, players + 1)
     how = (order, starts, *mix.on("numpy" if backend == "numba" else "torch", compute, device(x)), KINDS.index(kind))
@@ -185,13 +186,13 @@ def _by_worth(kind: str, game: Game, count: Array, order: np.ndarray | None, sta
     """The credits of any game without joint data, by the worth of each mixed set."""
     xp, own = namespace(count), game.wide_worth().reshape(-1)
     places = game.players + 1
-    total, number = xp.zeros_like(own)[:, None], xp.zeros_like(count)
+    total, among = xp.zeros_like(own)[:, None], xp.zeros_like(count)
     for other, there in zip(*others(order, starts), strict=True):
         h, there = (constant(x, count, named_dtype(count, str(x.dtype))) for x in (other, there))
         gains = [own[row] - _mixed(kind, game, count, row, k, h[row]).wide_worth() for row, k in _blocks(game, count)]
         gain = xp.concatenate(gains).reshape(-1, places)
-        total, number = total + xp.where(there[:, None], gain, 0.0), number + there
-    above = total / cast(number.clip(1), own.dtype)[:, None]
+        total, among = total + xp.where(there[:, None], gain, 0.0), among + there
+    above = total / cast(among.clip(1), own.dtype)[:, None]
     last = count if kind == "suffix" else count - 1
     above = xp.where(_range(places, count) <= last[:, None], above, 0.0)
     (table,) = mix.on("torch" if is_torch(above) else "numpy", compute_dtype(above.dtype), device(above))

@@ -5,8 +5,15 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.adapters._estimator import make, warn_if_not_efficient
-from shapley_kernels.rl import Broadcast, RewardAllocator, encode_credits, grpo_advantages
+from shapley_kernels.adapters._estimator import check_value, make
+from shapley_kernels.rl import (
+    Broadcast,
+    CandidateSwap,
+    RewardAllocator,
+    SuffixSwap,
+    encode_credits,
+    grpo_advantages,
+)
 from shapley_kernels.values import LeaveOneOut, Shapley
 
 IDS = torch.tensor([[0, 1, 1, 0, 2, 0, 3, 3, 0]] * 6)
@@ -84,5 +91,16 @@ def test_a_row_that_was_zeroed():
 @pytest.mark.parametrize("value", [LeaveOneOut(), Broadcast()])
 def test_values_that_are_not_efficient(value):
     with pytest.warns(UserWarning, match=r"do not sum to v\(all\) - v\(empty\)"):
-        warn_if_not_efficient(RewardAllocator(value=value))
-    warn_if_not_efficient(RewardAllocator())
+        check_value(RewardAllocator(value=value))
+    check_value(RewardAllocator())
+
+
+@pytest.mark.parametrize("value", [SuffixSwap(), CandidateSwap()])
+def test_credit_against_the_group_is_refused(value):
+    """Credits travel by rollout, before the group is known."""
+    message = (
+        r"value must be one that looks at each rollout alone, got (Suffix|Candidate)Swap.*use sk.Shapley.*with TRL"
+    )
+    for refuses in (check_value, lambda allocator: make(allocator, lambda **_: True)):
+        with pytest.raises(ValueError, match=message):
+            refuses(RewardAllocator(value=value))

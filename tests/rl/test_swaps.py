@@ -9,7 +9,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels.games import GAMES
-from shapley_kernels.rl import CandidateSwap, RewardAllocator, SuffixSwap, swaps
+from shapley_kernels.rl import CandidateSwap, RewardAllocator, SuffixSwap, group_value, swaps
 from shapley_kernels.testing import exact_decisions
 
 VALUES = (SuffixSwap(0.0), SuffixSwap(), SuffixSwap(1), CandidateSwap())
@@ -266,6 +266,23 @@ def test_dtypes(value):
         found = RewardAllocator(value=value, **RAW).credits(torch.tensor(rewards, dtype=dtype))
         assert found.dtype == dtype
         np.testing.assert_allclose(found.double().numpy(), wide, rtol=torch.finfo(dtype).eps, atol=1e-7)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_as_on_a_gpu(value, monkeypatch):
+    """Where nobody looks at the data: masks are always sorted, and bad data make their group NaN, and no other."""
+    rng = np.random.default_rng(0)
+    rewards, mask = torch.tensor(rng.random((12, 4))), torch.tensor(rng.random((12, 4)) < 0.6)
+    layout = ([0, 1, 2, 2, 1, 0, 3, 1, 2, 0, 1, 2], None, None)
+    wanted = value.decisions(sk.Max(rewards, mask=mask), layout)
+    monkeypatch.setattr(group_value, "on_cpu", lambda x: False)
+    rewards[~mask] = torch.nan
+    assert torch.equal(value.decisions(sk.Max(rewards, mask=mask), layout), wanted)
+    bad = torch.tensor([g == 1 for g in layout[0]])
+    rewards[1, 0], mask[1, 0] = torch.inf, True
+    found = value.decisions(sk.Max(rewards, mask=mask), layout)
+    live = torch.cat([mask, torch.ones(12, 1, dtype=torch.bool)], 1)
+    assert (found.isnan() == (live & bad[:, None])).all()
 
 
 def test_gradients_flow_into_credits():
