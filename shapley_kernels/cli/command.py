@@ -272,7 +272,7 @@ def allocate(
     except MemoryError as error:
         _fail(f"not enough memory ({error}); groups of many long rollouts take most", 1)
     except KeyboardInterrupt as error:
-        _fail(f"interrupted; {str(error) or 'no output was written'}", 130)
+        _fail(f"interrupted; {error}" if str(error) else "interrupted", 130)
 
 
 def _fail(message: str, status: int) -> None:
