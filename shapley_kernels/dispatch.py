@@ -79,8 +79,8 @@ def triton_missing() -> str | None:
     """Why the kernels of triton cannot run, wherever the data are, and what to do; None if they can."""
     try:
         import triton
-    except ModuleNotFoundError:
-        return "backend='triton' needs triton, which is not installed: pip install 'shapley_kernels[triton]'"
+    except Exception as error:
+        return _why_not("triton", error)
     found = re.match(r"(\d+)\.(\d+)", triton.__version__)
     if found and tuple(map(int, found.groups())) < OLDEST_TRITON:
         return (
@@ -125,14 +125,21 @@ def kernel(primitive: str, backend: str) -> Any:
             return importlib.import_module(name)
         with making:  # it may have to import numba
             return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("shapley_kernels"):
+    except Exception as error:  # a library may fail in any way: on a numpy it refuses, on a folder that hides a module
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("shapley_kernels"):
             raise
-        raise BackendUnavailable(
-            f"backend={backend!r} needs {error.name}, which is not installed: pip install 'shapley_kernels[{backend}]'"
-            if backend != "numba"
-            else "backend='numba' needs numba, which is not installed: pip install numba"
-        ) from error
+        raise BackendUnavailable(_why_not(backend.partition("_")[0], error)) from error
+
+
+def _why_not(backend: str, error: Exception) -> str:
+    """Why the library of a backend cannot be imported, and what to do."""
+    if isinstance(error, ModuleNotFoundError) and error.name == backend:
+        install = "numba" if backend == "numba" else f"'shapley_kernels[{backend}]'"
+        return f"backend={backend!r} needs {backend}, which is not installed: pip install {install}"
+    return (
+        f"backend={backend!r} needs {backend}, which cannot be imported here, {type(error).__name__}: {error}; install "
+        "versions that go together, and see that no file or folder here has the name of a module it imports"
+    )
 
 
 class Run:

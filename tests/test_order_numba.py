@@ -137,7 +137,7 @@ def test_a_row_is_its_own(variant):
     """Neither its place in the tile nor the rows beside it matter, NaN rows included; ties are bitwise equal."""
     rng = np.random.default_rng(0)
     for players in (5,) if variant == "step" else (3, 20):
-        tile = _step._TILE if variant == "step" else _network.tile_rows(players)
+        tile = _step._TILE if variant == "step" else _numba.tile_rows(players)
         rewards = (rng.integers(-4, 5, (2 * tile + 3, players)) / 4).astype(np.float32)
         args = case(1, rewards, outside=True)
         whole = check(args, variant=variant)

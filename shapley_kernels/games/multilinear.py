@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil, inf, prod
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -29,7 +28,7 @@ from shapley_kernels.arrays import (
     rows,
 )
 from shapley_kernels.games.base import Game, Weighted, row_of
-from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
+from shapley_kernels.games.terms import Row, Run, Tables, Term, by_live_count, kept, live_counts, size_row
 from shapley_kernels.values import Semivalue
 
 
@@ -40,21 +39,17 @@ def live_rows(game: Game) -> np.ndarray:
     return numbers(game.mask).reshape(-1, game.players).astype(bool)
 
 
-def mixture(
-    value: Semivalue, players: int, lives: tuple[int, ...], scale: float = 1.0
-) -> tuple[np.ndarray | None, ...]:
-    """(t, weight, None, None) where the value has nodes, else (None, None, sizes, level_of), times `scale`."""
-    nodes = value.nodes(players)
-    if nodes is not None:
-        return nodes[0], scale * nodes[1], None, None
-    sizes, level_of = size_weights(value, players, lives)
-    return None, None, scale * sizes, level_of
-
-
-@lru_cache(maxsize=256)
 def product_tables(value: Semivalue, players: int, lives: tuple[int, ...], scale: float) -> Tables:
-    """Of the primitive `multilinear`."""
-    return Tables(mixture(value, players, lives, scale))
+    """Of the primitive `multilinear`: (t, weight, None, None) where the value has nodes, else (None, None, sizes,
+    level_of), times `scale`."""
+    if value.nodes(players) is not None:
+        return kept(_product_nodes, scale, value, players)
+    return by_live_count(size_row, (scale, value), players, lives, first=lambda *_: (None, None))
+
+
+def _product_nodes(scale: float, value: Semivalue, players: int) -> tuple[np.ndarray | None, ...]:
+    t, weight = value.nodes(players)  # type: ignore[misc]
+    return t, scale * weight, None, None
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,9 +251,19 @@ class TotalTerm(Term):
         return bound
 
 
-@lru_cache(maxsize=64)
 def _total_tables(value: Semivalue, players: int, lives: tuple[int, ...], worth: tuple[float, ...]) -> Tables:
-    return Tables((np.array([worth]), *mixture(value, players, lives)))
+    """Of the primitive `knapsack`: the worth, and as in `product_tables`."""
+    if value.nodes(players) is not None:
+        return kept(_total_nodes, worth, value, players)
+    return by_live_count(_total_row, (worth, value), players, lives, first=lambda *_: (np.array([worth]), None, None))
+
+
+def _total_nodes(worth: tuple[float, ...], value: Semivalue, players: int) -> tuple[np.ndarray | None, ...]:
+    return np.array([worth]), *_product_nodes(1.0, value, players)
+
+
+def _total_row(worth: tuple[float, ...], value: Semivalue, n: int) -> Row:
+    return size_row(1.0, value, n)
 
 
 class AtLeast(Game):

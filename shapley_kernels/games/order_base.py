@@ -6,7 +6,6 @@ See `games.order` for the games, docs/mathematics.md for the derivation.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import prod
 from numbers import Real
 from typing import Any, ClassVar
@@ -27,7 +26,7 @@ from shapley_kernels.arrays import (
     numbers,
 )
 from shapley_kernels.games.base import Game, Weighted, row_of
-from shapley_kernels.games.terms import Run, Tables, Term, levels, live_counts
+from shapley_kernels.games.terms import Row, Run, Tables, Term, by_live_count, kept, live_counts
 from shapley_kernels.values import Semivalue
 
 GENERIC_PLAYERS = 512
@@ -226,25 +225,30 @@ def _v_empty(game: OrderGame, compiling: bool) -> Array:
     return c if game.batch_shape else c.reshape(())
 
 
-@lru_cache(maxsize=1024)
 def order_tables(recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
     """The tables of the `order` primitive (kernels/order) for some live counts."""
-    counts, level_of = levels(players, lives)
-    shape = (max(len(counts), 1), max(players, 1))
-    inside, outside, empty = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
-    for level, n in enumerate(counts):
-        for scale, utility, params in recipe:
-            a, b, c = coefficients(utility, params, value, n)
-            inside[level, :n] += scale * a
-            outside[level, :n] += scale * b
-            empty[level] += scale * c
-    return Tables((inside, outside if outside.any() else None, empty, level_of))
+    return by_live_count(_order_row, (recipe, value), players, lives, vectors=2, numbers=1)
 
 
-@lru_cache(maxsize=8192)
+def _order_row(recipe: Recipe, value: Semivalue, n: int) -> Row:
+    inside, outside, empty = np.zeros(n), np.zeros(n), 0.0
+    for scale, utility, params in recipe:
+        a, b, c = coefficients(utility, params, value, n)
+        inside += scale * a
+        outside += scale * b
+        empty += scale * c
+    return inside, outside, empty
+
+
 def coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Coefficients:
-    """`utility.coefficients`, cached."""
-    return utility.coefficients(value, n, *params)
+    """`utility.coefficients`, cached: utilities are scaled and added in many ways."""
+    inside, outside, empty = kept(_coefficient_arrays, utility, params, value, n).arrays
+    return inside, outside, float(empty)  # type: ignore[arg-type, return-value]
+
+
+def _coefficient_arrays(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> tuple[np.ndarray, ...]:
+    inside, outside, empty = utility.coefficients(value, n, *params)
+    return inside, outside, np.array(empty)
 
 
 class FixedWeights(OrderGame):

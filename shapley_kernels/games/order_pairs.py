@@ -4,14 +4,13 @@ The game of level k sees a coalition through its size and its number of the k be
 one of three ways: both of them are among the k best (P_k), one of them (Q_k), or none (R_k).
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from shapley_kernels.arrays import Array, cast, compute_dtype, constant, is_torch, named_dtype, namespace, zeros
 from shapley_kernels.games.order_base import GENERIC_PLAYERS, FixedWeights, OrderGame
-from shapley_kernels.games.terms import levels, live_counts
+from shapley_kernels.games.terms import Row, by_live_count, live_counts
 from shapley_kernels.values import Semivalue
 
 PairCoefficients = tuple[np.ndarray, np.ndarray, np.ndarray, float]
@@ -89,19 +88,18 @@ def _shifted(x: Array) -> Array:
     return xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], -1)
 
 
-@lru_cache(maxsize=256)
 def pair_tables(
     utility: Any, params: tuple[Any, ...], value: Semivalue, players: int, lives: tuple[int, ...]
 ) -> PairTables:
     """The coefficients of `pairs` for the live counts that occur; cached."""
-    counts, level_of = levels(players, lives)
-    shape = (max(len(counts), 1), max(players, 1))
-    both, one, none, empty = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
-    for level, n in enumerate(counts):
-        if n > 1:
-            p, q, r, e = pair_coefficients(utility, params, value, n)
-            both[level, :n], one[level, :n], none[level, :n], empty[level] = p, q, r, e
-    return both, one if one.any() else None, none if none.any() else None, empty, level_of
+    key = utility, params, value
+    return by_live_count(_pair_row, key, players, lives, vectors=3, numbers=1).arrays  # type: ignore[return-value]
+
+
+def _pair_row(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Row:
+    if n < 2:
+        return np.zeros(n), np.zeros(n), np.zeros(n), 0.0
+    return pair_coefficients(utility, params, value, n)
 
 
 def pair_coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> PairCoefficients:

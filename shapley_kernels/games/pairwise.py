@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import fsum, prod
 from typing import Any, ClassVar
 
@@ -24,7 +23,7 @@ from shapley_kernels.arrays import (
     rows,
 )
 from shapley_kernels.games.base import Game, Weighted, row_of
-from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
+from shapley_kernels.games.terms import Row, Run, Tables, Term, by_live_count, live_counts
 from shapley_kernels.values import Semivalue
 
 ASYMMETRY = 64
@@ -175,7 +174,8 @@ class PairwiseTerm(Term):
 
     def tables(self) -> Tables:
         """own and pair [levels], and level_of, for the live counts of the game; cached."""
-        return _tables(self.scale, self.value, self.game.players, live_counts(self.game, self.value))
+        lives = live_counts(self.game, self.value)
+        return by_live_count(_row, (self.scale, self.value), self.game.players, lives, vectors=0, numbers=2)
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (n + 4) eps/2 (|own a_i| + |pair| sum_j |w_ij|), eps that of the compute dtype: n + 2 of
@@ -194,13 +194,6 @@ class PairwiseTerm(Term):
         return (n + 4) * float(computing.eps) / 2 * size + 2 * n * float(computing.smallest_subnormal)
 
 
-@lru_cache(maxsize=1024)
-def _tables(scale: float, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
-    sizes, level_of = size_weights(value, players, lives)
-    own, pair = np.zeros(len(sizes)), np.zeros(len(sizes))
-    for n in range(1, players + 1):
-        if n in lives:
-            weights = sizes[level_of[n], :n]
-            own[level_of[n]] = scale * fsum(weights)
-            pair[level_of[n]] = scale * fsum(w * s for s, w in enumerate(weights)) / max(n - 1, 1)
-    return Tables((own, pair, level_of))
+def _row(scale: float, value: Semivalue, n: int) -> Row:
+    weights = value.size_weights(n)
+    return scale * fsum(weights), scale * fsum(w * s for s, w in enumerate(weights)) / max(n - 1, 1)

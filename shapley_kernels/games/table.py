@@ -29,7 +29,7 @@ from shapley_kernels.arrays import (
     rows,
 )
 from shapley_kernels.games.base import COALITIONS, Game, Weighted, row_of
-from shapley_kernels.games.terms import Run, Tables, Term, live_counts, size_weights
+from shapley_kernels.games.terms import Row, Run, Tables, Term, by_live_count, live_counts
 from shapley_kernels.values import Semivalue
 
 MAX_PLAYERS = 20
@@ -228,7 +228,8 @@ class TableTerm(Term):
     def tables(self) -> Tables:
         """weights [levels, players] of one coalition by its size, and level_of, for the live counts of the game;
         cached."""
-        return _tables(self.scale, self.value, self.game.players, live_counts(self.game, self.value))
+        lives = live_counts(self.game, self.value)
+        return by_live_count(_row, (self.scale, self.value), self.game.players, lives)
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (n + 8) eps/2 sum_S |weights_|S|| |v(S + i) - v(S)|, eps that of the compute dtype: n + 6 of
@@ -250,12 +251,5 @@ class TableTerm(Term):
         return n * float(computing.eps) / 2 * bound + (2 << game.players) * float(computing.smallest_subnormal)
 
 
-@lru_cache(maxsize=1024)
-def _tables(scale: float, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
-    sizes, level_of = size_weights(value, players, lives)
-    weights = np.zeros_like(sizes)
-    for n in lives:
-        if n:
-            count = [comb(n - 1, s) for s in range(n)]
-            weights[level_of[n], :n] = scale * sizes[level_of[n], :n] / count
-    return Tables((weights, level_of))
+def _row(scale: float, value: Semivalue, n: int) -> Row:
+    return (scale * value.size_weights(n) / [comb(n - 1, s) for s in range(n)],)

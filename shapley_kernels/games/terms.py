@@ -3,9 +3,8 @@
 A term knows no backend: `credits` is given something to run primitives with (`dispatch.Run`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -18,6 +17,12 @@ if TYPE_CHECKING:
 
 ALL_LIVE_COUNTS = 64
 """Up to this many players, masked games take coefficients for every live count, without looking which ones occur."""
+
+KEPT_BYTES = 1 << 26
+"""Coefficients that are kept for later calls; beyond it those that were not used for longest are forgotten."""
+
+KEPT_SHARE = 4
+"""Tables above this share of `KEPT_BYTES`, a quarter, are not kept; when as much has come, what is too much goes."""
 
 
 class Run(Protocol):
@@ -66,12 +71,16 @@ class Term:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Tables:
     """Coefficients of a primitive, float64 (or integers, or None where the contract allows it), kept in every dtype and
     place that they were asked for."""
 
     arrays: tuple[np.ndarray | None, ...]
+    counts: frozenset[int] = frozenset()
+    """Live counts that they serve, if they have levels."""
+    used: int = 0
+    """The latest use, as the number of tables that had come before it."""
     _placed: dict[tuple[str, str, str], tuple[Any, ...]] = field(default_factory=dict)
 
     def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
@@ -90,6 +99,66 @@ class Tables:
         self._placed[key] = placed
         return placed
 
+    @property
+    def nbytes(self) -> int:
+        """In all places, and a share for the objects themselves."""
+        parts = (self.arrays, *self._placed.copy().values())
+        return 1024 + sum(x.nbytes for part in parts for x in part if x is not None)
+
+
+class Kept:
+    """Tables by what they depend on, which is never a batch. Without a lock, which a fork could find held: what two
+    threads do at once is done twice."""
+
+    def __init__(self) -> None:
+        self.tables: dict[Any, Tables] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        self.tables.clear()
+        self.count = self.recent = 0
+        """Tables that came so far, and the bytes of those that came since it was looked what is too much."""
+
+    def get(self, key: Any) -> Tables | None:
+        if (found := self.tables.get(key)) is not None:
+            found.used = self.count
+        return found
+
+    def keep(self, key: Any, tables: Tables) -> Tables:
+        size = tables.nbytes
+        if size > KEPT_BYTES // KEPT_SHARE:
+            return tables
+        self.count += 1
+        self.recent += size
+        tables.used = self.count
+        self.tables[key] = tables
+        if self.recent > KEPT_BYTES // KEPT_SHARE:
+            self._forget()
+        return tables
+
+    def _forget(self) -> None:
+        self.recent = 0
+        tables = sorted(self.tables.copy().items(), key=lambda item: item[1].used)
+        total = sum(x.nbytes for _, x in tables)
+        for key, oldest in tables:
+            if total <= KEPT_BYTES:
+                break
+            self.tables.pop(key, None)
+            total -= oldest.nbytes
+
+
+KEPT = Kept()
+
+
+def kept(make: Callable[..., tuple[np.ndarray | None, ...]], *key: Any) -> Tables:
+    """Tables of the arrays `make(*key)`, kept; the key is hashable."""
+    place = (make, key)
+    return KEPT.get(place) or KEPT.keep(place, Tables(make(*key)))
+
+
+Row = tuple[np.ndarray | float, ...]
+"""Entries of one level of tables: [live count] or a number each."""
+
 
 def live_counts(game: "Game", value: Semivalue) -> tuple[int, ...]:
     """Numbers of live players for which coefficients are needed."""
@@ -102,22 +171,52 @@ def live_counts(game: "Game", value: Semivalue) -> tuple[int, ...]:
     return tuple(int(n) for n in np.unique(counts.cpu().numpy() if is_torch(counts) else counts))
 
 
-def levels(players: int, lives: tuple[int, ...]) -> tuple[tuple[int, ...], np.ndarray]:
-    """The live counts above 0, one level of the tables each, and level_of [players + 1] int32 from a live count to its
-    level. Tables have at least one level, of zeros where nobody is live."""
-    counts = tuple(n for n in lives if n)
+def by_live_count(
+    row: Callable[..., Row],
+    key: tuple[Any, ...],
+    players: int,
+    lives: tuple[int, ...],
+    vectors: int = 1,
+    numbers: int = 0,
+    first: Callable[..., tuple[np.ndarray | None, ...]] = lambda *_: (),
+) -> Tables:
+    """Tables with a level for each live count above 0 (one of zeros where nobody is live), and level_of [players + 1]
+    int32 from a live count to its level. Kept by number of players: what other batches needed is there already.
+
+    Args:
+        row: (*key, n) -> the entries of n live players: first `vectors` of [n], which become arrays [levels, players],
+            the second and later of them None where they are 0 throughout; then `numbers`, which become [levels].
+        key: hashable.
+        lives: live counts that occur.
+        first: (*key) -> arrays before these.
+    """
+    one = lives[0] if len(lives) == 1 else 0  # it has tables of its own: one level need not be looked up
+    place = (row, key, players, one)
+    found = KEPT.get(place)
+    if found is not None and (len(found.counts) > players or found.counts.issuperset(lives)):
+        return found
+    wanted, known = frozenset(n for n in lives if n), frozenset[int]()
+    fits = True
+    if found is not None:
+        known = found.counts
+        fits = len(wanted | known) * found.nbytes <= len(known) * KEPT_BYTES // KEPT_SHARE
+        wanted = wanted | known - {0} if fits else wanted
+    old, new, before = sorted(wanted & known), sorted(wanted - known), first(*key)
+    levels, width = max(1, len(wanted)), max(players, 1)
+    arrays = [np.zeros((levels, width)) for _ in range(vectors)] + [np.zeros(levels) for _ in range(numbers)]
+    for i, array in enumerate(arrays):
+        if found is not None and (filled := found.arrays[len(before) + i]) is not None:
+            array[: len(old)] = filled[found.arrays[-1][old]]  # type: ignore[index]
+    for level, n in enumerate(new, len(old)):
+        for array, entry in zip(arrays, row(*key, n), strict=True):
+            array[(level, slice(n)) if array.ndim == 2 else level] = entry
     level_of = np.zeros(players + 1, np.int32)
-    for level, n in enumerate(counts):
-        if n <= players:
-            level_of[n] = level
-    return counts, level_of
+    level_of[[*old, *new]] = np.arange(len(wanted))
+    some = [x if i == 0 or x.ndim == 1 or x.any() else None for i, x in enumerate(arrays)]
+    made = Tables((*before, *some, level_of), wanted | {0})
+    return KEPT.keep(place, made) if fits else made
 
 
-@lru_cache(maxsize=256)
-def size_weights(value: Semivalue, players: int, lives: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """sizes [levels, players], entry s the size weight of coalitions of s, by live count; and level_of."""
-    counts, level_of = levels(players, lives)
-    sizes = np.zeros((max(len(counts), 1), max(players, 1)))
-    for level, n in enumerate(counts):
-        sizes[level, :n] = value.size_weights(n)
-    return sizes, level_of
+def size_row(scale: float, value: Semivalue, n: int) -> Row:
+    """`scale` times the size weights of coalitions of s = 0 .. n - 1 players, a row for `by_live_count`."""
+    return (scale * value.size_weights(n),)

@@ -12,7 +12,6 @@ import shapley_kernels as sk
 from shapley_kernels import arrays
 from shapley_kernels.dispatch import kernel
 from shapley_kernels.games import terms
-from shapley_kernels.games.order_base import order_tables
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from tests.kernels.conftest import need
 
@@ -54,9 +53,9 @@ def launches(monkeypatch):
     for module in (arrays, terms):
         monkeypatch.setattr(module, "may_keep", lambda _: True)
     monkeypatch.setattr(arrays, "_ZEROS", {})
-    order_tables.cache_clear()
+    terms.KEPT.clear()
     yield found
-    order_tables.cache_clear()
+    terms.KEPT.clear()
 
 
 CALLS = {

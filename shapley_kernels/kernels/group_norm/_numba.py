@@ -8,7 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import compiled, helper, inlined
+from shapley_kernels.kernels._compile import REAL, compiled, helper, inlined, read, written
 from shapley_kernels.kernels._threads import over_rows
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 
@@ -55,11 +55,7 @@ def warm_up(dtypes: list[str]) -> None:
 
 @lru_cache
 def _kernel(dtype: str, masked: bool, ordered: bool) -> Any:
-    real = numba.float32 if dtype == "f" else numba.float64
-
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
+    real = REAL[dtype]
     signature = numba.int64(
         read(real, 2),
         read(numba.boolean, 2) if masked else numba.types.none,
@@ -67,7 +63,7 @@ def _kernel(dtype: str, masked: bool, ordered: bool) -> Any:
         read(numba.int64, 1),
         *[numba.int64] * 3,
         *[numba.float64] * 2,
-        numba.types.Array(real, 2, "C"),
+        written(real, 2),
     )
     return compiled(_group_norm, signature)
 

@@ -1,11 +1,18 @@
-"""`knapsack` on the CPU: one row at a time, compiled without the GIL and without threads of its own, so it may be
-called from many threads at once and after a fork."""
+"""`knapsack` on the CPU: one row at a time, compiled without the GIL, so it may be called from many threads at once and
+after a fork."""
 
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numba
 import numpy as np
+
+from shapley_kernels.kernels._compile import REAL, compiled, helper, read, written
+from shapley_kernels.kernels._threads import over_rows
+
+THREADED = 1 << 18
+"""Steps of the state that are worth a thread: 0.2 ms or more."""
 
 
 def run(
@@ -24,35 +31,45 @@ def run(
     Returns:
         The first row with a non-finite live chance, -1 when there is none.
     """
-    given = (chance is not None, weight is not None, mask is not None, t is not None)
-    return _compiled(worth.dtype.char, *given)(chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
+    rows, players = out.shape
+    kernel = _compiled(worth.dtype.char, chance is not None, weight is not None, mask is not None, t is not None)
+
+    def work(start: int, stop: int) -> int:
+        return kernel(chance, weight, mask, worth, t, node_weight, sizes, level_of, start, stop, out)
+
+    steps = players * players.bit_length() * worth.shape[1] * (players if t is None else len(t))
+    return over_rows(work, rows, 1, THREADED // max(1, steps))
+
+
+def warm_up(dtypes: list[str]) -> None:
+    """Have the kernels ready for these compute dtypes."""
+    for dtype, chances, masked, nodes in product(dtypes, (False, True), (False, True), (False, True)):
+        _compiled(np.dtype(dtype).char, chances, not chances, masked, nodes)
 
 
 @lru_cache
 def _compiled(dtype: str, chances: bool, weights: bool, masked: bool, nodes: bool) -> Any:
-    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
-    real = numba.float32 if dtype == "f" else numba.float64
-
-    def read(given: bool, kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True) if given else numba.types.none
-
+    """The kernel for one dtype ("f" or "d")."""
+    real, none = REAL[dtype], numba.types.none
     signature = numba.int64(
-        read(chances, real, 2),
-        read(weights, numba.int32, 2),
-        read(masked, numba.boolean, 2),
-        read(True, real, 2),
-        read(nodes, real, 1),
-        read(nodes, real, 1),
-        read(not nodes, real, 2),
-        read(not nodes, numba.int32, 1),
-        numba.types.Array(real, 2, "C"),
+        read(real, 2) if chances else none,
+        read(numba.int32, 2) if weights else none,
+        read(numba.boolean, 2) if masked else none,
+        read(real, 2),
+        *([read(real, 1)] * 2 if nodes else [none] * 2),
+        *([none] * 2 if nodes else [read(real, 2), read(numba.int32, 1)]),
+        numba.int64,
+        numba.int64,
+        written(real, 2),
     )
-    return numba.njit(signature, nogil=True, error_model="numpy")(_knapsack)
+    return compiled(_knapsack, signature)
 
 
-def _knapsack(chance, weight, mask, worth, t, node_weight, sizes, level_of, out):  # type: ignore[no-untyped-def]
+def _knapsack(  # type: ignore[no-untyped-def]
+    chance, weight, mask, worth, t, node_weight, sizes, level_of, start, stop, out
+):
     # `x is None` is decided at compile time where x is None; where it is not, both branches are compiled
-    rows, players = out.shape
+    players = out.shape[1]
     cap = worth.shape[1] - 1
     one = worth.dtype.type(1)
     zero = worth.dtype.type(0)
@@ -68,7 +85,7 @@ def _knapsack(chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
     state = np.empty((depth + 1, cap, states), worth.dtype)  # [level]: of everybody outside the current 2^-level part
     count = np.zeros(depth + 1, np.int64)
     first_bad = -1
-    for b in range(rows):
+    for b in range(start, stop):
         live = 0
         usable = True
         for i in range(players):
@@ -127,7 +144,7 @@ def _knapsack(chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
     return first_bad
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _add_by_node(state, c, w, t):  # type: ignore[no-untyped-def]
     """One more player, in place: from the largest total down, what is read is still old."""
     if w == 0:
@@ -143,7 +160,7 @@ def _add_by_node(state, c, w, t):  # type: ignore[no-untyped-def]
                 state[total, q] *= (one - t[q]) + t[q] * (one - c)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _add_by_size(state, c, w, count):  # type: ignore[no-untyped-def]
     """One more player, the count-th, in place: from the largest total and size down, what is read is still old."""
     real = state.dtype.type

@@ -1,14 +1,21 @@
-"""`multilinear` on the CPU: compiled without the GIL and without threads of its own, so it may be called from many
-threads at once and after a fork. The node form handles LANES rows at a time, one per SIMD lane."""
+"""`multilinear` on the CPU: compiled without the GIL, so it may be called from many threads at once and after a fork.
+The node form handles LANES rows at a time, one per SIMD lane."""
 
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numba
 import numpy as np
 
+from shapley_kernels.kernels._compile import REAL, compiled, read, written
+from shapley_kernels.kernels._threads import over_rows
+
 LANES = 16
 """Rows that advance together in the node form."""
+
+THREADED = 1 << 18
+"""Factors that are worth a thread: 0.2 ms or more."""
 
 
 def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: Any) -> int:
@@ -17,27 +24,35 @@ def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: 
     Returns:
         The first row with a non-finite live x, -1 when there is none.
     """
-    if t is not None:
-        return _compiled(t.dtype.char, mask is not None, True)(x, mask, t, weight, out)
-    return _compiled(sizes.dtype.char, mask is not None, False)(x, mask, sizes, level_of, out)
+    rows, players = x.shape
+    nodes = t is not None
+    first, second = (t, weight) if nodes else (sizes, level_of)
+    kernel = _compiled(first.dtype.char, mask is not None, nodes)
+
+    def work(start: int, stop: int) -> int:
+        return kernel(x, mask, first, second, start, stop, out)
+
+    return over_rows(work, rows, LANES, THREADED // max(1, players * (len(t) if nodes else players)))
+
+
+def warm_up(dtypes: list[str]) -> None:
+    """Have the kernels ready for these compute dtypes."""
+    for dtype, masked, nodes in product(dtypes, (False, True), (False, True)):
+        _compiled(np.dtype(dtype).char, masked, nodes)
 
 
 @lru_cache
 def _compiled(dtype: str, masked: bool, nodes: bool) -> Any:
-    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
-    real = numba.float32 if dtype == "f" else numba.float64
-
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
+    """The kernel for one dtype ("f" or "d")."""
+    real = REAL[dtype]
     tables = (read(real, 1), read(real, 1)) if nodes else (read(real, 2), read(numba.int32, 1))
     mask = read(numba.boolean, 2) if masked else numba.types.none
-    signature = numba.int64(read(real, 2), mask, *tables, numba.types.Array(real, 2, "C"))
-    return numba.njit(signature, nogil=True, error_model="numpy")(_nodes if nodes else _sizes)
+    signature = numba.int64(read(real, 2), mask, *tables, numba.int64, numba.int64, written(real, 2))
+    return compiled(_nodes if nodes else _sizes, signature)
 
 
-def _nodes(x, mask, t, weight, out):  # type: ignore[no-untyped-def]
-    rows, players = x.shape
+def _nodes(x, mask, t, weight, first, stop, out):  # type: ignore[no-untyped-def]
+    players = x.shape[1]
     one = x.dtype.type(1)
     zero = x.dtype.type(0)
     y = np.empty((players, LANES), x.dtype)
@@ -45,8 +60,8 @@ def _nodes(x, mask, t, weight, out):  # type: ignore[no-untyped-def]
     credit = np.empty((players, LANES), x.dtype)
     product = np.empty(LANES, x.dtype)
     first_bad = -1
-    for start in range(0, rows, LANES):
-        lanes = min(LANES, rows - start)
+    for start in range(first, stop, LANES):
+        lanes = min(LANES, stop - start)
         for lane in range(lanes):
             b = start + lane
             for i in range(players):
@@ -79,8 +94,8 @@ def _nodes(x, mask, t, weight, out):  # type: ignore[no-untyped-def]
     return first_bad
 
 
-def _sizes(x, mask, sizes, level_of, out):  # type: ignore[no-untyped-def]
-    rows, players = x.shape
+def _sizes(x, mask, sizes, level_of, first, stop, out):  # type: ignore[no-untyped-def]
+    players = x.shape[1]
     one = x.dtype.type(1)
     zero = x.dtype.type(0)
     y = np.empty(players, x.dtype)  # of the live players
@@ -88,7 +103,7 @@ def _sizes(x, mask, sizes, level_of, out):  # type: ignore[no-untyped-def]
     means = np.empty((players + 1, players + 1), x.dtype)  # [k, a]: over the coalitions of a of the first k
     rest = np.empty(players + 1, x.dtype)  # what means[k, a] contributes to the result when the players after i joined
     first_bad = -1
-    for b in range(rows):
+    for b in range(first, stop):
         live = 0
         usable = True
         for i in range(players):

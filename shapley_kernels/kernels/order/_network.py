@@ -10,6 +10,7 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._simd import lanes, larger, load, smaller, splat, store, transpose_all, transpose_from
+from shapley_kernels.kernels.order._argsort import refuse
 
 PADDING = 16
 """Elements between the rows of a tile beside its lanes: strides of a power of two would alias in the cache."""
@@ -19,11 +20,6 @@ CHUNK = 128
 
 MOVES = 8
 """Moves per player after which an insertion sort gives up for a merge sort."""
-
-
-def tile_rows(players: int) -> int:
-    """Rows in a tile: so many that it stays in the cache of level 2."""
-    return 256 if players <= 512 else 128
 
 
 def rows_by_network(  # type: ignore[no-untyped-def]
@@ -232,13 +228,6 @@ def _sums(value, a, outside, b, c, shift, bottom, credit):  # type: ignore[no-un
             total = total + (upper - lower) * load(b, at - size)
             store(credit, at, load(credit, at) + total)
             upper = lower
-
-
-@helper
-def refuse(mask, b, out):  # type: ignore[no-untyped-def]
-    """NaN for the live players of row b, 0 for the others."""
-    for i in range(out.shape[1]):
-        out[b, i] = np.nan if mask is None or mask[b, i] else 0
 
 
 @helper

@@ -1,4 +1,4 @@
-"""`order` on the CPU: compiled without the GIL and without threads of its own, so it may be called from many threads at
+"""`order` on the CPU: which form serves which row. Compiled without the GIL, so it may be called from many threads at
 once and after a fork."""
 
 from functools import lru_cache
@@ -8,11 +8,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import compiled
+from shapley_kernels.kernels._compile import REAL, building, compiled, read, written
 from shapley_kernels.kernels._threads import over_rows
+from shapley_kernels.kernels.order._argsort import by_argsort, rows_by_argsort
 from shapley_kernels.kernels.order._comparators import fused_network
-from shapley_kernels.kernels.order._network import refuse, rows_by_network, tile_rows
-from shapley_kernels.kernels.order._rolled import rows_rolled
 from shapley_kernels.kernels.order._step import kernel as step_kernel
 
 STEP = 8
@@ -27,8 +26,10 @@ NETWORK = 1024
 THREADED = 1 << 18
 """Elements that are worth a thread: 0.2 ms or more, several times what it takes to wake one."""
 
-ARGSORT_CHUNK = 1 << 16
-"""Elements argsorted at a time, so that the order stays in the cache."""
+
+def tile_rows(players: int) -> int:
+    """Rows in a tile of `rolled` and `network`: so many that it stays in the cache of level 2."""
+    return 256 if players <= 512 else 128
 
 
 def run(
@@ -71,7 +72,7 @@ def run(
     else:
 
         def work(start: int, stop: int) -> int:
-            return _by_argsort(kernel, rewards, mask, v_empty, tables, start, stop, out)
+            return by_argsort(kernel, rewards, mask, v_empty, tables, start, stop, out)
 
     return over_rows(work, rows, tile, THREADED // max(1, players))
 
@@ -104,95 +105,33 @@ def _by_steps(kernel: Any, rewards: Any, mask: Any, v_empty: Any, tables: Any, s
     return start + int(nan.argmax()) if nan.any() else -1
 
 
-def _by_argsort(
-    kernel: Any, rewards: Any, mask: Any, v_empty: Any, tables: Any, start: int, stop: int, out: Any
-) -> int:
-    """Rows start .. stop, sorted by numpy. Returns the first bad row, or -1."""
-    first_bad = -1
-    step = max(1, ARGSORT_CHUNK // rewards.shape[1])
-    for first in range(start, stop, step):
-        part = slice(first, min(first + step, stop))
-        falling = -rewards[part] if mask is None else np.where(mask[part], -rewards[part], np.inf)
-        ranks = np.argsort(falling, axis=1)  # masked players last
-        bad = kernel(rewards, mask, v_empty, *tables, ranks, first, out)
-        if bad >= 0 and first_bad < 0:
-            first_bad = bad
-    return first_bad
-
-
 @lru_cache
 def _compiled_step(players: int, dtype: str, masked: bool, has_outside: bool) -> Any:
     """The step kernel for one number of players and dtype ("f" or "d")."""
-    real = numba.float32 if dtype == "f" else numba.float64
-    flat = (_read(real, 1), _read(numba.uint8, 1) if masked else numba.types.none, _read(real, 1))
-    signature = numba.boolean(*flat, *_tables(real, has_outside), numba.types.Array(real, 1, "C"))
+    real = REAL[dtype]
+    flat = (read(real, 1), read(numba.uint8, 1) if masked else numba.types.none, read(real, 1))
+    signature = numba.boolean(*flat, *_tables(real, has_outside), written(real, 1))
     return compiled(step_kernel(players, masked, has_outside), signature)
 
 
 @lru_cache
 def _compiled(variant: str, dtype: str, masked: bool, has_outside: bool) -> Any:
     """The kernel of another variant for one dtype."""
-    real, integer = (numba.float32, numba.int32) if dtype == "f" else (numba.float64, numba.int64)
-    rewards, result = _read(real, 2), numba.types.Array(real, 2, "C")
-    game = (_read(numba.uint8, 2) if masked else numba.types.none, _read(real, 1), *_tables(real, has_outside))
-    place = (_read(numba.int64, 2), numba.int64, numba.int64, numba.int64)
+    real, integer = REAL[dtype], numba.int32 if dtype == "f" else numba.int64
+    rewards, result = read(real, 2), written(real, 2)
+    game = (read(numba.uint8, 2) if masked else numba.types.none, read(real, 1), *_tables(real, has_outside))
+    place = (read(numba.int64, 2), numba.int64, numba.int64, numba.int64)
+    if variant == "argsort":
+        return compiled(rows_by_argsort, numba.int64(rewards, *game, *place[:2], result))
+    with building():  # these need numba's own modules, which a release may move
+        from shapley_kernels.kernels.order._network import rows_by_network
+        from shapley_kernels.kernels.order._rolled import rows_rolled
     if variant == "rolled":
         return compiled(rows_rolled, numba.int64(rewards, *game, *place, result))
-    if variant == "network":
-        return compiled(rows_by_network, numba.int64(rewards, _read(integer, 2), *game, *place, result))
-    return compiled(_rows_by_argsort, numba.int64(rewards, *game, *place[:2], result))
+    return compiled(rows_by_network, numba.int64(rewards, read(integer, 2), *game, *place, result))
 
 
 def _tables(real: Any, has_outside: bool) -> tuple[Any, ...]:
     """Types of inside, outside, empty and level_of."""
-    outside = _read(real, 2) if has_outside else numba.types.none
-    return (_read(real, 2), outside, _read(real, 1), _read(numba.int32, 1))
-
-
-def _read(kind: Any, dims: int) -> Any:
-    """An array that is only read: one signature serves read-only and writable ones."""
-    return numba.types.Array(kind, dims, "C", readonly=True)
-
-
-def _rows_by_argsort(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, inside, outside, empty, level_of, ranks, first, out
-):
-    """The rows from `first` on whose order is known: ranks [rows, players], best first, masked players last. One row
-    after the other: one alone may be longer than the cache."""
-    first_bad = -1
-    for row in range(len(ranks)):
-        b = first + row
-        reward, result, rank = rewards[b], out[b], ranks[row]
-        c = v_empty[b if v_empty.size > 1 else 0]
-        live = 0
-        finite = np.isfinite(c)
-        for i in range(reward.size):
-            if mask is None or mask[b, i]:
-                finite &= np.isfinite(reward[i])
-                live += 1
-        for t in range(live, reward.size):
-            result[rank[t]] = 0
-        if live == 0:
-            continue
-        if not finite:
-            refuse(mask, b, out)
-            first_bad = b if first_bad < 0 else first_bad
-            continue
-        level = level_of[live]
-        lower = reward[rank[live - 1]]
-        total, shift = (lower - c) * inside[level, live - 1], c * empty[level]
-        result[rank[live - 1]] = total + shift
-        for t in range(live - 2, -1, -1):
-            upper = reward[rank[t]]
-            total += (upper - lower) * inside[level, t]
-            result[rank[t]] = total + shift
-            lower = upper
-        if outside is not None:
-            total = rewards.dtype.type(0)
-            upper = reward[rank[0]]
-            for t in range(1, live):
-                lower = reward[rank[t]]
-                total += (upper - lower) * outside[level, t - 1]
-                result[rank[t]] += total
-                upper = lower
-    return first_bad
+    outside = read(real, 2) if has_outside else numba.types.none
+    return (read(real, 2), outside, read(real, 1), read(numba.int32, 1))

@@ -2,12 +2,13 @@
 own."""
 
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import compiled
+from shapley_kernels.kernels._compile import REAL, compiled, read, written
 
 
 def run(
@@ -31,15 +32,16 @@ def run(
     )
 
 
+def warm_up(dtypes: list[str]) -> None:
+    """Have the kernels ready for these compute dtypes."""
+    for dtype, masked, outside in product(dtypes, (False, True), (False, True)):
+        _compiled(np.dtype(dtype).char, masked, outside)
+
+
 @lru_cache
 def _compiled(dtype: str, masked: bool, has_outside: bool) -> Any:
-    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
-    real = numba.float32 if dtype == "f" else numba.float64
-
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
-    none = numba.types.none
+    """The kernel for one dtype ("f" or "d")."""
+    real, none = REAL[dtype], numba.types.none
     signature = numba.void(
         read(real, 2),
         read(real, 2),
@@ -50,8 +52,8 @@ def _compiled(dtype: str, masked: bool, has_outside: bool) -> Any:
         read(real, 1),
         read(numba.int32, 1),
         read(numba.int64, 2),
-        numba.types.Array(real, 2, "C"),
-        numba.types.Array(real, 1, "C"),
+        written(real, 2),
+        written(real, 1),
     )
     return compiled(_order_backward, signature)
 

@@ -1,11 +1,18 @@
-"""`pairwise` on the CPU: one row at a time, compiled without the GIL and without threads of its own, so it may be
-called from many threads at once and after a fork."""
+"""`pairwise` on the CPU: one row at a time, compiled without the GIL, so it may be called from many threads at once and
+after a fork."""
 
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numba
 import numpy as np
+
+from shapley_kernels.kernels._compile import REAL, compiled, read, written
+from shapley_kernels.kernels._threads import over_rows
+
+THREADED = 1 << 19
+"""Pairs that are worth a thread: 0.2 ms or more."""
 
 
 def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> int:
@@ -14,17 +21,25 @@ def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out:
     Returns:
         The first row with a non-finite live value or pair, -1 when there is none.
     """
-    return _compiled(own.dtype.char, values is not None, mask is not None)(w, values, mask, own, pair, level_of, out)
+    rows, players = out.shape
+    kernel = _compiled(own.dtype.char, values is not None, mask is not None)
+
+    def work(start: int, stop: int) -> int:
+        return kernel(w, values, mask, own, pair, level_of, start, stop, out)
+
+    return over_rows(work, rows, 1, THREADED // max(1, players * players))
+
+
+def warm_up(dtypes: list[str]) -> None:
+    """Have the kernels ready for these compute dtypes."""
+    for dtype, valued, masked in product(dtypes, (False, True), (False, True)):
+        _compiled(np.dtype(dtype).char, valued, masked)
 
 
 @lru_cache
 def _compiled(dtype: str, valued: bool, masked: bool) -> Any:
-    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
-    real = numba.float32 if dtype == "f" else numba.float64
-
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
+    """The kernel for one dtype ("f" or "d")."""
+    real = REAL[dtype]
     signature = numba.int64(
         read(real, 3),
         read(real, 2) if valued else numba.types.none,
@@ -32,17 +47,19 @@ def _compiled(dtype: str, valued: bool, masked: bool) -> Any:
         read(real, 1),
         read(real, 1),
         read(numba.int32, 1),
-        numba.types.Array(real, 2, "C"),
+        numba.int64,
+        numba.int64,
+        written(real, 2),
     )
-    return numba.njit(signature, nogil=True, error_model="numpy")(_pairwise)
+    return compiled(_pairwise, signature)
 
 
-def _pairwise(w, values, mask, own, pair, level_of, out):  # type: ignore[no-untyped-def]
-    rows, players = out.shape
+def _pairwise(w, values, mask, own, pair, level_of, start, stop, out):  # type: ignore[no-untyped-def]
+    players = out.shape[1]
     zero = w.dtype.type(0)
     total = np.empty(players, w.dtype)
     first_bad = -1
-    for b in range(rows):
+    for b in range(start, stop):
         # w is symmetric, so its columns are summed, all at once: rows are read in order and the additions are
         # independent. What gathers at masked players is not used.
         total[:] = zero

@@ -6,7 +6,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import compiled
+from shapley_kernels.kernels._compile import compiled, read, written
 from shapley_kernels.kernels._threads import over_rows
 
 THREADED = 1 << 18
@@ -45,15 +45,12 @@ def warm_up(dtypes: list[str]) -> None:
 
 @lru_cache
 def _compiled(ids: str, bits: str | None) -> Any:
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
     integer = numba.from_dtype(np.dtype(ids))
     place = (read(integer, 1), read(numba.int64, 1), numba.int64, numba.int64)
     if bits is None:
-        return compiled(_count, numba.int64(numba.types.Array(numba.int64, 2, "C"), *place))
+        return compiled(_count, numba.int64(written(numba.int64, 2), *place))
     moved = numba.from_dtype(np.dtype(bits))
-    return compiled(_scatter, numba.int64(read(moved, 2), *place, numba.types.Array(moved, 1, "C")))
+    return compiled(_scatter, numba.int64(read(moved, 2), *place, written(moved, 1)))
 
 
 # rows and slices of their own: an index that may be negative takes twice the time

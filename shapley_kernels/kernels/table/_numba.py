@@ -1,14 +1,21 @@
-"""`table` on the CPU: one row at a time, compiled without the GIL and without threads of its own, so it may be called
-from many threads at once and after a fork."""
+"""`table` on the CPU: one row at a time, compiled without the GIL, so it may be called from many threads at once and
+after a fork."""
 
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numba
 import numpy as np
 
+from shapley_kernels.kernels._compile import REAL, compiled, helper, read, written
+from shapley_kernels.kernels._threads import over_rows
+
 BLOCK_BITS = 8
 """Coalitions are taken in blocks of 2^8, which stay in the L1 cache for all players."""
+
+THREADED = 1 << 18
+"""Differences that are worth a thread: 0.2 ms or more."""
 
 
 def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> int:
@@ -17,30 +24,38 @@ def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> int:
     Returns:
         The first row with a non-finite live entry, -1 when there is none.
     """
-    return _compiled(weights.dtype.char, mask is not None)(values, mask, weights, level_of, BLOCK_BITS, out)
+    rows, players = out.shape
+    kernel = _compiled(weights.dtype.char, mask is not None)
+
+    def work(start: int, stop: int) -> int:
+        return kernel(values, mask, weights, level_of, BLOCK_BITS, start, stop, out)
+
+    return over_rows(work, rows, 1, THREADED // max(1, players << max(0, players - 1)))
+
+
+def warm_up(dtypes: list[str]) -> None:
+    """Have the kernels ready for these compute dtypes."""
+    for dtype, masked in product(dtypes, (False, True)):
+        _compiled(np.dtype(dtype).char, masked)
 
 
 @lru_cache
 def _compiled(dtype: str, masked: bool) -> Any:
-    """The kernel for one dtype ("f" or "d"); one signature serves read-only and writable inputs."""
-    real = numba.float32 if dtype == "f" else numba.float64
-
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
+    """The kernel for one dtype ("f" or "d")."""
+    real = REAL[dtype]
     signature = numba.int64(
         read(real, 2),
         read(numba.boolean, 2) if masked else numba.types.none,
         read(real, 2),
         read(numba.int32, 1),
-        numba.int64,
-        numba.types.Array(real, 2, "C"),
+        *[numba.int64] * 3,
+        written(real, 2),
     )
-    return numba.njit(signature, nogil=True, error_model="numpy")(_table)
+    return compiled(_table, signature)
 
 
-def _table(values, mask, weights, level_of, block_bits, out):  # type: ignore[no-untyped-def]
-    rows, players = out.shape
+def _table(values, mask, weights, level_of, block_bits, start, stop, out):  # type: ignore[no-untyped-def]
+    players = out.shape[1]
     zero = values.dtype.type(0)
     who = np.arange(players)
     credit = np.empty(players, values.dtype)
@@ -54,7 +69,7 @@ def _table(values, mask, weights, level_of, block_bits, out):  # type: ignore[no
     partial = np.empty((players, players + 1), values.dtype)
     prepared = -1  # live count that `weight` is for
     first_bad = -1
-    for b in range(rows):
+    for b in range(start, stop):
         live, everybody = players, (1 << players) - 1
         if mask is not None:
             live, everybody = 0, 0
@@ -88,7 +103,7 @@ def _table(values, mask, weights, level_of, block_bits, out):  # type: ignore[no
     return first_bad
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _row(v, n, weight, block_bits, local, gain, partial, credit):  # type: ignore[no-untyped-def]
     """credit [n] of the table v [2^n]; weight [players outside the block, place in the block]."""
     low = min(n, block_bits)
@@ -117,7 +132,7 @@ def _row(v, n, weight, block_bits, local, gain, partial, credit):  # type: ignor
 # Indices below are unsigned: numba makes a signed one wrap around at the end of the array, and then does not vectorise.
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _copy_and_turn(v, start, low, swap, local):  # type: ignore[no-untyped-def]
     """The block, and behind it the block with its lower `swap` players put above the others."""
     start, swap, rest = np.uint64(start), np.uint64(swap), np.uint64(low - swap)
@@ -129,7 +144,7 @@ def _copy_and_turn(v, start, low, swap, local):  # type: ignore[no-untyped-def]
             local[width + (j << rest) + i] = x
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _gains_within(v, start, weight, outside, player, low, gain):  # type: ignore[no-untyped-def]
     """Weighted gains of a player in the block at `start`, half as many as coalitions in it."""
     start, outside, bit = np.uint64(start), np.uint64(outside), np.uint64(player)
@@ -142,7 +157,7 @@ def _gains_within(v, start, weight, outside, player, low, gain):  # type: ignore
             gain[to + x] = weight[outside, first + x] * change
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _gains(v, without, joined, weight, outside, width, gain):  # type: ignore[no-untyped-def]
     """Weighted gains between the blocks at `without` and `joined`."""
     without, joined, outside = np.uint64(without), np.uint64(joined), np.uint64(outside)
@@ -150,7 +165,7 @@ def _gains(v, without, joined, weight, outside, width, gain):  # type: ignore[no
         gain[x] = weight[outside, x] * (v[joined + x] - v[without + x])
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _total(x, width):  # type: ignore[no-untyped-def]
     """Sum of x[:width], a power of two, in a tree."""
     half = np.uint64(width) >> np.uint64(1)
@@ -161,7 +176,7 @@ def _total(x, width):  # type: ignore[no-untyped-def]
     return x[0]
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _into_tree(leaf, waiting, player, count):  # type: ignore[no-untyped-def]
     """The sum of 2^h leaves that ends with this one, `count` before it; waiting[player, h] is a sum of 2^h that waits
     for its neighbour."""
