@@ -13,7 +13,7 @@ from typing import Any
 from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
-from shapley_kernels.dispatch import BackendUnavailable
+from shapley_kernels.dispatch import BackendUnavailable, warm_up
 from shapley_kernels.estimate import Estimate, estimate
 from shapley_kernels.games import (
     OWA,
@@ -40,7 +40,6 @@ from shapley_kernels.games import (
     WeightedVoting,
 )
 from shapley_kernels.interactions import interactions
-from shapley_kernels.kernels import warm_up
 from shapley_kernels.kernels._threads import get_num_threads, set_num_threads
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum

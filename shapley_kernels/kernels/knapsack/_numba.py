@@ -32,7 +32,11 @@ def run(
         The first row with a non-finite live chance, -1 when there is none.
     """
     rows, players = out.shape
-    kernel = _compiled(worth.dtype.char, chance is not None, weight is not None, mask is not None, t is not None)
+    if chance is None:
+        chance = np.ones((1, players), worth.dtype)
+    if weight is None:
+        weight = np.ones((1, players), np.int32)
+    kernel = _compiled(worth.dtype.char, mask is not None, t is not None)
 
     def work(start: int, stop: int) -> int:
         return kernel(chance, weight, mask, worth, t, node_weight, sizes, level_of, start, stop, out)
@@ -43,17 +47,17 @@ def run(
 
 def warm_up(dtypes: list[str]) -> None:
     """Have the kernels ready for these compute dtypes."""
-    for dtype, chances, masked, nodes in product(dtypes, (False, True), (False, True), (False, True)):
-        _compiled(np.dtype(dtype).char, chances, not chances, masked, nodes)
+    for dtype, masked, nodes in product(dtypes, (False, True), (False, True)):
+        _compiled(np.dtype(dtype).char, masked, nodes)
 
 
 @lru_cache
-def _compiled(dtype: str, chances: bool, weights: bool, masked: bool, nodes: bool) -> Any:
+def _compiled(dtype: str, masked: bool, nodes: bool) -> Any:
     """The kernel for one dtype ("f" or "d")."""
     real, none = REAL[dtype], numba.types.none
     signature = numba.int64(
-        read(real, 2) if chances else none,
-        read(numba.int32, 2) if weights else none,
+        read(real, 2),
+        read(numba.int32, 2),
         read(numba.boolean, 2) if masked else none,
         read(real, 2),
         *([read(real, 1)] * 2 if nodes else [none] * 2),
@@ -68,7 +72,8 @@ def _compiled(dtype: str, chances: bool, weights: bool, masked: bool, nodes: boo
 def _knapsack(  # type: ignore[no-untyped-def]
     chance, weight, mask, worth, t, node_weight, sizes, level_of, start, stop, out
 ):
-    # `x is None` is decided at compile time where x is None; where it is not, both branches are compiled
+    # chance, weight and worth [1 or rows, ...]: one row stands for all. `x is None` is decided at compile time where x
+    # is None; where it is not, both branches are compiled
     players = out.shape[1]
     cap = worth.shape[1] - 1
     one = worth.dtype.type(1)
@@ -91,9 +96,9 @@ def _knapsack(  # type: ignore[no-untyped-def]
         for i in range(players):
             out[b, i] = zero
             if mask is None or mask[b, i]:
-                c[live] = one if chance is None else chance[b, i]
+                c[live] = chance[b if len(chance) > 1 else 0, i]
                 usable &= np.isfinite(c[live])
-                w[live] = min(cap, 1 if weight is None else weight[b, i])
+                w[live] = min(cap, weight[b if len(weight) > 1 else 0, i])
                 who[live] = i
                 live += 1
         if not usable:

@@ -1,5 +1,4 @@
-"""Gradients of `order` on the CPU: one row at a time over numpy's argsort, without the GIL and without threads of its
-own."""
+"""Gradients of `order` on the CPU: one row at a time over numpy's argsort, without the GIL."""
 
 from functools import lru_cache
 from itertools import product
@@ -9,6 +8,10 @@ import numba
 import numpy as np
 
 from shapley_kernels.kernels._compile import REAL, compiled, read, written
+from shapley_kernels.kernels._threads import over_rows
+
+THREADED = 1 << 16
+"""Elements that are worth a thread: most of the time goes into sorting them."""
 
 
 def run(
@@ -24,12 +27,20 @@ def run(
     grad_v_empty: Any,
 ) -> None:
     """See `backward` in the package docstring; numpy arrays, those of floats in the compute dtype."""
-    ascending = np.argsort(rewards if mask is None else np.where(mask, rewards, -np.inf), axis=1)
+    rows, players = rewards.shape
     if grad_v_empty is None:
-        grad_v_empty = np.empty(len(rewards), rewards.dtype)
-    _compiled(rewards.dtype.char, mask is not None, outside is not None)(
-        grad_out, rewards, mask, v_empty, inside, outside, empty, level_of, ascending, grad_rewards, grad_v_empty
-    )
+        grad_v_empty = np.empty(rows, rewards.dtype)
+    kernel = _compiled(rewards.dtype.char, mask is not None, outside is not None)
+
+    def work(start: int, stop: int) -> int:
+        part = slice(start, stop)
+        x, live, c = rewards[part], None if mask is None else mask[part], v_empty[part] if v_empty.size > 1 else v_empty
+        ascending = np.argsort(x if live is None else np.where(live, x, -np.inf), axis=1)
+        results = grad_rewards[part], grad_v_empty[part]
+        kernel(grad_out[part], x, live, c, inside, outside, empty, level_of, ascending, *results)
+        return -1
+
+    over_rows(work, rows, 1, THREADED // max(1, players))
 
 
 def warm_up(dtypes: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import compiled, helper
+from shapley_kernels.kernels._compile import REAL, compiled, helper, read, written
 from shapley_kernels.kernels._threads import over_rows
 from shapley_kernels.kernels.swap import KINDS
 
@@ -41,11 +41,7 @@ def warm_up(dtypes: list[str]) -> None:
 
 @lru_cache
 def _kernel(dtype: str) -> Any:
-    real = numba.float32 if dtype == "f" else numba.float64
-
-    def read(kind: Any, dims: int) -> Any:
-        return numba.types.Array(kind, dims, "C", readonly=True)
-
+    real = REAL[dtype]
     signature = numba.int64(
         read(real, 3),
         read(numba.int32, 1),
@@ -54,7 +50,7 @@ def _kernel(dtype: str) -> Any:
         *[read(numba.int64, 1)] * 2,
         read(real, 2),
         numba.int64,
-        numba.types.Array(real, 2, "C"),
+        written(real, 2),
     )
     return compiled(_swap, signature)
 
