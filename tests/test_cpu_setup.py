@@ -100,6 +100,13 @@ def test_warm_up(tmp_path):
         "    allocator.advantages(rows, mask, group_ids=ids)\n"
         "    allocator.token_advantages(rows, np.ones((4, 9), int), mask)\n"
         "sk.rl.scatter_to_tokens(rows, np.ones((4, 9), int), length='candidate')\n"
+        "w = np.ones((4, 2, 2))\n"
+        "table = np.ones((4, 4), np.float32)\n"
+        "for m in (None, rows > 0):\n"
+        "    for value in (sk.Shapley(), sk.Stratum(2)):\n"
+        "        for game in (sk.NoisyOr(rows, m), sk.AtLeast(rows, 2, m), sk.Table(table, m),\n"
+        "                     sk.Pairwise(w.astype(np.float32), rows, m), sk.Pairwise(w.astype(np.float32), mask=m)):\n"
+        "            sk.semivalue(game, value)\n"
         "print(len(compiles))"
     )
     code = "import shapley_kernels as sk\nsk.warm_up(players=(1, 2), dtypes=('float32',))\n" + WORK
@@ -107,7 +114,8 @@ def test_warm_up(tmp_path):
     kept = {file.name.rsplit("-", 1)[0] for file in tmp_path.iterdir()}
     kinds = ("", "_masked", "_outside", "_masked_outside")
     order = {f"rows_of_{players}{kind}" for players in (1, 2) for kind in kinds}
-    assert kept == {*order, "group_norm", "scatter", "count"}
+    families = {"order_backward", "nodes", "sizes", "knapsack", "pairwise", "table"}
+    assert kept == {*order, *families, "group_norm", "scatter", "count"}
 
 
 def test_warm_up_refuses(limit):
