@@ -144,8 +144,8 @@ def _why_not(backend: str, error: Exception) -> str:
 
 
 def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float32",)) -> None:
-    """Compile the CPU kernels of all games, gradients, `grpo_advantages`, `scatter_to_tokens` and the baselines, or load
-    them, before the first call does.
+    """Compile all CPU kernels, or load them, before the first call does: those of games, of gradients, of
+    `grpo_advantages`, of `scatter_to_tokens` and of the baselines.
 
     Args:
         players: integers >= 1. For games of sorted rewards, each number up to 8 has kernels of its own; all above share

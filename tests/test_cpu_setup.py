@@ -115,7 +115,7 @@ def test_warm_up(tmp_path):
     kinds = ("", "_masked", "_outside", "_masked_outside")
     order = {f"rows_of_{players}{kind}" for players in (1, 2) for kind in kinds}
     families = {"order_backward", "nodes", "sizes", "knapsack", "pairwise", "table"}
-    assert kept == {*order, *families, "group_norm", "scatter", "count"}
+    assert kept == {*order, *families, "group_norm", "scatter", "count", "swap"}
 
 
 def test_warm_up_refuses(limit):

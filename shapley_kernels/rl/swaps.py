@@ -23,7 +23,7 @@ from shapley_kernels.arrays import (
 )
 from shapley_kernels.dispatch import choose, kernel, run_numba, run_torch
 from shapley_kernels.games import Game
-from shapley_kernels.games.terms import Tables
+from shapley_kernels.games.terms import Tables, kept
 from shapley_kernels.kernels.swap import KINDS, others
 from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.groups import Groups
@@ -129,12 +129,15 @@ def _identity() -> Tables:
     return Tables((np.zeros((0, 0)),))
 
 
-@lru_cache(maxsize=64)
 def _discounts(lam: float, places: int) -> Tables:
+    return kept(_discount_arrays, lam, places)
+
+
+def _discount_arrays(lam: float, places: int) -> tuple[np.ndarray, ...]:
     """A_k = sum_{j >= k} lam^(j-k) (D_j - D_{j+1}), D = 0 behind the last, gathered by D_j."""
     gap = np.arange(places)[:, None] - np.arange(places)  # j - k
     later = (lam - 1.0) * np.power(lam, np.maximum(gap - 1, 0))
-    return Tables((np.where(gap == 0, 1.0, np.where(gap > 0, later, 0.0)),))
+    return (np.where(gap == 0, 1.0, np.where(gap > 0, later, 0.0)),)
 
 
 def _by_kernel(kind: str, game: Game, count: Array, order: np.ndarray | None, starts: np.ndarray, mix: Tables) -> Array:
