@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
+from shapley_kernels.dispatch import kernel
 from shapley_kernels.kernels import _threads
 from shapley_kernels.kernels._threads import over_rows
 from tests import GUARD
@@ -250,3 +251,33 @@ def test_at_exit():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=GUARD)
     assert done.stdout == "True\n", done.stderr
+
+
+RNG = np.random.default_rng(0)
+SHARES = RNG.random((50, 5))
+EVERY_PRIMITIVE = {
+    "order": (sk.Range, SHARES),
+    "multilinear": (sk.NoisyOr, SHARES),
+    "knapsack": (lambda x: sk.AtLeast(x, 2), SHARES),
+    "knapsack of weights": (lambda w: sk.WeightedVoting(w, quota=9), RNG.integers(0, 7, (50, 5))),
+    "pairwise": (lambda x: sk.Pairwise(x + x.swapaxes(1, 2)), RNG.random((50, 5, 5))),
+    "table": (sk.Table, RNG.random((50, 32))),
+}
+
+
+@pytest.mark.parametrize("name", EVERY_PRIMITIVE)
+@pytest.mark.parametrize("value", [sk.Shapley(), sk.Stratum(2)])
+def test_every_primitive_on_threads(limit, monkeypatch, name, value):
+    """Rows in parts are bitwise those of one thread, and those of torch within rounding."""
+    make, data = EVERY_PRIMITIVE[name]
+    alone = sk.semivalue(make(data), value)
+    seen = []
+    module = kernel(name.split()[0], "numba")
+    monkeypatch.setattr(module, "THREADED", 1)
+    monkeypatch.setattr(module, "over_rows", lambda *a: seen.append(a[1:]) or over_rows(*a))
+    sk.set_num_threads(3)
+    assert (sk.semivalue(make(data), value) == alone).all()
+    ((rows, _, smallest),) = seen
+    assert rows // max(1, smallest) > 1
+    if make is not sk.Table and "weights" not in name:
+        np.testing.assert_allclose(alone, sk.semivalue(make(data), value, backend="torch"), rtol=1e-12, atol=1e-14)
