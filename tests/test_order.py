@@ -87,3 +87,23 @@ def test_pad_and_mask():
     credits = sk.shapley(sk.Max(rewards, mask=mask))
     np.testing.assert_allclose(credits, [[0.05, 0.85], [0.3, 0.0]], atol=1e-15)
     assert credits[1, 1] == 0
+
+
+@pytest.mark.parametrize("players", [0, 1, 3])
+@pytest.mark.parametrize("index", ["SII", "BII", "STII"])
+def test_weights_of_places_that_no_set_reaches_are_ignored(index, players):
+    """A batch of short sets among longer ones does not end a run."""
+    rng = np.random.default_rng(0)
+    rewards, mask = rng.random((4, players)), rng.random((4, players)) < 0.7
+    fixed, by_size = rng.normal(size=6), rng.normal(size=(6, 6))
+    short = np.tril(by_size)[:players, :players]
+    for utility, weights, cut in (
+        (sk.OWA, fixed, fixed[:players]),
+        (sk.Discounted, fixed, fixed[:players]),
+        (sk.OWA, by_size, short),
+    ):
+        long, exact = utility(rewards, weights, mask=mask), utility(rewards, cut, mask=mask)
+        np.testing.assert_array_equal(sk.shapley(long), sk.shapley(exact))
+        np.testing.assert_array_equal(long.worth(), exact.worth())
+        np.testing.assert_array_equal(sk.interactions(long, index), sk.interactions(exact, index))
+        assert long.params == utility(rewards, np.asarray(weights)[(slice(players),) * np.ndim(weights)]).params

@@ -87,11 +87,8 @@ def utility(name: UtilityName, v_empty: float, **numbers: Any) -> Callable[..., 
         UtilityName.OWA: sk.OWA,
     }
     game: Callable[..., Any] = games[name]
-    weights = given.pop("weights", None)
 
     def of(rewards: Any, mask: Any = None) -> Any:
-        if weights is not None:  # a rollout of few candidates uses the first ones; the library refuses the rest
-            return game(rewards, weights[: rewards.shape[-1]], mask=mask, v_empty=v_empty)
         return game(rewards, mask=mask, v_empty=v_empty, **given)
 
     return of

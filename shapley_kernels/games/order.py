@@ -295,8 +295,9 @@ class OWA(OrderGame):
 
     Args:
         rewards, mask, v_empty: as in `Max`.
-        weights: [n] for weights that do not depend on |S| (shorter is zero-padded, longer than the players raises);
-            or [players, players], row s - 1 serving |S| = s.
+        weights: [n] for weights that do not depend on |S| (shorter is zero-padded); or [n, n] with n >= players, row
+            s - 1 serving |S| = s. Those of places that no set here reaches are ignored: one array serves long and
+            short sets.
 
     Raises:
         TypeError: weights that are no real numbers.
@@ -345,7 +346,8 @@ class Discounted(FixedWeights):
 
     Args:
         rewards, mask, v_empty: as in `Max`.
-        weights: [n] (shorter is zero-padded, longer than the players raises); None: 1 / log2(j + 1).
+        weights: [n] (shorter is zero-padded, those of places that no set here reaches are ignored); None:
+            1 / log2(j + 1).
 
     Source: Jarvelin and Kekalainen (2002), doi:10.1145/582415.582418.
     """
@@ -389,20 +391,17 @@ class _Weights:
         raw, _ = native(weights, f"{owner}: weights")
         floating(raw, f"{owner}: weights")
         array = np.array(numbers(raw))
-        shapes = " or ".join(["[n]", "[players, players]"][d - 1] for d in dims)
+        shapes = " or ".join(["[n]", "[n, n]"][d - 1] for d in dims)
         if array.ndim not in dims:
             raise ValueError(f"{owner}: weights must have shape {shapes}, got {array.shape}")
-        if array.ndim == 2 and array.shape != (players, players):
+        if array.ndim == 2 and (array.shape[0] != array.shape[1] or len(array) < players):
             raise ValueError(
-                f"{owner}: weights must have shape [players, players] = ({players}, {players}), got {array.shape}"
-            )
-        if array.ndim == 1 and len(array) > players:
-            raise ValueError(
-                f"{owner}: at most {players} weights serve {players} players, got {len(array)}; "
-                f"cut them to [:{players}]"
+                f"{owner}: weights must have shape [n, n] with n >= {players}, a row for each size of a set, "
+                f"got {array.shape}"
             )
         if not np.isfinite(array).all():
             raise ValueError(f"{owner}: weights must be finite, got {array[~np.isfinite(array)][0]}")
+        array = array[(slice(players),) * array.ndim].copy()  # of the places that a set here reaches
         array = np.array([0.0]) if array.size == 0 else array
         array.flags.writeable = False
         return cls(array)
