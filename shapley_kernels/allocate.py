@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from shapley_kernels.arrays import Array, cast, compute_dtype, is_traced, named_dtype, namespace, on_cpu, one_of, zeros
 from shapley_kernels.dispatch import BACKENDS, Run
-from shapley_kernels.games.base import Game, Weighted
+from shapley_kernels.games.base import Game, Weighted, within_range
 from shapley_kernels.games.terms import Term
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
@@ -26,6 +28,8 @@ def shapley(game: Game, *, backend: str = "auto", nan: str | None = None) -> Any
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, non-finite data.
+        OverflowError: credits that the dtype does not hold, where bad data raise; such a row becomes NaN where they
+            propagate.
         BackendUnavailable: an explicit backend that cannot run here; there is no fallback.
 
     Cost: of the family; the order games take O(players log players) per row.
@@ -58,16 +62,29 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
         raise TypeError(f"value: expected a semivalue such as sk.Shapley(), got {value!r}{brackets(value, Semivalue)}")
     one_of("nan", nan, (None, "raise", "propagate"))
     one_of("backend", backend, BACKENDS)
+    eager_cpu = on_cpu(game.data) and not is_traced(game.data)
+    raises = nan == "raise" or (nan is None and eager_cpu)
+    credits, finite = _computed(game, value, backend, raises)
+    if not finite and (raises or eager_cpu):
+
+        def anew(small: Game) -> Array:
+            return _computed(small, value, backend, False)[0]
+
+        credits = within_range(game, "credits", credits, anew, trailing=1, propagate=not raises)
+    return game.restore(credits) if game.restore else credits
+
+
+def _computed(game: Game, value: Semivalue, backend: str, raises: bool) -> tuple[Array, bool]:
+    """Credits [batch..., players], with bad data refused or made NaN; and whether they are known to be finite."""
     terms, dtype = merge(game.terms(value)), game.dtype
     if 0 in (*game.batch_shape, game.players):
-        credits = cast(zeros(game.data, (*game.batch_shape, game.players), "float32"), dtype)
-    elif len(terms) == 1 and isinstance(terms[0][0], float) and terms[0][0] == 1.0:
-        credits = _credits(terms[0][1], dtype, backend, nan)
-    else:
-        wide = named_dtype(game.data, compute_dtype(dtype))
-        parts = [_scaled(weight, _credits(term, wide, backend, nan)) for weight, term in terms]
-        credits = cast(sum(parts[1:], parts[0]), dtype)
-    return game.restore(credits) if game.restore else credits
+        return cast(zeros(game.data, (*game.batch_shape, game.players), "float32"), dtype), True
+    if len(terms) == 1 and isinstance(terms[0][0], float) and terms[0][0] == 1.0:
+        return _credits(terms[0][1], dtype, backend, raises)
+    wide = named_dtype(game.data, compute_dtype(dtype))
+    with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
+        parts = [_scaled(weight, _credits(term, wide, backend, raises)[0]) for weight, term in terms]
+        return cast(sum(parts[1:], parts[0]), dtype), False
 
 
 def merge(terms: list[Weighted]) -> list[Weighted]:
@@ -98,20 +115,20 @@ def _scaled(weight: Any, credits: Array) -> Array:
     return cast(weight, credits.dtype)[..., None] * credits
 
 
-def _credits(term: Term, dtype: Any, backend: str, nan: str | None) -> Array:
-    """Credits of one term in `dtype`, with bad data refused or made NaN."""
+def _credits(term: Term, dtype: Any, backend: str, raises: bool) -> tuple[Array, bool]:
+    """As `_computed`, of one term in `dtype`."""
     game = term.game
     run = Run(backend, dtype, is_traced(game.data))
-    if nan == "raise" or (nan is None and on_cpu(game.data) and not run.traced):
-        if not term.spreads_nonfinite:
-            game.refuse_bad_data()
-        credits = term.credits(run)
-        if not run.clean and term.spreads_nonfinite:
-            game.refuse_bad_data()
-        return credits
+    if raises and not term.spreads_nonfinite:
+        game.refuse_bad_data()
     credits = term.credits(run)
+    finite = term.spreads_nonfinite and run.clean and dtype.itemsize > 2  # a kernel looked, and nothing was narrowed
+    if raises:
+        if term.spreads_nonfinite and not run.clean:
+            game.refuse_bad_data()
+        return credits, finite
     if term.spreads_nonfinite:
-        return credits
+        return credits, finite
     bad = game.bad_rows()[..., None]
     marked = namespace(credits).where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
-    return cast(marked, credits.dtype)
+    return cast(marked, credits.dtype), False

@@ -225,6 +225,12 @@ def eps(dtype: Any) -> float:
     ]
 
 
+def widest(x: Array) -> Any:
+    """float64 where the device has it for certain, else promote(dtype, float32)."""
+    has_double = device(x).split(":")[0] in ("cpu", "cuda") or str(x.dtype).endswith("float64")
+    return named_dtype(x, "float64" if has_double else "float32")
+
+
 def is_float(dtype: Any) -> bool:
     """Whether it is a dtype of real floats, of numpy or torch."""
     kind = getattr(dtype, "kind", None)
@@ -234,10 +240,34 @@ def is_float(dtype: Any) -> bool:
 
 
 def cast(x: Array, dtype: Any) -> Array:
-    """`x` in `dtype` (a numpy or torch dtype of x's own library), without a copy if it already is."""
+    """`x` in `dtype` (a numpy or torch dtype of x's own library), without a copy if it already is; infinite where that
+    does not hold it."""
     if x.dtype == dtype:
         return x
-    return x.to(dtype) if is_torch(x) else x.astype(dtype)
+    if is_torch(x):
+        return x.to(dtype)
+    with np.errstate(over="ignore"):
+        return x.astype(dtype)
+
+
+def narrowed(x: Array, dtype: Any, name: str) -> Array:
+    """`x` in `dtype`; what that does not hold is an OverflowError on the CPU, elsewhere NaN.
+
+    Args:
+        name: what `x` is called in the message, in the plural.
+    """
+    narrow, xp = cast(x, dtype), namespace(x)
+    if narrow is x:
+        return x
+    beyond = xp.isfinite(x) & ~xp.isfinite(narrow)
+    if not on_cpu(x) or is_traced(x):
+        return xp.where(beyond, float("nan"), narrow)
+    if (where := first_true(beyond)) is not None:
+        raise OverflowError(
+            f"{name} must be in the range of {dtype}, got {float(x[where])} at {list(where)}; scale the rewards down, "
+            "or pass a wider dtype"
+        )
+    return narrow
 
 
 def as_float(x: Any, name: str) -> float:
@@ -346,7 +376,7 @@ def number(x: float, reference: Array, dtype: str) -> Array:
     """One number as an array [1]: of numpy for data on the CPU, else on the device of `reference`, where a zero is
     kept, so that a later call launches nothing for it."""
     if on_cpu(reference):
-        return np.array([x], dtype)
+        return cast(np.array([x]), np.dtype(dtype)) if x else np.zeros(1, dtype)
     torch = sys.modules["torch"]
     kind, where = named_dtype(reference, dtype), reference.device
     if x == 0 and (kept := _ZEROS.get((kind, where))) is not None:

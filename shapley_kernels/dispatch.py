@@ -188,7 +188,7 @@ class Run:
     def __init__(self, backend: str, dtype: Any, traced: bool) -> None:
         self.backend, self.dtype, self.traced = backend, dtype, traced
         self.clean = True
-        """Whether every kernel looked for non-finite data, and found none."""
+        """Whether every kernel looked at its results, and found them finite."""
 
     def __call__(
         self,
@@ -227,7 +227,7 @@ class Run:
         self.clean = False
         placed = tables.on("torch", compute, device(first))
         out = run_torch(run, arrays, placed, shape, dtype if library else getattr(sys.modules["torch"], compute))
-        return out if library else out.numpy().astype(dtype, copy=False)
+        return out if library else cast(out.numpy(), dtype)
 
 
 def _run_traced(backend: str, tensors: Sequence[Any], tables: "Tables", compute: str, dtype: Any) -> Array:

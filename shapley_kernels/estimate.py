@@ -114,6 +114,7 @@ def estimate(
     Raises:
         TypeError, ValueError: arguments of the wrong kind; f returns another shape than [m], NaN, infinity, or
             something that is not numbers.
+        OverflowError: values or standard errors beyond the range of float64.
         BackendUnavailable: progress=True without rich or tqdm.
 
     Cost: `budget` evaluations in about 16 calls of f (one for up to 64 coalitions); beside that
@@ -139,14 +140,33 @@ def estimate(
     # a bad surrogate is found before f, which may be dear, is called
     controls = [] if surrogate is None or exact else [_control(surrogate, sample)]
     worth = _evaluate(f, sample.coalitions(), progress)
-    gain, y = sample.differences(worth)
+    unit = _unit(worth)
+    gain, y = sample.differences(worth / unit)
     if exact:
         values = gain / players + sample.stratum_means(y)
-        return Estimate(values, np.zeros(players), len(worth), True, np.full(players, np.inf))
+        return Estimate(_times(values, unit), np.zeros(players), len(worth), True, np.full(players, np.inf))
     best = min(_fits(sample, y, controls), key=lambda fit: fit.error)
     values = gain / players + best.explained + sample.stratum_means(best.residuals)
     variances, freedom = sample.variances(best.left_out, best.parameters)
-    return Estimate(values, np.sqrt(variances), len(worth), False, freedom)
+    return Estimate(_times(values, unit), _times(np.sqrt(variances), unit), len(worth), False, freedom)
+
+
+def _unit(worth: np.ndarray) -> float:
+    """1, or the power of two in which worths are measured whose fourth powers would leave the range of float64."""
+    exponent = int(np.frexp(np.abs(worth).max())[1])
+    return 1.0 if worth.any() == 0 or abs(exponent) < 200 else 2.0 ** (exponent - 1)
+
+
+def _times(x: np.ndarray, unit: float) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        result = x * unit
+    if not np.isfinite(result).all():
+        player = int(np.flatnonzero(~np.isfinite(result))[0])
+        raise OverflowError(
+            f"estimate: values and their errors must be in the range of float64, which those of player {player} are "
+            "not; scale the worths down"
+        )
+    return result
 
 
 # ---- which coalitions -----------------------------------------------------------------------------------------------
@@ -254,15 +274,8 @@ class _Sample:
         """From the worth of `coalitions`: gain = v(N) - v(empty), and d [pairs] of v(S) - gain |S| / n, the game less
         what everybody gets alike."""
         first, complements = np.split(worth, 2)
-        with np.errstate(over="ignore", invalid="ignore"):
-            gain = float(complements[0] - first[0])
-            d = (first - complements)[1:] - gain * (2 * self.sizes / self.players - 1)
-        if not (np.isfinite(gain) and np.isfinite(d).all()):
-            raise ValueError(
-                "estimate: differences of worths must be finite, got worths up to "
-                f"{np.abs(worth).max():.3g}; scale the worths down"
-            )
-        return gain, d
+        gain = float(complements[0] - first[0])
+        return gain, (first - complements)[1:] - gain * (2 * self.sizes / self.players - 1)
 
     def vectors(self, stratum: _Stratum, part: slice) -> np.ndarray:
         """u [count, players]"""
@@ -358,9 +371,11 @@ def _fit(sample: _Sample, y: np.ndarray, controls: list[_Control]) -> _Fit | Non
 def _control(game: Game, sample: _Sample) -> _Control:
     """The surrogate as a control, scaled to differences around 1."""
     values = _numbers(shapley(game, nan="raise"), "surrogate")
-    values = values - values.mean()
     coalitions = constant(sample.coalitions(), game.data, named_dtype(game.data, "bool"))
-    worth = _numbers(game.wide_worth(coalitions), "surrogate")
+    worth = _numbers(game.worth(coalitions), "surrogate")
+    unit = _unit(worth)
+    values, worth = values / unit, worth / unit
+    values = values - values.mean()
     column = sample.differences(worth)[1]
     size = np.sqrt(np.mean(column**2))
     rounding = 1e3 * np.finfo("float32" if "32" in str(game.dtype) else "float64").eps * np.abs(worth).max()

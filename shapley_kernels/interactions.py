@@ -14,12 +14,13 @@ from shapley_kernels.arrays import (
     is_torch,
     named_dtype,
     namespace,
+    on_cpu,
     one_of,
     to_torch,
     zeros,
 )
 from shapley_kernels.dispatch import BACKENDS, BackendUnavailable
-from shapley_kernels.games.base import Game, with_arrays, without_restore
+from shapley_kernels.games.base import Game, with_arrays, within_range, without_restore
 from shapley_kernels.games.table import Table, coalitions
 from shapley_kernels.values import Banzhaf, BetaShapley, Semivalue, Shapley, Stratum
 
@@ -62,6 +63,7 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, non-finite data, too many players.
+        OverflowError: on the CPU, interactions that the dtype does not hold.
         BackendUnavailable: an explicit backend that cannot run here, or has no kernel for this game.
 
     Cost: per row, O(players^2) for the order games (coefficients once per number of live players: O(players^2) for
@@ -82,32 +84,49 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
     one_of("backend", backend, BACKENDS)
     if backend == "torch" and isinstance(game, Game) and not is_torch(game.data):
         found = interactions(with_arrays(game, to_torch), index, backend=backend, nan=nan).numpy()
-        found = found.astype(game.dtype, copy=False)
+        found = cast(found, game.dtype)
         return game.restore(found) if game.restore else found
     own, pair = INDICES[index]
     diagonal = semivalue(without_restore(game), own, backend=backend, nan=nan)  # checks the arguments
-    result = _matrix(game, diagonal, pair, backend)
+    result = _matrix(game, diagonal, pair, backend, propagate=nan == "propagate")
     return game.restore(result) if game.restore else result
 
 
-def _matrix(game: Game, diagonal: Array, value: Semivalue, backend: str) -> Array:
+def _matrix(game: Game, diagonal: Array, value: Semivalue, backend: str, propagate: bool) -> Array:
     """Pairs under `value`, around the diagonal; 0 where masked, NaN in rows with bad data."""
     data, players, shape = game.data, game.players, (*game.batch_shape, game.players, game.players)
     if prod(shape) == 0:
         return cast(zeros(data, shape, "float32"), game.dtype)
-    xp, wide = namespace(data), named_dtype(data, compute_dtype(game.dtype))
-    result, bad = cast(zeros(data, shape, "float32"), wide), zeros(data, game.batch_shape, "bool")
-    with np.errstate(invalid="ignore", over="ignore"):  # of rows that become NaN
+    xp = namespace(data)
+
+    def compute(some: Game) -> Array:
+        return cast(_off_diagonal(some, value, backend), some.dtype)
+
+    result = compute(game)
+    if on_cpu(result):
+        result = within_range(game, "interactions", result, compute, trailing=2, propagate=propagate)
+    same = constant(np.eye(players, dtype=bool), data, named_dtype(data, "bool"))
+    result = xp.where(same, diagonal[..., None, :], result)
+    if game.mask is not None:
+        result = xp.where(game.mask[..., :, None] & game.mask[..., None, :], result, 0.0)
+    return cast(result, game.dtype)
+
+
+def _off_diagonal(game: Game, value: Semivalue, backend: str) -> Array:
+    """Pairs of players, in the compute dtype; NaN in rows with bad data, 0 on the diagonal and where masked."""
+    wide = named_dtype(game.data, compute_dtype(game.dtype))
+    shape = (*game.batch_shape, game.players, game.players)
+    xp, result = namespace(game.data), cast(zeros(game.data, shape, "float32"), wide)
+    bad = zeros(game.data, game.batch_shape, "bool")
+    with np.errstate(invalid="ignore", over="ignore"):  # of rows that become NaN, or are looked at again
         for weight, part in game.wide_parts():
             factor = weight if isinstance(weight, float) else cast(weight, wide)[..., None, None]
             result = result + factor * cast(_pairs(without_restore(part), value, backend), wide)
             bad = bad | part.bad_rows()
-    result = xp.where(bad[..., None, None], float("nan"), result)
-    same = constant(np.eye(players, dtype=bool), data, named_dtype(data, "bool"))
-    result = xp.where(same, cast(diagonal, wide)[..., None, :], result)
+    counts = constant(~np.eye(game.players, dtype=bool), game.data, named_dtype(game.data, "bool"))
     if game.mask is not None:
-        result = xp.where(game.mask[..., :, None] & game.mask[..., None, :], result, 0.0)
-    return cast(result, game.dtype)
+        counts = counts & game.mask[..., :, None] & game.mask[..., None, :]
+    return xp.where(counts, xp.where(bad[..., None, None], float("nan"), result), 0.0)
 
 
 def _pairs(game: Game, value: Semivalue, backend: str) -> Array:

@@ -405,13 +405,26 @@ def without(monkeypatch, packages):
     monkeypatch.setattr(builtins, "__import__", fake)
 
 
-def test_worths_whose_differences_overflow():
-    def judge(coalitions):
-        return np.where(coalitions.sum(1) > 2, 1e308, -1e308)
+@pytest.mark.parametrize("unit", [2.0**1022, 2.0**700, 2.0**-700])
+def test_worths_whose_differences_or_squares_leave_the_range(unit):
+    """A game times a power of two has its estimate times that, in every bit."""
 
-    for budget in (20, 32):
-        with pytest.raises(ValueError, match=r"estimate: differences of worths must be finite.* 1e\+308; scale"):
-            sk.estimate(judge, 5, budget=budget, seed=0)
+    def judge(coalitions):
+        return np.where(coalitions.sum(1) > 2, 1.0, -1.0) + 0.5 * coalitions[:, 0] * coalitions[:, 1]
+
+    game = sk.Max(np.arange(5.0) / 5)
+    for budget, surrogate in ((20, None), (20, game), (32, None)):
+        expected = sk.estimate(judge, 5, budget=budget, seed=0, surrogate=surrogate)
+        scaled = None if surrogate is None else unit * surrogate
+        found = sk.estimate(lambda sets: judge(sets) * unit, 5, budget=budget, seed=0, surrogate=scaled)
+        np.testing.assert_array_equal(found.values, expected.values * unit)
+        np.testing.assert_array_equal(found.standard_errors, expected.standard_errors * unit)
+        np.testing.assert_allclose(found.degrees_of_freedom, expected.degrees_of_freedom)
+
+
+def test_values_beyond_the_range():
+    with pytest.raises(OverflowError, match=r"estimate: values .* range of float64, which those of player 0 are not"):
+        sk.estimate(lambda sets: np.where(sets[:, 0], 1.7e308, -1.7e308), 2, budget=4, seed=0)
 
 
 @pytest.mark.parametrize("family", [sk.Max, sk.Min, sk.Mean, sk.NoisyOr])

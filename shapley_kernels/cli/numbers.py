@@ -156,7 +156,7 @@ class Table:
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
                     self._share_batch(allocator, rows, groups[rows], sampled[rows])
-            except ValueError:  # the first pass let only finite rewards through
+            except (ValueError, OverflowError):  # the first pass let only finite rewards through
                 raise InputError(TOO_LARGE) from None
             advance(len(rows))
         self._set_divisor(allocator)

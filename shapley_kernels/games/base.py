@@ -31,6 +31,7 @@ from shapley_kernels.arrays import (
     is_float,
     is_integer,
     is_torch,
+    is_traced,
     like,
     named_dtype,
     namespace,
@@ -38,6 +39,7 @@ from shapley_kernels.arrays import (
     numbers,
     on_cpu,
     promoted,
+    widest,
     zeros,
 )
 from shapley_kernels.games.terms import Term
@@ -95,8 +97,11 @@ class Game:
 
         Raises:
             TypeError, ValueError: coalitions that are not bool, or of another number of players.
+            OverflowError: on the CPU, a worth beyond the range of the dtype.
         """
         result = cast(self.wide_worth(coalitions), self.dtype)
+        if on_cpu(result) and not is_traced(result):
+            result = within_range(self, "worths", result, lambda game: game.wide_worth(coalitions))
         return self.restore(result) if self.restore else result
 
     def wide_worth(self, coalitions: Any = None) -> Array:
@@ -110,7 +115,8 @@ class Game:
                     f"worth: coalitions must have shape [..., {self.players}] (players last), "
                     f"got {tuple(members.shape)}"
                 )
-        return self._worth(members if self.mask is None else members & self.mask)
+        with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
+            return self._worth(members if self.mask is None else members & self.mask)
 
     def _worth(self, members: Array) -> Array:
         """`wide_worth` of live members [..., players] -> [...], broadcast with the batch shape."""
@@ -279,10 +285,8 @@ class Game:
             self._refuse(name, array, self._bad_entries(name, array))
         for name in self.arguments:
             number = getattr(self, name)
-            if isinstance(number, float) and not abs(number) <= _LARGEST[compute_dtype(self.dtype)]:
-                raise ValueError(
-                    f"{type(self).__name__}: {name} must be finite in {compute_dtype(self.dtype)}, got {number}"
-                )
+            if isinstance(number, float) and not isfinite(number):
+                raise ValueError(f"{type(self).__name__}: {name} must be finite in float64, got {number}")
 
     def _check_domain(self) -> None:
         """For constructors: refuse live entries outside the domain, if the data are on the CPU. NaN and infinities are
@@ -550,6 +554,80 @@ def without_restore(game: Game) -> Game:
     if isinstance(game, Game):
         native.restore = None
     return native
+
+
+def in_double(game: Game) -> Game:
+    """The same game on data in float64 (where the device has it), with results in numpy or torch."""
+    return with_arrays(game, lambda x: cast(x, widest(x)) if is_float(x.dtype) else x)
+
+
+_DOWN = 2.0**-500
+
+
+def scaled_down(game: Game) -> tuple[Game, float]:
+    """The game in float64, and scaled down so that nothing that its credits are computed from overflows, if they fit;
+    and the square root of what undoes that. By powers of two, which round nothing but numbers that are nothing beside
+    those that overflow."""
+    wide = in_double(game)
+    if compute_dtype(game.dtype) == "float32":
+        return wide, 1.0
+    parts = []
+    for weight, part in wide._parts():
+        small = copy(part)
+        data = [name for name in part.scales if getattr(part, name) is not None]
+        for name in data:
+            setattr(small, name, _DOWN * getattr(part, name))
+        parts.append((_DOWN * weight if data else _DOWN * _DOWN * weight, small))
+    return Combination(parts), 1 / _DOWN
+
+
+def within_range(
+    game: Game,
+    what: str,
+    result: Array,
+    compute: Callable[[Game], Array],
+    trailing: int = 0,
+    propagate: bool = False,
+) -> Array:
+    """`result`, its numbers that are not finite computed anew where only something on the way to them overflowed.
+
+    Args:
+        what: its name, in the plural.
+        result: compute(game) in the dtype of the game: [..., *trailing axes], which broadcasts with the batch.
+        compute: linear in the worth, of games that `scaled_down` made; in float64.
+        propagate: NaN for whole rows with numbers that the dtype does not hold, instead of an error.
+
+    Raises:
+        OverflowError: a number that the dtype does not hold, in a row whose data are finite.
+
+    Cost: one look at the result; what it would take in float64 where that is not finite.
+    """
+    xp, dtype = namespace(result), result.dtype
+    good = xp.isfinite(result)
+    if bool(good.all()):
+        return result
+    rows = tuple(good.shape[: len(good.shape) - trailing])
+    bad = xp.broadcast_to(game.bad_rows(), rows)
+    small, root = scaled_down(game)
+    with np.errstate(over="ignore", invalid="ignore"):
+        anew = cast(cast(compute(small), named_dtype(result, "float64")) * root * root, dtype)
+    result = xp.where(good | _spread(bad, trailing), result, anew)
+    beyond = ~bad & (~xp.isfinite(result)).reshape((*rows, prod(good.shape[len(rows) :]))).any(-1)
+    where = first_true(beyond)
+    if where is None:
+        return result
+    if not propagate:
+        remedy = "" if dtype == named_dtype(result, "float64") else ", or pass float64"
+        raise OverflowError(
+            f"{type(game).__name__}: {what} must be in the range of {dtype}, which those in row {list(where)} are not; "
+            f"scale the data down{remedy}"
+        )
+    lost, live = _spread(beyond, trailing), live_entries(game.mask, tuple(range(-trailing, 0)), result)
+    return xp.where(lost if live is None else lost & live, float("nan"), result)
+
+
+def _spread(x: Array, axes: int) -> Array:
+    return x.reshape((*x.shape, *(1 for _ in range(axes))))
 
 
 def _row_weight(weight: Any, row: int) -> Fraction:

@@ -139,6 +139,7 @@ class Coverage(Game):
 
     arguments: ClassVar[dict[str, Any]] = {"covers": (-2,), "weights": ()}
     domain: ClassVar[dict[str, tuple[float, float]]] = {"covers": (0.0, 1.0)}
+    scales: ClassVar[tuple[str, ...]] = ("weights",)
     remedy: ClassVar[str] = "covers are chances, or 0 and 1; give importance by weights="
 
     def __init__(self, covers: Any, weights: Any = None, mask: Any = None) -> None:
@@ -472,10 +473,10 @@ def sum_of_topics(
         for topic in range(0, topics, width):
             these = slice(topic, topic + width)
             share = credits_of(xp.swapaxes(data[some, :, these], 1, 2), live)
-            if weights is not None:
-                with np.errstate(invalid="ignore"):  # infinite weights: such rows become NaN, or are refused
+            with np.errstate(over="ignore", invalid="ignore"):  # such rows become NaN, or are looked at again
+                if weights is not None:
                     share = share * cast(weights[some, these], share.dtype)[:, :, None]
-            total = total + share.sum(1)
+                total = total + share.sum(1)
         done.append(total)
     credits = xp.concatenate(done).reshape((*game.batch_shape, players))
     if game.mask is not None:  # an infinite weight would leave NaN

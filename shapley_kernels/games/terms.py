@@ -51,7 +51,8 @@ class Term:
     game: "Game"
     value: Semivalue
     spreads_nonfinite: ClassVar[bool] = False
-    """Whether non-finite data of a live player make its whole row NaN by themselves, and no other row."""
+    """Whether non-finite data of a live player make its whole row NaN by themselves, and no other row. Credits are then
+    what a kernel wrote, with nothing added up afterwards."""
 
     def credits(self, run: Run) -> Array:
         """Credits [batch..., players], in the dtype of the run; exactly 0 for masked players."""

@@ -12,16 +12,17 @@ from shapley_kernels.arrays import (
     boolean,
     broadcast,
     cast,
-    device,
     first_nonfinite,
     floating,
     is_torch,
     named_dtype,
     namespace,
+    narrowed,
     native,
     on_cpu,
     on_cuda,
     one_of,
+    widest,
 )
 from shapley_kernels.dispatch import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
@@ -64,7 +65,9 @@ def grpo_advantages(
         scale: what it is divided by. "group": std + eps over the group (over the slot with center="slot"). "batch":
             std + eps over all live credits of the batch, around their common mean. "none": nothing.
         ddof: the variance divides by count - ddof; where that is not positive, the std counts as 0.
-        min_std: a std below it gives advantages of exactly 0. Not used with scale="none".
+        min_std: a std below it gives advantages of exactly 0. Not used with scale="none". Credits are taken as exact:
+            where rounding alone makes them differ, as it may among sets of different sizes, it is divided by the std
+            that it makes. `RewardAllocator` knows the rounding of what it computes; else raise min_std above it.
         eps: added to the std.
         process_group: `torch.distributed` group whose ranks hold parts of the same groups; with [N, K] and group_ids
             only. Every rank has to call, with the same options, if only with [0, K]; its backend must reach the credits
@@ -79,6 +82,7 @@ def grpo_advantages(
         TypeError, ValueError: arguments of the wrong kind, shape or value; on the CPU also live credits that are not
             finite, or too far apart to be squared; elsewhere these make their own group NaN and no other. With a
             process group, on every rank what is wrong on one, and options that differ.
+        OverflowError: on the CPU, advantages that the dtype of the credits does not hold.
 
     Cost: O(B G K) time. One kernel on the CPU, and one launch on the GPU for groups of one size without batch
         statistics; else an operation after the other, with a few float64 copies of the credits. With a process group,
@@ -98,13 +102,14 @@ def grpo_advantages(
     return normalised(credits, mask, layout, as_numbers(center, scale, ddof, min_std, eps))
 
 
-Options: TypeAlias = tuple[str, str, int, float, float]
+Options: TypeAlias = tuple[str, str, int, float, float, float]
 OPTIONS = ("center", "scale", "ddof", "min_std", "eps")
+"""Those that a caller chooses; the last of `Options` is `rounding`."""
 
 
-def as_numbers(center: str, scale: str, ddof: Any, min_std: Any, eps: Any) -> Options:
-    """Options that were checked, as the kernels take them."""
-    return center, scale, min(int(ddof), 2**31), float(min_std), float(eps)
+def as_numbers(center: str, scale: str, ddof: Any, min_std: Any, eps: Any, rounding: float = 0.0) -> Options:
+    """Options that were checked, as the kernels take them; `rounding`: of credits, relative, where it is known."""
+    return center, scale, min(int(ddof), 2**31), float(min_std), float(eps), rounding
 
 
 def normalised(credits: Any, mask: Any, layout: tuple[Any, Any, Any], options: Options) -> Any:
@@ -133,7 +138,7 @@ def beside(others: Array, credits: Array, mask: Any, layout: tuple[Any, Any, Any
     live = None
     if mask is not None:
         live = broadcast(boolean(mask, x, f"{OWNER}: mask"), x.shape, f"{OWNER}: mask", "as the credits")
-    x, others = _only(cast(x, _wide(x)), live), cast(others.detach() if is_torch(others) else others, _wide(x))
+    x, others = _only(cast(x, widest(x)), live), cast(others.detach() if is_torch(others) else others, widest(x))
     with on_all_ranks(layout[2]):
         groups = make_groups(x, *layout)
     if 0 in x.shape and layout[2] is None:
@@ -159,8 +164,11 @@ def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], op
         if run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape)) != -1:
             raise ValueError(_nonfinite(x, mask))
     result = cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
-    if scale == "none" and not namespace(result).isfinite(result).all():  # not in the dtype of the credits
-        raise ValueError(TOO_LARGE)
+    if (scale == "none" or array.dtype.itemsize == 2) and (where := first_nonfinite(result, live)) is not None:
+        raise OverflowError(
+            f"{OWNER}: advantages must be in the range of {array.dtype}, which that at {list(where)} is not; scale the "
+            "rewards down, or pass a wider dtype"
+        )
     return result
 
 
@@ -183,7 +191,7 @@ def _by_triton(array: Array, live: Array | None, layout: tuple[Any, Any, Any], o
 
 def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array:
     """One operation of numpy or torch after the other, with sums over ranks between them."""
-    x = _only(cast(array, _wide(array)), live)
+    x = _only(cast(array, widest(array)), live)
     with on_all_ranks(layout[2]):
         if on_cpu(array) and not namespace(x).isfinite(x).all():
             raise ValueError(_nonfinite(x, live))
@@ -193,12 +201,12 @@ def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any
     if 0 not in array.shape or layout[2] is not None:
         live = None if live is None else live.reshape(groups.shape)
         x = _normalise(x.reshape(groups.shape), live, groups, *options)
-    return cast(x.reshape(array.shape), array.dtype)
+    return narrowed(x.reshape(array.shape), array.dtype, f"{OWNER}: advantages")
 
 
 def _compare(ranks: Ranks, x: Array, options: Options) -> None:
     """What decides the statistics, or the collectives that they take, has to be the same on all ranks."""
-    ranks.compare(**dict(zip(OPTIONS, options, strict=True)))
+    ranks.compare(**dict(zip(OPTIONS, options[:-1], strict=True)))
     candidates = x.shape[-1] if options[0] == "slot" and x.shape else None
     ranks.compare(dtype=str(x.dtype).removeprefix("torch."), candidates=candidates)
 
@@ -216,12 +224,6 @@ def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, 
             raise TypeError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
         if not 0 <= as_float(number, name) < float("inf"):
             raise ValueError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
-
-
-def _wide(x: Array) -> Any:
-    """float64 where the device has it for certain, else promote(dtype, float32)."""
-    has_double = device(x).split(":")[0] in ("cpu", "cuda") or str(x.dtype).endswith("float64")
-    return named_dtype(x, "float64" if has_double else "float32")
 
 
 def _only(x: Array, live: Array | None) -> Array:
@@ -250,6 +252,7 @@ def _normalise(
     ddof: int,
     min_std: float,
     eps: float,
+    rounding: float,
     others: Array | None = None,
 ) -> Array:
     """`grpo_advantages` on native arrays in the shape of `groups`, masked entries 0; or of `others`, further numbers of
@@ -282,14 +285,14 @@ def _normalise(
     shown = live if others is None else None
     if scale == "none":
         return _only(centred, shown)
-    squares = groups.total(deviation * deviation, slots)
+    squares, size = groups.total(deviation * deviation, slots), abs(origin + mean)
     if scale == "batch":
-        count, squares = _pool(count, origin, mean, squares)
+        count, squares, size = _pool(count, origin, mean, squares)
     std = (squares / (count - ddof).clip(1)) ** 0.5
     if on_cpu(x) and not bool(xp.isfinite(std).all()):
         raise ValueError(TOO_LARGE)
     std = xp.where(std < float("inf"), std, float("nan"))
-    vanish = (count <= ddof) | (std < min_std) | (std == 0)
+    vanish = (count <= ddof) | (std < min_std) | (std <= rounding * size)
     divisor = xp.where(vanish, float("inf"), std + eps)
     return _only(centred / (divisor if scale == "batch" else groups.spread(divisor)) + 0.0, shown)  # no negative zeros
 
@@ -302,14 +305,15 @@ def _minus_others(numbers: Array, above: Array, ones: Array, total: Array, count
     return namespace(above).where(others > 0, numbers - mean, 0.0)
 
 
-def _pool(count: Array, origin: Array, mean: Array, squares: Array) -> tuple[Array, Array]:
-    """Count and sum of squared deviations of the whole batch from those of its groups, whose means are measured from
-    their origins; NaN groups are left out."""
+def _pool(count: Array, origin: Array, mean: Array, squares: Array) -> tuple[Array, Array, Array]:
+    """Count, sum of squared deviations, and size of the mean of the whole batch from those of its groups, whose means
+    are measured from their origins; NaN groups are left out."""
     xp = namespace(mean)
     good = (count > 0) & (mean == mean)
     count = xp.where(good, count, 0.0)
     lowest = xp.amin(xp.where(good, origin, float("inf")))
     above = xp.where(good, origin - lowest + mean, 0.0)
     everything = count.sum()
-    above = above - (count * above).sum() / everything.clip(1)
-    return everything, (xp.where(good, squares, 0.0) + count * above * above).sum()
+    overall = (count * above).sum() / everything.clip(1)
+    above = above - overall
+    return everything, (xp.where(good, squares, 0.0) + count * above * above).sum(), abs(lowest + overall)

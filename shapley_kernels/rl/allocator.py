@@ -12,16 +12,19 @@ from shapley_kernels.arrays import (
     Array,
     boolean,
     broadcast,
+    cast,
     constant,
     is_torch,
     named_dtype,
     namespace,
-    native,
+    narrowed,
     on_cpu,
     one_of,
+    widest,
     zeros,
 )
 from shapley_kernels.games import Game, Max
+from shapley_kernels.games.base import in_double, without_restore
 from shapley_kernels.rl import fused
 from shapley_kernels.rl.advantages import OPTIONS, Options, as_numbers, beside, check_options, normalised
 from shapley_kernels.rl.baselines import Baseline
@@ -150,7 +153,8 @@ class RewardAllocator:
                 the end; others do not look at it. None: all chose.
 
         Returns:
-            advantages of the shape of the rewards, in their container, dtype and device.
+            advantages of the shape of the rewards, in their container, dtype and device; 0 also in groups whose
+            credits differ by what their rounding explains (docs/mathematics.md).
 
         Raises:
             TypeError, ValueError: as `credits` and `grpo_advantages`.
@@ -173,7 +177,8 @@ class RewardAllocator:
         """Advantage of each whole set: its worth v(all), normalised over the rollouts of its group as GRPO does.
 
         Every rollout counts, one without live candidates with v(empty): leave rollouts out that do not exist, with
-        group_ids. center="slot" means "group" here.
+        group_ids. center="slot" means "group" here. Worths are computed and compared in float64, and a std that their
+        rounding explains (docs/mathematics.md) gives 0: sets of different sizes that are worth the same are equal.
 
         Args: as in `advantages`.
 
@@ -267,20 +272,26 @@ class RewardAllocator:
         value, factor = self.value, multiplies(self.value, self.sizes)
         if factor and isinstance(value, Semivalue) and factor_is_free(game):
             value, factor = TimesLive(value), False
-        if (found := None if factor else fused.advantages(game, value, mask, layout, self._options)) is not None:
+        options = self._options_for(game.dtype)
+        if (found := None if factor else fused.advantages(game, value, mask, layout, options)) is not None:
             return found
         with on_all_ranks(layout[2]):
-            credits = self._share(game, value, layout, finished)
+            credits = self._share(without_restore(game), value, layout, finished, wide=True)
             warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
-        return normalised(times_live(credits, game.mask) if factor else credits, mask, layout, self._options)
+        if not isinstance(value, Semivalue):
+            options = self._options_for(credits.dtype)
+        if factor:
+            credits = times_live(cast(credits, widest(credits)), game.mask)
+        return _handed_back(normalised(credits, mask, layout, options), game)
 
-    def _share(self, game: Game, value: Value, layout: Layout, finished: Any) -> Any:
+    def _share(self, game: Game, value: Value, layout: Layout, finished: Any, wide: bool = False) -> Any:
+        """Credits; `wide`: in float64, where no kernel computes them."""
         if isinstance(value, Semivalue):
             return semivalue(game, value)
         if isinstance(value, Baseline):
             _refuse_nonfinite(game)
-            return value.credits(game)
-        credits = self._decisions(value, game, layout, finished)[..., :-1]
+            return value.wide_credits(game) if wide else value.credits(game)
+        credits = self._decisions(value, in_double(game) if wide else game, layout, finished)[..., :-1]
         return game.restore(credits) if game.restore else credits
 
     def _decisions(self, value: GroupValue, game: Game, layout: Layout, finished: Any) -> Array:
@@ -295,12 +306,11 @@ class RewardAllocator:
     def _of_sets(self, game: Game, layout: Layout) -> Any:
         with on_all_ranks(layout[2]):
             _refuse_nonfinite(game)
-            worth, _ = native(game.worth(), "worth")
-        options = self._options
+            worth = in_double(game).worth()
+        options = self._options_for(worth.dtype)
         if self.center == "slot":
             options = ("group", *options[1:])
-        advantages = normalised(worth[..., None], None, layout, options)[..., 0]
-        return game.restore(advantages) if game.restore else advantages
+        return _handed_back(normalised(worth[..., None], None, layout, options)[..., 0], game)
 
     def _for_tokens(self, game: Game, mask: Any, layout: Layout, finished: Any) -> tuple[Any, Any]:
         """Advantages, and `outside` for `scatter_to_tokens`."""
@@ -308,12 +318,19 @@ class RewardAllocator:
         if self.outside == "zero" or not isinstance(value, GroupValue) or not value.prices_stop:
             advantages = self._advantages(game, mask, layout, finished)
             return advantages, self._of_sets(game, layout) if self.outside == "set" else "zero"
-        decisions = self._decisions(value, game, layout, finished)
+        decisions = self._decisions(value, in_double(game), layout, finished)
         credits, stop = decisions[..., :-1], decisions[..., -1:]
-        stop = beside(stop, credits, mask, layout, self._options)
-        advantages = normalised(credits, mask, layout, self._options)
-        outside = _leading_to(advantages, stop, game.mask)
-        return (game.restore(advantages) if game.restore else advantages), outside
+        options = self._options_for(credits.dtype)
+        stop = beside(stop, credits, mask, layout, options)
+        advantages = normalised(credits, mask, layout, options)
+        outside = _handed_back(_leading_to(advantages, stop, game.mask), without_restore(game))
+        return _handed_back(advantages, game), outside
+
+    def _options_for(self, dtype: Any) -> Options:
+        """With the relative error that is expected of credits and worths in this dtype: more than that of those in
+        float64; of others what a few roundings make, since more may be meant."""
+        bits = {"float16": 10, "bfloat16": 7, "float32": 21}.get(str(dtype).split(".")[-1], 46)
+        return (*self._options[:-1], 2.0**-bits)
 
     @cached_property
     def _options(self) -> Options:
@@ -324,6 +341,12 @@ def agreed(allocator: RewardAllocator) -> dict[str, Any]:
     """By name, what processes that share groups have to have in common; `Ranks.compare` takes it."""
     names = ("value", "sizes", "outside", "length", *OPTIONS)
     return {"utility": name_of(allocator.utility)} | {name: getattr(allocator, name) for name in names}
+
+
+def _handed_back(advantages: Array, game: Game) -> Any:
+    """Those of float64, or of the dtype of the game, in its dtype and container."""
+    advantages = narrowed(advantages, game.dtype, f"{OWNER}: advantages")
+    return game.restore(advantages) if game.restore else advantages
 
 
 def _leading_to(advantages: Array, stop: Array, mask: Array | None) -> Array:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, constant, named_dtype, namespace
+from shapley_kernels.arrays import Array, cast, constant, named_dtype, namespace, on_cpu
 from shapley_kernels.games import Game
+from shapley_kernels.games.base import in_double, within_range
 
 
 class Baseline:
@@ -21,13 +22,25 @@ class Baseline:
     number of candidates (sizes="worth"). Others are per candidate, and stay as they are."""
 
     def credits(self, game: Game) -> Any:
-        """Credits [..., players] in the container, dtype and device of the game; masked players get exactly 0."""
+        """Credits [..., players] in the container, dtype and device of the game; masked players get exactly 0.
+
+        Raises:
+            OverflowError: on the CPU, credits that the dtype does not hold.
+        """
+        credits = cast(self.wide_credits(game), game.dtype)
+        if on_cpu(credits):
+            credits = within_range(game, "credits", credits, self._credits, trailing=1)
+        return game.restore(credits) if game.restore else credits
+
+    def wide_credits(self, game: Game) -> Array:
+        """`credits` before they are rounded to the dtype of the game, in numpy or torch."""
+        with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
+            return self._credits(in_double(game))
+
+    def _credits(self, game: Game) -> Array:
         worth = game.wide_worth()
         credits = self.share(game, worth) if game.players else worth[..., None][..., :0]
-        if game.mask is not None:
-            credits = namespace(worth).where(game.mask, credits, 0.0)
-        credits = cast(credits, game.dtype)
-        return game.restore(credits) if game.restore else credits
+        return credits if game.mask is None else namespace(worth).where(game.mask, credits, 0.0)
 
     def share(self, game: Game, worth: Array) -> Array:
         """Credits [..., players] from v(all) [...], numpy or torch, in the compute dtype; what stands at masked players

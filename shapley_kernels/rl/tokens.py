@@ -20,6 +20,7 @@ from shapley_kernels.arrays import (
     like,
     named_dtype,
     namespace,
+    narrowed,
     native,
     one_of,
     rows,
@@ -60,6 +61,7 @@ def scatter_to_tokens(
     Raises:
         TypeError, ValueError: arguments of the wrong kind or shape, ids outside 0..K, cu_seqlens that do not start at
             0, decrease, or end elsewhere than at the last token.
+        OverflowError: on the CPU, numbers for tokens that the dtype of the advantages does not hold (elsewhere NaN).
 
     Cost: O(tokens + rollouts K), one pass over the ids, two with length="candidate"; a copy of ids that are neither
         int32 nor int64. On a GPU it waits for the check of the ids.
@@ -145,7 +147,8 @@ def _outside(outside: Any, array: Array) -> Array:
         if outside != "zero":
             raise ValueError(f"{OWNER}: outside must be 'zero' or one number per rollout or decision, got {outside!r}")
         return zeros(array, (*lead, 1))
-    numbers = cast(floating(like(outside, array, f"{OWNER}: outside"), f"{OWNER}: outside"), array.dtype)
+    numbers = floating(like(outside, array, f"{OWNER}: outside"), f"{OWNER}: outside")
+    numbers = narrowed(numbers, array.dtype, f"{OWNER}: outside")
     if tuple(numbers.shape) == (*lead, players + 1):
         return numbers
     return broadcast(numbers, tuple(lead), f"{OWNER}: outside", "[rollouts]")[..., None]
@@ -165,7 +168,8 @@ def _scatter(table: Array, players: int, ids: Array, starts: np.ndarray | None, 
     if weigh:
         counts = zeros(table, tuple(table.shape), "int64")
         _check_ids(primitive.count(flat, starts, place(counts)), ids, players)
-        table = cast(table * _length_weights(counts, players, table), table.dtype)
+        wide = cast(table, named_dtype(table, compute_dtype(table.dtype)))
+        table = narrowed(wide * _length_weights(counts, players, table), table.dtype, f"{OWNER}: advantages by token")
     _check_ids(primitive.run(place(table), flat, starts, place(out)), ids, players)
     return out.reshape(ids.shape)
 

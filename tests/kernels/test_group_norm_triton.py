@@ -28,9 +28,9 @@ def credits(shape, dtype=torch.float64, seed=0, masked=False):
     return x, mask
 
 
-def run(x, mask, center="group", scale="group", ddof=1, min_std=1e-6, eps=1e-4, out_dtype=None):
+def run(x, mask, center="group", scale="group", ddof=1, min_std=1e-6, eps=1e-4, rounding=0.0, out_dtype=None):
     def call(x, mask, out):
-        kernel.run(x, mask, center, scale, ddof, min_std, eps, out)
+        kernel.run(x, mask, center, scale, ddof, min_std, eps, rounding, out)
 
     return launch(call, (x, mask), x.shape, "triton", out_dtype or x.dtype)[0]
 
@@ -60,6 +60,18 @@ def test_equal_credits_leave_no_dust():
     for center, scale in PAIRS:
         if center != "none":
             assert not run(x, None, center, scale).any()
+
+
+@pytest.mark.parametrize("center", CENTERS)
+def test_a_spread_that_rounding_explains_vanishes(center):
+    """To the left and right of it, relative to the mean of the group, or of the slot."""
+    one = torch.tensor([[1.0, 1.0], [1.0 + 2.0**-20, 1.0 + 2.0**-20]], dtype=torch.float64)
+    x = torch.stack([one, 1000 * one, -one, one - 1, 0 * one])
+    vanished = [True, True, True, False, True]
+    found = run(x, None, center, min_std=0.0, rounding=2.0**-20, eps=0.0)
+    assert [not group.any() for group in found] == vanished
+    found = run(x, None, center, min_std=0.0, rounding=2.0**-22, eps=0.0)
+    assert [not group.any() for group in found] == [False] * 4 + [True]
 
 
 # interpreted, NaN that the kernel makes on purpose is a numpy warning

@@ -59,7 +59,7 @@ def test_gradients_compile_without_spills(target, players, both):
 )
 def test_normalised_credits_compile_without_spills(target, players, size, dtype, both, center):
     tensors = aot.arguments(players, dtype, masked=both, outside=both)
-    kernel, *call = _triton_norm.call(tensors, size, center, "group", 1, 1e-6, 1e-4)
+    kernel, *call = _triton_norm.call(tensors, size, center, "group", 1, 1e-6, 1e-4, 0.0)
     assert aot.usage(aot.compile_call(target, kernel, call)).spills == 0
 
 

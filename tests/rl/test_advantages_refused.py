@@ -14,8 +14,19 @@ from shapley_kernels.rl import grpo_advantages
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_differences_beyond_the_dtype_are_refused(dtype):
     large = torch.finfo(dtype).max
-    with pytest.raises(ValueError, match=r"differences of live credits must be small enough"):
-        grpo_advantages(torch.tensor([[large], [-large], [-large]], dtype=dtype), scale="none")
+    with pytest.raises(
+        OverflowError, match=rf"advantages must be in the range of {dtype}, which that at \[1, 0\] is not"
+    ):
+        grpo_advantages(torch.tensor([[0.0], [large], [-large], [-large]], dtype=dtype), scale="none")
+
+
+def test_advantages_beyond_float16_are_refused():
+    """A million credits, one of them a unit in the last place above the others: it is 1000 standard deviations off."""
+    credits = np.full((1 << 20, 1), 60000, np.float16)
+    credits[0] += 32
+    assert np.isfinite(grpo_advantages(credits, eps=0.0)).all()
+    with pytest.raises(OverflowError, match=r"advantages must be in the range of float16"):
+        grpo_advantages(credits, center="none", eps=0.0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -6,7 +6,7 @@ For the live credits x of one group, measured from one of them, so that an offse
 
 On the CPU (`_numba`), for groups of any size in any order:
 
-    run(x, mask, order, starts, center, scale, ddof, min_std, eps, out) -> -1, or a bad group
+    run(x, mask, order, starts, center, scale, ddof, min_std, eps, rounding, out) -> -1, or a bad group
 
     x       [rollouts, K], contiguous
     mask    [rollouts, K] bool, contiguous, or None; what stands at masked candidates must not matter
@@ -21,7 +21,8 @@ On the CPU (`_numba`), for groups of any size in any order:
 On the GPU (`_triton`), for groups of one size, x [groups, size, K]. Groups over ranks, batch statistics on the GPU and
 other devices are served by `rl.advantages`, one operation of torch after the other.
 
-Sums are in float64. Where count <= ddof, std < min_std or std = 0, out is 0. Masked candidates get 0.
+Sums are in float64. Where count <= ddof, std < min_std or std <= rounding |mean|, out is 0: `rounding` is that of x,
+relative. Masked candidates get 0.
 """
 
 CENTERS = ("group", "loo", "slot", "none")

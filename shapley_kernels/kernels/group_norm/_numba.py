@@ -29,6 +29,7 @@ def run(
     ddof: int,
     min_std: float,
     eps: float,
+    rounding: float,
     out: Any,
 ) -> int:
     """See the package docstring; numpy arrays.
@@ -38,11 +39,11 @@ def run(
     """
     kernel = _kernel(x.dtype.char, mask is not None, order is not None)
     if x.size < 2 * THREADED or scale == BY_BATCH:
-        return kernel(x, mask, order, starts, center, scale, ddof, min_std, eps, out)
+        return kernel(x, mask, order, starts, center, scale, ddof, min_std, eps, rounding, out)
     groups = len(starts) - 1
 
     def work(first: int, last: int) -> int:
-        return kernel(x, mask, order, starts[first : last + 1], center, scale, ddof, min_std, eps, out)
+        return kernel(x, mask, order, starts[first : last + 1], center, scale, ddof, min_std, eps, rounding, out)
 
     return over_rows(work, groups, 1, -(-groups * THREADED // x.size))
 
@@ -62,7 +63,7 @@ def _kernel(dtype: str, masked: bool, ordered: bool) -> Any:
         read(numba.int64, 1) if ordered else numba.types.none,
         read(numba.int64, 1),
         *[numba.int64] * 3,
-        *[numba.float64] * 2,
+        *[numba.float64] * 3,
         written(real, 2),
     )
     return compiled(_group_norm, signature)
@@ -119,16 +120,18 @@ def _above(x, i, origin, mean):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _divisor(count, squares, ddof, min_std, eps):  # type: ignore[no-untyped-def]
+def _divisor(count, squares, mean, ddof, min_std, eps, rounding):  # type: ignore[no-untyped-def]
     """std + eps; inf where advantages vanish."""
     if count <= ddof:
         return inf
     std = sqrt(squares / (count - ddof))
-    return inf if std < min_std or std == 0.0 else std + eps
+    return inf if std < min_std or std <= rounding * abs(mean) else std + eps
 
 
 @helper
-def _divisor_of_all(x, live, width, order, starts, span, credits, room, ddof, min_std, eps):  # type: ignore[no-untyped-def]
+def _divisor_of_all(  # type: ignore[no-untyped-def]
+    x, live, width, order, starts, span, credits, room, ddof, min_std, eps, rounding
+):
     """`_divisor` of all live credits around their mean, and where the first group begins that is bad, or -1."""
     parts = (len(starts) - 1) * (width // span)
     counts, means = np.empty(parts, np.float64), np.empty(parts, np.float64)
@@ -153,7 +156,8 @@ def _divisor_of_all(x, live, width, order, starts, span, credits, room, ddof, mi
     for i in range(parts):
         if counts[i]:
             inside += counts[i] * (means[i] - lowest - overall) ** 2
-    return _divisor(found, inside, ddof, min_std, eps), -1 if isfinite(inside) else 0
+    mean = base + lowest + overall if found else 0.0
+    return _divisor(found, inside, mean, ddof, min_std, eps, rounding), -1 if isfinite(inside) else 0
 
 
 @helper
@@ -192,7 +196,7 @@ def _write_above_others(x, live, start, stop, count, origin, total, divisor, out
     _write(x, live, start, stop, origin, mean, inf if here == count else divisor, out)
 
 
-def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, out):  # type: ignore[no-untyped-def]
+def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, rounding, out):  # type: ignore[no-untyped-def]
     groups, width = len(starts) - 1, x.shape[1]
     span = 1 if center == SLOT else width
     columns = width // span
@@ -205,7 +209,9 @@ def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, out):
     credits = room if longest else flat
     divisor = 1.0
     if scale == BY_BATCH:
-        divisor, bad = _divisor_of_all(flat, live, width, order, starts, span, credits, room, ddof, min_std, eps)
+        divisor, bad = _divisor_of_all(
+            flat, live, width, order, starts, span, credits, room, ddof, min_std, eps, rounding
+        )
         if bad >= 0:
             return bad
     for i in range(groups * columns):
@@ -217,7 +223,7 @@ def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, out):
         count = stop - start
         mean = total / max(count, 1)
         if scale == BY_GROUP:
-            divisor = _divisor(count, squares, ddof, min_std, eps)
+            divisor = _divisor(count, squares, origin + mean, ddof, min_std, eps, rounding)
         if center == NONE:
             origin, mean = 0.0, 0.0
         if order is None and span == width and center != LOO:

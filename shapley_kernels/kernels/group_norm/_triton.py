@@ -24,7 +24,9 @@ def serves(size: int, width: int, center: str, scale: str) -> bool:
     return tile <= MAX_TILE and scale != "batch" and (center, scale) != ("none", "none")
 
 
-def run(x: Any, mask: Any, center: str, scale: str, ddof: int, min_std: float, eps: float, out: Any) -> None:
+def run(
+    x: Any, mask: Any, center: str, scale: str, ddof: int, min_std: float, eps: float, rounding: float, out: Any
+) -> None:
     """See the package docstring. A credit that is not finite, or too large to be squared, makes its
     group NaN (with "slot", its slot).
 
@@ -38,13 +40,13 @@ def run(x: Any, mask: Any, center: str, scale: str, ddof: int, min_std: float, e
     """
     if out.numel() == 0:
         return
-    kernel, grid, arguments, options = call(x, mask, center, scale, ddof, min_std, eps, out)
+    kernel, grid, arguments, options = call(x, mask, center, scale, ddof, min_std, eps, rounding, out)
     with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
         kernel[grid](*arguments, **options)
 
 
 def call(
-    x: Any, mask: Any, center: str, scale: str, ddof: int, min_std: float, eps: float, out: Any
+    x: Any, mask: Any, center: str, scale: str, ddof: int, min_std: float, eps: float, rounding: float, out: Any
 ) -> tuple[Any, Any, Any, Any]:
     """Kernel, grid, arguments and options of the launch."""
     groups, size, width = x.shape
@@ -52,7 +54,7 @@ def call(
     return (
         _group_norm,
         (-(groups // -options["GROUPS"]),),
-        (x, mask, out, groups, size, width, ddof, min_std, eps),
+        (x, mask, out, groups, size, width, ddof, min_std, eps, rounding),
         options,
     )
 
@@ -80,7 +82,7 @@ GROUP, LOO, SLOT, NONE = (tl.constexpr(i) for i in range(len(CENTERS)))
 BY_GROUP, BY_BATCH, UNSCALED = (tl.constexpr(i) for i in range(len(SCALES)))
 
 
-@triton.jit(do_not_specialize=["groups", "size", "width", "ddof", "min_std", "eps"])
+@triton.jit(do_not_specialize=["groups", "size", "width", "ddof", "min_std", "eps", "rounding"])
 def _group_norm(  # type: ignore[no-untyped-def]
     x,  # [groups, size, width]
     mask,  # [groups, size, width] or None
@@ -91,6 +93,7 @@ def _group_norm(  # type: ignore[no-untyped-def]
     ddof,
     min_std: tl.float64,
     eps: tl.float64,
+    rounding: tl.float64,
     GROUPS: tl.constexpr,
     SIZE: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -106,7 +109,7 @@ def _group_norm(  # type: ignore[no-untyped-def]
     if mask is not None:
         live = here & tl.load(mask + place, mask=here, other=0).to(tl.int1)
     credit = tl.load(x + place, mask=live, other=0.0).to(tl.float64)
-    advantage = normalised(credit, live, ddof, min_std, eps, CENTER, SCALE)
+    advantage = normalised(credit, live, ddof, min_std, eps, rounding, CENTER, SCALE)
     tl.store(out + place, advantage.to(out.dtype.element_ty), mask=here)
 
 
@@ -117,6 +120,7 @@ def normalised(  # type: ignore[no-untyped-def]
     ddof,
     min_std,
     eps,
+    rounding,
     CENTER: tl.constexpr,
     SCALE: tl.constexpr,
 ):
@@ -141,7 +145,8 @@ def normalised(  # type: ignore[no-untyped-def]
         deviation = tl.where(live, above - mean, 0.0)
         std = tl.sqrt(_total(deviation * deviation, CENTER) / tl.maximum(count - ddof, 1.0))
         std = tl.where(std < float("inf"), std, float("nan"))
-        vanish = (count <= ddof) | (std < min_std) | (std == 0.0)
+        size = tl.abs(tl.where(count > 0, origin, 0.0) + mean)
+        vanish = (count <= ddof) | (std < min_std) | (std <= rounding * size)
         centred = centred * (1.0 / tl.where(vanish, float("inf"), std + eps))
     return tl.where(live, centred + total * 0.0, 0.0) + 0.0  # NaN or infinity of one: NaN for all; no negative zeros
 

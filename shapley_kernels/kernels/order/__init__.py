@@ -21,7 +21,9 @@ Every backend module has one function
     Compute dtype is promote(dtype of rewards, float32).
 
 Promises: masked players get exactly 0. In a row with a non-finite live reward or v_empty all live players get NaN,
-and no other row is touched. Equal rewards get bitwise equal results. A row's result does not depend on the other rows.
+and no other row is touched. So they do where a credit, or what it is added up from, is beyond the range of the compute
+dtype (Triton: some get NaN or infinity). Equal rewards get bitwise equal results. A row's result does not depend on the
+other rows.
 
 Cost: O(players log players) per row (torch, triton); numba takes O(players^2) steps of whole vectors up to 32 players,
 O(players log^2 players) up to 1024, and an argsort above (docs/cpu.md). Reads and writes 2 * players * itemsize bytes

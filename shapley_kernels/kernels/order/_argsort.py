@@ -48,6 +48,7 @@ def rows_by_argsort(  # type: ignore[no-untyped-def]
             refuse(mask, b, out)
             first_bad = b if first_bad < 0 else first_bad
             continue
+        odd = zero = rewards.dtype.type(0)
         level = level_of[live]
         lower = reward[rank[live - 1]]
         total, shift = (lower - c) * inside[level, live - 1], c * empty[level]
@@ -65,6 +66,10 @@ def rows_by_argsort(  # type: ignore[no-untyped-def]
                 total += (upper - lower) * outside[level, t - 1]
                 result[rank[t]] += total
                 upper = lower
+        for i in range(result.size):
+            odd += result[i] * zero
+        if odd != 0 and first_bad < 0:
+            first_bad = b
     return first_bad
 
 

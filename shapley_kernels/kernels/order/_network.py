@@ -26,7 +26,7 @@ def rows_by_network(  # type: ignore[no-untyped-def]
     rewards, bits, mask, v_empty, inside, outside, empty, level_of, steps, tile, start, stop, out
 ):
     """Rows start .. stop of `order`; `bits` are the rewards as integers, `steps` of `fused_network`, `tile` the
-    most rows in a tile. Returns the first row with a number that is not finite, or -1."""
+    most rows in a tile. Returns the first row with a credit that is not finite, or -1."""
     players, tile = rewards.shape[1], min(tile, stop - start)
     stride = tile + PADDING
     index = 1
@@ -123,8 +123,9 @@ def _credits(  # type: ignore[no-untyped-def]
     players = ranks.shape[0]
     room, starts = np.zeros((4, players * size), rewards.dtype), np.zeros(size, np.int64)
     value, credit, a, b = room[0], room[1], room[2], room[3]  # [players, lanes] by rank; a, b: A and B
-    constants = np.zeros((4, size), rewards.dtype)
+    constants = np.zeros((5, size), rewards.dtype)
     gap, c, shift, bottom = constants[0], constants[1], constants[2], constants[3]  # bottom: A of the last live player
+    strange = constants[4]  # 0, or NaN where a credit is not finite
     first_bad = -1
     for start in range(0, width, size):
         rows = min(size, width - start)
@@ -145,12 +146,12 @@ def _credits(  # type: ignore[no-untyped-def]
                 bottom[row] = inside[level, n - 1]
             if start == 0 or len(inside) > 1:
                 fill_tables(inside, outside, starts, a, b)
-        _sums(value, a, outside, b, c, shift, bottom, credit)
+        _sums(value, a, outside, b, c, shift, bottom, credit, strange)
         for t in range(0, players, CHUNK):
             for row in range(rows):
                 _put(credit, row, ranks, start + row, index, live[start + row], t, first + start + row, out)
         for row in range(rows):
-            if live[start + row] and (odd[start + row] or not np.isfinite(c[row])):
+            if live[start + row] and (odd[start + row] or strange[row] != 0):
                 refuse(mask, first + start + row, out)
                 if first_bad < 0:
                     first_bad = first + start + row
@@ -205,29 +206,36 @@ def fill_tables(inside, outside, starts, a, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _sums(value, a, outside, b, c, shift, bottom, credit):  # type: ignore[no-untyped-def]
-    """Credits of the rows of one vector from their sorted rewards.
+def _sums(value, a, outside, b, c, shift, bottom, credit, strange):  # type: ignore[no-untyped-def]
+    """Credits of the rows of one vector from their sorted rewards; strange [lanes]: 0, or NaN where one is not finite.
 
     Gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal.
     """
     size = lanes(value)
-    last, constant = value.size - size, load(shift, 0)
+    last, constant, zero = value.size - size, load(shift, 0), splat(value, value.dtype.type(0))
     lower = load(value, last)
     total = (lower - load(c, 0)) * load(bottom, 0)
-    store(credit, last, total + constant)
+    share = total + constant
+    store(credit, last, share)
+    odd = share * zero
     for at in range(last - size, -1, -size):
         upper = load(value, at)
         total = total + (upper - lower) * load(a, at)
-        store(credit, at, total + constant)
+        share = total + constant
+        store(credit, at, share)
+        odd = odd + share * zero
         lower = upper
     if outside is not None:
-        total = splat(value, value.dtype.type(0))
+        total = zero
         upper = load(value, 0)
         for at in range(size, value.size, size):
             lower = load(value, at)
             total = total + (upper - lower) * load(b, at - size)
-            store(credit, at, load(credit, at) + total)
+            share = load(credit, at) + total
+            store(credit, at, share)
+            odd = odd + share * zero
             upper = lower
+    store(strange, 0, odd)
 
 
 @helper

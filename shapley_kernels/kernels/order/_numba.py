@@ -50,7 +50,7 @@ def run(
         variant: "step", "rolled", "network" or "argsort"; None: by the number of players.
 
     Returns:
-        The first row with a non-finite live reward or v_empty, -1 when there is none.
+        The first row with a live credit that is not finite, or may not be, -1 when there is none.
     """
     rows, players = rewards.shape
     tables, mask = (inside, outside, empty, level_of), None if mask is None else mask.view(np.uint8)
@@ -74,7 +74,16 @@ def run(
         def work(start: int, stop: int) -> int:
             return by_argsort(kernel, rewards, mask, v_empty, tables, start, stop, out)
 
-    return over_rows(work, rows, tile, THREADED // max(1, players))
+    bad = over_rows(work, rows, tile, THREADED // max(1, players))
+    if bad >= 0:
+        _spread_nan(out, mask)
+    return bad
+
+
+def _spread_nan(out: Any, mask: Any) -> None:
+    """NaN for all live players of the rows with a credit that is not finite."""
+    rows = np.flatnonzero(~np.isfinite(out).all(1))
+    out[rows] = np.nan if mask is None else np.where(mask[rows], out.dtype.type(np.nan), 0)
 
 
 def warm_up(players: list[int], dtypes: list[str]) -> None:
@@ -101,8 +110,8 @@ def _by_steps(kernel: Any, rewards: Any, mask: Any, v_empty: Any, tables: Any, s
     c = v_empty[part] if v_empty.size > 1 else v_empty
     if not kernel(rewards[part].reshape(-1), live, c, *tables, out[part].reshape(-1)):
         return -1
-    nan = np.isnan(out[part]).any(axis=1)
-    return start + int(nan.argmax()) if nan.any() else -1
+    odd = ~np.isfinite(out[part]).all(axis=1)
+    return start + int(odd.argmax()) if odd.any() else -1
 
 
 @lru_cache

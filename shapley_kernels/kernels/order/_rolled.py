@@ -16,7 +16,7 @@ def rows_rolled(  # type: ignore[no-untyped-def]
     rewards, mask, v_empty, inside, outside, empty, level_of, steps, tile, start, stop, out
 ):
     """Rows start .. stop of `order`; mask of uint8, `steps` of `fused_network`, `tile` the most rows in a tile. Returns
-    the first row with a number that is not finite, or -1."""
+    the first row with a credit that is not finite, or -1."""
     size, tile = lanes(rewards), min(tile, stop - start)
     players, stride = rewards.shape[1], tile + PADDING
     room = np.zeros((2, (players + 1) * stride), rewards.dtype)
@@ -44,9 +44,8 @@ def rows_rolled(  # type: ignore[no-untyped-def]
                 if len(inside) > 1 or (first == start and lane == 0):
                     fill_tables(inside, outside, starts, a, b)
             _weigh(sorted_x, stride, lane, mask, live, c, a, outside, b, g, h)
-            strange = load(odd, lane) + load(c, 0) * splat(c, c.dtype.type(0))
-            store(odd, lane, strange)
-            _compare(x, here, mask, sorted_x, stride, lane, players, g, outside, h, load(shift, 0) + strange)
+            constant = load(shift, 0) + (load(odd, lane) + load(c, 0) * splat(c, c.dtype.type(0)))
+            _compare(x, here, mask, sorted_x, stride, lane, players, g, outside, h, constant, odd)
         for row in range(width):
             if odd[row] != 0 and live[row] > 0 and first_bad < 0:
                 first_bad = first + row
@@ -97,10 +96,14 @@ def _weigh(sorted_x, stride, lane, mask, live, c, a, outside, b, g, h):  # type:
 
 
 @helper
-def _compare(x, here, mask, sorted_x, stride, lane, players, g, outside, h, constant):  # type: ignore[no-untyped-def]
-    """x: from rewards to credits, those of two players at a time."""
+def _compare(  # type: ignore[no-untyped-def]
+    x, here, mask, sorted_x, stride, lane, players, g, outside, h, constant, odd
+):
+    """x: from rewards to credits, those of two players at a time; odd: 0, or NaN in a row with one that is not finite
+    (or where that of a player more, if their number is odd, would not be)."""
     size = lanes(g)
     zero, one = splat(x, x.dtype.type(0)), splat(x, x.dtype.type(1))
+    strange = zero
     for i in range(0, players, 2):
         this, other = i * stride + lane, (i + 1) * stride + lane
         x0, x1 = load(x, this), load(x, other)
@@ -118,3 +121,5 @@ def _compare(x, here, mask, sorted_x, stride, lane, players, g, outside, h, cons
             total1 = where_at_most(one, load_bytes(here, other, x), total1, zero)
         store(x, this, total0)
         store(x, other, total1)
+        strange = strange + (total0 + total1) * zero
+    store(odd, lane, strange)

@@ -48,7 +48,7 @@ def kernel(players: int, masked: bool, outside: bool) -> Callable[..., Any]:
         players: at most about 8: O(players^2) steps per row, all in registers.
         masked, outside: whether there are a mask and coefficients B; else these arguments are None.
 
-    The function returns whether any live reward or v_empty was not finite.
+    The function returns whether any credit is not finite.
     """
     name = f"rows_of_{players}" + "_masked" * masked + "_outside" * outside
     head, body = _lines(players, masked, outside)
@@ -83,7 +83,7 @@ def _lines(players: int, masked: bool, outside: bool) -> tuple[list[str], list[s
         row += ["live = " + " + ".join(f"(one if p{i} else zero)" for i in each)]
     row += choose
     row += ["odd = " + " + ".join(f"x{i} * zero" for i in each) + " + c * zero"]  # 0, or NaN for the whole row
-    row += ["bad |= odd != zero", "shift = c * e + odd"]
+    row += ["shift = c * e + odd"]
     row += [f"s{i} = x{i} if p{i} else least" if masked else f"s{i} = x{i}" for i in each]
     row += [
         f"s{i}, s{j} = (s{i} if s{i} > s{j} else s{j}), (s{j} if s{i} > s{j} else s{i})" for i, j in network(players)
@@ -94,5 +94,6 @@ def _lines(players: int, masked: bool, outside: bool) -> tuple[list[str], list[s
     row += [f"h{k} = d{k} * b{k}" if outside else f"h{k} = zero" for k in each]
     for i in each:
         total = " + ".join(f"(g{k} if s{k} <= x{i} else h{k})" for k in each) + " + shift"
-        row += [f"credit[at + {i}] = ({total}) if p{i} else zero" if masked else f"credit[at + {i}] = {total}"]
+        row += [f"y{i} = ({total}) if p{i} else zero" if masked else f"y{i} = {total}", f"credit[at + {i}] = y{i}"]
+    row += ["bad |= " + " + ".join(f"y{i} * zero" for i in each) + " != zero"]
     return head, row

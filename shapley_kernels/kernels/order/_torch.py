@@ -32,7 +32,8 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
         share = share + torch.cat([torch.zeros_like(below[:, :1]), below[:, :-1]], 1)
     share = _copy_tie_leaders(share + c * empty[level][:, None], s)
     credit = torch.empty_like(share).scatter(1, order, share)
-    credit = torch.where(usable, credit, torch.nan)
+    inside_range = torch.isfinite(credit if mask is None else torch.where(mask, credit, 0.0)).all(1, keepdim=True)
+    credit = torch.where(usable & inside_range, credit, torch.nan)
     out.copy_(credit if mask is None else torch.where(mask, credit, 0.0))
 
 

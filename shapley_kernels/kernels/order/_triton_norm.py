@@ -37,6 +37,7 @@ def run(
     ddof: int,
     min_std: float,
     eps: float,
+    rounding: float,
     out: Any,
 ) -> None:
     """`order` of groups of `size` consecutive rows, then `group_norm`; arguments as in both, where `serves` holds.
@@ -48,20 +49,27 @@ def run(
     if out.numel() == 0:
         return
     tensors = (rewards, mask, v_empty, inside, outside, empty, level_of, out)
-    kernel, grid, arguments, options = call(tensors, size, center, scale, ddof, min_std, eps)
+    kernel, grid, arguments, options = call(tensors, size, center, scale, ddof, min_std, eps, rounding)
     with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
         kernel[grid](*arguments, **options)
 
 
 def call(
-    tensors: tuple[Any, ...], size: int, center: str, scale: str, ddof: int, min_std: float, eps: float
+    tensors: tuple[Any, ...],
+    size: int,
+    center: str,
+    scale: str,
+    ddof: int,
+    min_std: float,
+    eps: float,
+    rounding: float,
 ) -> tuple[Any, tuple[int], tuple[Any, ...], dict[str, Any]]:
     """Kernel, grid, arguments and options of the launch."""
     rewards, v_empty = tensors[0], tensors[2]
     rows, players = rewards.shape
     options = _constants(size, players, rewards.element_size(), center, scale)
     groups = rows // size
-    numbers = (groups, size, int(v_empty.shape[0] > 1), ddof, min_std, eps)
+    numbers = (groups, size, int(v_empty.shape[0] > 1), ddof, min_std, eps, rounding)
     return order_norm, (-(groups // -options["GROUPS"]),), (*tensors, *numbers), options
 
 
@@ -80,7 +88,7 @@ def _constants(size: int, players: int, itemsize: int, center: str, scale: str) 
     }
 
 
-@triton.jit(do_not_specialize=["groups", "size", "c_stride", "ddof", "min_std", "eps"])
+@triton.jit(do_not_specialize=["groups", "size", "c_stride", "ddof", "min_std", "eps", "rounding"])
 def order_norm(  # type: ignore[no-untyped-def]
     rewards,  # [groups * size, PLAYERS]
     mask,  # [groups * size, PLAYERS] or None
@@ -96,6 +104,7 @@ def order_norm(  # type: ignore[no-untyped-def]
     ddof,
     min_std: tl.float64,
     eps: tl.float64,
+    rounding: tl.float64,
     GROUPS: tl.constexpr,
     SIZE: tl.constexpr,  # power of two >= size
     PLAYERS: tl.constexpr,
@@ -124,6 +133,6 @@ def order_norm(  # type: ignore[no-untyped-def]
         live = live & (r != float("-inf"))
     CUBE: tl.constexpr = [GROUPS, SIZE, WIDTH]
     advantage = normalised(
-        tl.reshape(phi, CUBE).to(tl.float64), tl.reshape(live, CUBE), ddof, min_std, eps, CENTER, SCALE
+        tl.reshape(phi, CUBE).to(tl.float64), tl.reshape(live, CUBE), ddof, min_std, eps, rounding, CENTER, SCALE
     )
     _triton_step.write(out, start, here, tl.reshape(advantage, [ROWS, WIDTH]), 0, 0, PLAYERS, VECTOR)
