@@ -216,3 +216,60 @@ def test_what_a_utility_raises_itself_is_raised():
 
     with pytest.raises(TypeError, match=r"^not today$"):
         sk.RewardAllocator(utility).credits(np.ones((2, 3)))
+
+
+EQUAL = (
+    sk.Mean,
+    sk.Median,
+    sk.Max,
+    lambda r, mask=None: sk.TopMMean(r, 4, mask=mask),
+    lambda r, mask=None: 0.3 * sk.Mean(r, mask=mask) + 0.7 * sk.TopMMean(r, 3, mask=mask),
+)
+"""Utilities of which a set of equal rewards is worth such a reward, whatever its size."""
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+@pytest.mark.parametrize(
+    ("dtype", "reward"), [("float16", 33.3), ("float32", 33333), ("float64", 1e12), ("float32", 1e30)]
+)
+@pytest.mark.parametrize("utility", EQUAL)
+def test_rounding_is_no_advantage(utility, dtype, reward, library):
+    """Sets of 1, 3, 6, 7 and 96 equal rewards: their worths differ by a unit in the last place or more."""
+    mask = np.arange(96) < np.array([1, 3, 6, 7, 96])[:, None]
+    rewards, live = library(np.where(mask, reward, 0).astype(dtype)), library(mask)
+    ids = library(np.zeros((5, 2), int))
+    for center, scale in product(("group", "loo", "none"), ("group", "batch")):
+        allocator = RewardAllocator(utility, Broadcast(), center=center, scale=scale)
+        assert (allocator.set_advantages(rewards, live) == 0).all()
+        assert (allocator.advantages(rewards, live) == 0).all()
+        assert (allocator.token_advantages(rewards, ids, live) == 0).all()
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_rounding_is_no_advantage_in_torch_operations():
+    test_rounding_is_no_advantage(sk.Mean, "float32", 33333, torch.tensor)
+
+
+def test_credits_that_differ_by_rounding_are_no_advantage():
+    """Stratum(1) of a mean: v of the player alone, above and below it in its last place."""
+    for dtype, unit, wide in (("float32", 2.0**-23, 2.0**-18), ("float64", 2.0**-52, 2.0**-46)):
+        near, apart = (np.array([[1000.0], [1000.0 * (1 + by)]], dtype) for by in (unit, wide))
+        allocator = RewardAllocator(sk.Mean, sk.Stratum(1), min_std=0.0, eps=0.0)
+        assert (allocator.advantages(near) == 0).all()
+        np.testing.assert_allclose(allocator.advantages(apart), [[-(0.5**0.5)], [0.5**0.5]], rtol=1e-5)
+        np.testing.assert_allclose(grpo_advantages(near, min_std=0.0, eps=0.0), [[-(0.5**0.5)], [0.5**0.5]], rtol=1e-5)
+
+
+def test_worths_apart_by_a_unit_of_float32_are_told_apart():
+    rewards = np.array([[1e6, 0.0], [1e6 + 0.0625, 0.0]], np.float32)
+    found = RewardAllocator(sk.Max).set_advantages(rewards)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [-0.7055, 0.7055], atol=1e-4)
+
+
+def test_advantages_that_the_dtype_does_not_hold():
+    rewards = np.array([[65504.0], [-65504.0], [-65504.0]], np.float16)
+    allocator = RewardAllocator(sk.Max, Broadcast(), scale="none")
+    for call in (allocator.advantages, allocator.set_advantages):
+        with pytest.raises(OverflowError, match=r"advantages must be in the range of float16, got 87338.* at \[0"):
+            call(rewards)

@@ -260,3 +260,15 @@ def test_ids_of_any_integer_dtype(dtype):
     assert scatter_to_tokens([1.0, -1.0], ids).tolist() == [0.0, 1.0, -1.0, 1.0]
     packed = scatter_to_tokens([[1.0, -1.0]], ids, cu_seqlens=np.array([0, 4], dtype))
     assert packed.tolist() == [0.0, 1.0, -1.0, 1.0]
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_numbers_for_tokens_beyond_the_dtype(library):
+    ids = library(np.array([[1, 1, 1, 2], [1, 2, 2, 2]]))
+    advantages = library(np.array([[1.0, -1.0], [-40000.0, 1.0]], np.float16))
+    with pytest.raises(OverflowError, match=r"by token must be in the range of .*float16, got -80000.* at \[1, 1\]"):
+        scatter_to_tokens(advantages, ids, length="candidate")
+    with pytest.raises(OverflowError, match=r"outside must be in the range of .*float16, got 100000.* at \[1\]"):
+        scatter_to_tokens(advantages, ids, outside=library(np.array([0.0, 1e5])))
+    found = scatter_to_tokens(library(np.array([[30000.0], [1.0]], np.float16)), ids * 0 + 1, length="candidate")
+    np.testing.assert_array_equal(np.asarray(found), [[30000.0] * 4, [1.0] * 4])
