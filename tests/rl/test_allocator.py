@@ -252,7 +252,7 @@ def test_rounding_is_no_advantage_in_torch_operations():
 
 def test_credits_that_differ_by_rounding_are_no_advantage():
     """Stratum(1) of a mean: v of the player alone, above and below it in its last place."""
-    for dtype, unit, wide in (("float32", 2.0**-23, 2.0**-18), ("float64", 2.0**-52, 2.0**-46)):
+    for dtype, unit, wide in (("float32", 2.0**-23, 2.0**-18), ("float64", 2.0**-52, 2.0**-44)):
         near, apart = (np.array([[1000.0], [1000.0 * (1 + by)]], dtype) for by in (unit, wide))
         allocator = RewardAllocator(sk.Mean, sk.Stratum(1), min_std=0.0, eps=0.0)
         assert (allocator.advantages(near) == 0).all()
