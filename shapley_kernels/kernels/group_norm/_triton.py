@@ -93,7 +93,7 @@ def _group_norm(  # type: ignore[no-untyped-def]
     ddof,
     min_std: tl.float64,
     eps: tl.float64,
-    rounding: tl.float64,
+    rounding: tl.float32,
     GROUPS: tl.constexpr,
     SIZE: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -145,8 +145,7 @@ def normalised(  # type: ignore[no-untyped-def]
         deviation = tl.where(live, above - mean, 0.0)
         std = tl.sqrt(_total(deviation * deviation, CENTER) / tl.maximum(count - ddof, 1.0))
         std = tl.where(std < float("inf"), std, float("nan"))
-        size = tl.abs(tl.where(count > 0, origin, 0.0) + mean)
-        vanish = (count <= ddof) | (std < min_std) | (std <= rounding * size)
+        vanish = (count <= ddof) | (std < min_std) | (std <= rounding * tl.abs(origin + mean))
         centred = centred * (1.0 / tl.where(vanish, float("inf"), std + eps))
     return tl.where(live, centred + total * 0.0, 0.0) + 0.0  # NaN or infinity of one: NaN for all; no negative zeros
 

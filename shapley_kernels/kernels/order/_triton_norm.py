@@ -104,7 +104,7 @@ def order_norm(  # type: ignore[no-untyped-def]
     ddof,
     min_std: tl.float64,
     eps: tl.float64,
-    rounding: tl.float64,
+    rounding: tl.float32,
     GROUPS: tl.constexpr,
     SIZE: tl.constexpr,  # power of two >= size
     PLAYERS: tl.constexpr,
