@@ -53,7 +53,16 @@ def both(place, *arguments, out="out.jsonl", status=0):  # noqa: F811
     return found
 
 
-@pytest.mark.parametrize("options", [[], ["--scale", "batch", "--center", "loo", "-u", "mean", "-v", "broadcast"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--scale", "batch"],
+        ["--sizes", "share"],
+        ["--scale", "batch", "--center", "loo", "-u", "mean", "-v", "broadcast"],
+    ],
+    ids=" ".join,
+)
 def test_json_lines(place: Place, options):  # noqa: F811
     everything = rows()
     place.write("a.jsonl", everything[:100])
