@@ -101,6 +101,7 @@ def test_warm_up(tmp_path):
         "    allocator.advantages(rows, mask, group_ids=ids)\n"
         "    allocator.token_advantages(rows, np.ones((4, 9), int), mask)\n"
         "sk.rl.scatter_to_tokens(rows, np.ones((4, 9), int), length='candidate')\n"
+        "sk.rl.RewardAllocator(value=sk.rl.SuffixSwap()).token_advantages(rows, np.ones((4, 9), int), mask)\n"
         "w = np.ones((4, 2, 2))\n"
         "table = np.ones((4, 4), np.float32)\n"
         "for m in (None, rows > 0):\n"
