@@ -1,29 +1,36 @@
 """The advantage estimator of trainers that hand it one reward per token and no candidates: verl and SkyRL."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from shapley_kernels.rl import (
     GroupValue,
     RewardAllocator,
     decode_credits,
+    decode_rewards,
+    encode_credits,
+    encode_rewards,
     grpo_advantages,
     scatter_to_tokens,
 )
 from shapley_kernels.rl.sizes import EFFICIENT, multiplies, times_live
+from shapley_kernels.rl.utility import make_game
 
 OWNER = "shapley_grpo"
 ROLLOUTS = "shapley_rollouts"
 
 
 def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Callable[..., tuple[Any, Any]]:
-    """An advantage estimator for rewards of `encode_credits`.
+    """An advantage estimator for rewards of `token_rewards`.
 
     Args:
-        allocator: how advantages are normalised and laid on tokens; of its value, only whether `sizes` applies to its
-            credits. None: `RewardAllocator()`, with the scale "group" or "none", as by_std says.
+        allocator: the one that `token_rewards` got, if its value sees the group. Else how advantages are normalised and
+            laid on tokens; of its value, only whether `sizes` applies to its credits. None: `RewardAllocator()`, with
+            the scale "group" or "none", as by_std says.
         by_std: told the options that the trainer passes; raises or warns if these do not fit.
 
     Returns:
@@ -31,19 +38,20 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         same [N, T].
 
     Raises:
-        TypeError, ValueError: not an allocator; one whose value sees the group.
+        TypeError: not an allocator.
     """
     if not isinstance(allocator, RewardAllocator | None):
         raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
-    if allocator is not None and isinstance(allocator.value, GroupValue):
-        check_value(allocator)
 
     def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
         scale = "group" if by_std(**options) else "none"
         _check(OWNER, token_level_rewards, response_mask, index)
+        how = allocator or RewardAllocator(scale=scale)
+        if isinstance(how.value, GroupValue):
+            tokens = _against_the_group(token_level_rewards, response_mask, index, how)
+            return tokens, tokens
         credits, mask, ids = decode_credits(token_level_rewards, token_mask=response_mask != 0)
         _check_mask(ids, response_mask)
-        how = allocator or RewardAllocator(scale=scale)
         per_candidate = times_live(credits, mask) if multiplies(how.value, how.sizes) else credits
         advantages = _normalised(per_candidate, mask, index, how)
         outside = "zero"
@@ -81,16 +89,37 @@ def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     return estimate
 
 
-def check_value(allocator: RewardAllocator) -> None:
-    """Token rewards carry credits of one rollout, and what the set is worth only as their sum: ValueError for values
-    that need other rollouts, a warning for those that do not sum to v(all) - v(empty)."""
-    if isinstance(allocator.value, GroupValue):
-        raise ValueError(
-            f"{OWNER}: value must be one that looks at each rollout alone, got {allocator.value!r}: credits go into "
-            "the rewards of a rollout before its group is known; use sk.Shapley(), sk.LeaveOneOut() or rl.Broadcast() "
-            "here, and credit against the group with TRL, or where you call RewardAllocator.token_advantages yourself"
-        )
-    if not isinstance(allocator.value, EFFICIENT):
+def _against_the_group(token_level_rewards: Any, response_mask: Any, index: Any, how: RewardAllocator) -> Any:
+    rewards, mask, ids, finished = decode_rewards(token_level_rewards, token_mask=response_mask != 0)
+    _check_mask(ids, response_mask)
+    return how.token_advantages(rewards, ids, mask, group_ids=index, finished=finished) * response_mask
+
+
+def token_rewards(
+    scored: Any, allocator: RewardAllocator, finished: Sequence[bool] | None, token_mask: Any = None
+) -> np.ndarray:
+    """What an estimator of `make` takes, [N, T]: credits, or rewards where the value sees the group.
+
+    Args:
+        scored: of a `SetScorer`, in numpy.
+        finished: whether each response ended by itself; None: unknown, which counts as yes.
+        token_mask: as in `encode_credits`.
+    """
+    if not isinstance(allocator.value, GroupValue):
+        credits = allocator.credits(scored.rewards, scored.mask)
+        return encode_credits(credits, scored.ids, scored.mask, token_mask=token_mask)
+    game = make_game(OWNER, allocator.utility, scored.rewards, scored.mask, {})
+    game.refuse_joint_data()
+    worth = game.worth() - game.worth(np.zeros(scored.mask.shape[-1], bool))
+    chose = np.array([problem is None for problem in scored.problems], bool)
+    if finished is not None:
+        chose &= finished
+    return encode_rewards(scored.rewards, worth, scored.ids, scored.mask, finished=chose, token_mask=token_mask)
+
+
+def warn_of_value(allocator: RewardAllocator) -> None:
+    """Token rewards carry what the set is worth as the sum of credits only: a warning where that is something else."""
+    if not isinstance(allocator.value, (*EFFICIENT, GroupValue)):
         warnings.warn(
             f"{OWNER}: credits of {allocator.value!r} do not sum to v(all) - v(empty): the reward that is logged and "
             "the advantage of tokens outside candidates are those of their sum; for the latter, register an estimator "

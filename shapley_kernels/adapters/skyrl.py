@@ -21,12 +21,13 @@ import numpy as np
 from shapley_kernels.adapters._estimator import (
     OWNER,
     ROLLOUTS,
-    check_value,
     make,
     make_rollouts,
     option,
+    token_rewards,
+    warn_of_value,
 )
-from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits, rollout_advantages
+from shapley_kernels.rl import RewardAllocator, SetScorer, rollout_advantages
 
 SUPPORTED = "skyrl>=0.3,<0.4"
 
@@ -75,7 +76,8 @@ def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[A
 
     Args:
         allocator: how advantages are normalised and laid on tokens. The credits are there already: its utility is not
-            used, and its value only to know whether `sizes` applies. None: `RewardAllocator()`, with the scale
+            used, and its value only to know whether `sizes` applies; but where the value sees the group, as
+            `rl.SuffixSwap` does, the credits are computed here. None: `RewardAllocator()`, with the scale
             "none" where SkyRL's config says grpo_norm_by_std=False.
 
     Returns:
@@ -89,7 +91,8 @@ def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[A
 async def encode_generator_output(
     output: dict[str, Any], scorer: SetScorer, allocator: RewardAllocator | None = None, **columns: Any
 ) -> dict[str, Any]:
-    """A GeneratorOutput with one reward per token: the credit of each candidate, as `encode_credits` writes it.
+    """A GeneratorOutput with one reward per token: the credit of each candidate, as `encode_credits` writes it, or its
+    reward, as `encode_rewards` does, where the allocator's value sees the group; `register` the same allocator then.
 
     Candidates are found in the sampled token ids, without the tokens of the environment (loss mask 0). A row of rewards
     sums to v(all) - v(empty), so SkyRL's avg_raw_reward stays true; pass_at_n does not, it reads the last token only.
@@ -117,16 +120,15 @@ async def encode_generator_output(
             "tokens of a step-wise trajectory one advantage"
         )
     allocator = allocator or RewardAllocator(scorer.utility)
-    check_value(allocator)
+    warn_of_value(allocator)
     responses, reasons = output["response_ids"], output.get("stop_reasons")
     own = [np.asarray(mask, bool) for mask in output["loss_masks"]]
     own = [mask if mask.any() else ~mask for mask in own]  # overlong filtering: none is trained on, all are scored
     finished = None if reasons is None else [reason == "stop" for reason in reasons]
     scored = await scorer.ascore(responses, own, finished=finished, **columns)
-    credits = allocator.credits(scored.rewards, scored.mask)
     lengths = list(map(len, responses))
     token_mask = np.arange(scored.ids.shape[1]) < np.array(lengths)[:, None]
-    rewards = encode_credits(credits, scored.ids, scored.mask, token_mask=token_mask)
+    rewards = token_rewards(scored, allocator, finished, token_mask)
     return {
         **output,
         "rewards": [row[:length].tolist() for row, length in zip(rewards, lengths, strict=True)],

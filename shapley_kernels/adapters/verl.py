@@ -29,7 +29,8 @@ def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[A
 
     Args:
         allocator: how advantages are normalised and laid on tokens. The credits are there already: its utility is not
-            used, and its value only to know whether `sizes` applies. None: `RewardAllocator()`, with the scale
+            used, and its value only to know whether `sizes` applies; but where the value sees the group, as
+            `rl.SuffixSwap` does, the credits are computed here. None: `RewardAllocator()`, with the scale
             "none" where verl's config says norm_adv_by_std_in_grpo=False.
 
     Returns:

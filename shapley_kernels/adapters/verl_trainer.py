@@ -14,8 +14,8 @@ import numpy as np
 
 from shapley_kernels.adapters import verl as _verl  # the version first
 from shapley_kernels.adapters._columns import parameters
-from shapley_kernels.adapters._estimator import check_value
-from shapley_kernels.rl import RewardAllocator, SetScorer, encode_credits
+from shapley_kernels.adapters._estimator import token_rewards, warn_of_value
+from shapley_kernels.rl import RewardAllocator, SetScorer
 
 import torch  # isort: skip
 import transfer_queue  # isort: skip
@@ -33,7 +33,8 @@ class ShapeRewardManager(RewardManagerBase):
 
     The score function gets those of ground_truth, data_source, extra_info and the other columns of the data that are
     parameters of it. The reward that verl sees is the sum of the credits, for efficient values v(all) - v(empty); a
-    warning says so for others.
+    warning says so for others. Where the value sees the group (`rl.SuffixSwap`), the rewards travel and the credits are
+    computed by the estimator: register `adapters.verl.estimator` of the same allocator.
     """
 
     allocator: RewardAllocator | None = None
@@ -42,7 +43,7 @@ class ShapeRewardManager(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         self._scorer = self.scorer(tokenizer)
         self._allocator = self.allocator or RewardAllocator(self._scorer.utility)
-        check_value(self._allocator)
+        warn_of_value(self._allocator)
         self._wanted = parameters(self._scorer.score)
 
     def scorer(self, tokenizer: Any) -> SetScorer:
@@ -59,8 +60,7 @@ class ShapeRewardManager(RewardManagerBase):
         limit = self.config.get("data", {}).get("max_response_length")
         finished = None if limit is None else [len(ids) < limit or ids[-1] == self.tokenizer.eos_token_id]
         scored = await self._scorer.ascore([ids], finished=finished, **{name: [x] for name, x in wanted.items()})
-        credits = self._allocator.credits(scored.rewards, scored.mask)
-        rewards = encode_credits(credits, scored.ids, scored.mask)[0]
+        rewards = token_rewards(scored, self._allocator, finished)[0]
         info = scored.metrics | {"acc": float(scored.set_rewards[0]), KEY: rewards.tobytes().hex()}
         return {"reward_score": float(rewards.sum()), "reward_extra_info": info}
 

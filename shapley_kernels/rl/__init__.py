@@ -5,7 +5,7 @@ from shapley_kernels.rl.advantages import grpo_advantages
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Baseline, Broadcast, PrefixMarginals, WinnerTakesAll
 from shapley_kernels.rl.candidates import candidate_ids
-from shapley_kernels.rl.codec import decode_credits, encode_credits
+from shapley_kernels.rl.codec import decode_credits, decode_rewards, encode_credits, encode_rewards
 from shapley_kernels.rl.combine import combine_advantages
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
 from shapley_kernels.rl.group_value import GroupValue
@@ -29,8 +29,10 @@ __all__ = [
     "candidate_ids",
     "combine_advantages",
     "decode_credits",
+    "decode_rewards",
     "diagnostics",
     "encode_credits",
+    "encode_rewards",
     "grpo_advantages",
     "json_list",
     "merge_diagnostics",

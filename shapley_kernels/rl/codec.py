@@ -1,4 +1,4 @@
-"""Candidates and their credits in one number per token, for trainers that hand estimators nothing but token rewards."""
+"""Candidates and their credits, or rewards, in one number per token, for trainers that hand on nothing but those."""
 
 from typing import Any
 
@@ -18,10 +18,26 @@ from shapley_kernels.arrays import (
 )
 
 ENCODE, DECODE = "encode_credits", "decode_credits"
+REWARDS = "encode_rewards"
 
 # Too small to change any sum of rewards, exact in float32, and apart from all credits: those below LEAST count as 0.
 GAP, ZERO, START, CHECK, CHECKED_START, LEAST = (2.0**e for e in (-102, -101, -100, -99, -98, -90))
 _BITS = 23  # of the mantissa of float32: CHECK * (1 + checksum / 2^23) is in [CHECK, 2 CHECK)
+
+# What makes up the sum of a row of rewards says by its last bits: the rollout chose to stop; its token is one of the
+# last candidate's.
+FINISHED, BORROWED = 1, 2
+NOTHING = np.float32(2.0**-80)
+"""It, where nothing is missing."""
+
+# What checksums are mixed with, so that one kind is not read as the other.
+CREDITS_KEY, REWARDS_KEY = 0, 0x2B5A17
+_MIXED_UP = {
+    CREDITS_KEY: f"{DECODE}: token_rewards must hold credits, got rewards of {REWARDS}, as for a value that sees the "
+    "group; give the estimator the allocator that the rewards were encoded for",
+    REWARDS_KEY: f"decode_rewards: token_rewards must hold rewards of {REWARDS}, got credits of {ENCODE}; give whoever "
+    "scores the responses the allocator of the estimator",
+}
 
 
 def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_mask: Any = None) -> Any:
@@ -72,6 +88,10 @@ def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_
             raise ValueError(
                 f"{ENCODE}: token_mask must have the shape of candidate_ids, {ids.shape}, got {room.shape}"
             )
+    return _like(_encoded(values, ids, live, room, CREDITS_KEY), array, restore)
+
+
+def _encoded(values: np.ndarray, ids: np.ndarray, live: np.ndarray | None, room: np.ndarray, key: int) -> np.ndarray:
     values, ids = _settled(values, ids, live, room)
     inside, gap = ids > 0, ids < 0
     first = inside & (ids != _shifted(abs(ids), 1))
@@ -81,8 +101,8 @@ def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_
     credit = np.take_along_axis(table, ids.astype(np.int64), 1)
     credit = np.where(np.abs(credit) < LEAST, np.float32(ZERO), credit)
     out = np.where(last, credit, np.where(first, START, np.where(gap, GAP, 0.0)).astype(np.float32))
-    _sign(out, starts=first & ~last, others=room & ~inside & ~gap)
-    return _like(out, array, restore)
+    _sign(out, first & ~last, room & ~inside & ~gap, key)
+    return out
 
 
 def decode_credits(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, Any, Any]:
@@ -110,6 +130,10 @@ def decode_credits(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, 
     ([[0.25, 0.75]], [[True, True]], [[0, 1, 1, 0, 2]])
     """
     array, restore = native(token_rewards, f"{DECODE}: token_rewards")
+    return tuple(_like(x, array, restore) for x in _decoded(array, token_mask, CREDITS_KEY))
+
+
+def _decoded(array: Array, token_mask: Any, key: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x = _host(floating(array, f"{DECODE}: token_rewards"))
     if x.ndim != 2:
         raise ValueError(f"{DECODE}: token_rewards must have shape [rollouts, tokens], got {x.shape}")
@@ -119,7 +143,7 @@ def decode_credits(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, 
         tokens = _host(
             broadcast(boolean(token_mask, array, f"{DECODE}: token_mask"), array.shape, DECODE, "as rewards")
         )
-    plain = _verified(x, tokens)
+    plain = _verified(x, tokens, key)
     ends = (plain != 0) & (plain != START) & (plain != GAP)
     before = np.cumsum(ends, 1) - ends  # candidates that ended before this token
     place = np.broadcast_to(np.arange(x.shape[1]), x.shape)
@@ -131,7 +155,118 @@ def decode_credits(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, 
     mask = np.arange(count.max(initial=0)) < count[:, None]
     credits = np.zeros(mask.shape, np.float32)
     credits[mask] = np.where(plain == ZERO, np.float32(0), plain)[ends]  # both in the order of rows, then candidates
-    return _like(credits, array, restore), _like(mask, array, restore), _like(ids, array, restore)
+    return credits, mask, ids
+
+
+def encode_rewards(
+    rewards: Any, worth: Any, candidate_ids: Any, mask: Any = None, *, finished: Any = None, token_mask: Any = None
+) -> Any:
+    """Token rewards that say which tokens each candidate has, and its reward: for credit that takes the whole group.
+
+    As `encode_credits`, with rewards in place of credits. A row sums to `worth` all the same, so that reward curves of
+    a trainer stay true: the last token behind the candidates, or else the last one of theirs, makes up the difference.
+    Candidates without tokens of their own join the one before, and so do the last two where no token is left for the
+    difference or for the checksum; the better reward counts. Of a response too short for these, `worth` is the reward.
+
+    Args:
+        rewards: [N, K], finite; magnitudes below 2^-90 become 0.
+        worth: [N], v(all) - v(empty).
+        candidate_ids, mask, token_mask: as in `encode_credits`.
+        finished: bool [N], as in `RewardAllocator.advantages`; None: all chose to stop.
+
+    Returns:
+        float32 [N, T], in the container and on the device of the rewards.
+
+    Raises:
+        TypeError, ValueError: as `encode_credits`.
+
+    Cost: O(N T), on the host.
+
+    >>> rewards = encode_rewards([[0.25, 0.75]], [0.75], [[0, 1, 1, 0, 2, 0]])
+    >>> rewards.round(6).tolist(), float(rewards.sum())
+    ([[0.0, 0.0, 0.25, 0.0, 0.75, -0.25]], 0.75)
+    """
+    array, restore = native(rewards, f"{REWARDS}: rewards")
+    values = _float32(_host(floating(array, f"{REWARDS}: rewards")))
+    ids = _host(like(candidate_ids, array, f"{REWARDS}: candidate_ids"))
+    live = None if mask is None else _bools(mask, array, values.shape, "mask")
+    room = np.ones(ids.shape, bool) if token_mask is None else _bools(token_mask, array, ids.shape, "token_mask")
+    chose = np.ones(len(ids), bool) if finished is None else _bools(finished, array, ids.shape[:1], "finished")
+    _check(values, ids, live)
+    total = _host(
+        broadcast(like(worth, array, f"{REWARDS}: worth"), array.shape[:1], f"{REWARDS}: worth", "[rollouts]")
+    )
+    out, found = np.zeros((len(ids), values.shape[1] + 1), np.float32), np.zeros(ids.shape, np.int64)
+    for i, row in enumerate(ids):
+        everybody = np.unique(row[row > 0]) if live is None else np.flatnonzero(live[i]) + 1
+        found[i], numbers = _with_difference(
+            row.astype(np.int64), values[i], everybody.astype(np.int64), room[i], float(total[i]), bool(chose[i])
+        )
+        out[i, : len(numbers)] = numbers
+    return _like(_encoded(out, found, None, room, REWARDS_KEY), array, restore)
+
+
+def decode_rewards(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, Any, Any, Any]:
+    """What `encode_rewards` was given: rewards float32 [N, K], mask bool [N, K], candidate ids int64 [N, T], finished
+    bool [N].
+
+    Args, raises, cost: as of `decode_credits`.
+
+    >>> rewards, mask, ids, finished = decode_rewards(encode_rewards([[0.25, 0.75]], [0.75], [[0, 1, 1, 0, 2, 0]]))
+    >>> rewards.tolist(), mask.tolist(), ids.tolist(), finished.tolist()
+    ([[0.25, 0.75]], [[True, True]], [[0, 1, 1, 0, 2, 0]], [True])
+    """
+    array, restore = native(token_rewards, f"{DECODE}: token_rewards")
+    values, mask, ids = _decoded(array, token_mask, REWARDS_KEY)
+    count = mask.sum(1)
+    rows = np.flatnonzero(count > 1)
+    bits = np.full(len(count), FINISHED)
+    bits[rows] = np.ascontiguousarray(values[rows, count[rows] - 1]).view(np.uint32) & (FINISHED | BORROWED)
+    kept = count - (count > 1)
+    ids = np.where(ids > kept[:, None], np.where(bits & BORROWED, kept, 0)[:, None], ids)
+    mask = np.arange(kept.max(initial=0)) < kept[:, None]
+    rewards = np.where(mask, values[:, : mask.shape[1]], np.float32(0))
+    return tuple(_like(x, array, restore) for x in (rewards, mask, ids, bits & FINISHED > 0))
+
+
+def _with_difference(
+    row: np.ndarray, values: np.ndarray, everybody: np.ndarray, room: np.ndarray, total: float, chose: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids 1, 2, .. of the candidates of a row, the last of which makes up the sum, and the numbers of these."""
+    there, row = np.unique(row[row > 0]), row.copy()
+    if not everybody.size or not room.any():
+        return np.zeros_like(row), np.zeros(0, np.float32)
+    if not there.size:  # the last token is theirs, as in `encode_credits`
+        there = everybody[:1]
+        row[np.flatnonzero(room)[-1]] = there[0]
+    best = np.full(len(there), -np.inf, np.float32)
+    np.maximum.at(best, np.maximum(np.searchsorted(there, everybody, "right") - 1, 0), values[everybody - 1])
+    row = np.where(row > 0, np.searchsorted(there, row) + 1, 0)
+    while True:
+        last = np.flatnonzero(row == len(best))
+        behind = np.flatnonzero(room & (np.arange(len(row)) > last[-1]))
+        # a token makes up the sum, another one holds the checksum
+        if room.sum() - len(best) >= 2 and (behind.size or len(last) > 1):
+            break
+        if len(best) == 1:
+            return row, np.array([total], np.float32)
+        best = np.append(best[:-2], best[-2:].max())
+        row = np.minimum(row, len(best))
+    row[behind[-1] if behind.size else last[-1]] = len(best) + 1
+    bits = (FINISHED if chose else 0) | (0 if behind.size else BORROWED)
+    return row, np.append(best, _marked(np.float32(total - best.sum(dtype=np.float64)), bits))
+
+
+def _marked(difference: np.float32, bits: int) -> np.float32:
+    """The difference with its last bits replaced; never 0, which has none."""
+    if abs(difference) < NOTHING:
+        difference = NOTHING
+    return ((difference.view(np.uint32) & ~np.uint32(FINISHED | BORROWED)) | np.uint32(bits)).view(np.float32)
+
+
+def _bools(x: Any, array: Array, shape: tuple[int, ...], name: str) -> np.ndarray:
+    name = f"{REWARDS}: {name}"
+    return _host(broadcast(boolean(x, array, name), shape, name, "as what it is of"))
 
 
 def _host(x: Array) -> np.ndarray:
@@ -241,7 +376,7 @@ def _checksum(x: np.ndarray) -> np.ndarray:
     return (total >> np.uint64(64 - _BITS)).astype(np.int64)
 
 
-def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray) -> None:
+def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray, key: int) -> None:
     """Puts a checksum into each row that has a token: on a first one of a candidate, else on one outside."""
     if not x.size:
         return
@@ -249,10 +384,10 @@ def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray) -> None:
     with_start = starts[rows].any(1)
     at = np.where(with_start, np.argmax(starts, 1)[rows], np.argmax(others, 1)[rows])
     base = np.where(with_start, CHECKED_START, CHECK)
-    x[rows, at] = base * (1 + _checksum(x)[rows] / 2.0**_BITS)
+    x[rows, at] = base * (1 + (_checksum(x)[rows] ^ key) / 2.0**_BITS)
 
 
-def _verified(x: np.ndarray, tokens: np.ndarray | None) -> np.ndarray:
+def _verified(x: np.ndarray, tokens: np.ndarray | None, key: int) -> np.ndarray:
     """The rewards without checksums; ValueError unless each row with anything in it (or with tokens) has one, and a
     right one, or is a single token, and some row has."""
     size = np.abs(x)
@@ -263,7 +398,11 @@ def _verified(x: np.ndarray, tokens: np.ndarray | None) -> np.ndarray:
     if x.size:
         found = np.where(signs, x, 0).max(1).astype(np.float64)
         found /= np.where(found >= CHECKED_START, CHECKED_START, CHECK)
-        right &= np.where(right, (found - 1) * 2.0**_BITS, -1).astype(np.int64) == _checksum(plain)
+        told = np.where(right, (found - 1) * 2.0**_BITS, -1).astype(np.int64)
+        checksum = _checksum(plain)
+        if (right & (told == checksum ^ key ^ CREDITS_KEY ^ REWARDS_KEY)).any():
+            raise ValueError(_MIXED_UP[key])
+        right &= told == checksum ^ key
     used = np.any(x != 0, 1)
     if tokens is not None:
         alone = (tokens.sum(1) == 1) & ((x != 0) & tokens).any(1) & ((x != 0).sum(1) == 1) & ~signs.any(1)

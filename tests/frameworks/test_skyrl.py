@@ -173,6 +173,26 @@ def test_own_estimator(skyrl_run):
     assert [sum(row) for row in output["rewards"]] == [max(row) / 2 for row in REWARDS]
 
 
+@pytest.mark.parametrize("value", [rl.SuffixSwap(), rl.CandidateSwap()], ids=repr)
+def test_credit_against_the_group(skyrl_run, value):
+    from shapley_kernels.adapters.skyrl import register
+
+    allocator = sk.RewardAllocator(value=value)
+    register(allocator, "against")
+    running = skyrl_run.trainer(trainer__algorithm__advantage_estimator="against")
+    output = skyrl_run.encoded(allocator=allocator)
+    np.testing.assert_allclose([sum(row) for row in output["rewards"]], [max(row) for row in REWARDS], rtol=1e-6)
+    batch = skyrl_run.advantages(output, running=running)
+    rewards, mask = sk.pad(REWARDS)
+    wanted = allocator.token_advantages(rewards, skyrl_run.candidate_ids(), mask, num_generations=2)
+    np.testing.assert_allclose(batch["advantages"], wanted * batch["response_mask"].numpy(), rtol=1e-5, atol=1e-6)
+    assert len(np.unique(batch["advantages"][0])) > 3
+    with pytest.raises(ValueError, match="must hold rewards of encode_rewards, got credits"):
+        skyrl_run.advantages(running=running)
+    with pytest.raises(ValueError, match="must hold credits, got rewards of encode_rewards"):
+        skyrl_run.advantages(output)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [

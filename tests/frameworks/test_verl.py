@@ -100,6 +100,37 @@ def test_own_estimator(verl_run):
         estimator(3)
 
 
+@pytest.mark.parametrize("value", [rl.SuffixSwap(), rl.CandidateSwap()], ids=repr)
+def test_credit_against_the_group(verl_run, value):
+    """From the reward manager, which sees one response, to the estimator, which sees the group."""
+    from verl.trainer.ppo.core_algos import register_adv_est
+
+    from shapley_kernels.adapters.verl import estimator
+
+    torch, tokenizer, allocator = verl_run.torch, tiny_tokenizer(), sk.RewardAllocator(value=value)
+    manager = verl_run.reward_manager(tokenizer, allocator=allocator)
+    responses = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in TEXTS]
+    found = [asyncio.run(manager.run_single(verl_run.response(row))) for row in responses]
+    np.testing.assert_allclose([x["reward_score"] for x in found], [max(row) for row in REWARDS], rtol=1e-6)
+    width = max(map(len, responses))
+    rewards = torch.zeros(4, width)
+    for row, x in zip(rewards, found, strict=True):
+        tokens = np.frombuffer(bytes.fromhex(x["reward_extra_info"]["shapley_token_rewards"]), np.float32)
+        row[: len(tokens)] = torch.tensor(tokens)
+    response_mask = (torch.arange(width) < torch.tensor(list(map(len, responses)))[:, None]).long()
+    data = verl_run.batch()[0][:]
+    data.batch = verl_run.TensorDict({"token_level_rewards": rewards, "response_mask": response_mask}, batch_size=4)
+    register_adv_est("against_the_group")(estimator(allocator))
+    config = verl_run.AlgoConfig(adv_estimator="against_the_group")
+    batch = verl_run.compute_advantage(data, adv_estimator="against_the_group", config=config).batch
+    padded, mask = sk.pad(REWARDS)
+    ids = rl.candidate_ids(responses, tokenizer, rl.json_list()).ids
+    wanted = allocator.token_advantages(padded, ids, mask, group_ids=verl_run.UIDS) * response_mask.numpy()
+    np.testing.assert_allclose(batch["advantages"], wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="must hold credits, got rewards of encode_rewards"):
+        verl_run.advantages(data)
+
+
 def of_rollouts(verl_run, rewards, uids, estimator="shapley_rollouts", **config):
     """[N, tokens] advantages by verl's own step, of rewards on the last token, as verl's reward managers give them."""
     from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories

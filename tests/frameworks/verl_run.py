@@ -103,7 +103,7 @@ def response(tokens, **columns):
     )
 
 
-def reward_manager(tokenizer, score=float, **config):
+def reward_manager(tokenizer, score=float, allocator=None, **config):
     from omegaconf import OmegaConf
 
     from shapley_kernels.adapters.verl_trainer import ShapeRewardManager
@@ -112,6 +112,7 @@ def reward_manager(tokenizer, score=float, **config):
         def scorer(self, tokenizer):
             return rl.SetScorer(score, rl.json_list(), tokenizer, floor=-1.0)
 
+    Rewards.allocator = allocator
     return Rewards(OmegaConf.create(config), tokenizer, None)
 
 

@@ -1,11 +1,13 @@
 """The estimator of verl and SkyRL, without either, against the allocator."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.adapters._estimator import check_value, make
+from shapley_kernels.adapters._estimator import make, token_rewards, warn_of_value
 from shapley_kernels.rl import (
     Broadcast,
     CandidateSwap,
@@ -91,16 +93,45 @@ def test_a_row_that_was_zeroed():
 @pytest.mark.parametrize("value", [LeaveOneOut(), Broadcast()])
 def test_values_that_are_not_efficient(value):
     with pytest.warns(UserWarning, match=r"do not sum to v\(all\) - v\(empty\)"):
-        check_value(RewardAllocator(value=value))
-    check_value(RewardAllocator())
+        warn_of_value(RewardAllocator(value=value))
+    warn_of_value(RewardAllocator())
+    warn_of_value(RewardAllocator(value=SuffixSwap()))
 
 
-@pytest.mark.parametrize("value", [SuffixSwap(), CandidateSwap()])
-def test_credit_against_the_group_is_refused(value):
-    """Credits travel by rollout, before the group is known."""
-    message = (
-        r"value must be one that looks at each rollout alone, got (Suffix|Candidate)Swap.*use sk.Shapley.*with TRL"
+def scored(rewards, ids, problems=None):
+    """What a `SetScorer` gives, as far as `token_rewards` looks at it."""
+    mask = np.arange(rewards.shape[1]) < ids.max(1)[:, None]
+    problems = problems or [None] * len(ids)
+    return SimpleNamespace(rewards=np.where(mask, rewards, 0.0), mask=mask, ids=ids, problems=problems)
+
+
+@pytest.mark.parametrize("value", [SuffixSwap(), SuffixSwap(0), CandidateSwap()], ids=repr)
+def test_credit_against_the_group_is_that_of_the_allocator(value):
+    """Rewards travel, since only the estimator knows the group; a row sums to what its set is worth all the same."""
+    found = scored(np.random.default_rng(0).random((6, 3)).astype(np.float32), IDS.numpy(), [None] * 5 + ["malformed"])
+    allocator, finished = RewardAllocator(value=value), [True, True, False, True, True, True]
+    rewards = token_rewards(found, allocator, finished)
+    np.testing.assert_allclose(rewards.sum(1), found.rewards.max(1), rtol=0, atol=1e-6)
+    got, _ = make(allocator, lambda **_: True)(torch.tensor(rewards), torch.ones_like(IDS), index=UIDS)
+    wanted = allocator.token_advantages(
+        found.rewards, found.ids, found.mask, group_ids=UIDS, finished=np.array(finished) & (np.arange(6) < 5)
     )
-    for refuses in (check_value, lambda allocator: make(allocator, lambda **_: True)):
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
+
+
+def test_credits_are_not_taken_for_rewards():
+    found, against = scored(np.ones((6, 3)), IDS.numpy()), RewardAllocator(value=SuffixSwap())
+    for encoder, decoder, message in (
+        (against, None, r"decode_credits: token_rewards must hold credits, got rewards of encode_rewards"),
+        (RewardAllocator(), against, r"decode_rewards: token_rewards must hold rewards of encode_rewards, got credits"),
+    ):
+        tokens = torch.tensor(token_rewards(found, encoder, None))
         with pytest.raises(ValueError, match=message):
-            refuses(RewardAllocator(value=value))
+            make(decoder, lambda **_: True)(tokens, torch.ones_like(IDS), index=UIDS)
+
+
+def test_data_between_candidates_do_not_travel():
+    w = np.zeros((6, 3, 3))
+    allocator = RewardAllocator(lambda r, mask=None: sk.Pairwise(w, r, mask=mask), SuffixSwap())
+    with pytest.raises(ValueError, match="must belong to single candidates"):
+        token_rewards(scored(np.ones((6, 3)), IDS.numpy()), allocator, None)
