@@ -186,7 +186,7 @@ def test_credit_against_the_group(skyrl_run, value):
     rewards, mask = sk.pad(REWARDS)
     wanted = allocator.token_advantages(rewards, skyrl_run.candidate_ids(), mask, num_generations=2)
     np.testing.assert_allclose(batch["advantages"], wanted * batch["response_mask"].numpy(), rtol=1e-5, atol=1e-6)
-    assert len(np.unique(batch["advantages"][0])) > 3
+    assert len(np.unique(batch["advantages"][0])) > 2
     with pytest.raises(ValueError, match="must hold rewards of encode_rewards, got credits"):
         skyrl_run.advantages(running=running)
     with pytest.raises(ValueError, match="must hold credits, got rewards of encode_rewards"):

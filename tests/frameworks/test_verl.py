@@ -120,9 +120,10 @@ def test_credit_against_the_group(verl_run, value):
     response_mask = (torch.arange(width) < torch.tensor(list(map(len, responses)))[:, None]).long()
     data = verl_run.batch()[0][:]
     data.batch = verl_run.TensorDict({"token_level_rewards": rewards, "response_mask": response_mask}, batch_size=4)
-    register_adv_est("against_the_group")(estimator(allocator))
-    config = verl_run.AlgoConfig(adv_estimator="against_the_group")
-    batch = verl_run.compute_advantage(data, adv_estimator="against_the_group", config=config).batch
+    name = type(value).__name__
+    register_adv_est(name)(estimator(allocator))
+    config = verl_run.AlgoConfig(adv_estimator=name)
+    batch = verl_run.compute_advantage(data, adv_estimator=name, config=config).batch
     padded, mask = sk.pad(REWARDS)
     ids = rl.candidate_ids(responses, tokenizer, rl.json_list()).ids
     wanted = allocator.token_advantages(padded, ids, mask, group_ids=verl_run.UIDS) * response_mask.numpy()
