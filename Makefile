@@ -3,6 +3,7 @@
 # make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB); SESSIONS="verl
 #                   ray" picks, CI runs those of TRL and verl
 # make test-gpu     the Triton kernels, and what users do on a GPU, on a CUDA device
+# make fuzz         random calls of every public function, valid and hostile: CASES=1000000 of them, by PROCESSES=2
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
 #                   (CLOCK=cpu on a machine that others use, too; PASSES=1 takes a third of the time)
 # make learning   train tiny transformers with each kind of credit, and make docs/learning.md; stop it and go on at any time
@@ -17,11 +18,13 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONWARNINGS=default $(BIN)/python -m pytest --num
 CLOCK ?= wall
 PASSES ?= 3
 WORKERS ?= 1
+CASES ?= 100000
+PROCESSES ?= 1
 COMPILED := $(wildcard tests/kernels/test_*_compile.py)
 TRITON := $(filter-out $(COMPILED),$(wildcard tests/kernels/test_*.py))
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu bench tables learning clean
+.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu fuzz bench tables learning clean
 
 quickstart: .venv/quickstart
 	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
@@ -50,6 +53,9 @@ compiled:
 # with the torch and triton of that machine: PYTHON=python3, and no environment
 test-gpu:
 	SHAPLEY_REQUIRE=triton $(PYTHON) -m pytest -W default tests/test_gpu.py $(TRITON)
+
+fuzz: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --cases $(CASES) --processes $(PROCESSES)
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check

@@ -55,7 +55,7 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
     """
     if not isinstance(game, Game):
         raise TypeError(
-            f"expected a game such as sk.Max(rewards), got {type(game).__name__}; "
+            f"game: expected a game such as sk.Max(rewards), got {type(game).__name__}; "
             "wrap the rewards in the utility they earn"
         )
     if not isinstance(value, Semivalue):

@@ -278,12 +278,17 @@ def as_float(x: Any, name: str) -> float:
     """
     if type(x) is float:
         return x
-    if isinstance(x, (str, bytes)) or "complex" in str(getattr(x, "dtype", "")):
+    if is_torch(x):
+        x = x.detach()
+    several = getattr(x, "ndim", 0) != 0 or isinstance(x, np.ma.MaskedArray)
+    if several or isinstance(x, (str, bytes)) or "complex" in str(getattr(x, "dtype", "")):
         raise TypeError(f"{name}: expected a real number, got {x!r}")
     try:
         return float(x)
     except OverflowError:  # an int or a fraction
         return inf if x > 0 else -inf
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected a real number, got {x!r}") from None
 
 
 def numbers(x: Array) -> np.ndarray:
@@ -482,14 +487,14 @@ def pad(values: Sequence[Any]) -> tuple[Array, Array]:
     """
     leaves: list[tuple[tuple[int, ...], Any]] = []
     _collect(values, (), leaves)
-    tensors = [is_torch(row) for _, row in leaves]
-    if any(tensors):
-        return _pad_torch(leaves, all(tensors))
     depths = {len(path) for path, _ in leaves}
     if len(depths) > 1:
         raise ValueError(
             f"pad: expected lists nested to the same depth everywhere, got depths {sorted(d + 1 for d in depths)}"
         )
+    tensors = [is_torch(row) for _, row in leaves]
+    if any(tensors):
+        return _pad_torch(leaves, all(tensors))
     arrays = [_row(row, path) for path, row in leaves]
     shape = _padded_shape(leaves, [len(a) for a in arrays])
     dtypes = [a.dtype for a in arrays if a.size]
@@ -530,6 +535,8 @@ def _row(row: Any, path: tuple[int, ...]) -> np.ndarray:
         row = np.asarray(row)
     else:
         row = _from_list(list(row), "pad", path)
+    if row.ndim != 1:
+        raise ValueError(f"pad: expected 1-D arrays as rows, got shape {row.shape}{at(path)}")
     return floating(row, f"pad: row{at(path)}")
 
 
@@ -544,8 +551,9 @@ def _pad_torch(leaves: list[tuple[tuple[int, ...], Any]], all_tensors: bool) -> 
     torch = sys.modules["torch"]
     if not all_tensors:
         raise TypeError("pad: expected all rows to be torch tensors, or none, got a mixture")
-    if any(row.ndim != 1 for _, row in leaves):
-        raise ValueError("pad: expected 1-D torch tensors as rows")
+    for path, row in leaves:
+        if row.ndim != 1:
+            raise ValueError(f"pad: expected 1-D torch tensors as rows, got shape {tuple(row.shape)}{at(path)}")
     tensors = [floating(_dense(row, "pad"), "pad") for _, row in leaves]
     shape = _padded_shape(leaves, [len(t) for t in tensors])
     dtype = tensors[0].dtype

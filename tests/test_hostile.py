@@ -33,6 +33,42 @@ def test_the_oracle_of_no_players_and_of_no_rows(game, container):
                 assert float(empty.worth()[row]) == empty.exact_worth(row)(frozenset())
 
 
+@pytest.mark.parametrize("bad", [None, [1.0], np.ones(2), torch.ones(2), {}, b"1", bytearray(b"ab"), np.ma.masked])
+def test_a_number_that_is_none(bad):
+    with pytest.raises(TypeError, match=r"Table.from_shapiq: the worth of \(\) ?: expected a real number, got "):
+        sk.Table.from_shapiq({(): bad})
+
+
+@pytest.mark.parametrize("ask", [sk.shapley, sk.interactions])
+@pytest.mark.parametrize("game", [memoryview(b"ab"), 3, sk.Max])
+def test_what_is_no_game(ask, game):
+    with pytest.raises(TypeError, match=r"game: expected a game such as sk.Max\(rewards\), got "):
+        ask(game)
+
+
+@pytest.mark.parametrize("library", [np, torch])
+def test_rows_of_two_axes_are_not_padded(library):
+    with pytest.raises(ValueError, match=r"pad: expected 1-D .* as rows, got shape \(0, 3\) at \[1\]"):
+        sk.pad([library.ones(2), library.zeros((0, 3))])
+    with pytest.raises(
+        ValueError, match=r"pad: expected lists nested to the same depth everywhere, got depths \[2, 3\]"
+    ):
+        sk.pad([library.ones(2), [library.ones(2)]])
+
+
+def test_token_ids_that_are_no_integers_of_any_kind():
+    for bad in (torch.ones(1, 2).to(torch.float8_e4m3fn), torch.ones(1, 2, dtype=torch.bfloat16)):
+        with pytest.raises(TypeError, match=r"candidate_ids: token_ids\[0\] must be integers, got dtype float64"):
+            rl.candidate_ids(bad, [b"a"], rl.json_list())
+    with pytest.raises(ValueError, match=r"candidate_ids: finished must be bools, one per response, got"):
+        rl.candidate_ids([[0]], [b"a"], rl.json_list(), finished=[[True], [True, False]])
+    scorer = rl.SetScorer(lambda text: torch.ones(1, device="meta"), rl.separated("|"), [b"a"])
+    with pytest.raises(TypeError, match=r"SetScorer: score must give a number, got tensor"):
+        scorer([[0]])
+    with pytest.raises(TypeError, match=r"candidate_ids: token_ids: expected a dense tensor with numbers"):
+        rl.candidate_ids(torch.ones(1, 2, dtype=torch.int64, device="meta"), [b"a"], rl.json_list())
+
+
 GAME = sk.Max(np.ones((2, 3)))
 
 

@@ -132,7 +132,7 @@ def _parquet(file: File) -> Iterator[pq.ParquetFile]:
             yield stream
     except pa.ArrowMemoryError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # from the system, not about what is in the file
             error.filename = error.filename or file.name
             raise

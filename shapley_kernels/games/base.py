@@ -550,9 +550,10 @@ def with_arrays(game: Game, change: Callable[[Array], Array]) -> Game:
 
 def without_restore(game: Game) -> Game:
     """The same game, with results in numpy or torch."""
+    if not isinstance(game, Game):  # which is for `semivalue` to refuse
+        return game
     native = copy(game)
-    if isinstance(game, Game):
-        native.restore = None
+    native.restore = None
     return native
 
 

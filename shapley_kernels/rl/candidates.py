@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, constant, describe, is_torch, namespace, one_of
+from shapley_kernels.arrays import Array, constant, describe, is_torch, namespace, native, one_of
 from shapley_kernels.rl.diagnostics import PREFIX
 from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Found, Parser
 from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
@@ -292,7 +292,7 @@ def _rows(values: Any, name: str, kinds: str) -> list[np.ndarray]:
             )
     elif not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
         raise TypeError(f"{OWNER}: {name} must be an array [N, T] or a list of rows, got {describe(values)}")
-    return [_row(row, f"{name}[{i}]", kinds) for i, row in enumerate(_host(values))]
+    return [_row(row, f"{name}[{i}]", kinds) for i, row in enumerate(_host(values, name))]
 
 
 def _row(row: Any, name: str, kinds: str) -> np.ndarray:
@@ -301,7 +301,7 @@ def _row(row: Any, name: str, kinds: str) -> np.ndarray:
     if isinstance(row, (str, bytes)) or not hasattr(row, "__len__") or not hasattr(row, "__getitem__"):
         raise TypeError(f"{OWNER}: {name} must be a list or 1-D array, got {describe(row)}")
     try:
-        array = np.asarray(_host(row))
+        array = np.asarray(_host(row, name))
     except ValueError as error:
         raise ValueError(f"{OWNER}: {name} must be a row of numbers, got {error}") from None
     if array.ndim != 1:
@@ -332,7 +332,10 @@ def _masks(mask: Any, rows: list[np.ndarray]) -> Sequence[np.ndarray | None]:
 def _finished(finished: Any, count: int) -> Sequence[bool | None]:
     if finished is None:
         return [None] * count
-    array = np.asarray(_host(finished))
+    try:
+        array = np.asarray(_host(finished, "finished"))
+    except ValueError as error:
+        raise ValueError(f"{OWNER}: finished must be bools, one per response, got {error}") from None
     if array.shape != (count,):
         raise ValueError(f"{OWNER}: finished must have shape ({count},), one per response, got {array.shape}")
     if array.size and array.dtype.kind != "b":
@@ -343,8 +346,15 @@ def _finished(finished: Any, count: int) -> Sequence[bool | None]:
     return array.tolist()
 
 
-def _host(x: Any) -> Any:
-    return x.detach().cpu().numpy() if is_torch(x) else x
+def _host(x: Any, name: str) -> Any:
+    """A tensor as numpy, in float64 where that has no name for its dtype, which is to be refused."""
+    if not is_torch(x):
+        return x
+    x = native(x, f"{OWNER}: {name}")[0].detach().cpu().resolve_neg()
+    try:
+        return x.numpy()
+    except TypeError:  # bfloat16, float8
+        return x.double().numpy()
 
 
 def _as_given(x: np.ndarray, token_ids: Any) -> Array:

@@ -382,13 +382,13 @@ def _largest(dtype: Any) -> float:
 
 
 def _array(result: Any) -> np.ndarray:
-    if is_torch(result):
-        return np.asarray(None) if result.is_complex() else numbers(result)
-    if isinstance(result, (list, tuple)):
-        result = [_array(x) if is_torch(x) else x for x in result]
     try:
+        if is_torch(result):
+            return np.asarray(None) if result.is_complex() else numbers(result)
+        if isinstance(result, (list, tuple)):
+            result = [_array(x) if is_torch(x) else x for x in result]
         return np.asarray(result)
-    except (ValueError, TypeError, RuntimeError):  # ragged, or what numpy cannot read
+    except (ValueError, TypeError, RuntimeError):  # ragged, or what numpy cannot read, such as tensors without numbers
         return np.asarray(None)
 
 

@@ -1,0 +1,418 @@
+"""Advantages, allocators, tokens and their codec, diagnostics."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import shapley_kernels as sk
+from shapley_kernels import rl, testing
+from shapley_kernels.arrays import compute_dtype, numbers
+from shapley_kernels.testing.budget import PRECISION, dtype_name
+from tests.fuzz.inputs import ORDER, Form, batch, hostile, spoiled, value
+from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
+from tests.rl.test_advantages import CENTERS, SCALES
+from tests.rl.test_advantages import oracle as advantages_of
+from tests.rl.test_codec import assert_equal, random_rows
+from tests.rl.test_diagnostics import count
+from tests.rl.test_tokens import oracle as tokens_of
+
+LARGEST_SQUARE = 1e150
+"""Of a difference that can be squared, with room for a sum."""
+
+
+def options_of(rng: np.random.Generator) -> dict[str, Any]:
+    chosen = {"center": pick(rng, CENTERS), "scale": pick(rng, SCALES)}
+    if chance(rng, 0.3):
+        chosen |= {
+            "ddof": int(rng.integers(0, 4)),
+            "min_std": pick(rng, (0.0, 1e-6, 0.5)),
+            "eps": pick(rng, (0, 1e-4, 1)),
+        }
+    return chosen
+
+
+def layout_of(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
+    """Rows in one of the four layouts: the array, the keywords that say so, and the group of each row."""
+    rows = len(x)
+    sizes = [size for size in range(1, rows + 1) if rows % size == 0] or [1]
+    size = pick(rng, sizes)
+    kind = pick(rng, ("groups", "one", "num_generations", "group_ids"))
+    if kind == "groups":
+        return x.reshape(-(-rows // size), size if rows else 0, x.shape[-1]), {}, np.arange(rows) // size
+    if kind == "one":
+        return x, {}, np.zeros(rows, int)
+    if kind == "num_generations":
+        return x, {"num_generations": size}, np.arange(rows) // size
+    ids = rng.integers(0, 3, rows)
+    as_given = pick(rng, (list, np.asarray, torch.tensor, lambda ids: [f"prompt {i}" for i in ids], tuple))
+    return x, {"group_ids": as_given(ids.tolist())}, ids
+
+
+def check_advantages(
+    found: Any, credits: np.ndarray, mask: np.ndarray, ids: np.ndarray, dtype: str, options: dict[str, Any]
+) -> None:
+    """Against the definition in rational numbers; credits, mask [rows, players]."""
+    exact = [
+        [Fraction(x) if on else Fraction(0) for x, on in zip(*row, strict=True)]
+        for row in zip(credits.tolist(), mask.tolist(), strict=True)
+    ]
+    live = credits[mask]
+    spread = np.ptp(live) if live.size else 0.0
+    if options.get("min_std", 1e-6) == 0 and 0 < spread < 1e-140:
+        return  # squares vanish
+    try:
+        expected = advantages_of(exact, mask.tolist(), ids.tolist(), **options).astype(float).reshape(credits.shape)
+    except OverflowError:  # beyond float64
+        return
+    eps, quantum = PRECISION[dtype]
+    if isinstance(found, Refused):
+        assert spread > LARGEST_SQUARE or np.abs(expected).max(initial=0) > 0.99 * float(
+            2 / quantum if dtype == "float64" else 6e4
+        ), found.error
+        return
+    got = numbers(found).reshape(expected.shape)
+    assert (got[~mask] == 0).all()
+    allowed = eps * 0.51 * np.abs(expected) + 1e-12 * np.abs(expected).max(initial=0) + quantum
+    wrong = ~(np.abs(got - expected) <= allowed)
+    assert not wrong.any() or near_a_threshold(credits, mask, ids, options), (
+        f"{got}, not {expected}, of {credits} {options}"
+    )
+
+
+def near_a_threshold(credits: np.ndarray, mask: np.ndarray, ids: np.ndarray, options: dict[str, Any]) -> bool:
+    """Whether rounding decides on which side of min_std a deviation falls: moving that a little changes the outcome."""
+    least = options.get("min_std", 1e-6)
+    exact = [
+        [Fraction(x) if on else Fraction(0) for x, on in zip(*row, strict=True)]
+        for row in zip(credits.tolist(), mask.tolist(), strict=True)
+    ]
+    sides = [
+        advantages_of(exact, mask.tolist(), ids.tolist(), **{**options, "min_std": least * (1 + by)}) == 0
+        for by in (-1e-9, 1e-9)
+    ]
+    return not np.array_equal(*sides)
+
+
+def of_advantages(rng: np.random.Generator) -> None:
+    """Credits with ties, offsets and any unit, in every layout and with every option."""
+    form = Form.drawn(rng)
+    data = batch(rng, sk.Max, form, rows=int(rng.integers(0, 7)))
+    credits = form.numbers(np.nan_to_num(data.arrays["rewards"]))
+    mask = np.ones(credits.shape, bool) if data.mask is None else data.mask
+    shaped, layout, ids = layout_of(rng, credits)
+    given = {"credits": form.placed(shaped), "mask": None, **layout, **options_of(rng)}
+    if data.mask is not None:
+        given["mask"] = form.placed(mask.reshape(shaped.shape))
+    options = {key: given[key] for key in ("center", "scale", "ddof", "min_std", "eps") if key in given}
+    found = attempt(sk.grpo_advantages, **given)
+    if not isinstance(found, Refused):
+        assert tuple(found.shape) == shaped.shape
+        assert dtype_name(found.dtype) == form.result
+        assert isinstance(found, torch.Tensor) == (form.container == "torch")
+    check_advantages(found, credits, mask, ids, form.result, options)
+    for _ in range(3):
+        attempt(sk.grpo_advantages, **spoiled(rng, given))
+
+
+def of_combined(rng: np.random.Generator) -> None:
+    """The weighted sum of the advantages of each."""
+    form, rows, players = Form.drawn(rng), int(rng.integers(1, 6)), int(rng.integers(1, 4))
+    several = [batch(rng, sk.Max, form, players, rows, masked=False) for _ in range(int(rng.integers(1, 4)))]
+    credits = [form.numbers(data.arrays["rewards"]) for data in several]
+    shaped, layout, _ = layout_of(rng, np.concatenate(credits, 1))  # one layout for all
+    parts = np.split(shaped, len(credits), -1)
+    weights = pick(rng, (None, [1.0, -0.5, 2][: len(credits)]))
+    given = {"credits": [form.placed(part) for part in parts], "weights": weights, **layout, **options_of(rng)}
+    options = {key: given[key] for key in ("center", "scale", "ddof", "min_std", "eps") if key in given}
+    found = attempt(rl.combine_advantages, **given)
+    alone = [attempt(sk.grpo_advantages, part, **layout, **options) for part in parts]
+    if not isinstance(found, Refused) and not any(isinstance(x, Refused) for x in alone):
+        expected = sum(w * x for w, x in zip(weights or [1.0] * len(alone), alone, strict=True))
+        size = max(np.abs(x).max(initial=0) for x in alone)
+        eps, quantum = PRECISION[form.result]
+        allowed = 8 * (eps + PRECISION["float32"][0] * (form.result != "float64")) * size + 4 * quantum
+        assert (np.abs(numbers(found) - expected) <= allowed).all(), (found, expected)
+    for _ in range(2):
+        attempt(rl.combine_advantages, **spoiled(rng, given))
+
+
+BASELINES = (rl.Broadcast(), rl.WinnerTakesAll(), rl.PrefixMarginals())
+
+
+def allocator_of(rng: np.random.Generator, **options: Any) -> rl.RewardAllocator:
+    by = pick(rng, BASELINES) if chance(rng, 0.3) else value(rng, 4)
+    return serve(rl.RewardAllocator, pick(rng, ORDER[:5]), by, **options)
+
+
+def of_allocator(rng: np.random.Generator) -> None:
+    """It is the composition of its parts, and refuses by name what these refuse."""
+    form = Form.drawn(rng)
+    data = batch(rng, sk.Max, form, rows=int(rng.integers(1, 6)))
+    rewards, mask = form.numbers(np.nan_to_num(data.arrays["rewards"])), data.mask
+    shaped, layout, _ = layout_of(rng, rewards)
+    options = options_of(rng)
+    choice = {name: pick(rng, known) for name, known in CHOICES.items()}
+    allocator = allocator_of(rng, **options, **choice)
+    given = {"rewards": form.placed(shaped), "mask": None if mask is None else form.placed(mask.reshape(shaped.shape))}
+    game = allocator.utility(given["rewards"], mask=given["mask"])
+    by = allocator.value
+    credits = sk.semivalue(game, by) if isinstance(by, sk.Semivalue) else by.credits(game)
+    same(serve(allocator.credits, **given), credits)
+    ours = attempt(allocator.advantages, **given, **layout)
+    if allocator.sizes == "share" or isinstance(by, rl.Broadcast):
+        same(ours, attempt(sk.grpo_advantages, credits, given["mask"], **layout, **options))
+    elif not isinstance(ours, Refused):
+        check_weighted(numbers(ours), numbers(credits), mask, layout, options, form.result)
+    of_sets = {**options, "center": "group" if options["center"] == "slot" else options["center"]}
+    worth = attempt(sk.grpo_advantages, game.worth()[..., None], **layout, **of_sets)
+    same(attempt(allocator.set_advantages, **given, **layout), worth, lambda x: x[..., 0])
+    ids = rng.integers(0, shaped.shape[-1] + 1, (*shaped.shape[:-1], 7))
+    ids = torch.tensor(ids) if form.container == "torch" else ids
+    tokens = attempt(allocator.token_advantages, given["rewards"], ids, given["mask"], **layout)
+    if not isinstance(ours, Refused) and not isinstance(worth, Refused):
+        outside = worth[..., 0] if allocator.outside == "set" else "zero"
+        same(tokens, attempt(rl.scatter_to_tokens, ours, ids, outside=outside, length=allocator.length))
+    for method in (allocator.credits, allocator.advantages, allocator.set_advantages):
+        attempt(method, **spoiled(rng, {**given, **(layout if method != allocator.credits else {})}))
+    attempt(allocator.token_advantages, **spoiled(rng, {**given, "candidate_ids": ids, **layout}))
+    attempt(rl.RewardAllocator, **spoiled(rng, {"utility": sk.Max, "value": by, **options, **choice}))
+
+
+def check_weighted(
+    found: np.ndarray, credits: np.ndarray, mask: Any, layout: dict[str, Any], options: dict[str, Any], dtype: str
+) -> None:
+    """Advantages of credits times the number of candidates, but for what the rounding of credits makes of a small
+    deviation."""
+    live = np.ones(credits.shape, bool) if mask is None else mask.reshape(credits.shape)
+    product = np.where(live, credits * live.sum(-1, keepdims=True), 0.0)
+    spread = np.ptp(product[live]) if live.any() else 0.0
+    size, eps = np.abs(product).max(initial=0), PRECISION[dtype][0]
+    if not 1e-2 * size < spread < LARGEST_SQUARE or spread < 1e-3 or eps > 1e-4:
+        return
+    expected = sk.grpo_advantages(product, live, **layout, **options)
+    allowed = 1e5 * eps * np.abs(expected).max(initial=1)
+    assert (np.abs(found - expected) <= allowed).all(), (found, expected)
+
+
+CHOICES = {"outside": ("set", "zero"), "length": ("token", "candidate"), "sizes": ("worth", "share")}
+
+
+def same(found: Any, expected: Any, of: Callable[[Any], Any] = lambda x: x) -> None:
+    """Equal bits in equal containers, or both refused."""
+    assert isinstance(found, Refused) == isinstance(expected, Refused), (found, expected)
+    if isinstance(found, Refused):
+        return
+    expected = of(expected)
+    assert type(found) is type(expected)
+    assert found.dtype == expected.dtype
+    eps = PRECISION[dtype_name(found.dtype)][0]
+    size = np.abs(numbers(expected)).max(initial=1)
+    allowed = 8 * eps * size  # what is on the way is not rounded to the dtype
+    assert (np.abs(numbers(found) - numbers(expected)) <= allowed).all(), f"{found}, not {expected}"
+
+
+def of_baseline(by: rl.Baseline, rng: np.random.Generator) -> None:
+    """Credits from worths in rational numbers."""
+    form = Form.drawn(rng, integers=False)
+    data = batch(rng, pick(rng, ORDER[:5]), form, rows=int(rng.integers(1, 4)))
+    game = data.placed(form.container, form.dtype).game()
+    found = numbers(serve(by.credits, game))
+    for row, credits in enumerate(found.reshape(data.shape)):
+        live, worth = game.live_players(row), game.exact_worth(row)
+        expected = np.zeros(game.players)
+        gain = worth(frozenset(live)) - worth(frozenset())
+        sizes = [abs(float(worth(frozenset(live[:k])))) for k in range(len(live) + 1)]
+        if isinstance(by, rl.Broadcast):
+            expected[live] = float(worth(frozenset(live)))
+        elif isinstance(by, rl.PrefixMarginals):
+            upto = [worth(frozenset(live[: k + 1])) for k in range(len(live))]
+            expected[live] = [float(b - a) for a, b in zip([worth(frozenset()), *upto], upto, strict=False)]
+        elif live:
+            alone = {i: worth(frozenset({i})) for i in live}
+            best = [i for i in live if alone[i] == max(alone.values())]
+            expected[best] = float(gain / len(best))
+        eps, quantum = PRECISION[form.dtype]
+        assert (np.abs(credits - expected) <= 8 * game.players * (eps * max(sizes) + quantum)).all(), (
+            credits,
+            expected,
+        )
+    attempt(by.credits, sk.Max(rng.random((2, 3))))
+
+
+def of_swap(kind: type[Any], rng: np.random.Generator) -> None:
+    """Credits against the other rollouts of the group, from worths in rational numbers."""
+    form = Form.drawn(rng, integers=False)
+    data = batch(rng, sk.Max, form, int(rng.integers(1, 5)), int(rng.integers(1, 6)))
+    rewards = form.numbers(np.nan_to_num(data.arrays["rewards"]))
+    mask = np.ones(rewards.shape, bool) if data.mask is None else data.mask
+    by = serve(kind, pick(rng, (0.0, 0.5, 1, float(rng.random())))) if kind is rl.SuffixSwap else serve(kind)
+    utility, ids = pick(rng, ORDER[:5]), rng.integers(0, 2, len(rewards))
+    allocator = rl.RewardAllocator(utility, by, center="none", scale="none")
+    given = {"rewards": form.placed(rewards), "mask": form.placed(mask), "group_ids": ids}
+    found = numbers(serve(allocator.advantages, **given))
+    eps, quantum = PRECISION[compute_dtype(np.dtype("float64") if form.result == "float64" else np.dtype("float32"))]
+    for group in set(ids.tolist()):
+        rows = np.flatnonzero(ids == group)
+        lists = [[Fraction(x) for x in rewards[row][mask[row]]] for row in rows]
+
+        def worth(_: int, members: list[Fraction]) -> Fraction:
+            return Fraction(utility.definition(members)) if members else Fraction(0)
+
+        exact = serve(testing.exact_decisions, by, lists, worth)
+        if isinstance(by, rl.SuffixSwap) and by.lam == 1:
+            check_decisions(exact, lists, worth)
+        for row, credits in zip(rows, exact, strict=True):
+            expected = np.array([float(x) for x in credits])[:-1]
+            size = max((abs(float(x)) for own in lists for x in own), default=0.0)
+            allowed = 16 * (rewards.shape[1] + len(rows) + 2) * (eps * 4 * size + quantum)
+            allowed = allowed + PRECISION[form.result][0] * np.abs(expected) + PRECISION[form.result][1]
+            assert (np.abs(found[row][mask[row]] - expected) <= allowed).all(), (found[row], expected)
+            assert not found[row][~mask[row]].any()
+    attempt(allocator.advantages, **spoiled(rng, given))
+    if kind is rl.SuffixSwap:
+        attempt(kind, hostile(rng))
+
+
+def check_decisions(exact: list[list[Fraction]], lists: list[list[Fraction]], worth: Callable[..., Fraction]) -> None:
+    """With lam = 1, a decision is worth what the list is above those that others end from there on."""
+    for i, own in enumerate(lists):
+        others = [other for h, other in enumerate(lists) if h != i]
+        for k in range(len(own) + 1):
+            mixed = [worth(i, [*own[:k], *other[k:]]) for other in others]
+            expected = worth(i, own) - sum(mixed, Fraction(0)) / len(mixed) if mixed else Fraction(0)
+            assert exact[i][k] == expected, (exact, lists)
+
+
+def of_rollouts(rng: np.random.Generator) -> None:
+    """The semivalue of each group in rational numbers, centred; groups in any order and of any size."""
+    form = Form.drawn(rng, integers=False)
+    data = batch(rng, sk.Max, form, int(rng.integers(1, 7)), 1)
+    rewards = form.numbers(np.nan_to_num(data.arrays["rewards"]))[0]
+    mask = np.ones(rewards.shape, bool) if data.mask is None else data.mask[0]
+    shaped, layout, ids = layout_of(rng, rewards[:, None])
+    shaped = shaped[..., 0]
+    utility, by = pick(rng, ORDER[:5]), value(rng, 4)
+    given = {"rewards": form.placed(shaped), "mask": form.placed(mask.reshape(shaped.shape)), **layout}
+    choice = {"utility": utility, "value": by, "center": pick(rng, ("none", "group"))}
+    found = numbers(serve(rl.rollout_advantages, **given, **choice)).reshape(-1)
+    eps, quantum = PRECISION[form.result]
+    for group in set(ids.tolist()):
+        live = np.flatnonzero((ids == group) & mask)
+        exact = testing.exact_semivalue(utility(rewards[live]), by)
+        middle = sum(exact, Fraction(0)) / max(len(exact), 1) if choice["center"] == "group" else 0
+        expected = np.array([float(x - middle) for x in exact])
+        size = np.abs(rewards[live]).max(initial=0) * max(1, np.abs(by.size_weights(max(len(live), 1))).sum())
+        allowed = 32 * (len(live) + 4) * (eps * size + quantum)
+        assert (np.abs(found[live] - expected) <= allowed).all(), (found[live], expected)
+    assert not found[~mask].any()
+    for _ in range(2):
+        attempt(rl.rollout_advantages, **spoiled(rng, {**given, **choice}))
+
+
+def of_scatter(rng: np.random.Generator) -> None:
+    """Padded and packed rows, both lengths."""
+    form = Form.drawn(rng)
+    rollouts, players, tokens = int(rng.integers(0, 4)), int(rng.integers(0, 5)), int(rng.integers(0, 9))
+    advantages = form.numbers(rng.integers(-8, 9, (rollouts, players)) / 8)
+    outside = form.numbers(rng.integers(-8, 9, rollouts) / 8)
+    lengths = rng.integers(0, tokens + 1, rollouts) if chance(rng, 0.4) else None
+    rows = [rng.integers(0, players + 1, tokens if lengths is None else lengths[i]) for i in range(rollouts)]
+    ids = np.concatenate([*rows, np.zeros(0, int)]) if lengths is not None else np.array(rows).reshape(rollouts, tokens)
+    kind = pick(rng, ("int64", "int32", "int16", "uint8"))
+    ids = torch.tensor(ids).to(getattr(torch, kind)) if form.container == "torch" else ids.astype(kind)
+    given = {"advantages": form.placed(advantages), "candidate_ids": ids, "length": pick(rng, ("token", "candidate"))}
+    if chance(rng, 0.5):
+        given["outside"] = form.placed(outside)
+    if lengths is not None:
+        given["cu_seqlens"] = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
+    found = serve(rl.scatter_to_tokens, **given)
+    assert dtype_name(found.dtype) == form.result
+    assert tuple(found.shape) == tuple(ids.shape)
+    rest = outside if "outside" in given else np.zeros(rollouts)
+    expected = tokens_of(advantages.tolist(), [row.tolist() for row in rows], rest.tolist(), given["length"])
+    flat = np.array([x for row in expected for x in row])
+    eps, quantum = PRECISION[form.result]
+    wide = PRECISION["float64" if form.result == "float64" else "float32"][0]
+    allowed = (
+        np.abs(flat) * (0 if given["length"] == "token" else 0.51 * eps + 4 * wide)
+        + (given["length"] != "token") * quantum
+    )
+    assert (np.abs(numbers(found).reshape(-1) - flat) <= allowed).all(), (found, expected)
+    for _ in range(3):
+        attempt(rl.scatter_to_tokens, **spoiled(rng, given))
+
+
+def of_codec(function: Callable[..., Any], rng: np.random.Generator) -> None:
+    """There and back; what was changed on the way is noticed."""
+    credits, mask, ids, token_mask = random_rows(int(rng.integers(1 << 40)), rows=3, width=3, tokens=12)
+    given = {"credits": credits, "candidate_ids": ids, "mask": mask, "token_mask": token_mask}
+    in_torch = chance(rng, 0.3)
+    placed = {key: torch.tensor(x) for key, x in given.items()} if in_torch else given
+    rewards = serve(rl.encode_credits, **placed)
+    assert dtype_name(rewards.dtype) == "float32"
+    assert_equal(serve(rl.decode_credits, rewards, token_mask=placed["token_mask"]), credits, mask, ids)
+    changed = numbers(rewards).astype(np.float32)
+    if mask.any():
+        where = pick(rng, np.argwhere(changed != 0).tolist())
+        changed[tuple(where)] *= np.float32(1.5)
+        noticed = attempt(rl.decode_credits, changed, token_mask=token_mask)
+        assert isinstance(noticed, Refused) or np.array_equal(changed, numbers(rewards)), f"{changed} at {where}"
+    for _ in range(2):
+        if function is rl.encode_credits:
+            attempt(function, **spoiled(rng, placed))
+        else:
+            attempt(function, **spoiled(rng, {"token_rewards": rewards, "token_mask": placed["token_mask"]}))
+
+
+def of_reward_codec(rng: np.random.Generator) -> None:
+    """A row sums to what the set is worth, and is read again."""
+    rewards, mask, ids, token_mask = random_rows(int(rng.integers(1 << 40)), rows=3, width=3, tokens=14)
+    worth = rng.integers(-8, 9, len(rewards)) / 8
+    given = {"rewards": rewards, "worth": worth, "candidate_ids": ids, "mask": mask, "token_mask": token_mask}
+    encoded = serve(rl.encode_rewards, **given)
+    np.testing.assert_allclose(encoded.sum(1)[mask.any(1)], worth[mask.any(1)], rtol=0, atol=1e-5)
+    serve(rl.decode_rewards, encoded, token_mask=token_mask)
+
+
+def of_diagnostics(rng: np.random.Generator) -> None:
+    """Against counting; and from parts."""
+    rows, players = int(rng.integers(1, 7)), int(rng.integers(1, 5))
+    rewards, mask = rng.integers(0, 3, (rows, players)) / 2, rng.random((rows, players)) < 0.8
+    rewards[~mask] = np.nan
+    ids = np.sort(rng.integers(0, 3, rows)).tolist()
+    utility = pick(rng, ORDER[:5])
+    given = {"rewards": rewards, "mask": mask, "group_ids": ids, "utility": utility}
+    found = serve(rl.diagnostics, **given)
+    assert found == pytest.approx(count(rewards, mask, ids, utility), rel=1e-12)
+    parts = [[i for i, x in enumerate(ids) if x == group] for group in sorted(set(ids))]
+    chunks = [rl.diagnostics(rewards[p], mask=mask[p], group_ids=[ids[i] for i in p], utility=utility) for p in parts]
+    assert serve(rl.merge_diagnostics, chunks) == pytest.approx(found, rel=1e-12)
+    attempt(rl.diagnostics, **spoiled(rng, {**given, "advantages": None}))
+    attempt(rl.merge_diagnostics, hostile(rng))
+    attempt(rl.merge_diagnostics, [found, pick(rng, (hostile(rng), {**found, pick(rng, list(found)): hostile(rng)}))])
+
+
+TARGETS: dict[str, Target] = {
+    "grpo_advantages": of_advantages,
+    "rl.combine_advantages": of_combined,
+    "RewardAllocator": of_allocator,
+    **{f"rl.{type(by).__name__}": partial(of_baseline, by) for by in BASELINES},
+    "rl.SuffixSwap": partial(of_swap, rl.SuffixSwap),
+    "rl.CandidateSwap": partial(of_swap, rl.CandidateSwap),
+    "rl.rollout_advantages": of_rollouts,
+    "rl.scatter_to_tokens": of_scatter,
+    "rl.encode_credits": partial(of_codec, rl.encode_credits),
+    "rl.decode_credits": partial(of_codec, rl.decode_credits),
+    "rl.encode_rewards": of_reward_codec,
+    "rl.diagnostics": of_diagnostics,
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_rl(name: str) -> None:
+    run(name, TARGETS[name])
