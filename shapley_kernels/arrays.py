@@ -259,8 +259,11 @@ def narrowed(x: Array, dtype: Any, name: str) -> Array:
     narrow, xp = cast(x, dtype), namespace(x)
     if narrow is x:
         return x
-    beyond = xp.isfinite(x) & ~xp.isfinite(narrow)
-    if not on_cpu(x) or is_traced(x):
+    fits, host = xp.isfinite(narrow), on_cpu(x) and not is_traced(x)
+    if host and bool(fits.all()):
+        return narrow
+    beyond = xp.isfinite(x) & ~fits
+    if not host:
         return xp.where(beyond, float("nan"), narrow)
     if (where := first_true(beyond)) is not None:
         raise OverflowError(

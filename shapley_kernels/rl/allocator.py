@@ -271,12 +271,13 @@ class RewardAllocator:
     def _advantages(self, game: Game, mask: Any, layout: Layout, finished: Any) -> Any:
         value, factor = self.value, multiplies(self.value, self.sizes)
         if factor and isinstance(value, Semivalue) and factor_is_free(game):
-            value, factor = TimesLive(value), False
+            value, factor = self._times_live, False
         options = self._options_for(game.dtype)
         if (found := None if factor else fused.advantages(game, value, mask, layout, options)) is not None:
             return found
         with on_all_ranks(layout[2]):
-            credits = self._share(without_restore(game), value, layout, finished, wide=True)
+            native = without_restore(game) if game.restore else game
+            credits = self._share(native, value, layout, finished, wide=True)
             warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
         if not isinstance(value, Semivalue):
             options = self._options_for(credits.dtype)
@@ -329,12 +330,20 @@ class RewardAllocator:
     def _options_for(self, dtype: Any) -> Options:
         """With the relative error that is expected of credits and worths in this dtype: more than that of those in
         float64; of others what a few roundings make, since more may be meant."""
-        bits = {"float16": 10, "bfloat16": 7, "float32": 21}.get(str(dtype).split(".")[-1], 46)
-        return (*self._options[:-1], 2.0**-bits)
+        if (found := self._options.get(dtype)) is None:
+            bits = {"float16": 10, "bfloat16": 7, "float32": 21}.get(str(dtype).split(".")[-1], 46)
+            options = as_numbers(self.center, self.scale, self.ddof, self.min_std, self.eps)
+            found = self._options[dtype] = (*options[:-1], 2.0**-bits)
+        return found
 
     @cached_property
-    def _options(self) -> Options:
-        return as_numbers(self.center, self.scale, self.ddof, self.min_std, self.eps)
+    def _options(self) -> dict[Any, Options]:
+        """By dtype."""
+        return {}
+
+    @cached_property
+    def _times_live(self) -> TimesLive:
+        return TimesLive(self.value)  # type: ignore[arg-type]
 
 
 def agreed(allocator: RewardAllocator) -> dict[str, Any]:
