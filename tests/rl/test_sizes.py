@@ -86,7 +86,9 @@ def test_a_baseline_of_a_user_says_which_it_is():
 
 
 @pytest.mark.parametrize("game", [sk.Max, sk.Median, sk.Range], ids=lambda game: game.__name__)
-@pytest.mark.parametrize("value", [sk.Shapley(), sk.BetaShapley(2, 3), sk.SizeWeights(lambda n: [1.0] * n)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [sk.Shapley(), sk.BetaShapley(2, 3), sk.SizeWeights(lambda n: [1.0] * n)], ids=lambda v: type(v).__name__
+)
 def test_the_factor_in_the_coefficients_keeps_the_bound(game, value):
     """Against 2^n coalitions in rationals, times n."""
     from shapley_kernels.testing import exact_semivalue
