@@ -106,7 +106,7 @@ def train(task_name: str, scheme: str, learning_rate: float, seed: int, steps: i
         trainer = Recorder(
             model=model,
             scorer=scorer,
-            allocator=rl.RewardAllocator(task.utility, SCHEMES[scheme]),
+            allocator=rl.RewardAllocator(task.utility, SCHEMES[scheme], sizes="share"),  # as all records were made
             args=config(folder, learning_rate, seed, steps),
             processing_class=tokenizer(),
             train_dataset=Dataset.from_dict({"prompt": [f"{t}=" for t in TARGETS] * 2, "target": [*TARGETS] * 2}),
