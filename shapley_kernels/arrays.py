@@ -250,19 +250,20 @@ def cast(x: Array, dtype: Any) -> Array:
         return x.astype(dtype)
 
 
-def narrowed(x: Array, dtype: Any, name: str) -> Array:
+def narrowed(x: Array, dtype: Any, name: str, of: Array | None = None) -> Array:
     """`x` in `dtype`; what that does not hold is an OverflowError on the CPU, elsewhere NaN.
 
     Args:
         name: what `x` is called in the message, in the plural.
+        of: what `x` was computed from, entry by entry, if that may have overflowed already.
     """
     narrow, xp = cast(x, dtype), namespace(x)
-    if narrow is x:
+    if narrow is x and of is None:
         return x
     fits, host = xp.isfinite(narrow), on_cpu(x) and not is_traced(x)
     if host and bool(fits.all()):
         return narrow
-    beyond = xp.isfinite(x) & ~fits
+    beyond = xp.isfinite(x if of is None else of) & ~fits
     if not host:
         return xp.where(beyond, float("nan"), narrow)
     if (where := first_true(beyond)) is not None:
@@ -271,6 +272,16 @@ def narrowed(x: Array, dtype: Any, name: str) -> Array:
             "or pass a wider dtype"
         )
     return narrow
+
+
+def listed(x: Any, name: str) -> Any:
+    """An array as a (nested) list of its entries; anything else as it is.
+
+    Raises:
+        TypeError: a sparse, nested, quantized or meta tensor.
+    """
+    x = _dense(x, name) if is_torch(x) else x
+    return x.tolist() if hasattr(x, "tolist") else x
 
 
 def as_float(x: Any, name: str) -> float:

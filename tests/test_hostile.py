@@ -188,7 +188,7 @@ def test_parameters_beyond_the_range(make, message, huge):
 def test_numbers_beyond_the_range_that_make_sense():
     np.testing.assert_array_equal(sk.shapley(sk.TopMMean(R, HUGE)), sk.shapley(sk.Mean(R)))
     np.testing.assert_array_equal(sk.shapley(sk.Max(R) / HUGE), np.zeros((2, 3)))
-    with pytest.raises(ZeroDivisionError, match="cannot divide a game by 0"):
+    with pytest.raises(ZeroDivisionError, match="a game can be divided by numbers other than 0 only, got 0"):
         sk.Max(R) / Fraction(1, HUGE)
 
 
@@ -259,6 +259,13 @@ def test_products_of_weights_that_overflow(library, dtype, weight, kind):
         weight * (weight * game)
 
 
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_narrow_weights_beside_wide_data(library):
+    narrow = sk.Max(library(np.float32([[1.0, 2.0]]))) * library(np.float32([0.5]))
+    game = 2.0 * (narrow + sk.Max(library(np.array([[1.0, 2.0]]))))
+    np.testing.assert_array_equal(np.asarray(sk.shapley(game)), [[1.5, 4.5]])
+
+
 def opposite(x):
     """The same numbers as a view into complex ones, whose memory holds the opposite."""
     view = torch.complex(torch.zeros_like(x), -x).conj().imag
@@ -321,7 +328,7 @@ def test_division_by_an_array():
     for rewards in (R, torch.tensor(R)):
         by = rewards[:, 0] + 1
         np.testing.assert_allclose(sk.shapley(sk.Max(rewards) / by), sk.shapley(sk.Max(rewards)) / by[:, None])
-        with pytest.raises(ZeroDivisionError, match="cannot divide a game by 0"):
+        with pytest.raises(ZeroDivisionError, match="a game can be divided by numbers other than 0 only, got 0"):
             sk.Max(rewards) / (by - by)
     for bad in (True, "2", [1.0, 2.0], None):
         with pytest.raises(TypeError, match="a game can be scaled by a number or an array"):

@@ -53,6 +53,13 @@ def test_log_sum_to_twelve_digits_over_twelve_decades():
                 assert abs(Fraction(float(credit)) - exact) <= Fraction(1, 10**12) * exact
 
 
+def test_log_sum_of_weights_near_the_smallest_numbers():
+    w = np.array([[2.0**-678, 2.0**-680, 0.0], [1.0, 2.0**-1000, 2.0**-1000]])
+    exact = np.array([[float(x) for x in row] for row in exact_semivalue(sk.LogSum(w))])
+    np.testing.assert_allclose(exact[0], w[0], rtol=1e-15)
+    np.testing.assert_allclose(sk.shapley(sk.LogSum(w)), exact, rtol=1e-12)
+
+
 def test_log_sum_of_many_equal_players():
     w = np.repeat([[1e-6], [1.0], [1e6]], 200, axis=1)
     expected = np.broadcast_to(np.log1p(200 * w[:, :1]) / 200, w.shape)

@@ -128,6 +128,20 @@ def test_bad_data_beside_what_overflows():
         sk.shapley(sk.Max(r))
 
 
+@pytest.mark.parametrize("v_empty", [np.inf, -np.inf, np.nan])
+def test_a_number_for_all_rows_that_is_not_finite(v_empty):
+    r, mask = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[True, True], [True, False]])
+    for utility in (sk.Max, sk.Min, sk.Median):
+        game = utility(r, mask=mask, v_empty=v_empty)
+        by_row = utility(r, mask=mask, v_empty=np.full(2, v_empty))
+        assert game.bad_rows().all()
+        np.testing.assert_array_equal(game.worth(np.zeros(2, bool)), by_row.worth(np.zeros(2, bool)))
+        for call in (sk.shapley, lambda game, nan: sk.interactions(game, "SII", nan=nan)):
+            np.testing.assert_array_equal(call(game, nan="propagate"), call(by_row, nan="propagate"))
+        with pytest.raises(ValueError, match="v_empty must be finite in float64"):
+            sk.shapley(game)
+
+
 def test_ordinary_calls_take_no_second_look(monkeypatch):
     monkeypatch.setattr(allocate, "within_range", None)
     r = np.random.default_rng(0).random((5, 7))

@@ -274,6 +274,8 @@ class Game:
     def bad_rows(self) -> Array:
         """[batch] bool: games with live data that are not finite, or outside the domain."""
         bad = zeros(self.data, self.batch_shape, "bool")
+        if self._nonfinite_number():
+            bad = ~bad
         for name, array in self._float_arrays():
             entries = self._bad_entries(name, array)
             bad = bad | entries.reshape((*self.batch_shape, prod(entries.shape[len(self.batch_shape) :]))).any(-1)
@@ -283,10 +285,14 @@ class Game:
         """Raise a ValueError that names the first live entry that is not finite, or outside the domain, if any is."""
         for name, array in self._float_arrays():
             self._refuse(name, array, self._bad_entries(name, array))
-        for name in self.arguments:
-            number = getattr(self, name)
-            if isinstance(number, float) and not isfinite(number):
-                raise ValueError(f"{type(self).__name__}: {name} must be finite in float64, got {number}")
+        if number := self._nonfinite_number():
+            got = getattr(self, number)
+            raise ValueError(f"{type(self).__name__}: {number} must be finite in float64, got {got}")
+
+    def _nonfinite_number(self) -> str | None:
+        """The name of an argument that is one number for all games, and not finite."""
+        given = {name: getattr(self, name) for name in self.arguments}
+        return next((name for name, x in given.items() if isinstance(x, float) and not isfinite(x)), None)
 
     def _check_domain(self) -> None:
         """For constructors: refuse live entries outside the domain, if the data are on the CPU. NaN and infinities are
@@ -344,7 +350,7 @@ class Game:
         number = isinstance(scalar, Real) and not isinstance(scalar, bool)
         divisor = as_float(scalar, "scale") if number else self._scalar(scalar)  # 1 over a number beyond the range is 0
         if divisor == 0 if isinstance(divisor, float) else on_cpu(divisor) and bool((divisor == 0).any()):
-            raise ZeroDivisionError("cannot divide a game by 0")
+            raise ZeroDivisionError("a game can be divided by numbers other than 0 only, got 0")
         with np.errstate(over="ignore"):
             return self * (1.0 / divisor)
 
@@ -524,7 +530,7 @@ class Combination(Game):
         for weight, game in self.parts:
             if isinstance(weight, float):
                 found = weight if abs(weight) > largest else None
-            elif on_cpu(weight) and (bad := first_true(abs(weight) > largest)) is not None:
+            elif on_cpu(weight) and (bad := first_true(abs(numbers(weight)) > largest)) is not None:
                 found = weight[bad].item()
             else:
                 found = None

@@ -452,12 +452,15 @@ class LogSum(Game):
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
         w = row_of(self.w, row, 1)
+        smallest = min((Fraction(x) for x in w[list(live)].tolist() if 0 < x < inf), default=Fraction(1))
+        ratio = smallest / Fraction(self.base)
+        digits = len(str(ratio.denominator // ratio.numerator))  # before the first one of a small weight's own worth
 
         def worth(members: Collection[int]) -> Fraction:
-            """To 50 digits."""
+            """To 50 digits of the smallest weight's."""
             total = 1 + sum((Fraction(float(w[i])) for i in members if i in live), Fraction(0)) / Fraction(self.base)
             with localcontext() as context:
-                context.prec = 60
+                context.prec = 60 + digits
                 return Fraction((Decimal(total.numerator) / Decimal(total.denominator)).ln())
 
         return worth

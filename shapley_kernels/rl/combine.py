@@ -15,6 +15,7 @@ from shapley_kernels.arrays import (
     floating,
     is_torch,
     like,
+    listed,
     named_dtype,
     native,
     promoted,
@@ -106,8 +107,7 @@ def _arrays(credits: Any) -> tuple[list[Array], Any]:
 def _factors(weights: Any, count: int) -> list[float]:
     if weights is None:
         return [1.0] * count
-    if hasattr(weights, "tolist"):
-        weights = weights.tolist()
+    weights = listed(weights, f"{OWNER}: weights")
     if not isinstance(weights, (list, tuple)) or not all(isinstance(x, Real) for x in weights):
         raise TypeError(f"{OWNER}: weights must be a list of numbers, one for each reward, got {weights!r}")
     factors = [as_float(x, f"{OWNER}: weights") for x in weights]

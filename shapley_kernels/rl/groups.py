@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, constant, describe, device, is_integer, is_torch, namespace, native
+from shapley_kernels.arrays import Array, constant, describe, device, is_integer, is_torch, listed, namespace, native
 from shapley_kernels.rl.ranks import Ranks
 
 OWNER = "grpo_advantages"
@@ -134,8 +134,6 @@ def make_groups(x: Array, group_ids: Any, num_generations: Any, ranks: Ranks | N
         TypeError, ValueError: arguments that do not fit together; what another rank raised.
     """
     shape = tuple(x.shape)
-    if is_torch(group_ids):
-        group_ids, _ = native(group_ids, f"{OWNER}: group_ids")
     if ranks is not None and group_ids is None:
         raise ValueError(
             f"{OWNER}: process_group needs group_ids to know which rollouts on other ranks belong together, got None; "
@@ -170,6 +168,8 @@ def make_groups(x: Array, group_ids: Any, num_generations: Any, ranks: Ranks | N
 
 def group_index(owner: str, group_ids: Any, rollouts: int) -> tuple[np.ndarray, int]:
     """[rollouts] int64, the group of each rollout by its id, and the number of groups."""
+    if is_torch(group_ids):
+        group_ids, _ = native(group_ids, f"{owner}: group_ids")
     if (integers := _integers(group_ids, rollouts)) is not None:
         values, index = np.unique(integers, return_inverse=True)
         return index, len(values)
@@ -215,7 +215,7 @@ def _integers(group_ids: Any, rollouts: int) -> np.ndarray | None:
 
 def _ids(owner: str, group_ids: Any, rollouts: int) -> tuple[list[Hashable], dict[Hashable, None]]:
     """One hashable Python object per rollout, and the distinct ones in order of appearance."""
-    ids = group_ids.tolist() if hasattr(group_ids, "tolist") else group_ids
+    ids = listed(group_ids, f"{owner}: group_ids")
     if isinstance(ids, (str, bytes, Set, Mapping)) or not hasattr(ids, "__len__") or not hasattr(ids, "__iter__"):
         raise TypeError(
             f"{owner}: group_ids must be a list or 1-D array of ids, got {describe(group_ids)}; use list(...)"

@@ -168,8 +168,11 @@ def _scatter(table: Array, players: int, ids: Array, starts: np.ndarray | None, 
     if weigh:
         counts = zeros(table, tuple(table.shape), "int64")
         _check_ids(primitive.count(flat, starts, place(counts)), ids, players)
-        wide = cast(table, named_dtype(table, compute_dtype(table.dtype)))
-        table = narrowed(wide * _length_weights(counts, players, table), table.dtype, f"{OWNER}: advantages by token")
+        with np.errstate(over="ignore"):  # `narrowed` looks
+            weighted = cast(table, named_dtype(table, compute_dtype(table.dtype))) * _length_weights(
+                counts, players, table
+            )
+        table = narrowed(weighted, table.dtype, f"{OWNER}: advantages by token", of=table)
     _check_ids(primitive.run(place(table), flat, starts, place(out)), ids, players)
     return out.reshape(ids.shape)
 
@@ -213,11 +216,12 @@ def _check_ids(bad: int, ids: Array, players: int) -> None:
 
 
 def _length_weights(counts: Array, players: int, table: Array) -> Array:
-    """Of the shape of `table`: mean_j(L_j) / L_k for the tokens of candidate k, 1 for those outside."""
+    """Of the shape of `table`: mean_j(L_j) / L_k for the tokens of candidate k, 1 for those outside, and for candidates
+    that have none, whose numbers must not overflow."""
     tokens = cast(counts, named_dtype(table, compute_dtype(table.dtype)))
     inside = tokens[:, 1 : 1 + players]
     mean = inside.sum(1) / (inside > 0).sum(1).clip(1)
-    weights = mean[:, None] / tokens.clip(1)
+    weights = namespace(tokens).where(tokens > 0, mean[:, None] / tokens.clip(1), 1.0)
     weights[:, 0] = 1.0
     weights[:, 1 + players :] = 1.0
-    return weights
+    return cast(weights, tokens.dtype)

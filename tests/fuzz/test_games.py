@@ -210,7 +210,8 @@ def ask_hostile(rng: np.random.Generator, game: Game) -> None:
     if sound and small and not isinstance(worth, Refused):
         check_worth(game, detached(worth), None)
     if nan == "propagate" and small and not sound and not isinstance(credits, Refused):
-        bad, found = numbers(game.bad_rows()).reshape(-1) > 0, numbers(credits).reshape(-1, game.players)
+        bad = numbers(game.bad_rows()).reshape(-1) > 0
+        found = numbers(credits).reshape(len(bad), game.players)
         for row in range(len(found)):
             live = game.live_players(row)
             assert np.isnan(found[row][live]).all() == (bad[row] or not live), f"row {row} of {game!r}: {found[row]}"

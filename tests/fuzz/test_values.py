@@ -85,7 +85,8 @@ def of_estimate(rng: np.random.Generator) -> None:
     # a budget that is served is spent: not that of a number without bounds
     wrong = spoiled(rng, given)
     if all(not isinstance(x, int) or x < 1000 for x in (wrong["players"], wrong["budget"])):
-        attempt(sk.estimate, judge if chance(rng, 0.5) else (lambda coalitions: coalitions.sum(1)), **wrong)
+        knows = chance(rng, 0.5) and wrong["players"] is players  # the judge has a worth for sets of so many
+        attempt(sk.estimate, judge if knows else (lambda coalitions: coalitions.sum(1)), **wrong)
     attempt(sk.estimate, hostile_but(rng, callable), **given)
 
 

@@ -210,6 +210,8 @@ def test_a_group_of_one():
         (ValueError, "expected group_ids or num_generations, got both", {"group_ids": [0] * 4, "num_generations": 2}),
         (ValueError, r"group_ids must have one id per rollout \(4\), got 3", {"group_ids": [0] * 3}),
         (TypeError, "group_ids must be hashable", {"group_ids": [[0]] * 4}),
+        (TypeError, "group_ids: expected a dense tensor .* meta", {"group_ids": torch.ones(4, device="meta")}),
+        (TypeError, "group_ids: expected a dense tensor", {"group_ids": torch.ones(4).to_sparse()}),
         (
             ValueError,
             r"num_generations must be >= 1 and divide the number of rollouts \(4\), got 3",

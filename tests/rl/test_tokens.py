@@ -270,5 +270,12 @@ def test_numbers_for_tokens_beyond_the_dtype(library):
         scatter_to_tokens(advantages, ids, length="candidate")
     with pytest.raises(OverflowError, match=r"outside must be in the range of .*float16, got 100000.* at \[1\]"):
         scatter_to_tokens(advantages, ids, outside=library(np.array([0.0, 1e5])))
+    large = library(np.array([[1.0, -1.0], [-3e38, 1.0]], np.float32))
+    with pytest.raises(OverflowError, match=r"by token must be in the range of .*float32, got -inf at \[1, 1\]"):
+        scatter_to_tokens(large, ids, length="candidate")
+    without_tokens = scatter_to_tokens(large[1:], ids[1:] * 0 + 2, length="candidate")
+    np.testing.assert_array_equal(np.asarray(without_tokens), [[1.0] * 4])
+    infinite = scatter_to_tokens(library(np.array([[np.inf, 1.0]])), ids[:1] * 0, length="candidate")
+    np.testing.assert_array_equal(np.asarray(infinite), [[0.0] * 4])
     found = scatter_to_tokens(library(np.array([[30000.0], [1.0]], np.float16)), ids * 0 + 1, length="candidate")
     np.testing.assert_array_equal(np.asarray(found), [[30000.0] * 4, [1.0] * 4])
