@@ -1,7 +1,7 @@
 """The advantage estimator of trainers that hand it one reward per token and no candidates: verl and SkyRL."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from shapley_kernels.rl import (
     grpo_advantages,
     scatter_to_tokens,
 )
+from shapley_kernels.rl.scorer import Scored
 from shapley_kernels.rl.sizes import EFFICIENT, multiplies, times_live
 from shapley_kernels.rl.utility import make_game
 
@@ -90,19 +91,16 @@ def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
 
 
 def _against_the_group(token_level_rewards: Any, response_mask: Any, index: Any, how: RewardAllocator) -> Any:
-    rewards, mask, ids, finished = decode_rewards(token_level_rewards, token_mask=response_mask != 0)
+    rewards, mask, ids, stopped = decode_rewards(token_level_rewards, token_mask=response_mask != 0)
     _check_mask(ids, response_mask)
-    return how.token_advantages(rewards, ids, mask, group_ids=index, finished=finished) * response_mask
+    return how.token_advantages(rewards, ids, mask, group_ids=index, stopped=stopped) * response_mask
 
 
-def token_rewards(
-    scored: Any, allocator: RewardAllocator, finished: Sequence[bool] | None, token_mask: Any = None
-) -> np.ndarray:
+def token_rewards(scored: Scored, allocator: RewardAllocator, token_mask: Any = None) -> np.ndarray:
     """What an estimator of `make` takes, [N, T]: credits, or rewards where the value sees the group.
 
     Args:
         scored: of a `SetScorer`, in numpy.
-        finished: whether each response ended by itself; None: unknown, which counts as yes.
         token_mask: as in `encode_credits`.
     """
     if not isinstance(allocator.value, GroupValue):
@@ -111,10 +109,7 @@ def token_rewards(
     game = make_game(OWNER, allocator.utility, scored.rewards, scored.mask, {})
     game.refuse_joint_data()
     worth = game.worth() - game.worth(np.zeros(scored.mask.shape[-1], bool))
-    chose = np.array([problem is None for problem in scored.problems], bool)
-    if finished is not None:
-        chose &= finished
-    return encode_rewards(scored.rewards, worth, scored.ids, scored.mask, finished=chose, token_mask=token_mask)
+    return encode_rewards(scored.rewards, worth, scored.ids, scored.mask, stopped=scored.stopped, token_mask=token_mask)
 
 
 def warn_of_value(allocator: RewardAllocator) -> None:

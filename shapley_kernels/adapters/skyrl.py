@@ -128,7 +128,7 @@ async def encode_generator_output(
     scored = await scorer.ascore(responses, own, finished=finished, **columns)
     lengths = list(map(len, responses))
     token_mask = np.arange(scored.ids.shape[1]) < np.array(lengths)[:, None]
-    rewards = token_rewards(scored, allocator, finished, token_mask)
+    rewards = token_rewards(scored, allocator, token_mask)
     return {
         **output,
         "rewards": [row[:length].tolist() for row, length in zip(rewards, lengths, strict=True)],

@@ -86,7 +86,7 @@ class ShapeGRPOMixin:
             raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
         self.scorer, self._columns = scorer, parameters(scorer.score)
         self._scored: tuple[list[list[int]], Scored] | None = None
-        self._everyone: list[tuple[np.ndarray, np.ndarray, list[bool]]] = []
+        self._everyone: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         others = reward_funcs if isinstance(reward_funcs, list | tuple) else [reward_funcs]
         reward_funcs = [self.set_reward, *(f for f in others if f is not None)]
         super().__init__(model, reward_funcs, *args, **kwargs)  # type: ignore[call-arg]
@@ -104,11 +104,7 @@ class ShapeGRPOMixin:
         ranks = self._ranks()
         with on_all_ranks(ranks):  # before TRL gathers the rewards
             scored = self.scorer(completion_ids, finished=finished, **columns)
-            own = (
-                scored.rewards,
-                scored.mask,
-                [on and not bad for on, bad in zip(finished, scored.problems, strict=True)],
-            )
+            own = scored.rewards, scored.mask, scored.stopped
             self._everyone = [own] if ranks is None else ranks.exchange(own)
         self._scored = completion_ids, scored
         return [float(reward) for reward in scored.set_rewards]
@@ -140,10 +136,10 @@ class ShapeGRPOMixin:
     def _token_advantages(self, scored: Scored, tokens: int) -> tuple[Any, dict[str, float]]:
         """[responses of this rank, tokens], from the rewards of all ranks, and numbers for the log."""
         generations = self.num_generations if self.model.training else self.num_generations_eval
-        rewards, mask, finished = self._over_ranks()
+        rewards, mask, stopped = self._over_ranks()
         own = slice(*(len(scored.ids) * (self.accelerator.process_index + i) for i in (0, 1)))
         layout = {"num_generations": generations}
-        advantages, outside = self.allocator.for_tokens(rewards, mask, finished=finished, **layout)
+        advantages, outside = self.allocator.for_tokens(rewards, mask, stopped=stopped, **layout)
         outside = outside if isinstance(outside, str) else outside[own]
         ids = np.pad(scored.ids, ((0, 0), (0, tokens - scored.ids.shape[1])))
         on_tokens = scatter_to_tokens(advantages[own], ids, outside=outside, length=self.allocator.length)
@@ -158,8 +154,8 @@ class ShapeGRPOMixin:
         def joined(parts: list[np.ndarray]) -> np.ndarray:
             return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])
 
-        rewards, masks, finished = zip(*self._everyone, strict=True)
-        return joined(rewards), joined(masks), np.concatenate(finished).astype(bool)
+        rewards, masks, stopped = zip(*self._everyone, strict=True)
+        return joined(rewards), joined(masks), np.concatenate(stopped)
 
     def _log(self, numbers: dict[str, float]) -> None:
         mode = "train" if self.model.training else "eval"

@@ -60,7 +60,7 @@ class ShapeRewardManager(RewardManagerBase):
         limit = self.config.get("data", {}).get("max_response_length")
         finished = None if limit is None else [len(ids) < limit or ids[-1] == self.tokenizer.eos_token_id]
         scored = await self._scorer.ascore([ids], finished=finished, **{name: [x] for name, x in wanted.items()})
-        rewards = token_rewards(scored, self._allocator, finished)[0]
+        rewards = token_rewards(scored, self._allocator)[0]
         info = scored.metrics | {"acc": float(scored.set_rewards[0]), KEY: rewards.tobytes().hex()}
         return {"reward_score": float(rewards.sum()), "reward_extra_info": info}
 

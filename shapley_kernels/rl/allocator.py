@@ -111,14 +111,14 @@ class RewardAllocator:
         *,
         group_ids: Any = None,
         num_generations: int | None = None,
-        finished: Any = None,
+        stopped: Any = None,
         **data: Any,
     ) -> Any:
         """The value of utility(rewards, mask=mask, **data), before `sizes` and normalisation.
 
         Args:
             rewards: [..., candidates]; mask: bool, broadcasts to that, True = live; data: what else the utility takes.
-            group_ids, num_generations, finished: as in `advantages`, for values that see the group; others do not look
+            group_ids, num_generations, stopped: as in `advantages`, for values that see the group; others do not look
                 at them.
 
         Returns:
@@ -128,7 +128,7 @@ class RewardAllocator:
             TypeError, ValueError: as the utility and `semivalue`; a utility that returns no game.
         """
         game = self._game(rewards, mask, data)
-        return self._share(game, self.value, (group_ids, num_generations, None), finished)
+        return self._share(game, self.value, (group_ids, num_generations, None), stopped)
 
     def advantages(
         self,
@@ -138,7 +138,7 @@ class RewardAllocator:
         group_ids: Any = None,
         num_generations: int | None = None,
         process_group: Any = None,
-        finished: Any = None,
+        stopped: Any = None,
         **data: Any,
     ) -> Any:
         """`grpo_advantages` of the credits, times the number of candidates of their rollout as `sizes` says.
@@ -148,7 +148,7 @@ class RewardAllocator:
         Args:
             rewards: [B, G, K], [G, K], or [N, K] with group_ids or num_generations; these and process_group as in
                 `grpo_advantages`, mask and data as in `credits`.
-            finished: bools [B, G], [G] or [N], False where a rollout did not choose to stop: it was cut at the length
+            stopped: bools [B, G], [G] or [N], False where a rollout did not choose to stop: it was cut at the length
                 limit, or is malformed. Values that price the stop (`SuffixSwap`) then charge the last candidates with
                 the end; others do not look at it. None: all chose.
 
@@ -162,7 +162,7 @@ class RewardAllocator:
         ranks = self._ranks(process_group, "advantages")
         with on_all_ranks(ranks):
             game = self._game(rewards, mask, data)
-        return self._advantages(game, mask, (group_ids, num_generations, ranks), finished)
+        return self._advantages(game, mask, (group_ids, num_generations, ranks), stopped)
 
     def set_advantages(
         self,
@@ -203,7 +203,7 @@ class RewardAllocator:
         group_ids: Any = None,
         num_generations: int | None = None,
         process_group: Any = None,
-        finished: Any = None,
+        stopped: Any = None,
         **data: Any,
     ) -> Any:
         """Advantage of each token: that of its candidate; outside all candidates that of the set, or 0 (`outside`).
@@ -225,7 +225,7 @@ class RewardAllocator:
             if ranks is not None:  # whether the ids fit, while the other ranks can still be told
                 nothing = zeros(game.data, (*game.batch_shape, game.players), "float32")
                 scatter_to_tokens(nothing, candidate_ids, **place)
-        advantages, outside = self._for_tokens(game, mask, layout, finished)
+        advantages, outside = self._for_tokens(game, mask, layout, stopped)
         return scatter_to_tokens(advantages, candidate_ids, outside=outside, **place)
 
     def for_tokens(
@@ -235,7 +235,7 @@ class RewardAllocator:
         *,
         group_ids: Any = None,
         num_generations: int | None = None,
-        finished: Any = None,
+        stopped: Any = None,
         **data: Any,
     ) -> tuple[Any, Any]:
         """What `token_advantages` lays on tokens: the advantages of candidates, and `outside` for `scatter_to_tokens`.
@@ -249,7 +249,7 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `advantages`.
         """
-        return self._for_tokens(self._game(rewards, mask, data), mask, (group_ids, num_generations, None), finished)
+        return self._for_tokens(self._game(rewards, mask, data), mask, (group_ids, num_generations, None), stopped)
 
     def _ranks(self, process_group: Any, method: str) -> Ranks | None:
         """The ranks that share the groups; all of them call the same method of an allocator that says the same."""
@@ -266,9 +266,16 @@ class RewardAllocator:
             raise ValueError(
                 f"{OWNER}: utility must hand its mask on, as in sk.Max(rewards, mask=mask), got a game without"
             )
+        shape = tuple(np.shape(rewards))
+        if (*game.batch_shape, game.players) != shape:
+            raise ValueError(
+                f"{OWNER}: utility must give a game of the candidates of rewards {shape}, got one of "
+                f"{(*game.batch_shape, game.players)}; what has several numbers per candidate goes by name: "
+                "utility=lambda rewards, mask=None, scores=None: sk.FacilityLocation(scores, mask=mask)"
+            )
         return game
 
-    def _advantages(self, game: Game, mask: Any, layout: Layout, finished: Any) -> Any:
+    def _advantages(self, game: Game, mask: Any, layout: Layout, stopped: Any) -> Any:
         value, factor = self.value, multiplies(self.value, self.sizes)
         if factor and isinstance(value, Semivalue) and factor_is_free(game):
             value, factor = self._times_live, False
@@ -277,7 +284,7 @@ class RewardAllocator:
             return found
         with on_all_ranks(layout[2]):
             native = without_restore(game) if game.restore else game
-            credits = self._share(native, value, layout, finished, wide=True)
+            credits = self._share(native, value, layout, stopped, wide=True)
             warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
         if not isinstance(value, Semivalue):
             options = self._options_for(credits.dtype)
@@ -285,24 +292,24 @@ class RewardAllocator:
             credits = times_live(cast(credits, widest(credits)), game.mask)
         return _handed_back(normalised(credits, mask, layout, options), game)
 
-    def _share(self, game: Game, value: Value, layout: Layout, finished: Any, wide: bool = False) -> Any:
+    def _share(self, game: Game, value: Value, layout: Layout, stopped: Any, wide: bool = False) -> Any:
         """Credits; `wide`: in float64, where no kernel computes them."""
         if isinstance(value, Semivalue):
             return semivalue(game, value)
         if isinstance(value, Baseline):
             _refuse_nonfinite(game)
             return value.wide_credits(game) if wide else value.credits(game)
-        credits = self._decisions(value, in_double(game) if wide else game, layout, finished)[..., :-1]
+        credits = self._decisions(value, in_double(game) if wide else game, layout, stopped)[..., :-1]
         return game.restore(credits) if game.restore else credits
 
-    def _decisions(self, value: GroupValue, game: Game, layout: Layout, finished: Any) -> Array:
+    def _decisions(self, value: GroupValue, game: Game, layout: Layout, stopped: Any) -> Array:
         """Credits [..., players + 1] of the candidates and the stop, numpy or torch."""
         with on_all_ranks(layout[2]):
             _refuse_nonfinite(game)
-            if finished is not None:
-                name = f"{OWNER}: finished"
-                finished = broadcast(boolean(finished, game.data, name), game.batch_shape, name, "[rollouts]")
-        return value.decisions(game, layout, finished)
+            if stopped is not None:
+                name = f"{OWNER}: stopped"
+                stopped = broadcast(boolean(stopped, game.data, name), game.batch_shape, name, "[rollouts]")
+        return value.decisions(game, layout, stopped)
 
     def _of_sets(self, game: Game, layout: Layout) -> Any:
         with on_all_ranks(layout[2]):
@@ -313,13 +320,13 @@ class RewardAllocator:
             options = ("group", *options[1:])
         return _handed_back(normalised(worth[..., None], None, layout, options)[..., 0], game)
 
-    def _for_tokens(self, game: Game, mask: Any, layout: Layout, finished: Any) -> tuple[Any, Any]:
+    def _for_tokens(self, game: Game, mask: Any, layout: Layout, stopped: Any) -> tuple[Any, Any]:
         """Advantages, and `outside` for `scatter_to_tokens`."""
         value = self.value
         if self.outside == "zero" or not isinstance(value, GroupValue) or not value.prices_stop:
-            advantages = self._advantages(game, mask, layout, finished)
+            advantages = self._advantages(game, mask, layout, stopped)
             return advantages, self._of_sets(game, layout) if self.outside == "set" else "zero"
-        decisions = self._decisions(value, in_double(game), layout, finished)
+        decisions = self._decisions(value, in_double(game), layout, stopped)
         credits, stop = decisions[..., :-1], decisions[..., -1:]
         options = self._options_for(credits.dtype)
         stop = beside(stop, credits, mask, layout, options)

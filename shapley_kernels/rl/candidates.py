@@ -25,10 +25,12 @@ class Candidates:
 
     Attributes:
         ids: int64 [N, T], the candidate 1..K of each token, 0 for none.
-        mask: bool [N, K], which candidates there are. ids and mask are torch tensors on the device of the token ids
-            where these are torch tensors, else numpy arrays.
+        mask: bool [N, K], which candidates there are. ids, mask and stopped are torch tensors on the device of the
+            token ids where these are torch tensors, else numpy arrays.
         texts: the texts of the candidates of each response.
         problems: per response None, "malformed" or "truncated".
+        stopped: bool [N], whether the response ended as its model chose: it was not cut, as far as known, and has no
+            problem. `RewardAllocator` takes it.
         unknown_tokens: how many tokens have an id that is not in the vocabulary.
     """
 
@@ -36,6 +38,7 @@ class Candidates:
     mask: Any
     texts: list[list[str]]
     problems: list[str | None]
+    stopped: Any
     unknown_tokens: int
 
     @property
@@ -124,8 +127,9 @@ def candidate_ids(
     counts = np.array([len(row) for row in texts], int)
     width = max(counts, default=0) if max_candidates is None else max_candidates
     present = np.arange(width) < counts[:, None]
-    unknown = vocabulary.unknown_tokens
-    return Candidates(_as_given(ids, token_ids), _as_given(present, token_ids), texts, problems, unknown)
+    stopped = np.array([end is not False and bad is None for end, bad in zip(ended, problems, strict=True)], bool)
+    ids, present, stopped = (_as_given(x, token_ids) for x in (ids, present, stopped))
+    return Candidates(ids, present, texts, problems, stopped, vocabulary.unknown_tokens)
 
 
 def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, max_candidates: Any) -> None:

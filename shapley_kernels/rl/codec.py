@@ -26,7 +26,7 @@ _BITS = 23  # of the mantissa of float32: CHECK * (1 + checksum / 2^23) is in [C
 
 # What makes up the sum of a row of rewards says by its last bits: the rollout chose to stop; its token is one of the
 # last candidate's.
-FINISHED, BORROWED = 1, 2
+STOPPED, BORROWED = 1, 2
 NOTHING = np.float32(2.0**-80)
 """It, where nothing is missing."""
 
@@ -159,7 +159,7 @@ def _decoded(array: Array, token_mask: Any, key: int) -> tuple[np.ndarray, np.nd
 
 
 def encode_rewards(
-    rewards: Any, worth: Any, candidate_ids: Any, mask: Any = None, *, finished: Any = None, token_mask: Any = None
+    rewards: Any, worth: Any, candidate_ids: Any, mask: Any = None, *, stopped: Any = None, token_mask: Any = None
 ) -> Any:
     """Token rewards that say which tokens each candidate has, and its reward: for credit that takes the whole group.
 
@@ -172,7 +172,7 @@ def encode_rewards(
         rewards: [N, K], finite; magnitudes below 2^-90 become 0.
         worth: [N], v(all) - v(empty).
         candidate_ids, mask, token_mask: as in `encode_credits`.
-        finished: bool [N], as in `RewardAllocator.advantages`; None: all chose to stop.
+        stopped: bool [N], as in `RewardAllocator.advantages`; None: all chose to stop.
 
     Returns:
         float32 [N, T], in the container and on the device of the rewards.
@@ -191,7 +191,7 @@ def encode_rewards(
     ids = _host(like(candidate_ids, array, f"{REWARDS}: candidate_ids"))
     live = None if mask is None else _bools(mask, array, values.shape, "mask")
     room = np.ones(ids.shape, bool) if token_mask is None else _bools(token_mask, array, ids.shape, "token_mask")
-    chose = np.ones(len(ids), bool) if finished is None else _bools(finished, array, ids.shape[:1], "finished")
+    chose = np.ones(len(ids), bool) if stopped is None else _bools(stopped, array, ids.shape[:1], "stopped")
     _check(values, ids, live)
     total = _host(
         broadcast(like(worth, array, f"{REWARDS}: worth"), array.shape[:1], f"{REWARDS}: worth", "[rollouts]")
@@ -207,26 +207,26 @@ def encode_rewards(
 
 
 def decode_rewards(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, Any, Any, Any]:
-    """What `encode_rewards` was given: rewards float32 [N, K], mask bool [N, K], candidate ids int64 [N, T], finished
+    """What `encode_rewards` was given: rewards float32 [N, K], mask bool [N, K], candidate ids int64 [N, T], stopped
     bool [N].
 
     Args, raises, cost: as of `decode_credits`.
 
-    >>> rewards, mask, ids, finished = decode_rewards(encode_rewards([[0.25, 0.75]], [0.75], [[0, 1, 1, 0, 2, 0]]))
-    >>> rewards.tolist(), mask.tolist(), ids.tolist(), finished.tolist()
+    >>> rewards, mask, ids, stopped = decode_rewards(encode_rewards([[0.25, 0.75]], [0.75], [[0, 1, 1, 0, 2, 0]]))
+    >>> rewards.tolist(), mask.tolist(), ids.tolist(), stopped.tolist()
     ([[0.25, 0.75]], [[True, True]], [[0, 1, 1, 0, 2, 0]], [True])
     """
     array, restore = native(token_rewards, f"{DECODE}: token_rewards")
     values, mask, ids = _decoded(array, token_mask, REWARDS_KEY)
     count = mask.sum(1)
     rows = np.flatnonzero(count > 1)
-    bits = np.full(len(count), FINISHED)
-    bits[rows] = np.ascontiguousarray(values[rows, count[rows] - 1]).view(np.uint32) & (FINISHED | BORROWED)
+    bits = np.full(len(count), STOPPED)
+    bits[rows] = np.ascontiguousarray(values[rows, count[rows] - 1]).view(np.uint32) & (STOPPED | BORROWED)
     kept = count - (count > 1)
     ids = np.where(ids > kept[:, None], np.where(bits & BORROWED, kept, 0)[:, None], ids)
     mask = np.arange(kept.max(initial=0)) < kept[:, None]
     rewards = np.where(mask, values[:, : mask.shape[1]], np.float32(0))
-    return tuple(_like(x, array, restore) for x in (rewards, mask, ids, bits & FINISHED > 0))
+    return tuple(_like(x, array, restore) for x in (rewards, mask, ids, bits & STOPPED > 0))
 
 
 def _with_difference(
@@ -253,7 +253,7 @@ def _with_difference(
         best = np.append(best[:-2], best[-2:].max())
         row = np.minimum(row, len(best))
     row[behind[-1] if behind.size else last[-1]] = len(best) + 1
-    bits = (FINISHED if chose else 0) | (0 if behind.size else BORROWED)
+    bits = (STOPPED if chose else 0) | (0 if behind.size else BORROWED)
     return row, np.append(best, _marked(np.float32(total - best.sum(dtype=np.float64)), bits))
 
 
@@ -261,7 +261,7 @@ def _marked(difference: np.float32, bits: int) -> np.float32:
     """The difference with its last bits replaced; never 0, which has none."""
     if abs(difference) < NOTHING:
         difference = NOTHING
-    return ((difference.view(np.uint32) & ~np.uint32(FINISHED | BORROWED)) | np.uint32(bits)).view(np.float32)
+    return ((difference.view(np.uint32) & ~np.uint32(STOPPED | BORROWED)) | np.uint32(bits)).view(np.float32)
 
 
 def _bools(x: Any, array: Array, shape: tuple[int, ...], name: str) -> np.ndarray:

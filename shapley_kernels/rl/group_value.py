@@ -40,12 +40,12 @@ class GroupValue:
     splits_worth: ClassVar[bool] = False
     """As of `Baseline`."""
 
-    def decisions(self, game: Game, layout: Layout, finished: Array | None = None) -> Array:
+    def decisions(self, game: Game, layout: Layout, stopped: Array | None = None) -> Array:
         """Credits [..., players + 1] of the candidates (exactly 0 at masked ones) and, last, of the stop.
 
         Args:
             game: of batch shape [B, G], [G] or [N].
-            finished: bool [...], False for rollouts that did not choose to stop; None: all did.
+            stopped: bool [...], False for rollouts that did not choose to stop; None: all did.
 
         Returns:
             numpy or torch, in the dtype and on the device of the game.
@@ -58,7 +58,7 @@ class GroupValue:
             blank = namespace(game.data).broadcast_to(zeros(game.data, ()), (*game.batch_shape, game.players))
             groups = make_groups(blank, *layout)
         found = self._decisions(game, groups) if layout[2] is None else self._among_ranks(game, groups, layout[2])
-        return found if finished is None else self.charge_the_end(found, game.mask, ~finished)
+        return found if stopped is None else self.charge_the_end(found, game.mask, ~stopped)
 
     def charge_the_end(self, found: Array, mask: Array | None, cut: Array) -> Array:
         """The decisions [..., players + 1], with the end of `cut` rollouts [...] charged to their candidates."""

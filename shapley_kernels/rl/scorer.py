@@ -33,7 +33,7 @@ class Scored(Candidates):
     """The candidates of N responses with their rewards, as `RewardAllocator` takes them.
 
     Attributes:
-        ids, mask, texts, problems, unknown_tokens: as of `Candidates`.
+        ids, mask, texts, problems, stopped, unknown_tokens: as of `Candidates`.
         rewards: [N, K], 0 where the mask is False; float64, or the default dtype of torch where the token ids are torch
             tensors, on their device.
         set_rewards: [N], what the utility says that each set is worth.

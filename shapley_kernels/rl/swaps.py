@@ -70,7 +70,7 @@ class SuffixSwap(_Swap):
     has nothing to compare with, and gets 0.
 
     A rollout that did not choose to stop, since it was cut or is malformed, ends by its last candidate: say so by
-    `finished`, and V_{n+1} = v(own). Otherwise lam < 1 charges most of that end to a stop that nothing wrote.
+    `stopped`, and V_{n+1} = v(own). Otherwise lam < 1 charges most of that end to a stop that nothing wrote.
 
     Args:
         lam: number in [0, 1].

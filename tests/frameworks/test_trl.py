@@ -72,8 +72,7 @@ def test_credit_against_the_group(trl_run, value):
     batch, ids = trl_run.scored_batch(trainer)
     scored = trainer._scored[1]
     assert scored.problems[2] == "malformed"
-    finished = [problem is None for problem in scored.problems]
-    wanted = allocator.token_advantages(scored.rewards, ids, scored.mask, num_generations=2, finished=finished)
+    wanted = allocator.token_advantages(scored.rewards, ids, scored.mask, num_generations=2, stopped=scored.stopped)
     found = batch["advantages"].numpy()
     lengths = batch["completion_mask"].sum(1).tolist()
     for row, length in enumerate(lengths):

@@ -273,3 +273,11 @@ def test_advantages_that_the_dtype_does_not_hold():
     for call in (allocator.advantages, allocator.set_advantages):
         with pytest.raises(OverflowError, match=r"advantages must be in the range of float16, got 87338.* at \[0"):
             call(rewards)
+
+
+def test_utilities_whose_games_have_other_candidates_are_refused():
+    """Rewards [B, G, K] as scores [.., candidates, topics] would make the rollouts players."""
+    with pytest.raises(ValueError, match=r"candidates of rewards \(2, 3, 4\), got one of \(2, 3\); what has several"):
+        RewardAllocator(sk.FacilityLocation).advantages(np.ones((2, 3, 4)))
+    with pytest.raises(ValueError, match=r"of rewards \(3, 4\), got one of \(3, 5\)"):
+        RewardAllocator(lambda r, mask=None: sk.Max(np.ones((3, 5)))).credits(np.ones((3, 4)))

@@ -293,3 +293,10 @@ def test_what_a_parser_raises_propagates():
 
     with pytest.raises(KeyError, match="mine"):
         candidate_ids(IDS, VOCABULARY, parser)
+
+
+def test_who_stopped():
+    """Chose to: not cut, as far as known, and no problem."""
+    texts, parser = ['["a"]', '["a"]', "no", '["a", "b'], json_list()
+    assert of_bytes(texts, parser).stopped.tolist() == [True, True, False, False]
+    assert of_bytes(texts, parser, finished=[True, False, True, True]).stopped.tolist() == [True, False, False, False]

@@ -56,29 +56,27 @@ def test_round_trip_of_rewards(seed):
     rewards, mask, ids, token_mask = random_rows(seed)
     ids[:, -2:], mask[:] = 0, np.arange(1, 7) <= ids[:, :-2].max(1)[:, None]
     rewards[~mask], token_mask[:] = 0, True
-    finished = np.random.default_rng(seed).random(len(ids)) < 0.5
+    stopped = np.random.default_rng(seed).random(len(ids)) < 0.5
     worth = np.where(mask.any(1), rewards.max(1), 0)
     for to in (np.asarray, torch.tensor):
-        encoded = encode_rewards(
-            *map(to, (rewards, worth, ids, mask)), finished=to(finished), token_mask=to(token_mask)
-        )
+        encoded = encode_rewards(*map(to, (rewards, worth, ids, mask)), stopped=to(stopped), token_mask=to(token_mask))
         largest = np.abs(np.asarray(encoded)).max()
         np.testing.assert_allclose(np.asarray(encoded).sum(1), worth, rtol=0, atol=16 * 2.0**-24 * largest)
         *found, chose = decode_rewards(encoded, token_mask=to(token_mask))
         assert_equal(found, rewards, mask, ids)
-        np.testing.assert_array_equal(np.asarray(chose)[mask.any(1)], finished[mask.any(1)])
+        np.testing.assert_array_equal(np.asarray(chose)[mask.any(1)], stopped[mask.any(1)])
         assert decode_rewards(encoded)[0].shape == found[0].shape
 
 
 @pytest.mark.parametrize(
-    ("ids", "rewards", "found", "owners", "finished"),
+    ("ids", "rewards", "found", "owners", "stopped"),
     [
         ([0, 1, 1, 2, 2], [0.5, 1.0], [0.5, 1.0], [0, 1, 1, 2, 2], False),  # nothing behind the last one
         ([1, 2, 0, 0], [0.5, 1.0], [0.5, 1.0], [1, 2, 0, 0], False),
         ([1, 2, 0], [0.5, 1.0], [1.0], [1, 1, 0], False),  # no token for a checksum
         ([1, 2, 3], [1.0, 0.25, 0.5], [1.0], [1, 1, 1], False),
         ([0, 1, 0, 2], [0.5, 1.0], [1.0], [0, 1, 0, 1], False),  # one token, at the end
-        ([0, 0, 1], [0.5], [1.0], [0, 0, 1], True),  # too short: the worth, and finished is lost
+        ([0, 0, 1], [0.5], [1.0], [0, 0, 1], True),  # too short: the worth, and stopped is lost
         ([1, 0], [0.5], [1.0], [1, 0], True),
         ([1], [0.5], [1.0], [1], True),
         ([0, 0], [0.5], [1.0], [0, 1], True),
@@ -87,14 +85,14 @@ def test_round_trip_of_rewards(seed):
         ([0, 2, 2, 0], [0.5, 0.75], [0.75], [0, 1, 1, 0], False),
     ],
 )
-def test_rewards_that_share_tokens(ids, rewards, found, owners, finished):
+def test_rewards_that_share_tokens(ids, rewards, found, owners, stopped):
     mask = [[True] * len(rewards)]
-    encoded = encode_rewards([rewards], [1.0], [ids], mask, finished=[False])
+    encoded = encode_rewards([rewards], [1.0], [ids], mask, stopped=[False])
     np.testing.assert_allclose(encoded.sum(), 1.0, rtol=0, atol=1e-6)
     got = decode_rewards(encoded, token_mask=[[True] * len(ids)])
     assert got[0].tolist() == [found]
     assert got[2].tolist() == [owners]
-    assert got[3].tolist() == [finished]
+    assert got[3].tolist() == [stopped]
 
 
 @pytest.mark.parametrize("change", [lambda x: x * 2, lambda x: x.astype(np.float16), lambda x: x + 1e-3])
@@ -105,7 +103,7 @@ def test_altered_rewards_of_a_group_are_noticed(change):
 
 
 def test_nothing_that_makes_up_the_sum_still_says_who_stopped():
-    encoded = encode_rewards([[1.0, 0.0]] * 2, [1.0] * 2, [[0, 1, 1, 2, 2, 0]] * 2, finished=[True, False])
+    encoded = encode_rewards([[1.0, 0.0]] * 2, [1.0] * 2, [[0, 1, 1, 2, 2, 0]] * 2, stopped=[True, False])
     assert encoded.sum(1).tolist() == [1.0, 1.0]
     assert decode_rewards(encoded)[3].tolist() == [True, False]
 
@@ -114,7 +112,7 @@ def test_nothing_that_makes_up_the_sum_still_says_who_stopped():
     ("error", "arguments", "message"),
     [
         (ValueError, {"worth": [1.0, 2.0]}, r"encode_rewards: worth: expected shape \(1,\) \[rollouts\]"),
-        (TypeError, {"finished": [1]}, "encode_rewards: finished: expected dtype bool"),
+        (TypeError, {"stopped": [1]}, "encode_rewards: stopped: expected dtype bool"),
         (ValueError, {"rewards": [[np.nan, 1.0]]}, "must be finite in float32, got nan at row 0, candidate 0"),
     ],
 )

@@ -98,24 +98,23 @@ def test_values_that_are_not_efficient(value):
     warn_of_value(RewardAllocator(value=SuffixSwap()))
 
 
-def scored(rewards, ids, problems=None):
+def scored(rewards, ids, stopped=None):
     """What a `SetScorer` gives, as far as `token_rewards` looks at it."""
     mask = np.arange(rewards.shape[1]) < ids.max(1)[:, None]
-    problems = problems or [None] * len(ids)
-    return SimpleNamespace(rewards=np.where(mask, rewards, 0.0), mask=mask, ids=ids, problems=problems)
+    stopped = np.ones(len(ids), bool) if stopped is None else stopped
+    return SimpleNamespace(rewards=np.where(mask, rewards, 0.0), mask=mask, ids=ids, stopped=stopped)
 
 
 @pytest.mark.parametrize("value", [SuffixSwap(), SuffixSwap(0), CandidateSwap()], ids=repr)
 def test_credit_against_the_group_is_that_of_the_allocator(value):
     """Rewards travel, since only the estimator knows the group; a row sums to what its set is worth all the same."""
-    found = scored(np.random.default_rng(0).random((6, 3)).astype(np.float32), IDS.numpy(), [None] * 5 + ["malformed"])
-    allocator, finished = RewardAllocator(value=value), [True, True, False, True, True, True]
-    rewards = token_rewards(found, allocator, finished)
+    stopped = np.array([True, True, False, True, True, False])
+    found = scored(np.random.default_rng(0).random((6, 3)).astype(np.float32), IDS.numpy(), stopped)
+    allocator = RewardAllocator(value=value)
+    rewards = token_rewards(found, allocator)
     np.testing.assert_allclose(rewards.sum(1), found.rewards.max(1), rtol=0, atol=1e-6)
     got, _ = make(allocator, lambda **_: True)(torch.tensor(rewards), torch.ones_like(IDS), index=UIDS)
-    wanted = allocator.token_advantages(
-        found.rewards, found.ids, found.mask, group_ids=UIDS, finished=np.array(finished) & (np.arange(6) < 5)
-    )
+    wanted = allocator.token_advantages(found.rewards, found.ids, found.mask, group_ids=UIDS, stopped=stopped)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6)
 
 
@@ -125,7 +124,7 @@ def test_credits_are_not_taken_for_rewards():
         (against, None, r"decode_credits: token_rewards must hold credits, got rewards of encode_rewards"),
         (RewardAllocator(), against, r"decode_rewards: token_rewards must hold rewards of encode_rewards, got credits"),
     ):
-        tokens = torch.tensor(token_rewards(found, encoder, None))
+        tokens = torch.tensor(token_rewards(found, encoder))
         with pytest.raises(ValueError, match=message):
             make(decoder, lambda **_: True)(tokens, torch.ones_like(IDS), index=UIDS)
 
@@ -134,4 +133,4 @@ def test_data_between_candidates_do_not_travel():
     w = np.zeros((6, 3, 3))
     allocator = RewardAllocator(lambda r, mask=None: sk.Pairwise(w, r, mask=mask), SuffixSwap())
     with pytest.raises(ValueError, match="must belong to single candidates"):
-        token_rewards(scored(np.ones((6, 3)), IDS.numpy()), allocator, None)
+        token_rewards(scored(np.ones((6, 3)), IDS.numpy()), allocator)

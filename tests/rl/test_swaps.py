@@ -384,13 +384,13 @@ def test_candidate_swap_leaves_tokens_outside_the_advantage_of_the_set():
 def test_the_end_of_a_cut_list_is_charged_to_its_candidates(lam, container):
     """A_k with V_{n+1} = v(own), from D_k = v(own) - V_k, which is what lam = 1 gives."""
     rng = np.random.default_rng(0)
-    rewards, mask, finished = rng.random((6, 4, 5)), rng.random((6, 4, 5)) < 0.7, rng.random((6, 4)) < 0.5
+    rewards, mask, stopped = rng.random((6, 4, 5)), rng.random((6, 4, 5)) < 0.7, rng.random((6, 4)) < 0.5
     data = [container(x) for x in (rewards, mask)]
-    found = np.asarray(RewardAllocator(value=SuffixSwap(lam)).credits(*data, finished=container(finished)))
+    found = np.asarray(RewardAllocator(value=SuffixSwap(lam)).credits(*data, stopped=container(stopped)))
     chosen = np.asarray(RewardAllocator(value=SuffixSwap(lam)).credits(*data))
     above = np.asarray(RewardAllocator(value=SuffixSwap(1)).credits(*data))
-    np.testing.assert_array_equal(found[finished], chosen[finished])
-    for b, g in zip(*np.nonzero(~finished), strict=True):
+    np.testing.assert_array_equal(found[stopped], chosen[stopped])
+    for b, g in zip(*np.nonzero(~stopped), strict=True):
         live = np.flatnonzero(mask[b, g])
         expected, total = np.zeros(5), 0.0
         for at, after in zip(live[::-1], [0.0, *above[b, g][live[::-1]]], strict=False):
@@ -405,27 +405,27 @@ def test_a_malformed_response_is_charged_in_full():
     rewards, mask = sk.pad([[0.5, 1.0, 0.5], [0.5, 0.5, 1.0], [0.0]])
     allocator = RewardAllocator(value=SuffixSwap(0), **RAW)
     assert allocator.advantages(rewards, mask)[2, 0] == 0.0  # with what others go on with, the set is as good as theirs
-    found = allocator.token_advantages(rewards, [[1, 2, 3, 0]] * 2 + [[1, 1, 1, 0]], mask, finished=[True, True, False])
+    found = allocator.token_advantages(rewards, [[1, 2, 3, 0]] * 2 + [[1, 1, 1, 0]], mask, stopped=[True, True, False])
     assert found[2].tolist() == [-1.0] * 4
 
 
 @pytest.mark.parametrize("value", [sk.Shapley(), CandidateSwap(), sk.LeaveOneOut()], ids=repr)
 def test_values_that_price_no_stop_do_not_look_at_it(value):
     rewards = np.random.default_rng(0).random((2, 3, 4))
-    one, other = (RewardAllocator(value=value).advantages(rewards, finished=x) for x in (None, np.zeros((2, 3), bool)))
+    one, other = (RewardAllocator(value=value).advantages(rewards, stopped=x) for x in (None, np.zeros((2, 3), bool)))
     np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
-    ("error", "finished", "message"),
+    ("error", "stopped", "message"),
     [
-        (TypeError, [1, 0], "RewardAllocator: finished: expected dtype bool"),
-        (ValueError, [True] * 3, r"RewardAllocator: finished: expected shape \(2,\) \[rollouts\]"),
+        (TypeError, [1, 0], "RewardAllocator: stopped: expected dtype bool"),
+        (ValueError, [True] * 3, r"RewardAllocator: stopped: expected shape \(2,\) \[rollouts\]"),
     ],
 )
-def test_finished_is_checked(error, finished, message):
+def test_stopped_is_checked(error, stopped, message):
     with pytest.raises(error, match=message):
-        RewardAllocator(value=SuffixSwap()).advantages(np.ones((2, 3)), finished=finished)
+        RewardAllocator(value=SuffixSwap()).advantages(np.ones((2, 3)), stopped=stopped)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
