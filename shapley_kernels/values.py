@@ -17,6 +17,9 @@ import numpy as np
 
 from shapley_kernels.arrays import as_float
 
+LARGEST_SUM = 2.0**500
+"""What weights of places, and weights of sizes, may sum to, so that products of both, and sums of these, are finite."""
+
 
 class Semivalue:
     """Base of all values: `size_weights` is the definition, `expectations` what closed forms are made of."""
@@ -344,6 +347,11 @@ class SizeWeights(Semivalue):
             ) from None
         if not weights or not all(isfinite(x) for x in weights):
             raise ValueError(f"SizeWeights: w must be at least one finite number, got {w!r}")
+        if (total := sum(map(abs, weights))) > LARGEST_SUM:
+            raise ValueError(
+                f"SizeWeights: w must sum to at most {LARGEST_SUM:g} in absolute value, got {total:g}; scale it down, "
+                "and the game up"
+            )
         return weights
 
     @property

@@ -217,6 +217,17 @@ def test_interactions(index):
     assert np.isnan(found[1, 0, 1])
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_weights_beyond_the_dtype_of_the_rewards(backend):
+    small, nobody = np.float32([[3e-30, 1e-30, 0.0]]), np.zeros((1, 3), bool)
+    for utility in (sk.OWA, sk.Discounted):
+        expected = sk.shapley(utility(small.astype(float), [1e60, 0.0, -1e30]))
+        found = sk.shapley(utility(small, [1e60, 0.0, -1e30]), backend=backend)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert not sk.shapley(utility(small, [1e60], mask=nobody), backend=backend).any()
+
+
 def test_baselines():
     credits = rl.PrefixMarginals().credits(sk.Min(np.float32([3e38, -3e38, -3.2e38, -3.3e38]) / 2))
     np.testing.assert_allclose(credits, [1.5e38, -3e38, -0.1e38, -0.05e38], rtol=1e-5)

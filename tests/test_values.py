@@ -106,6 +106,23 @@ def test_fractions_as_parameters(alpha, beta):
     np.testing.assert_array_equal(half, sk.semivalue(sk.Max(r), sk.Banzhaf(0.5)))
 
 
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda w: sk.OWA([1.0, 2.0], w), "OWA: weights"),
+        (lambda w: sk.OWA([1.0, 2.0], [w[::-1], w]), "OWA: weights"),
+        (lambda w: sk.Discounted([1.0, 2.0], w), "Discounted: weights"),
+        (sk.SizeWeights, "SizeWeights: w"),
+        (lambda w: sk.SizeWeights(lambda n: w).size_weights(2), "SizeWeights: w"),
+    ],
+)
+def test_weights_whose_sums_overflow(make, name):
+    make([1e150, -1e150])
+    for w in ([1e151, 0.0], [1.7e308, -1.7e308]):
+        with pytest.raises(ValueError, match=rf"{name} .* sum to at most 3\.27339e\+150 in absolute value, got"):
+            make(w)
+
+
 def test_beta_whose_sum_overflows():
     with pytest.raises(ValueError, match=r"BetaShapley: alpha \+ beta must be finite"):
         sk.BetaShapley(1e308, 1e308)

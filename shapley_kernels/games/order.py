@@ -21,7 +21,7 @@ import numpy as np
 from shapley_kernels.arrays import Array, floating, native, numbers
 from shapley_kernels.games.base import Maxima
 from shapley_kernels.games.order_base import Coefficients, FixedWeights, OrderGame
-from shapley_kernels.values import Semivalue, thin
+from shapley_kernels.values import LARGEST_SUM, Semivalue, thin
 
 
 class Max(FixedWeights):
@@ -301,8 +301,8 @@ class OWA(OrderGame):
 
     Raises:
         TypeError: weights that are no real numbers.
-        ValueError: weights of another shape, or not finite; [n, n] with more than 512 live players, whose coefficients
-            cost O(n^3).
+        ValueError: weights of another shape, not finite, or of a sum beyond 2^500; [n, n] with more than 512 live
+            players, whose coefficients cost O(n^3).
     """
 
     may_cancel: ClassVar[bool] = True
@@ -403,6 +403,13 @@ class _Weights:
             raise ValueError(f"{owner}: weights must be finite, got {array[~np.isfinite(array)][0]}")
         array = array[(slice(players),) * array.ndim].copy()  # of the places that a set here reaches
         array = np.array([0.0]) if array.size == 0 else array
+        with np.errstate(over="ignore"):
+            total = np.abs(array).sum(-1).max()
+        if total > LARGEST_SUM:
+            raise ValueError(
+                f"{owner}: weights of one size of a set must sum to at most {LARGEST_SUM:g} in absolute value, "
+                f"got {total:g}; scale them down, and the game up"
+            )
         array.flags.writeable = False
         return cls(array)
 

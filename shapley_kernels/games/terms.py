@@ -89,7 +89,11 @@ class Tables:
         key = (library, dtype, device)
         if (found := self._placed.get(key)) is not None:
             return found
-        placed: tuple[Any, ...] = tuple(x if x is None or x.dtype.kind == "i" else x.astype(dtype) for x in self.arrays)
+        # weights beyond a narrow dtype make credits that are not finite, which are computed anew in float64
+        with np.errstate(over="ignore"):
+            placed: tuple[Any, ...] = tuple(
+                x if x is None or x.dtype.kind == "i" else x.astype(dtype) for x in self.arrays
+            )
         if library == "torch":
             import torch
 

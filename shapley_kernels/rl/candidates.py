@@ -15,6 +15,7 @@ from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
 
 STRADDLE = ("first", "last", "none")
 POLICIES = ("whole", "keep", "raise")
+MOST_CANDIDATES = 1 << 20
 
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
@@ -146,6 +147,11 @@ def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, ma
         raise TypeError(f"{owner}: max_candidates must be an int >= 1 or None, got {max_candidates!r}")
     if max_candidates < 1:
         raise ValueError(f"{owner}: max_candidates must be an int >= 1 or None, got {max_candidates!r}")
+    if int(max_candidates) > MOST_CANDIDATES:
+        raise ValueError(
+            f"{owner}: max_candidates must be at most {MOST_CANDIDATES}, since the mask has so many columns, got "
+            f"{max_candidates}; None is no limit"
+        )
 
 
 class _Vocabulary:

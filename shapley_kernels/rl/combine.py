@@ -6,6 +6,8 @@ from math import isfinite
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from shapley_kernels.arrays import (
     Array,
     as_float,
@@ -17,6 +19,7 @@ from shapley_kernels.arrays import (
     like,
     listed,
     named_dtype,
+    narrowed,
     native,
     promoted,
 )
@@ -61,6 +64,7 @@ def combine_advantages(
     Raises:
         TypeError, ValueError: no list, arrays of different shapes or containers, weights that are no finite numbers,
             one each; and as `grpo_advantages`.
+        OverflowError: on the CPU, sums that the dtype does not hold (elsewhere NaN).
 
     Cost: one `grpo_advantages` for each.
     Source: Liu et al. (2026), arXiv 2601.05242 (GDPO).
@@ -79,8 +83,10 @@ def combine_advantages(
     options, layout = as_numbers(center, scale, ddof, min_std, eps), (group_ids, num_generations, ranks)
     dtype = reduce(lambda a, b: cast(a.reshape(-1)[:0], promoted(a, b)), arrays).dtype
     wide = named_dtype(arrays[0], compute_dtype(dtype))
-    alone = (normalised(cast(array, wide), mask, layout, options) for array in arrays)
-    result = cast(sum(factor * advantages for factor, advantages in zip(factors, alone, strict=True)), dtype)
+    alone = [normalised(cast(array, wide), mask, layout, options) for array in arrays]
+    with np.errstate(over="ignore", invalid="ignore"):  # `narrowed` looks
+        total = sum(factor * advantages for factor, advantages in zip(factors, alone, strict=True))
+    result = narrowed(total, dtype, f"{OWNER}: advantages", of=alone[0])
     return restore(result) if restore else result
 
 

@@ -117,7 +117,7 @@ def _starts(ids: Array, lead: tuple[int, ...], cu_seqlens: Any) -> np.ndarray | 
 def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
     """cu_seqlens on the host, checked."""
     array = _integers(native(cu_seqlens, f"{OWNER}: cu_seqlens")[0], "cu_seqlens")
-    offsets = cast(array.cpu().numpy() if is_torch(array) else array, np.dtype(np.int64))
+    offsets = np.ascontiguousarray(cast(array.cpu().numpy() if is_torch(array) else array, np.dtype(np.int64)))
     subject = f"{OWNER}: cu_seqlens must"
     if offsets.shape != (rollouts + 1,):
         raise ValueError(

@@ -267,6 +267,7 @@ ERRORS = [
     (ValueError, {"malformed": "zero"}, "malformed must be one of 'whole', 'keep', 'raise', got 'zero'"),
     (ValueError, {"truncated": None}, "truncated must be one of 'whole', 'keep', 'raise', got None"),
     (ValueError, {"max_candidates": 0}, "max_candidates must be an int >= 1 or None, got 0"),
+    (ValueError, {"max_candidates": 2**70}, "max_candidates must be at most 1048576, .*, got 1180591620717411303424"),
     (TypeError, {"max_candidates": 2.0}, "max_candidates must be an int >= 1 or None, got 2.0"),
 ]
 

@@ -71,5 +71,13 @@ def test_errors(error, credits, options, message):
         combine_advantages(credits, **options)
 
 
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+@pytest.mark.parametrize(("dtype", "weights"), [("float64", [1.7e308] * 2), ("float32", [1e39]), ("float16", [1e6])])
+def test_sums_beyond_the_dtype(library, dtype, weights):
+    credits = [library(np.array([[1.0], [0.0], [5.0]], dtype))] * len(weights)
+    with pytest.raises(OverflowError, match=rf"combine_advantages: advantages must be in the range of .*{dtype}"):
+        combine_advantages(credits, weights=weights)
+
+
 def test_is_public():
     assert sk.rl.combine_advantages is combine_advantages

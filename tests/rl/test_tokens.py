@@ -105,6 +105,7 @@ def test_ids_and_offsets_of_any_integer_kind(dtype):
     kinds = [
         offsets.tolist(),
         offsets.astype(np.int32),
+        np.repeat(offsets, 2)[::2],
         torch.tensor(offsets),
         torch.tensor(offsets, dtype=torch.int32),
     ]
