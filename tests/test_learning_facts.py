@@ -122,6 +122,17 @@ def test_the_gain_is_that_of_the_best_step(seed):
     assert (found > 0) == (seed == 0)  # under the other policy, Shapley credit of one set points away from the gradient
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_the_best_of_k_of_the_rollouts_and_what_their_mean_mixes_in(k):
+    """Rollouts of one candidate as players: center="none" gives G/k grad J_k; the mean puts J_{k-1} for one."""
+    policy, rollouts = random_policy(False, 0), 4
+    sets, numbers = policy.sets(rollouts), exact.GAMES["best"][0]
+    ours, below = gradient(policy, "best", k), gradient(policy, "best", k - 1) if k > 1 else 0.0
+    for center, wanted in (("none", rollouts / k * ours), ("group", (rollouts / k - 1) * ours + below)):
+        found = rl.rollout_advantages(numbers[sets], value=sk.Stratum(k), center=center)
+        equal(np.einsum("s,sk,skp->p", policy.chances(sets), found, policy.scores(sets)), wanted)
+
+
 def test_where_an_unbiased_estimate_gains_more():
     cosine, snr, unbiased = np.array([0.9, 0.5, 1.0]), np.array([0.2, 0.03, 0.2]), 0.04
     sets = exact.overtaken(cosine, snr, unbiased)

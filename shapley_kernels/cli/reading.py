@@ -295,9 +295,8 @@ def parse(line: bytes) -> Any:
         raise BadRow(f"expected UTF-8, found byte 0x{line[error.start]:02x} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
         hint = ARRAY_HINT if line.startswith(b"[") else ""
-        raise BadRow(
-            f"expected a JSON object, found invalid JSON ({error.msg} at character {error.colno}){hint}"
-        ) from None
+        what = error.msg.removesuffix(" at")
+        raise BadRow(f"expected a JSON object, found invalid JSON ({what} at character {error.colno}){hint}") from None
     except RecursionError:
         raise BadRow(TOO_DEEP) from None
     except BadRow:

@@ -258,7 +258,10 @@ def _after(text: str, mark: str, parser: Parser, missing: str) -> tuple[Found, s
             return [], TRUNCATED
         return parser(text) if missing == "whole" else ([], MALFORMED)
     start = len(before) + len(mark)
-    found, problem = parser(rest)
+    result = parser(rest)
+    if not isinstance(result, tuple):  # no parser: `candidate_ids` says what one has to give
+        return result
+    found, problem = result
     return [(start + a, start + b, candidate) for a, b, candidate in found], problem
 
 

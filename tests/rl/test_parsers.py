@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from shapley_kernels.rl import after, json_list, numbered, separated, tagged
+from shapley_kernels.rl import after, candidate_ids, json_list, numbered, separated, tagged
 
 PARSED = [
     # JSON
@@ -129,3 +129,9 @@ def test_a_looping_policy_is_read_in_linear_time(piece):
 def test_errors_of_parsers(error, make, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("text", ['["a"]', 'x</think>["a"]'])
+def test_a_parser_without_its_brackets(text):
+    with pytest.raises(TypeError, match=r"write rl.json_list\(\), with brackets"):
+        candidate_ids([list(text.encode())], lambda byte: bytes([byte]), after("</think>", json_list))
