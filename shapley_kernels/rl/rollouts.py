@@ -95,11 +95,6 @@ def rollout_advantages(
         live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the rewards")
     live, stacked = groups.mask(live, array), groups.stack(array)
     credits = allocator.credits(stacked, live, **columns)
-    if tuple(credits.shape) != tuple(stacked.shape):
-        raise ValueError(
-            f"{OWNER}: utility must make games of the players {tuple(stacked.shape)} [groups, rollouts], got credits "
-            f"of shape {tuple(credits.shape)}; rollouts are the last of their axes"
-        )
     alone = None if live is None else live[..., None]
     options = as_numbers(center, scale, ddof, min_std, eps)
     advantages = normalised(credits[..., None], alone, (None, None, None), options)[..., 0]

@@ -297,7 +297,7 @@ def _array_mutated(rng: np.random.Generator, x: Any) -> Any:
                 pick(rng, (torch.complex64, torch.bool, torch.int8, torch.uint8, torch.float16, torch.bfloat16))
             )
         if kind == 1:
-            return x.double().numpy() if x.dtype == torch.bfloat16 else _as_numpy(x)
+            return _as_numpy(x)
         if kind == 2 and x.is_floating_point():
             return x.clone().requires_grad_()
         if kind == 3:

@@ -75,7 +75,7 @@ def _size(game: Any, live: list[int], data: dict[str, Any]) -> float:
         return float(np.log1p(data["w"][live].sum() / game.base))
     if isinstance(game, sk.Pairwise):
         own = 0 if data["values"] is None else data["values"][live].sum()
-        return float(data["w"][np.ix_(live, live)].sum() + own)
+        return float(data["w"][np.ix_(live, live)].sum(where=~np.eye(n, dtype=bool)) + own)
     if isinstance(game, sk.Volume):
         return float(np.prod(1 + data["kernel"][np.ix_(live, live)].sum(-1)))
     if isinstance(game, sk.Table):

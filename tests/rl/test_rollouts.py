@@ -228,11 +228,6 @@ def test_a_group_of_one():
             {"utility": facility, "features": np.zeros((2, 4))},
         ),
         (TypeError, "features: expected a numpy array", {"utility": facility, "features": torch.zeros(4, 2)}),
-        (
-            ValueError,
-            r"utility must make games of the players \(1, 4\) \[groups, rollouts\], got credits of shape \(1, 4, 2\)",
-            {"utility": lambda r, mask=None, x=None: sk.Max(x), "x": np.zeros((4, 2))},
-        ),
     ],
 )
 def test_errors(error, message, arguments):
@@ -248,6 +243,11 @@ def test_errors_of_what_it_calls():
         (ValueError, "center must be one of", {"center": "median"}),
         (ValueError, "scale must be one of", {"scale": "std"}),
         (ValueError, r"rewards must be finite, got nan at \[0, 1\]", {"rewards": [1.0, np.nan]}),
+        (
+            ValueError,
+            r"utility must give a game of the candidates of rewards \(1, 3\), got one of \(1, 3, 2\)",
+            {"utility": lambda r, mask=None, x=None: sk.Max(x), "x": np.zeros((3, 2))},
+        ),
         (ValueError, "utility must hand its mask on", {"utility": lambda r, mask: sk.Max(r), "group_ids": [0, 0, 1]}),
     ):
         with pytest.raises(error, match=message):
