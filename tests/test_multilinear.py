@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.testing import exact_semivalue
+from shapley_kernels.testing import assert_within_budget, error_budget, exact_semivalue
 
 STRATUM = sk.Stratum(3)
 
@@ -58,6 +58,15 @@ def test_log_sum_of_weights_near_the_smallest_numbers():
     exact = np.array([[float(x) for x in row] for row in exact_semivalue(sk.LogSum(w))])
     np.testing.assert_allclose(exact[0], w[0], rtol=1e-15)
     np.testing.assert_allclose(sk.shapley(sk.LogSum(w)), exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("utility", [sk.LogSum, sk.NoisyOr, lambda p: sk.AtLeast(p, 1), lambda p: sk.AtLeast(p, 2)])
+def test_bounds_of_subnormal_numbers(utility):
+    game = utility(np.array([[0.875, 0.625, 5e-324], [5e-324, 5e-324, 1e-323], [1e-310, 1e-160, 1e-160]]))
+    for value in (sk.Shapley(), sk.Banzhaf(0.3), sk.LeaveOneOut()):
+        for backend in ("numba", "torch"):
+            credits = sk.semivalue(game, value, backend=backend)
+            assert_within_budget(credits, exact_semivalue(game, value), error_budget(game, value))
 
 
 def test_log_sum_of_many_equal_players():

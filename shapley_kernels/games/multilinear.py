@@ -241,13 +241,14 @@ class TotalTerm(Term):
         chance = np.ones(shape) if self.chance is None else numbers(self.chance).reshape(shape)
         weight = np.ones(shape, int) if self.weight is None else numbers(self.weight).reshape(shape).astype(int)
         masks = live_rows(game)
-        eps, total, bound = np.finfo(compute_dtype(game.dtype)).eps, np.arange(cap + 1), np.zeros(shape)
+        computing, total, bound = np.finfo(compute_dtype(game.dtype)), np.arange(cap + 1), np.zeros(shape)
         for row in range(shape[0]):
             live = np.flatnonzero(masks[row])
             mass = np.abs(self.value.size_weights(len(live))).sum() if len(live) else 0.0
             for i in live:
                 gain = np.abs(worth[np.minimum(total + weight[row, i], cap)] - worth).max()
-                bound[row, i] = (9 * n + cap + 8) * eps / 2 * chance[row, i] * gain * mass
+                size = computing.eps / 2 * chance[row, i] * gain * mass
+                bound[row, i] = (9 * n + cap + 8) * (size + computing.smallest_subnormal)
         return bound
 
 
@@ -376,11 +377,12 @@ class LogSumTerm(Term):
         game, n = self.game, self.game.players
         masks = live_rows(game)
         w = np.where(masks, numbers(game.w).reshape(-1, n), 0.0) / game.base
-        eps = np.finfo(compute_dtype(game.dtype)).eps
+        computing = np.finfo(compute_dtype(game.dtype))
         mass = np.array([np.abs(self.value.size_weights(m)).sum() if m else 0.0 for m in masks.sum(-1)])
         points = (TOP + BELOW + np.log1p(w.sum(-1))) / STEP + 2
-        roundings = (7 * n + 16 + points) * eps / 2 + 1e-13
-        return (mass * roundings)[:, None] * np.log1p(w)
+        roundings = (7 * n + 16 + points) * computing.eps / 2 + 1e-13
+        tiny = 2 * n * points[:, None] * float(computing.smallest_normal)  # as of the noisy-ors
+        return (mass * roundings)[:, None] * np.log1p(w) + np.where(masks, tiny, 0.0)
 
 
 class LogSum(Game):

@@ -90,10 +90,12 @@ def scatter_to_tokens(
 
 
 def _integers(x: Array, name: str) -> Array:
-    if not is_integer(x) and 0 not in x.shape:  # an empty list has no dtype of its own
-        kind = str(x.dtype).removeprefix("torch.")
-        raise TypeError(f"{OWNER}: {name} must be integers, got dtype {kind}; convert them, for example to int64")
-    return x
+    if is_integer(x):
+        return x
+    if 0 in x.shape:  # an empty list has no dtype of its own
+        return zeros(x, tuple(x.shape), "int64")
+    kind = str(x.dtype).removeprefix("torch.")
+    raise TypeError(f"{OWNER}: {name} must be integers, got dtype {kind}; convert them, for example to int64")
 
 
 def _starts(ids: Array, lead: tuple[int, ...], cu_seqlens: Any) -> np.ndarray | None:

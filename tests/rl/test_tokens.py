@@ -280,3 +280,10 @@ def test_numbers_for_tokens_beyond_the_dtype(library):
     np.testing.assert_array_equal(np.asarray(infinite), [[0.0] * 4])
     found = scatter_to_tokens(library(np.array([[30000.0], [1.0]], np.float16)), ids * 0 + 1, length="candidate")
     np.testing.assert_array_equal(np.asarray(found), [[30000.0] * 4, [1.0] * 4])
+
+
+@pytest.mark.parametrize("dtype", [complex, float, bool, "U1"])
+def test_no_tokens_have_no_dtype(dtype):
+    none = np.zeros((2, 0), dtype)
+    assert scatter_to_tokens(np.ones((2, 3)), none).shape == (2, 0)
+    assert scatter_to_tokens(np.ones((2, 3)), none[0], cu_seqlens=[0, 0, 0], length="candidate").shape == (0,)
