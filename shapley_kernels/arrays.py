@@ -434,6 +434,8 @@ def boolean(x: Any, reference: Array, name: str) -> Array:
     """`x` as a bool array of the library and device of `reference`."""
     array = like(x, reference, name)
     if array.dtype != named_dtype(array, "bool"):
+        if 0 in array.shape:  # an empty list has no dtype of its own
+            return cast(array, named_dtype(array, "bool"))
         raise TypeError(
             f"{name}: expected dtype bool (True = takes part), got {array.dtype}; "
             "compare first, for example lengths > 0"

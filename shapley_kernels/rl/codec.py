@@ -92,7 +92,13 @@ def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_
 
 
 def _encoded(values: np.ndarray, ids: np.ndarray, live: np.ndarray | None, room: np.ndarray, key: int) -> np.ndarray:
-    values, ids = _settled(values, ids, live, room)
+    with np.errstate(over="ignore"):
+        values, ids = _settled(values, ids, live, room)
+    if (bad := np.argwhere(~np.isfinite(values))).size:
+        raise OverflowError(
+            f"{ENCODE}: credits of candidates that share a token must add up to a number in the range of float32, got "
+            f"{values[tuple(bad[0])]} at row {bad[0][0]}"
+        )
     inside, gap = ids > 0, ids < 0
     first = inside & (ids != _shifted(abs(ids), 1))
     last = inside & (ids != _shifted(abs(ids), -1))
@@ -165,8 +171,9 @@ def encode_rewards(
 
     As `encode_credits`, with rewards in place of credits. A row sums to `worth` all the same, so that reward curves of
     a trainer stay true: the last token behind the candidates, or else the last one of theirs, makes up the difference.
-    Candidates without tokens of their own join the one before, and so do the last two where no token is left for the
-    difference or for the checksum; the better reward counts. Of a response too short for these, `worth` is the reward.
+    A last candidate of one token at the end takes the one before it, too. Candidates without tokens of their own join
+    the one before, and so do the last two where no token is left for the difference or for the checksum; the better
+    reward counts. Of a response too short for these, `worth` is the reward.
 
     Args:
         rewards: [N, K], finite; magnitudes below 2^-90 become 0.
@@ -178,7 +185,7 @@ def encode_rewards(
         float32 [N, T], in the container and on the device of the rewards.
 
     Raises:
-        TypeError, ValueError: as `encode_credits`.
+        TypeError, ValueError: as `encode_credits`; a worth that is not finite in float32.
 
     Cost: O(N T), on the host.
 
@@ -203,6 +210,11 @@ def encode_rewards(
             row.astype(np.int64), values[i], everybody.astype(np.int64), room[i], float(total[i]), bool(chose[i])
         )
         out[i, : len(numbers)] = numbers
+        if not np.isfinite(numbers).all():
+            raise ValueError(
+                f"{REWARDS}: worth must be finite in float32, and so its difference to the sum of the rewards, got "
+                f"{total[i]} at row {i}"
+            )
     return _like(_encoded(out, found, None, room, REWARDS_KEY), array, restore)
 
 
@@ -245,16 +257,23 @@ def _with_difference(
     while True:
         last = np.flatnonzero(row == len(best))
         behind = np.flatnonzero(room & (np.arange(len(row)) > last[-1]))
-        # a token makes up the sum, another one holds the checksum
-        if room.sum() - len(best) >= 2 and (behind.size or len(last) > 1):
+        enough = room.sum() - len(best) >= 2  # a token that makes up the sum, and one for the checksum
+        if enough and not behind.size and len(last) == 1:
+            free = np.flatnonzero(room[: last[0]] & (row[: last[0]] == 0))
+            if free.size and not row[free[-1] : last[0]].any():  # it has the token before it, too, which led to it
+                row[free[-1]] = len(best)
+                last = np.append(free[-1], last)
+        if enough and (behind.size or len(last) > 1):
             break
         if len(best) == 1:
-            return row, np.array([total], np.float32)
+            return row, _float32(np.array([total]))
         best = np.append(best[:-2], best[-2:].max())
         row = np.minimum(row, len(best))
     row[behind[-1] if behind.size else last[-1]] = len(best) + 1
     bits = (STOPPED if chose else 0) | (0 if behind.size else BORROWED)
-    return row, np.append(best, _marked(np.float32(total - best.sum(dtype=np.float64)), bits))
+    with np.errstate(over="ignore"):
+        difference = np.float32(total - best.sum(dtype=np.float64))
+    return row, np.append(best, _marked(difference, bits))
 
 
 def _marked(difference: np.float32, bits: int) -> np.float32:

@@ -13,13 +13,14 @@ from shapley_kernels.arrays import (
     constant,
     is_float,
     is_torch,
+    is_traced,
     named_dtype,
     namespace,
     on_cpu,
     zeros,
 )
 from shapley_kernels.games import Game
-from shapley_kernels.games.base import with_arrays
+from shapley_kernels.games.base import with_arrays, within_range
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.groups import Groups, GroupsById, make_groups
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
@@ -52,12 +53,19 @@ class GroupValue:
 
         Raises:
             TypeError, ValueError: groups that do not fit the game, data between the candidates of one rollout.
+            OverflowError: on the CPU, credits beyond the range of the dtype.
         """
         with on_all_ranks(layout[2]):
             game.refuse_joint_data()
             blank = namespace(game.data).broadcast_to(zeros(game.data, ()), (*game.batch_shape, game.players))
             groups = make_groups(blank, *layout)
-        found = self._decisions(game, groups) if layout[2] is None else self._among_ranks(game, groups, layout[2])
+        if layout[2] is None:
+            with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
+                found = self._decisions(game, groups)
+            if on_cpu(found) and not is_traced(found):
+                found = within_range(game, "credits", found, lambda small: self._decisions(small, groups), trailing=1)
+        else:
+            found = self._among_ranks(game, groups, layout[2])
         return found if stopped is None else self.charge_the_end(found, game.mask, ~stopped)
 
     def charge_the_end(self, found: Array, mask: Array | None, cut: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, is_traced, native, numbers, on_cpu
+from shapley_kernels.arrays import Array, cast, first_true, is_traced, namespace, native, numbers, on_cpu
 from shapley_kernels.games import Game
 from shapley_kernels.games.order_base import OrderGame
 from shapley_kernels.rl.baselines import PrefixMarginals, WinnerTakesAll
@@ -51,9 +51,12 @@ def multiplies(value: Value, sizes: str) -> bool:
 
 
 def factor_is_free(game: Game) -> bool:
-    """Whether `TimesLive` costs no more than its value: for games of sorted rewards, and sums of them. Not while torch
-    traces, which cannot keep a value that is made meanwhile."""
-    return not is_traced(game.data) and all(isinstance(part, OrderGame) for _, part in game._parts())
+    """Whether `TimesLive` costs no more than its value: for games of sorted rewards, and sums of them. Not in half
+    precision on the CPU, whose range the product may leave; and not while torch traces, which cannot keep a value that
+    is made meanwhile."""
+    if is_traced(game.data) or (game.dtype.itemsize < 4 and on_cpu(game.data)):
+        return False
+    return all(isinstance(part, OrderGame) for _, part in game._parts())
 
 
 def times_live(credits: Any, mask: Array | None) -> Any:
@@ -61,9 +64,20 @@ def times_live(credits: Any, mask: Array | None) -> Any:
 
     Args:
         mask: [..., candidates] bool, numpy or torch as the credits; None: all are live.
+
+    Raises:
+        OverflowError: on the CPU, a product beyond the range of the dtype.
     """
     array, restore = native(credits, "credits")
-    result = array * (array.shape[-1] if mask is None else cast(mask.sum(-1), array.dtype)[..., None])
+    with np.errstate(over="ignore"):
+        result = array * (array.shape[-1] if mask is None else cast(mask.sum(-1), array.dtype)[..., None])
+    if on_cpu(result) and not is_traced(result):
+        xp = namespace(result)
+        if (where := first_true(xp.isfinite(array) & ~xp.isfinite(result))) is not None:
+            raise OverflowError(
+                f"RewardAllocator: credits times the number of candidates must be in the range of {result.dtype}, got "
+                f"{float(array[where])} of {array.shape[-1]} at {list(where)}; scale the rewards down"
+            )
     return restore(result) if restore else result
 
 

@@ -19,6 +19,7 @@ from shapley_kernels.arrays import (
     is_traced,
     named_dtype,
     namespace,
+    narrowed,
     number,
 )
 from shapley_kernels.dispatch import choose, kernel, run_numba, run_torch
@@ -105,7 +106,7 @@ class SuffixSwap(_Swap):
         wide = cast(found, named_dtype(found, compute_dtype(found.dtype)))
         more = (1 - self.lam) * self.lam ** cast(behind, wide.dtype) * wide[..., -1:]
         credits = wide[..., :-1] + xp.where(cut[..., None] & live, more, 0.0)
-        return cast(xp.concatenate([credits, wide[..., -1:]], -1), found.dtype)
+        return narrowed(xp.concatenate([credits, wide[..., -1:]], -1), found.dtype, "SuffixSwap: credits")
 
 
 @dataclass(frozen=True)

@@ -75,12 +75,14 @@ def test_round_trip_of_rewards(seed):
         ([1, 2, 0, 0], [0.5, 1.0], [0.5, 1.0], [1, 2, 0, 0], False),
         ([1, 2, 0], [0.5, 1.0], [1.0], [1, 1, 0], False),  # no token for a checksum
         ([1, 2, 3], [1.0, 0.25, 0.5], [1.0], [1, 1, 1], False),
-        ([0, 1, 0, 2], [0.5, 1.0], [1.0], [0, 1, 0, 1], False),  # one token, at the end
-        ([0, 0, 1], [0.5], [1.0], [0, 0, 1], True),  # too short: the worth, and stopped is lost
+        ([0, 1, 0, 2], [0.5, 1.0], [0.5, 1.0], [0, 1, 2, 2], False),  # one token, at the end: the one before it, too
+        ([0, 0, 0, 1], [0.5], [0.5], [0, 0, 1, 1], False),
+        ([1, 1, 0, 2, 2, 0, 3], [1.0, 0.0, 0.5], [1.0, 0.0, 0.5], [1, 1, 0, 2, 2, 3, 3], False),
+        ([0, 1], [0.5], [1.0], [0, 1], True),  # too short: the worth, and that it was cut is lost
         ([1, 0], [0.5], [1.0], [1, 0], True),
         ([1], [0.5], [1.0], [1], True),
         ([0, 0], [0.5], [1.0], [0, 1], True),
-        ([0, 0, 0, 0], [0.5, 1.0], [1.0], [0, 0, 0, 1], True),  # no tokens of their own
+        ([0, 0, 0, 0], [0.5, 1.0], [1.0], [0, 0, 1, 1], False),  # no tokens of their own
         ([1, 1, 0, 0], [0.5, 0.75], [0.75], [1, 1, 0, 0], False),
         ([0, 2, 2, 0], [0.5, 0.75], [0.75], [0, 1, 1, 0], False),
     ],
@@ -113,6 +115,9 @@ def test_nothing_that_makes_up_the_sum_still_says_who_stopped():
     [
         (ValueError, {"worth": [1.0, 2.0]}, r"encode_rewards: worth: expected shape \(1,\) \[rollouts\]"),
         (TypeError, {"stopped": [1]}, "encode_rewards: stopped: expected dtype bool"),
+        (ValueError, {"worth": [np.nan]}, "encode_rewards: worth must be finite in float32, .* got nan at row 0"),
+        (ValueError, {"worth": [1e39]}, "encode_rewards: worth must be finite in float32"),
+        (ValueError, {"rewards": [[-3e38, -3e38]], "worth": [3e38]}, "and so its difference to the sum of the rewards"),
         (ValueError, {"rewards": [[np.nan, 1.0]]}, "must be finite in float32, got nan at row 0, candidate 0"),
     ],
 )
@@ -301,3 +306,8 @@ def test_errors_of_decoding():
 
 def test_no_tokens():
     assert encode_credits(np.zeros((2, 2)), np.zeros((2, 0), int)).shape == (2, 0)
+
+
+def test_credits_that_add_up_to_too_much():
+    with pytest.raises(OverflowError, match="credits of candidates that share a token must add up to a number"):
+        encode_credits([[3e38, 3e38]], [[1, 1, 0]], [[True, True]])

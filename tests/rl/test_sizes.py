@@ -183,3 +183,15 @@ def test_where_it_does_not(fresh, options):
         warn_of_v_empty("RewardAllocator", game, sk.Shapley(), "share", "set")
     else:
         assert not told(**options)
+
+
+def test_products_beyond_the_dtype():
+    half = np.array([[40000, 0], [0, 0]], np.float16)
+    np.testing.assert_allclose(sk.RewardAllocator().advantages(half), [[1.5, -0.5], [-0.5, -0.5]], rtol=1e-3)
+    with pytest.raises(OverflowError, match="credits times the number of candidates must be in the range of float64"):
+        sk.RewardAllocator(value=rl.PrefixMarginals()).advantages(np.full((2, 2), 1e308))
+
+
+def test_a_rank_without_rollouts():
+    found = sk.RewardAllocator(value=rl.SuffixSwap()).advantages(np.zeros((0, 3)), stopped=[], group_ids=[])
+    assert found.shape == (0, 3)

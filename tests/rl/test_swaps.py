@@ -376,6 +376,32 @@ def test_candidate_swap_leaves_tokens_outside_the_advantage_of_the_set():
     np.testing.assert_array_equal(found[:, [0, 2, 4]], np.repeat(allocator.set_advantages(rewards)[:, None], 3, 1))
 
 
+# -- near the ends of the range ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.float64, 6e307), (np.float32, 1e38), (np.float16, 3e4)])
+@pytest.mark.parametrize("utility", [sk.Max, sk.Mean], ids=lambda game: game.__name__)
+def test_what_fits_is_right(dtype, largest, utility):
+    """Sums over seven others, on the way to their mean, do not fit."""
+    rewards = np.zeros((8, 2), dtype)
+    rewards[0] = largest
+    found = RewardAllocator(utility, SuffixSwap(1), **RAW).credits(rewards)
+    np.testing.assert_allclose(found[0, 0], rewards[0, 0], rtol=1e-3)
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("value", [SuffixSwap(), CandidateSwap()], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_what_does_not_fit_is_refused(value, dtype):
+    x = float(np.finfo(dtype).max)
+    rewards = np.array([[x, -x], [-x, -x], [x, x]], dtype)
+    with pytest.raises(OverflowError, match=r"credits must be in the range of float.*in row \[1\]"):
+        RewardAllocator(value=value).credits(rewards)
+    if dtype == np.float64:
+        with pytest.raises(OverflowError, match=r"credits must be in the range of float64"):
+            RewardAllocator(value=value).advantages(rewards)
+
+
 # -- rollouts that did not choose to stop ------------------------------------------------------------------------------
 
 
