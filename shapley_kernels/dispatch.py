@@ -172,8 +172,11 @@ def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float
             raise ValueError(f"warm_up: dtypes must be 'float32' or 'float64', got {dtype!r}")
     kernel("order", "numba").warm_up(players, dtypes)
     kernel("order", "numba_backward").warm_up(dtypes)
-    for primitive in ("multilinear", "knapsack", "pairwise", "table", "group_norm", "scatter", "swap"):
+    for primitive in ("multilinear", "knapsack", "pairwise", "table", "scatter"):
         kernel(primitive, "numba").warm_up(dtypes)
+    # the allocator normalises worths, and computes credits against the group, in float64 whatever the rewards are
+    for primitive in ("group_norm", "swap"):
+        kernel(primitive, "numba").warm_up([*dtypes, *{"float64"}.difference(dtypes)])
 
 
 class Run:

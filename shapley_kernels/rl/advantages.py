@@ -257,12 +257,12 @@ def _normalise(
 ) -> Array:
     """`grpo_advantages` on native arrays in the shape of `groups`, masked entries 0; or of `others`, further numbers of
     the rollouts in place of x, by the statistics of x (without slots)."""
-    numbers = x if others is None else others
     if center == "none" and scale == "none":
-        return numbers * 1.0  # a copy: no result shares memory with the input
+        return (x if others is None else others) * 1.0  # a copy: no result shares memory with the input
     xp, slots = namespace(x), center == "slot"
     if not on_cpu(x):
         x = xp.where(xp.isfinite(x), x, float("nan"))  # so that infinity, too, makes its whole group NaN
+    numbers = x if others is None else others
     ones = xp.ones_like(x) if live is None else cast(live, x.dtype)
     count = groups.total(ones, slots)
     if 0 in count.shape:  # no rollouts on any rank
