@@ -142,6 +142,16 @@ def test_a_number_for_all_rows_that_is_not_finite(v_empty):
             sk.shapley(game)
 
 
+def test_rows_of_sums_that_are_not_finite():
+    r = np.array([[1.0, 2.0], [np.inf, 4.0], [1e308, -1e308]])
+    game = 2.0 * sk.Max(r) + sk.Min(np.ones((3, 2)))
+    np.testing.assert_array_equal(game.bad_rows(), [False, True, False])
+    np.testing.assert_array_equal(game.worth(np.array([[True, False]] * 2 + [[False, False]])), [3.0, np.inf, 0.0])
+    credits = sk.shapley(game, nan="propagate")
+    np.testing.assert_array_equal(np.isnan(credits).all(1), [False, True, True])
+    np.testing.assert_array_equal(np.isnan(credits).any(1), [False, True, True])
+
+
 def test_ordinary_calls_take_no_second_look(monkeypatch):
     monkeypatch.setattr(allocate, "within_range", None)
     r = np.random.default_rng(0).random((5, 7))

@@ -1,6 +1,7 @@
 """A test of the tests: every planted bug is caught, by the axiom one expects, and its correct twin passes."""
 
 import re
+from fractions import Fraction
 from unittest.mock import patch
 
 import numpy as np
@@ -326,6 +327,7 @@ def test_what_v_empty_the_function_takes():
         (ValueError, {"dtype": np.dtype("float32")}, "dtype must be one of 'float64', .*, got dtype"),
         (ValueError, {"tolerance": -1}, "tolerance must be a number >= 0 or None, got -1"),
         (ValueError, {"tolerance": np.nan}, "tolerance must be a number >= 0 or None, got nan"),
+        (ValueError, {"tolerance": Fraction(10**400)}, "tolerance must be a number >= 0 or None, got Fraction"),
         (TypeError, {"tolerance": "1e-3"}, "tolerance must be a number >= 0 or None, got '1e-3'"),
         (ValueError, {"max_players": 17}, "max_players must be an integer in 1..16, got 17; all 2\\^n sets"),
         (ValueError, {"max_players": 0}, "max_players must be an integer in 1..16, got 0$"),

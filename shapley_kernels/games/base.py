@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from math import inf, isfinite, prod
 from numbers import Real
+from operator import or_
 from typing import Any, ClassVar
 
 import numpy as np
@@ -488,6 +490,9 @@ class Combination(Game):
 
     def terms(self, value: Semivalue) -> list[Weighted]:
         return [(weight * w, term) for weight, game in self.wide_parts() for w, term in game.terms(value)]
+
+    def bad_rows(self) -> Array:
+        return reduce(or_, (game.bad_rows() for _, game in self.parts))
 
     def joined(self, others: Sequence[Game]) -> Game:
         parts = []

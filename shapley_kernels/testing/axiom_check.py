@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import numbers
+from shapley_kernels.arrays import as_float, numbers
 from shapley_kernels.games import Max, OrderGame
 from shapley_kernels.testing._deps import need
 from shapley_kernels.testing.examples import Example, Utility, utility_name
@@ -157,7 +157,7 @@ def _check(allocate: Any, game: Any, value: Any, mask: Any, v_empty: Any, dtype:
         return
     if not isinstance(tolerance, Real) or isinstance(tolerance, bool):
         raise TypeError(f"check_axioms: tolerance must be a number >= 0 or None, got {tolerance!r}")
-    if not 0 <= float(tolerance) < np.inf:
+    if not 0 <= as_float(tolerance, "check_axioms: tolerance") < np.inf:
         raise ValueError(f"check_axioms: tolerance must be a number >= 0 or None, got {tolerance!r}")
 
 
