@@ -88,6 +88,8 @@ def test_empty_shapes(shape):
         (lambda: sk.semivalue(sk.Max(R), sk.SizeWeights([0.5, 0.5])), ValueError, "expected 3 weights"),
         (lambda: sk.shapley(sk.Max(R), nan="ignore"), ValueError, "'propagate'"),
         (lambda: sk.Max(R).worth(np.ones((2, 4), bool)), ValueError, "players last"),
+        (lambda: sk.Max(R).worth(np.ones((5, 3), bool)), ValueError, r"broadcast with those of the games, \(2,\), got"),
+        (lambda: sk.Max(T).worth(torch.ones(5, 3) > 0), ValueError, r"broadcast with those of the games, \(2,\), got"),
         (lambda: sk.pad([[1.0], "ab"]), TypeError, "pad"),
         (lambda: sk.pad([[1.0, None]]), TypeError, r"got None at \[0, 1\]"),
         (lambda: sk.pad([[1.0], [[1.0]]]), ValueError, "same depth"),

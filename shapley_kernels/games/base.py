@@ -98,7 +98,7 @@ class Game:
             worth [...], the broadcast batch shape, in the container and dtype of the game.
 
         Raises:
-            TypeError, ValueError: coalitions that are not bool, or of another number of players.
+            TypeError, ValueError: coalitions that are not bool, of another number of players, or of another batch.
             OverflowError: on the CPU, a worth beyond the range of the dtype.
         """
         result = cast(self.wide_worth(coalitions), self.dtype)
@@ -117,6 +117,13 @@ class Game:
                     f"worth: coalitions must have shape [..., {self.players}] (players last), "
                     f"got {tuple(members.shape)}"
                 )
+            try:
+                np.broadcast_shapes(tuple(members.shape[:-1]), self.batch_shape)
+            except ValueError:
+                raise ValueError(
+                    f"worth: coalitions must have leading axes that broadcast with those of the games, "
+                    f"{self.batch_shape}, got shape {tuple(members.shape)}"
+                ) from None
         with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
             return self._worth(members if self.mask is None else members & self.mask)
 

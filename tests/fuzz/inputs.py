@@ -114,8 +114,8 @@ def arguments(rng: np.random.Generator, data: Sample, form: Form) -> dict[str, A
     shape = pick(rng, ((rows,), (rows,), (1, rows), (rows, 1), *((),) * (rows == 1)))
 
     def given(x: Any) -> Any:
-        if not isinstance(x, np.ndarray):
-            return x
+        if not isinstance(x, np.ndarray):  # one number, as the kernels get it
+            return float(rounded(np.asarray(x), form.result))
         x = x.reshape(shape + x.shape[1:])
         return form.placed(x) if x.dtype.kind in "fb" else place(x, form.container, "int64")
 
