@@ -1,7 +1,7 @@
 """What the credit of candidates changes about a batch: ties, groups that GRPO learns nothing from, free-riders."""
 
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from numbers import Real
 from typing import Any
 
@@ -159,15 +159,17 @@ def _of_part(i: int, part: Any) -> dict[str, float]:
             f"merge_diagnostics: parts must be dicts of diagnostics(...), got one without {missing[0]!r} at {i}; "
             "pass them whole"
         )
-    return {key: _count(i, PREFIX + key, part[PREFIX + key]) for key in KEPT}
+    return {key: _number(i, PREFIX + key, part[PREFIX + key], inf if key in MEANS else 2.0**53) for key in KEPT}
 
 
-def _count(i: int, key: str, x: Any) -> float:
+def _number(i: int, key: str, x: Any, limit: float) -> float:
     if not isinstance(x, Real) or isinstance(x, bool):
         raise TypeError(f"merge_diagnostics: parts must be dicts of numbers, got {x!r} as {key!r} at {i}")
     number = as_float(x, key)
     if not isfinite(number):
         raise ValueError(f"merge_diagnostics: parts must be dicts of finite numbers, got {x!r} as {key!r} at {i}")
+    if abs(number) > limit:
+        raise ValueError(f"merge_diagnostics: parts must be dicts of counts up to 2^53, got {x!r} as {key!r} at {i}")
     return number
 
 

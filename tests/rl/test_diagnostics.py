@@ -190,3 +190,12 @@ def test_advantages_that_are_no_real_numbers():
     for bad in (np.array([["a", "b"]]), np.array([[1j, 2.0]])):
         with pytest.raises(TypeError, match=r"diagnostics: advantages: expected real numbers"):
             diagnostics(np.ones((1, 2)), advantages=bad)
+
+
+@pytest.mark.parametrize("key", ["candidates", "rollouts", "candidates_per_rollout_std"])
+def test_counts_that_are_none_are_not_merged(key):
+    part = diagnostics(np.ones((2, 1)))
+    with pytest.raises(
+        ValueError, match=rf"merge_diagnostics: parts must be .* up to 2\^53, got 1e\+308 as 'shapley/{key}' at 1"
+    ):
+        merge_diagnostics([part, {**part, f"shapley/{key}": 1e308}])
