@@ -282,6 +282,8 @@ class RewardAllocator:
         options = self._options_for(game.dtype)
         if (found := None if factor else fused.advantages(game, value, mask, layout, options)) is not None:
             return found
+        if value is not self.value and game.dtype.itemsize < 4:  # whose range the product may leave
+            value, factor = self.value, True
         with on_all_ranks(layout[2]):
             native = without_restore(game) if game.restore else game
             credits = self._share(native, value, layout, stopped, wide=True)

@@ -51,12 +51,9 @@ def multiplies(value: Value, sizes: str) -> bool:
 
 
 def factor_is_free(game: Game) -> bool:
-    """Whether `TimesLive` costs no more than its value: for games of sorted rewards, and sums of them. Not in half
-    precision on the CPU, whose range the product may leave; and not while torch traces, which cannot keep a value that
-    is made meanwhile."""
-    if is_traced(game.data) or (game.dtype.itemsize < 4 and on_cpu(game.data)):
-        return False
-    return all(isinstance(part, OrderGame) for _, part in game._parts())
+    """Whether `TimesLive` costs no more than its value: for games of sorted rewards, and sums of them. Not while torch
+    traces, which cannot keep a value that is made meanwhile."""
+    return not is_traced(game.data) and all(isinstance(part, OrderGame) for _, part in game._parts())
 
 
 def times_live(credits: Any, mask: Array | None) -> Any:
