@@ -287,11 +287,11 @@ class RewardAllocator:
         with on_all_ranks(layout[2]):
             native = without_restore(game) if game.restore else game
             credits = self._share(native, value, layout, stopped, wide=True)
+            if factor:
+                credits = times_live(cast(credits, widest(credits)), game.mask)
             warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
         if not isinstance(value, Semivalue):
             options = self._options_for(credits.dtype)
-        if factor:
-            credits = times_live(cast(credits, widest(credits)), game.mask)
         return _handed_back(normalised(credits, mask, layout, options), game)
 
     def _share(self, game: Game, value: Value, layout: Layout, stopped: Any, wide: bool = False) -> Any:
