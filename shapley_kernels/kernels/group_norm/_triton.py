@@ -145,7 +145,7 @@ def normalised(  # type: ignore[no-untyped-def]
         deviation = tl.where(live, above - mean, 0.0)
         std = tl.sqrt(_total(deviation * deviation, CENTER) / tl.maximum(count - ddof, 1.0))
         std = tl.where(std < float("inf"), std, float("nan"))
-        level = tl.abs(tl.where(count > 0, origin + mean, 0.0))
+        level = tl.minimum(tl.abs(origin + mean), 1e308)  # without candidates, the origin is infinite
         vanish = (count <= ddof) | (std < min_std) | (std <= rounding * level)
         centred = centred * (1.0 / tl.where(vanish, float("inf"), std + eps))
     return tl.where(live, centred + total * 0.0, 0.0) + 0.0  # NaN or infinity of one: NaN for all; no negative zeros
