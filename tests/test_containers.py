@@ -10,7 +10,7 @@ import torch
 import shapley_kernels as sk
 from shapley_kernels import rl
 from shapley_kernels.games import GAMES
-from shapley_kernels.testing.examples import sample
+from shapley_kernels.testing.samples import sample
 
 R = np.random.default_rng(0).random((2, 3))
 FIXED = sk.SizeWeights([0.5, 0.3, 0.2])

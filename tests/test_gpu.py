@@ -8,7 +8,7 @@ import pytest
 import shapley_kernels as sk
 from shapley_kernels import rl
 from shapley_kernels.games import GAMES
-from shapley_kernels.testing.examples import place
+from shapley_kernels.testing.samples import place
 from tests.conftest import need
 
 need("torch")

@@ -11,7 +11,7 @@ import shapley_kernels as sk
 from shapley_kernels import rl
 from shapley_kernels.games import GAMES
 from shapley_kernels.testing import assert_within_budget, error_budget, exact_interactions, exact_semivalue
-from shapley_kernels.testing.examples import sample
+from shapley_kernels.testing.samples import sample
 
 
 @pytest.mark.parametrize("game", [sk.FacilityLocation, sk.Coverage])

@@ -12,7 +12,7 @@ from shapley_kernels.games import GAMES, OrderGame, Pairwise, Table
 from shapley_kernels.games.order_pairs import pair_coefficients, pair_tables, pairs
 from shapley_kernels.interactions import INDICES
 from shapley_kernels.testing import exact_interactions
-from shapley_kernels.testing.examples import sample
+from shapley_kernels.testing.samples import sample
 
 R = [0.9, 0.5, 0.1]
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}

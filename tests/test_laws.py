@@ -1,4 +1,4 @@
-"""Every law of credit on every game, value, backend and dtype (shapley_kernels/testing/checks.py)."""
+"""Every law of credit on every game, value, backend and dtype (shapley_kernels/testing/laws.py)."""
 
 from collections.abc import Callable
 

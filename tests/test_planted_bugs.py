@@ -11,7 +11,7 @@ import shapley_kernels as sk
 from shapley_kernels.kernels.order import _numba
 from shapley_kernels.testing import AxiomViolation, check_axioms
 from shapley_kernels.testing.axioms import AXIOMS
-from shapley_kernels.testing.checks import LAWS
+from shapley_kernels.testing.laws import LAWS
 from shapley_kernels.testing.subjects import Subject
 from shapley_kernels.values import Shapley
 

@@ -13,7 +13,7 @@ import shapley_kernels as sk
 from shapley_kernels.arrays import numbers
 from shapley_kernels.games import GAMES, Game, OrderGame
 from shapley_kernels.games.base import COALITIONS
-from shapley_kernels.testing.examples import Sample, rounded
+from shapley_kernels.testing.samples import Sample, rounded
 
 LATENCY = (32, 8, 5)
 """A call of one GRPO step: 32 prompts, 8 rollouts, 5 candidates."""

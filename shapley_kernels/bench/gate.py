@@ -12,7 +12,7 @@ from shapley_kernels.bench.methods import Method
 from shapley_kernels.games import OrderGame
 from shapley_kernels.testing.budget import PRECISION, Budget, assert_within_budget, error_budget, gap_form
 from shapley_kernels.testing.exact import exact_semivalue
-from shapley_kernels.testing.examples import Sample
+from shapley_kernels.testing.samples import Sample
 
 ENUMERATED = 8
 """Players up to which rows are compared with the 2^n enumeration; longer ones with the gap formula."""

@@ -13,7 +13,7 @@ import numpy as np
 from shapley_kernels.arrays import as_float, numbers
 from shapley_kernels.games import Max, OrderGame
 from shapley_kernels.testing._deps import need
-from shapley_kernels.testing.examples import Example, Utility, utility_name
+from shapley_kernels.testing.samples import Example, Utility, utility_name
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 try:

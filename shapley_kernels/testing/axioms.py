@@ -11,7 +11,7 @@ from shapley_kernels.arrays import numbers
 from shapley_kernels.games import Game
 from shapley_kernels.testing.budget import PRECISION, error_budget, errors
 from shapley_kernels.testing.exact import share, worth_table
-from shapley_kernels.testing.examples import Example, Utility, make
+from shapley_kernels.testing.samples import Example, Utility, make
 from shapley_kernels.values import Semivalue
 
 

@@ -16,7 +16,7 @@ from shapley_kernels.games import GAMES
 from shapley_kernels.testing._deps import unavailable
 from shapley_kernels.testing.budget import error_budget, worst
 from shapley_kernels.testing.exact import share, worth_table
-from shapley_kernels.testing.examples import ROW_KINDS, Utility, sample, utility_name
+from shapley_kernels.testing.samples import ROW_KINDS, Utility, sample, utility_name
 from shapley_kernels.testing.subjects import COMBINATIONS, VALUES
 from shapley_kernels.values import Semivalue
 

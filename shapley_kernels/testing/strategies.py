@@ -1,6 +1,6 @@
 """Hypothesis strategies for games and values, with a declared domain that shrinks to small integers.
 
-Domain of the data: `shapley_kernels.testing.examples` says which rows; at most 6 players and 3 rows unless asked
+Domain of the data: `shapley_kernels.testing.samples` says which rows; at most 6 players and 3 rows unless asked
 otherwise, so that 2^n enumeration stays cheap. Everything drawn is exactly representable in the dtype asked for.
 Domain of the values: Banzhaf with p in eighths, BetaShapley with parameters in halves from 1/2 to 4, SizeWeights >= 0.
 More extreme values are legal, but their coefficients are only good to n 2.2e-16 of the largest one, not each to its
@@ -18,7 +18,7 @@ import numpy as np
 
 from shapley_kernels.games import GAMES, Game, OrderGame
 from shapley_kernels.testing._deps import need
-from shapley_kernels.testing.examples import (
+from shapley_kernels.testing.samples import (
     OFFSET,
     SCALES,
     Example,

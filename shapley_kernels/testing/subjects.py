@@ -14,7 +14,7 @@ from shapley_kernels.games import Game, Max, Median, OrderGame, TopM
 from shapley_kernels.games.base import COALITIONS
 from shapley_kernels.testing.budget import error_budget
 from shapley_kernels.testing.exact import share, worth_table
-from shapley_kernels.testing.examples import Sample, Utility, family, sample
+from shapley_kernels.testing.samples import Sample, Utility, family, sample
 from shapley_kernels.values import (
     Banzhaf,
     BetaShapley,

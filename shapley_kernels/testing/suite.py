@@ -9,8 +9,8 @@ import numpy as np
 
 from shapley_kernels.games import GAMES, Game
 from shapley_kernels.testing._deps import has_cuda, need, required, unavailable
-from shapley_kernels.testing.checks import LAWS, Law
-from shapley_kernels.testing.examples import Utility, utility_name
+from shapley_kernels.testing.laws import LAWS, Law
+from shapley_kernels.testing.samples import Utility, utility_name
 from shapley_kernels.testing.subjects import COMBINATIONS, VALUES, Subject
 from shapley_kernels.values import Semivalue, Shapley
 

@@ -9,7 +9,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels.games import GAMES
-from shapley_kernels.testing.examples import sample
+from shapley_kernels.testing.samples import sample
 
 ROUNDING = 1e-13  # of the peers: they sum 2^n floats, our own error is below 1e-15 here
 PLAYERS = 6

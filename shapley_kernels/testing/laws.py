@@ -21,7 +21,7 @@ from shapley_kernels.games import Game, Max, Median, OrderGame
 from shapley_kernels.testing._deps import unavailable
 from shapley_kernels.testing.budget import assert_like_rewards, assert_within_budget, error_budget, gap_form
 from shapley_kernels.testing.exact import share, worth_table
-from shapley_kernels.testing.examples import Sample, example, family, make, place, rounded
+from shapley_kernels.testing.samples import Sample, example, family, make, place, rounded
 from shapley_kernels.testing.subjects import MANY, PLAYERS, Subject, truth_of, worths_of
 from shapley_kernels.values import Shapley
 
