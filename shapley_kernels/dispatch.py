@@ -129,7 +129,7 @@ def kernel(primitive: str, backend: str) -> Any:
     except Exception as error:  # a library may fail in any way: on a numpy it refuses, on a folder that hides a module
         if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("shapley_kernels"):
             raise
-        raise BackendUnavailable(_why_not(backend.partition("_")[0], error)) from error
+        raise BackendUnavailable(_why_not(backend.partition("_")[0].replace("gpu", "triton"), error)) from error
 
 
 def _why_not(backend: str, error: Exception) -> str:

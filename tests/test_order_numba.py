@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from shapley_kernels.kernels import _threads
-from shapley_kernels.kernels.order import _network, _numba, _step
-from shapley_kernels.kernels.order._comparators import fused_network, network
+from shapley_kernels.kernels.order import _cpu_network, _cpu_registers, _numba
+from shapley_kernels.kernels.order._sorting_networks import fused_network, network
 
 VARIANTS = ("step", "rolled", "network", "argsort")
 SIZES = {
@@ -137,7 +137,7 @@ def test_a_row_is_its_own(variant):
     """Neither its place in the tile nor the rows beside it matter, NaN rows included; ties are bitwise equal."""
     rng = np.random.default_rng(0)
     for players in (5,) if variant == "step" else (3, 20):
-        tile = _step._TILE if variant == "step" else _numba.tile_rows(players)
+        tile = _cpu_registers._TILE if variant == "step" else _numba.tile_rows(players)
         rewards = (rng.integers(-4, 5, (2 * tile + 3, players)) / 4).astype(np.float32)
         args = case(1, rewards, outside=True)
         whole = check(args, variant=variant)
@@ -209,9 +209,9 @@ def test_fused_networks_sort(dtype):
             rows = (np.arange(2**players) >> np.arange(players)[:, None]) & 1
         else:
             rows = np.random.default_rng(0).integers(0, 50, (players, 200))
-        keys = np.zeros((players, rows.shape[1] + _network.PADDING), dtype)
+        keys = np.zeros((players, rows.shape[1] + _cpu_network.PADDING), dtype)
         keys[:, : rows.shape[1]] = rows
-        _network.sort(keys.reshape(-1), keys.shape[1], fused_network(players), rows.shape[1])
+        _cpu_network.sort(keys.reshape(-1), keys.shape[1], fused_network(players), rows.shape[1])
         np.testing.assert_array_equal(keys[:, : rows.shape[1]], -np.sort(-rows, axis=0))
 
 

@@ -169,7 +169,7 @@ def _sources() -> dict[str, bytes]:
         root = importlib.resources.files(__package__)
         for folder in (root, *(x for x in root.iterdir() if x.is_dir())):
             modules = {x.name: x for x in folder.iterdir() if x.name.endswith((".py", ".pyc"))}
-            names = [name for name in sorted(modules) if not name.startswith(("_torch", "_triton"))]
+            names = [name for name in sorted(modules) if not name.startswith(("_torch", "_triton", "_gpu"))]
             if names:
                 parts = [part for name in names for part in (name, modules[name].read_bytes())]
                 found["" if folder is root else folder.name] = _digest(*parts)

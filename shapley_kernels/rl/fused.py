@@ -26,7 +26,7 @@ def advantages(game: Game, value: Any, mask: Any, layout: tuple[Any, Any, Any], 
     terms = merge(game.terms(value)) if _may_serve(game, value, mask, layout) else []
     if len(terms) != 1 or not isinstance(terms[0][1], OrderTerm) or not _is_one(terms[0][0]):
         return None
-    term, found = terms[0][1], kernel("order", "triton_norm")
+    term, found = terms[0][1], kernel("order", "gpu_fused_norm")
     shape, double = make_groups(term.game.rewards, *layout).shape, term.game.rewards.element_size() == 8
     if 0 in shape or not found.serves(*shape[1:], double, *options[:2]):
         return None

@@ -46,7 +46,7 @@ def launches(monkeypatch):
     found: list[str] = []
     for name, module in {
         "order": kernel("order", "triton"),
-        "order and group_norm": kernel("order", "triton_norm"),
+        "order and group_norm": kernel("order", "gpu_fused_norm"),
         "group_norm": kernel("group_norm", "triton"),
     }.items():
         monkeypatch.setattr(module, "run", lambda *_, name=name: found.append(name))

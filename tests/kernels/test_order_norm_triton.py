@@ -11,7 +11,7 @@ from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.rl import RewardAllocator, fused, grpo_advantages
 from tests.kernels.conftest import INTERPRETED, need
 
-kernel = need("triton", "shapley_kernels.kernels.order._triton_norm")
+kernel = need("triton", "shapley_kernels.kernels.order._gpu_fused_norm")
 
 if not INTERPRETED and not torch.cuda.is_available():
     pytest.skip("needs TRITON_INTERPRET=1 or a GPU", allow_module_level=True)

@@ -11,7 +11,7 @@ if INTERPRETED:
 
 torch = need("torch")
 aot = need("triton", "tests.kernels.aot")
-_triton_norm = need("triton", "shapley_kernels.kernels.order._triton_norm")
+_gpu_fused_norm = need("triton", "shapley_kernels.kernels.order._gpu_fused_norm")
 
 # the chosen form at either end of its range, with loads of 1, 2 and 4 elements; docs/gpu.md has the whole table
 CASES = [(n, torch.float32, both) for n in (2, 7, 16, 20, 100, 1024) for both in (False, True)]
@@ -59,7 +59,7 @@ def test_gradients_compile_without_spills(target, players, both):
 )
 def test_normalised_credits_compile_without_spills(target, players, size, dtype, both, center):
     tensors = aot.arguments(players, dtype, masked=both, outside=both)
-    kernel, *call = _triton_norm.call(tensors, size, center, "group", 1, 1e-6, 1e-4, 0.0)
+    kernel, *call = _gpu_fused_norm.call(tensors, size, center, "group", 1, 1e-6, 1e-4, 0.0)
     assert aot.usage(aot.compile_call(target, kernel, call)).spills == 0
 
 

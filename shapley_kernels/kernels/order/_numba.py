@@ -10,9 +10,9 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import REAL, building, compiled, read, written
 from shapley_kernels.kernels._threads import over_rows
-from shapley_kernels.kernels.order._argsort import by_argsort, rows_by_argsort
-from shapley_kernels.kernels.order._comparators import fused_network
-from shapley_kernels.kernels.order._step import kernel as step_kernel
+from shapley_kernels.kernels.order._cpu_argsort import by_argsort, rows_by_argsort
+from shapley_kernels.kernels.order._cpu_registers import kernel as step_kernel
+from shapley_kernels.kernels.order._sorting_networks import fused_network
 
 STEP = 8
 """Up to this many players the step form in registers is the fastest."""
@@ -133,8 +133,8 @@ def _compiled(variant: str, dtype: str, masked: bool, has_outside: bool) -> Any:
     if variant == "argsort":
         return compiled(rows_by_argsort, numba.int64(rewards, *game, *place[:2], result))
     with building():  # these need numba's own modules, which a release may move
-        from shapley_kernels.kernels.order._network import rows_by_network
-        from shapley_kernels.kernels.order._rolled import rows_rolled
+        from shapley_kernels.kernels.order._cpu_network import rows_by_network
+        from shapley_kernels.kernels.order._cpu_vectors import rows_rolled
     if variant == "rolled":
         return compiled(rows_rolled, numba.int64(rewards, *game, *place, result))
     return compiled(rows_by_network, numba.int64(rewards, read(integer, 2), *game, *place, result))

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from shapley_kernels.kernels.order import _triton_step, _triton_tile
+from shapley_kernels.kernels.order import _gpu_registers, _gpu_tile
 
-MAX_PLAYERS = _triton_tile.MAX_PLAYERS
+MAX_PLAYERS = _gpu_tile.MAX_PLAYERS
 """Longest row; a longer one would need more than one tile."""
 
 FORMS = ("unrolled", "rolled", "tile")
@@ -92,10 +92,10 @@ def _choice(
     its batch."""
     form = form or form_of(players, double, plain)
     if form == "tile":
-        kernel, options = _triton_tile.order_tile, _triton_tile.constants(players, rows_per_program)
+        kernel, options = _gpu_tile.order_tile, _gpu_tile.constants(players, rows_per_program)
     else:
-        kernel = _triton_step.order_step
-        options = _triton_step.constants(players, itemsize, form == "unrolled", rows_per_program, lanes)
+        kernel = _gpu_registers.order_step
+        options = _gpu_registers.constants(players, itemsize, form == "unrolled", rows_per_program, lanes)
     # no fusion, else the compiler may fuse differently for rows at different places of a tile
     return kernel, options["ROWS"], {**options, "enable_fp_fusion": False}
 
@@ -107,6 +107,6 @@ _ROLLED = {(False, True): 64, (False, False): 32, (True, True): 28, (True, False
 def form_of(players: int, double: bool, plain: bool) -> str:
     """The form with the fewest instructions (docs/gpu.md counts them) among those that spill nothing; at the upper ends
     "tile" has up to 11 % fewer, but its are shuffles and barriers. `plain`: neither mask nor outside."""
-    if players <= _triton_step.MAX_UNROLLED:
+    if players <= _gpu_registers.MAX_UNROLLED:
         return "unrolled"
     return "rolled" if players <= _ROLLED[double, plain] else "tile"

@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from shapley_kernels.kernels.order._triton_tile import _TILE, MAX_PLAYERS, _take
+from shapley_kernels.kernels.order._gpu_tile import _TILE, MAX_PLAYERS, _take
 
 __all__ = ["MAX_PLAYERS", "run"]
 

@@ -12,14 +12,14 @@ import triton.language as tl
 
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.kernels.group_norm._triton import normalised
-from shapley_kernels.kernels.order import _triton_step
+from shapley_kernels.kernels.order import _gpu_registers
 
 _ROWS = 128
 
 
 def serves(size: int, players: int, double: bool, center: str, scale: str) -> bool:
     """Whether `run` takes groups of `size` rows of `players`, in float64 or less, and these options of `group_norm`."""
-    longest = _triton_step.MAX_UNROLLED // (2 if double else 1)
+    longest = _gpu_registers.MAX_UNROLLED // (2 if double else 1)
     return size <= _ROWS and players <= longest and scale != "batch" and (center, scale) != ("none", "none")
 
 
@@ -75,7 +75,7 @@ def call(
 
 @cache
 def _constants(size: int, players: int, itemsize: int, center: str, scale: str) -> dict[str, Any]:
-    step = _triton_step.constants(players, itemsize, True, _ROWS)
+    step = _gpu_registers.constants(players, itemsize, True, _ROWS)
     padded = triton.next_power_of_2(size)
     return {
         "GROUPS": _ROWS // padded,
@@ -123,11 +123,11 @@ def order_norm(  # type: ignore[no-untyped-def]
     row = group * size + rollout
     start = row * PLAYERS
     c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)
-    r = _triton_step.read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
-    values, above, below, shift = _triton_step.ladder(
+    r = _gpu_registers.read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
+    values, above, below, shift = _gpu_registers.ladder(
         r, c, mask, inside, outside, empty, level_of, WIDTH, PLAYERS, NETWORK, VECTOR
     )
-    phi = _triton_step.credits(r, values, above, below, shift, mask is not None, outside is not None)
+    phi = _gpu_registers.credits(r, values, above, below, shift, mask is not None, outside is not None)
     live = here[:, None] & (tl.arange(0, WIDTH) < PLAYERS)[None, :]
     if mask is not None:
         live = live & (r != float("-inf"))
@@ -135,4 +135,4 @@ def order_norm(  # type: ignore[no-untyped-def]
     advantage = normalised(
         tl.reshape(phi, CUBE).to(tl.float64), tl.reshape(live, CUBE), ddof, min_std, eps, rounding, CENTER, SCALE
     )
-    _triton_step.write(out, start, here, tl.reshape(advantage, [ROWS, WIDTH]), 0, 0, PLAYERS, VECTOR)
+    _gpu_registers.write(out, start, here, tl.reshape(advantage, [ROWS, WIDTH]), 0, 0, PLAYERS, VECTOR)

@@ -10,7 +10,7 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._simd import lanes, larger, load, smaller, splat, store, transpose_all, transpose_from
-from shapley_kernels.kernels.order._argsort import refuse
+from shapley_kernels.kernels.order._cpu_argsort import refuse
 
 PADDING = 16
 """Elements between the rows of a tile beside its lanes: strides of a power of two would alias in the cache."""

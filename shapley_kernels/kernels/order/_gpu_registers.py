@@ -16,7 +16,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from shapley_kernels.kernels.order._comparators import network
+from shapley_kernels.kernels.order._sorting_networks import network
 
 MAX_UNROLLED = 16
 """Longest row whose credits stay in registers next to the sorted row."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.kernels.order._comparators import network
+from shapley_kernels.kernels.order._sorting_networks import network
 
 _TEMPLATE = """
 def {name}(rewards, mask, v_empty, inside, outside, empty, level_of, out):

@@ -1,4 +1,4 @@
-"""Rows of middling length: the step form of `_step`, with rows across vectors of lanes and loops over the players.
+"""Rows of middling length: the step form of `_cpu_registers`, with rows across vectors of lanes and loops over players.
 
     out_i = sum_k (s_k - s_{k+1}) (A_k if s_k <= x_i else B_k) + c C,      s = x sorted, best first, s_{n+1} = c
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper
 from shapley_kernels.kernels._simd import lanes, load, load_bytes, splat, store, transpose_all, where_at_most
-from shapley_kernels.kernels.order._network import PADDING, fill_tables, sort
+from shapley_kernels.kernels.order._cpu_network import PADDING, fill_tables, sort
 
 
 def rows_rolled(  # type: ignore[no-untyped-def]
