@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from shapley_kernels.cli.choices import UtilityName, ValueName, utility, value, weights
 from shapley_kernels.cli.rows import Columns, InputError
+from shapley_kernels.cli.utility import UtilityName, ValueName, utility, value, weights
 
 HEAD_ON_TERMINAL = 5
 

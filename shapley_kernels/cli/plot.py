@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from shapley_kernels.cli.numbers import Sample
+from shapley_kernels.cli.compute import Sample
 from shapley_kernels.cli.rows import InputError
 
 SAMPLED_ROLLOUTS = 3000

@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
-from shapley_kernels.cli.numbers import Shared, Table, key
+from shapley_kernels._files import scratch_directory
+from shapley_kernels.cli.compute import Shared, Table, key
 from shapley_kernels.cli.parquet import ParquetFiles, SchemaGuess
 from shapley_kernels.cli.reading import BATCH_ROWS, Advance, File, JsonLines, Numbers, Source
 from shapley_kernels.cli.rows import InputError
-from shapley_kernels.cli.temporary import scratch_directory
 from shapley_kernels.rl import RewardAllocator, merge_diagnostics
 
 BUCKET_BYTES = 256 << 20

@@ -21,8 +21,8 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
+from shapley_kernels._files import naming, open_scratch
 from shapley_kernels.cli.rows import ARRAY_HINT, BadRow, Columns, InputError, parts
-from shapley_kernels.cli.temporary import naming, open_scratch
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 8 << 20

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from shapley_kernels.cli.numbers import Table
+from shapley_kernels.cli.compute import Table
 
 SHOWN_CANDIDATES = 12
 

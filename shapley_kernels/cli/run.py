@@ -15,11 +15,11 @@ from typing import IO, Any
 
 from rich.console import Console
 
-from shapley_kernels.cli.numbers import Table
+from shapley_kernels._files import open_scratch, scratch_directory
+from shapley_kernels.cli.compute import Table
 from shapley_kernels.cli.reading import CHANGED, JsonLines, Rejected, Source, files, is_parquet, unchanged
 from shapley_kernels.cli.report import Steps, first_rollouts, printable, smaller_sets, summary
 from shapley_kernels.cli.rows import BadRow, Columns, InputError, NoGoodRow
-from shapley_kernels.cli.temporary import open_scratch, scratch_directory
 from shapley_kernels.cli.writing import JsonLinesSink, Sink, Staged, json_line
 from shapley_kernels.rl import RewardAllocator
 

@@ -17,9 +17,9 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
+from shapley_kernels._files import Claim, naming, new_claim, open_named, remove_stale
 from shapley_kernels.cli.reading import Chunk
 from shapley_kernels.cli.rows import BadRow, Columns, InputError
-from shapley_kernels.cli.temporary import Claim, naming, new_claim, open_named, remove_stale
 
 
 @dataclass

@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from shapley_kernels.cli import numbers, parquet, reading, run, temporary
+from shapley_kernels import _files
+from shapley_kernels.cli import compute, parquet, reading, run
 from shapley_kernels.cli.rows import Columns
 from tests.cli import interrupted
 from tests.cli.conftest import COMMAND, Place
@@ -114,17 +115,17 @@ def test_what_a_killed_run_left_goes_at_the_next_start_and_nothing_else(place: P
 def test_without_locks_nothing_is_removed(place: Place, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("in.jsonl", ROWS)
     place.run("in.jsonl", "-o", "out.jsonl")
-    stale = place.path / f".shapley-allocate-{temporary._kernel()}-0.tmp"
+    stale = place.path / f".shapley-allocate-{_files._kernel()}-0.tmp"
     stale.touch()
 
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     with monkeypatch.context() as patch:
-        patch.setattr(temporary.fcntl, "flock", refuse)
+        patch.setattr(_files.fcntl, "flock", refuse)
         place.run("in.jsonl", "-o", "out.jsonl", "--force")
     with monkeypatch.context() as patch:
-        patch.setattr(temporary, "fcntl", None)
+        patch.setattr(_files, "fcntl", None)
         place.run("in.jsonl", "-o", "out.jsonl", "--force")
     assert place.names() == {"in.jsonl", "out.jsonl", stale.name}
     stale.unlink()
@@ -278,7 +279,7 @@ def test_an_input_that_changes(
         pytest.skip("cannot be made of any size")
     if when == "first pass" and change in (_overwrite, _longer):
         pytest.skip("is what is read, then")
-    owner, name = (run, "_copy") if when == "second pass" else (numbers.Table, "add")
+    owner, name = (run, "_copy") if when == "second pass" else (compute.Table, "add")
     monkeypatch.setattr(owner, name, _before(getattr(owner, name), _once(lambda: change(path))))
     said = place.run(source, "-o", output, status=2).stderr
     if change is not _overwrite or path.suffix == ".jsonl":

@@ -11,7 +11,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels import rl
-from shapley_kernels.cli import numbers
+from shapley_kernels.cli import compute
 from tests.cli.conftest import Place
 
 GOLDEN = [  # docs/mathematics.md
@@ -84,7 +84,7 @@ def test_equals_one_library_call(place: Place, sizes: str) -> None:
 def test_many_small_batches_equal_one_library_call(
     place: Place, monkeypatch: pytest.MonkeyPatch, center: str, scale: str
 ) -> None:
-    monkeypatch.setattr(numbers, "CELLS", 64)
+    monkeypatch.setattr(compute, "CELLS", 64)
     monkeypatch.setattr("shapley_kernels.cli.reading.BATCH_ROWS", 7)
     rows = random_rows(200, seed=1, longest=17)
     place.write("in.jsonl", rows)
@@ -99,7 +99,7 @@ def test_batches_do_not_show(place: Place, monkeypatch: pytest.MonkeyPatch, valu
     rows = [{"prompt_id": i // 5, "rewards": rng.normal(size=rng.integers(30, 60)).tolist()} for i in range(200)]
     place.write("in.jsonl", rows)
     place.run("in.jsonl", "-o", "large.jsonl", *options)
-    monkeypatch.setattr(numbers, "CELLS", 64)
+    monkeypatch.setattr(compute, "CELLS", 64)
     place.run("in.jsonl", "-o", "small.jsonl", *options)
     assert (place.path / "small.jsonl").read_bytes() == (place.path / "large.jsonl").read_bytes()
 
@@ -144,7 +144,7 @@ def test_baselines(place: Place, name: str) -> None:
 def test_baselines_in_steps(place: Place, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     place.write("in.jsonl", random_rows(50, seed=9))
     place.run("in.jsonl", "-o", "1.jsonl", "--value", name)
-    monkeypatch.setattr(numbers, "CELLS", 64)
+    monkeypatch.setattr(compute, "CELLS", 64)
     place.run("in.jsonl", "-o", "2.jsonl", "--value", name)
     assert [row["credits"] for row in place.rows("1.jsonl")] == [row["credits"] for row in place.rows("2.jsonl")]
 
@@ -300,7 +300,7 @@ def test_more_places_than_candidates_are_warned_of(place: Place, utility: str, o
 def test_summary_adds_up_over_batches(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("in.jsonl", random_rows(200, seed=8))
     whole = place.run("in.jsonl", "-o", "1.jsonl").stderr.splitlines()[:-1]  # without the time
-    monkeypatch.setattr(numbers, "CELLS", 64)
+    monkeypatch.setattr(compute, "CELLS", 64)
     assert place.run("in.jsonl", "-o", "2.jsonl").stderr.splitlines()[:-1] == whole
 
 

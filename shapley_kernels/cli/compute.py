@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from shapley_kernels import rl
+from shapley_kernels._files import open_scratch
 from shapley_kernels.cli.reading import BATCH_ROWS, Numbers
 from shapley_kernels.cli.rows import InputError
-from shapley_kernels.cli.temporary import open_scratch
 from shapley_kernels.rl.sizes import multiplies, times_live
 
 CELLS = 1 << 18
