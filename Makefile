@@ -6,7 +6,7 @@
 # make fuzz         random calls of every public function, valid and hostile: CASES=1000000 of them, by PROCESSES=2
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
 #                   (CLOCK=cpu on a machine that others use, too; PASSES=1 takes a third of the time)
-# make learning   train tiny transformers with each kind of credit, and make docs/learning.md; stop it and go on at any time
+# make learning   train tiny transformers with each kind of credit, and make docs/results/learning.md; stop it and go on at any time
 #                   (WORKERS=2: that many processes)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 
@@ -68,11 +68,11 @@ bench: .venv/dev
 	$(BIN)/shapley-bench run --clock $(CLOCK) --game Max --compile -f -o benchmarks/results/compiled.jsonl
 	$(BIN)/shapley-bench peers --clock $(CLOCK) -f -o benchmarks/results/peers.jsonl
 	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/scaling.jsonl
-	$(BIN)/shapley-bench plot -f -o docs/benchmarks.png benchmarks/results/cpu.jsonl benchmarks/scaling.jsonl
+	$(BIN)/shapley-bench plot -f -o docs/results/benchmarks.png benchmarks/results/cpu.jsonl benchmarks/scaling.jsonl
 	$(MAKE) tables
 
 tables:
-	$(BIN)/shapley-bench table --write README.md --write docs/benchmarks.md
+	$(BIN)/shapley-bench table --write README.md --write docs/results/benchmarks.md
 
 learning: .venv/nox
 	OMP_NUM_THREADS=1 $(BIN)/nox --session learning -- --workers $(WORKERS)

@@ -1,4 +1,4 @@
-"""docs/games.md from the docstrings of the games.
+"""docs/reference/games.md from the docstrings of the games.
 
 python docs/make_games.py            # writes it
 python docs/make_games.py --check    # fails when it is stale
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shapley_kernels.games import GAMES
 
-PAGE = Path(__file__).parent / "games.md"
+PAGE = Path(__file__).parent / "reference" / "games.md"
 HEAD = """# Games: what a set is worth
 
 Made from the docstrings by `python docs/make_games.py`. Credits are `[..., players]`, and so are rewards, weights and
@@ -54,7 +54,7 @@ def main() -> int:
         return 0
     if PAGE.read_text(encoding="utf-8") == page():
         return 0
-    print("docs/games.md is stale: run python docs/make_games.py", file=sys.stderr)
+    print("docs/reference/games.md is stale: run python docs/make_games.py", file=sys.stderr)
     return 1
 
 

@@ -7,7 +7,7 @@ Only the differences d(S) = v(S) - v(N - S) of a coalition and its complement ma
 
 So the pairs (S, N - S) are sampled, each size a stratum, without replacement. Every u sums to 0 over the players, so
 every estimate is efficient; a fully sampled stratum has no error. Regression on simple games and the surrogate takes
-out of d what they explain, and their known Shapley values put it back (docs/estimate.md).
+out of d what they explain, and their known Shapley values put it back (docs/guides/judges.md).
 """
 
 import sys

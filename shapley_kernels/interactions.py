@@ -72,7 +72,8 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
         all their worths, as `Table` does: O(players^2 2^players), up to 16 players (`Table` 20) and 2 GiB of worths.
     Error: order games (2 n + 4) eps/2 sum_k |D_k| (|P_k| + |Q_k| + |R_k|) + |c E| eps, with coefficients good to
         n eps max_s |W(s, .)| where they come from O(n^3) sums; `Pairwise` 3 eps/2 |w_ij|; `NoisyOr` relative,
-        (4 n + nodes + 8) eps/2; tables as in `kernels/table`, with differences of differences. docs/mathematics.md.
+        (4 n + nodes + 8) eps/2; tables as in `kernels/table`, with differences of differences.
+        docs/explanation/mathematics.md.
     Source: Grabisch and Roubens (1999), doi:10.1007/s001820050125; Sundararajan, Dhamdhere and Agarwal, arXiv
         1902.05622 (Shapley-Taylor).
 

@@ -25,7 +25,7 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("page", ["methods.md", "values.md"])
+@pytest.mark.parametrize("page", ["guides/methods.md", "guides/values.md"])
 def test_examples_of_pages(page):
     result = doctest.testfile(str(ROOT / "docs" / page), module_relative=False, encoding="utf-8")
     assert result.attempted > 2
@@ -33,7 +33,7 @@ def test_examples_of_pages(page):
 
 
 def test_every_row_of_methods_has_its_test():
-    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "methods.md").read_text(encoding="utf-8")
     named = re.findall(r"\| `(test_\w+)` \|$", page, re.MULTILINE)
     assert sorted(named) == sorted(name for name in vars(test_methods) if name.startswith("test_"))
 
@@ -48,6 +48,6 @@ def test_table_of_games_is_fresh():
     spec = importlib.util.spec_from_file_location("make_games", ROOT / "docs" / "make_games.py")
     make_games = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_games)
-    page = (ROOT / "docs" / "games.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "games.md").read_text(encoding="utf-8")
     assert page == make_games.page(), "run python docs/make_games.py"
     assert all(f"| `{game.__name__}(" in page for game in GAMES)

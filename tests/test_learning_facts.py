@@ -235,7 +235,7 @@ def test_said_of_the_enumeration():
     assert 1.1 < min(own / shapley) < max(own / shapley) < 1.5
     assert span(angles["Stratum(1)"]) == [20, 41]
     assert span(loo / grpo) == [2, 2]
-    assert span((shapley / loo)[[0, 2]]) == [3, 4]  # candidates independent (docs/values.md)
+    assert span((shapley / loo)[[0, 2]]) == [3, 4]  # candidates independent (docs/guides/values.md)
     assert angles["LeaveOneOut"].round().tolist() == [0, 15, 0, 15]
 
 

@@ -1,4 +1,4 @@
-"""docs/methods.md: each method's own formula, written out here, beside our call."""
+"""docs/guides/methods.md: each method's own formula, written out here, beside our call."""
 
 from itertools import combinations
 from math import comb

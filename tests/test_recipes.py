@@ -1,4 +1,4 @@
-"""The code of docs/recipes.md, run as it stands there, against the contracts of the frameworks that it names."""
+"""The code of docs/guides/recipes.md, run as it stands there, against the contracts of the frameworks that it names."""
 
 import asyncio
 import importlib
@@ -18,7 +18,7 @@ from shapley_kernels import rl
 from tests.conftest import need
 from tests.frameworks.rollouts import ADVANTAGES, GROUP, TEXTS
 
-PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
+PAGE = Path(__file__).parent.parent / "docs" / "guides" / "recipes.md"
 BLOCKS = dict(re.findall(r"```python\n# (\w+)\.py[^\n]*\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
 END = 256
 VOCABULARY = [bytes([i]) for i in range(END)] + [None]

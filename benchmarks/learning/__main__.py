@@ -1,4 +1,5 @@
-"""Does it learn? `exact` enumerates, `run` trains, `page` fills docs/learning.md; `make learning` does all of it."""
+"""Does it learn? `exact` enumerates, `run` trains, `page` fills docs/results/learning.md; `make learning` does all of
+it."""
 
 import argparse
 import json

@@ -1,4 +1,5 @@
-"""The page docs/learning.md, and a table of docs/values.md, from the records: tables between markers, and curves."""
+"""The page docs/results/learning.md, and a table of docs/guides/values.md, from the records: tables between markers,
+and curves."""
 
 import hashlib
 import json
@@ -14,9 +15,9 @@ from benchmarks.learning.runs import BLOCK
 from benchmarks.learning.tasks import SCHEMES, TASKS
 from shapley_kernels import BackendUnavailable
 
-PAGE = Path(__file__).parents[2] / "docs" / "learning.md"
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "learning.md"
 PICTURE = PAGE.with_suffix(".png")
-VALUES = PAGE.with_name("values.md")
+VALUES = PAGE.parents[1] / "guides" / "values.md"
 """Another page that shows tables of the records."""
 MARKED = re.compile(r"(<!-- learning: ([a-z ]+) -->\n).*?(<!-- learning: end -->)", re.DOTALL)
 FINAL = 4

@@ -1,7 +1,7 @@
 """Games of independent successes and saturating sums: noisy-or, at-least-m, logarithm of a sum.
 
 Their multilinear extensions are products, or distributions of sums, and a semivalue is a mixture of coalitions that
-every player joins independently (`Semivalue.nodes`), or of coalitions by size; see docs/mathematics.md.
+every player joins independently (`Semivalue.nodes`), or of coalitions by size; see docs/explanation/mathematics.md.
 """
 
 from collections.abc import Callable, Collection

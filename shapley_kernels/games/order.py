@@ -2,7 +2,7 @@
 
 With the rewards of S sorted, r_(1) >= r_(2) >= ..., a game of this family is worth sum_j w_j r_(j); the weights may
 depend on |S|; `v_empty` is the worth of the empty set. Under any semivalue its credits are two weighted running sums
-over the gaps of the sorted row (docs/mathematics.md), so a game here only has to give the coefficients
+over the gaps of the sorted row (docs/explanation/mathematics.md), so a game here only has to give the coefficients
 
     A_k, B_k: what a member / a non-member of the k best gets of the gap below the k-th best,   C: its share of v_empty.
 

@@ -1,6 +1,6 @@
 """The order family: what its games have in common, their coefficients and their term.
 
-See `games.order` for the games, docs/mathematics.md for the derivation.
+See `games.order` for the games, docs/explanation/mathematics.md for the derivation.
 """
 
 from collections.abc import Callable, Collection, Sequence

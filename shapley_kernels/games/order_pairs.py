@@ -1,4 +1,5 @@
-"""Pair interactions of the order family: closed forms over the gaps of the sorted row (docs/mathematics.md).
+"""Pair interactions of the order family: closed forms over the gaps of the sorted row
+(docs/explanation/mathematics.md).
 
 The game of level k sees a coalition through its size and its number of the k best, so a pair interacts at level k in
 one of three ways: both of them are among the k best (P_k), one of them (Q_k), or none (R_k).

@@ -154,7 +154,7 @@ class RewardAllocator:
 
         Returns:
             advantages of the shape of the rewards, in their container, dtype and device; 0 also in groups whose
-            credits differ by what their rounding explains (docs/mathematics.md).
+            credits differ by what their rounding explains (docs/explanation/mathematics.md).
 
         Raises:
             TypeError, ValueError: as `credits` and `grpo_advantages`.
@@ -178,7 +178,8 @@ class RewardAllocator:
 
         Every rollout counts, one without live candidates with v(empty): leave rollouts out that do not exist, with
         group_ids. center="slot" means "group" here. Worths are computed and compared in float64, and a std that their
-        rounding explains (docs/mathematics.md) gives 0: sets of different sizes that are worth the same are equal.
+        rounding explains (docs/explanation/mathematics.md) gives 0: sets of different sizes that are worth the same
+        are equal.
 
         Args: as in `advantages`.
 

@@ -81,7 +81,8 @@ class SuffixSwap(_Swap):
 
     Cost: O(G topics K) per rollout for `Max`, `Min`, `FacilityLocation`, `Clusters` and `Coverage` by 0 and 1;
         (G - 1) (K + 1) times a `worth` for the others, in blocks of 64 MiB.
-    Source: derived here (docs/mathematics.md); lam as in generalised advantage estimation, arXiv 1506.02438.
+    Source: derived here (docs/explanation/mathematics.md); lam as in generalised advantage estimation, arXiv
+        1506.02438.
     """
 
     lam: float = 0.5

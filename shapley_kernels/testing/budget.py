@@ -1,7 +1,7 @@
 """Error budgets: how far credits may be from the truth, known before they are computed.
 
-Each family has its own bound (`Term.error_bound`, docs/mathematics.md) for what happens before the result is rounded
-to the dtype of the output; here they are put together for sums of games, and compared with the truth.
+Each family has its own bound (`Term.error_bound`, docs/explanation/mathematics.md) for what happens before the result
+is rounded to the dtype of the output; here they are put together for sums of games, and compared with the truth.
 """
 
 from collections.abc import Sequence

@@ -125,7 +125,7 @@ def test_the_command_writes_and_checks(bench):
     assert "| Max [4, 8] float32 |" in bench("table", "r.jsonl").stdout
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/benchmarks.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/results/benchmarks.md"])
 def test_the_tables_of_the_docs_are_those_of_the_committed_records(name):
     stale = table.stale([ROOT / name], read(RESULTS))
     assert not stale, "make tables"

@@ -14,7 +14,7 @@ from shapley_kernels import rl
 from shapley_kernels.cli import compute
 from tests.cli.conftest import Place
 
-GOLDEN = [  # docs/mathematics.md
+GOLDEN = [  # docs/explanation/mathematics.md
     {"prompt_id": "a", "rewards": [0.9, 0.5, 0.1]},
     {"prompt_id": "b", "rewards": [4, 3, 5]},
     {"prompt_id": "c", "rewards": [0, 1, 0]},

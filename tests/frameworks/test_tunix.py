@@ -1,4 +1,4 @@
-"""The recipe of docs/recipes.md in Tunix's own learner, its loss, and arrays of JAX through DLPack."""
+"""The recipe of docs/guides/recipes.md in Tunix's own learner, its loss, and arrays of JAX through DLPack."""
 
 import json
 import sys

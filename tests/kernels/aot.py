@@ -1,6 +1,6 @@
 """Compile Triton kernels without a GPU and say what the compiler made of them.
 
-    python -m tests.kernels.aot [players,players,..] [dtype,dtype,..]     prints the table of `order` in docs/gpu.md
+    python -m tests.kernels.aot [players,players,..] [dtype,dtype,..]     `order` in docs/explanation/gpu.md
 
 Not under TRITON_INTERPRET=1, which leaves nothing to compile.
 """

@@ -13,7 +13,7 @@ torch = need("torch")
 aot = need("triton", "tests.kernels.aot")
 _gpu_fused_norm = need("triton", "shapley_kernels.kernels.order._gpu_fused_norm")
 
-# the chosen form at either end of its range, with loads of 1, 2 and 4 elements; docs/gpu.md has the whole table
+# the chosen form at either end of its range, with loads of 1, 2 and 4 elements; docs/explanation/gpu.md has the table
 CASES = [(n, torch.float32, both) for n in (2, 7, 16, 20, 100, 1024) for both in (False, True)]
 CASES += [(8, torch.bfloat16, True), (6, torch.float64, True), (16, torch.float64, False), (100, torch.float64, True)]
 

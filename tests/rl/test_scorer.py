@@ -339,7 +339,7 @@ def test_import_is_light():
 
 def test_the_page_in_docs():
     """Its code runs, and what its comments say is what comes out."""
-    page = (Path(__file__).parents[2] / "docs" / "candidates.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "lists.md").read_text(encoding="utf-8")
     names, shown = {}, []
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(block, names)

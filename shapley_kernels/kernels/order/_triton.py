@@ -32,7 +32,8 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
 
     Cost: one launch, no synchronisation and no memory of its own, so it can be captured in a CUDA graph once it is
         compiled: at the first call for a number of players (above 64: for their power of two, and whether 16 divides
-        them), dtypes, with or without mask and outside. docs/gpu.md has registers and instructions of every form.
+        them), dtypes, with or without mask and outside. docs/explanation/gpu.md has registers and instructions of
+        every form.
     Error: the bound of the package docstring. The order of additions depends on players and dtypes, not on the batch.
     Source: bitonic sort, Batcher, "Sorting networks and their applications", AFIPS 1968, doi:10.1145/1468075.1468121.
     """
@@ -105,8 +106,8 @@ _ROLLED = {(False, True): 64, (False, False): 32, (True, True): 28, (True, False
 
 
 def form_of(players: int, double: bool, plain: bool) -> str:
-    """The form with the fewest instructions (docs/gpu.md counts them) among those that spill nothing; at the upper ends
-    "tile" has up to 11 % fewer, but its are shuffles and barriers. `plain`: neither mask nor outside."""
+    """The form with the fewest instructions (docs/explanation/gpu.md counts them) among those that spill nothing; at
+    the upper ends "tile" has up to 11 % fewer, but its are shuffles and barriers. `plain`: neither mask nor outside."""
     if players <= _gpu_registers.MAX_UNROLLED:
         return "unrolled"
     return "rolled" if players <= _ROLLED[double, plain] else "tile"
