@@ -9,7 +9,7 @@ from shapley_kernels.rl.codec import decode_credits, decode_rewards, encode_cred
 from shapley_kernels.rl.combine import combine_advantages
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
 from shapley_kernels.rl.group_value import GroupValue
-from shapley_kernels.rl.parsers import after, json_list, numbered, separated, tagged
+from shapley_kernels.rl.parsers import after, bulleted, json_list, numbered, separated, tagged
 from shapley_kernels.rl.rollouts import rollout_advantages
 from shapley_kernels.rl.scorer import SetScorer
 from shapley_kernels.rl.swaps import CandidateSwap, SuffixSwap
@@ -26,6 +26,7 @@ __all__ = [
     "SuffixSwap",
     "WinnerTakesAll",
     "after",
+    "bulleted",
     "candidate_ids",
     "combine_advantages",
     "decode_credits",

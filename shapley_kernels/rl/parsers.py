@@ -6,8 +6,9 @@ is None, "malformed", or "truncated" where the text ended inside a candidate or 
 """
 
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from shapley_kernels.arrays import one_of
@@ -18,34 +19,62 @@ Parser: TypeAlias = Callable[[str], tuple[Found, str | None]]
 MALFORMED, TRUNCATED = "malformed", "truncated"
 MISSING = ("whole", "malformed")
 
-_LIST_OPENS = re.compile(r'\[(?=[ \t\n\r]*(?:["{]|\Z))')  # else a bracket of the prose around, such as [1]
-_JSON_SPACE = " \t\n\r"
-_CUT_SCALAR = re.compile(r"[\w.+\\-]*\s*")  # what is left after the error where the text ends within true, -1.5, \u00e9
-_NUMBER = re.compile(r"^ {0,2}([0-9]{1,3})[.)](?=\s|\Z)", re.MULTILINE)  # indented more: a list within a candidate
+_STRING = r'"(?:[^"\\\n]|\\.)*"'
+_LENIENT_STRING = r"""(?s:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_TOKEN, _LENIENT_TOKEN = (re.compile(rf"""{string}|[\[\]{{}},"']""") for string in (_STRING, _LENIENT_STRING))
+_LENIENT_PIECE = re.compile(rf"{_LENIENT_STRING}|,(?=\s*[\]}}])")
+
+_NUMBERED = re.compile(
+    r"^(?P<indent>[ \t]*)(?P<mark>(?P<heading>#{1,6}[ \t]+)?(?P<bold>\*\*|__)?(?P<round>\()?(?P<number>[0-9]{1,3})"
+    r"(?(round)\)|[.:)])(?P<closed>(?P=bold))?)(?=\s|\Z)",
+    re.MULTILINE,
+)
+_BULLETED = re.compile(r"^(?P<indent>[ \t]*)(?P<mark>[-*+•–])(?=\s|\Z)", re.MULTILINE)
+_FENCE = re.compile(
+    r"^[ \t]*(?:(?:[-*+•–]|\(?[0-9]{1,3}[.:)])[ \t]+)?(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})[^\n]*\n?", re.MULTILINE
+)
+_CODE = "\0"
+_PARAGRAPH = re.compile(rf"^[ \t]*\n(?=[^\s{_CODE}])", re.MULTILINE)
 
 
-def json_list(key: str | None = None) -> Parser:
-    r"""The strings, or objects, of the first JSON list of such in the text; prose and code fences around are skipped.
+def json_list(key: str | None = None, lenient: bool = False) -> Parser:
+    r"""The strings, objects or numbers of the first JSON list of such in the text; prose and code fences are skipped.
 
     Args:
-        key: the member that is the candidate, for a list of objects; None: an object's JSON text is.
+        key: the member that is the candidate, for a list of objects; or the name of the list in an object with several.
+            None: an object's JSON text is the candidate.
+        lenient: whether to read what is nearly JSON: commas before a closing bracket, single quotes, line ends and
+            other control characters within strings.
 
     Returns:
         A parser. A string's span has its quotes, an object's its braces; commas and brackets belong to nobody. The
-        candidate of a string is decoded (\" \n \u00e9). What `json` refuses is malformed, as is another kind of item;
-        a list that begins with another kind is skipped, with the lists within it.
+        candidate of a string is decoded (\" \n \u00e9), that of a number is as it was written. Lists that begin with a
+        number, such as [1], count where there are no others. What `json` refuses is malformed, as is another kind of
+        item; a list that begins with another kind is skipped, with the lists within it. One that does not end is
+        truncated.
 
     Raises:
-        TypeError: key is not a str.
+        TypeError: key is not a str; lenient is not a bool.
 
     >>> json_list()('Names: ["Ada", "Bob"].')
     ([(8, 13, 'Ada'), (15, 20, 'Bob')], None)
     >>> json_list("name")('[{"name": "Ada"}, {"na')
     ([(1, 16, 'Ada')], 'truncated')
+    >>> json_list("names")('{"drafts": ["Bo"], "names": ["Bob"]}')
+    ([(29, 34, 'Bob')], None)
+    >>> json_list(lenient=True)("['Ada', 'Bob',]")
+    ([(1, 6, 'Ada'), (8, 13, 'Bob')], None)
     """
     if key is not None:
         _check_text("json_list", "key", key)
-    return partial(_json_list, key=key)
+    _check_bool("json_list", "lenient", lenient)
+    quotes = "\"'" if lenient else '"'
+    # else a bracket of the prose around, such as [see below]
+    opens = rf"\[(?=\s*(?:[{{{quotes}]|\Z))"
+    if key is not None:
+        opens = rf"(?P<named>(?P<quote>[{quotes}]){re.escape(key)}(?P=quote)\s*:\s*\[)|{opens}"
+    openings = re.compile(opens), re.compile(r"\[(?=\s*-?[0-9])")
+    return partial(_json_list, openings=openings[: 2 if key is None else 1], key=key, lenient=lenient)
 
 
 def tagged(name: str, numbered: bool = False) -> Parser:
@@ -71,23 +100,36 @@ def tagged(name: str, numbered: bool = False) -> Parser:
     _check_text("tagged", "name", name)
     if set(name) & set("<>"):
         raise ValueError(f"tagged: name must be that of the tag, without brackets, got {name!r}; as in tagged('item')")
-    if not isinstance(numbered, bool):
-        raise TypeError(f"tagged: numbered must be True or False, got {numbered!r}")
+    _check_bool("tagged", "numbered", numbered)
     tags = re.compile(rf"<(/?){re.escape(name)}([0-9]{{0,3}})(?:\s[^<>]*)?>")
     return partial(_tagged, tags=tags, name=name, numbered=numbered)
 
 
 def numbered() -> Parser:
-    """The items of a list whose lines begin with 1., 2., 3., ... (or 1), 2), ...).
+    """The items of a list whose lines begin with 1., 2., 3., ..., in one of the styles that models write.
+
+    These are 1. 1) 1: (1) **1.** and ### 1. (a section), throughout, and all 1. as in Markdown.
 
     Returns:
-        A parser. An item ends at the next number or at the end of the text; its span has its number, no whitespace
-        behind it. Other numbers than 1, 2, 3, ... at the beginning of a line are malformed.
+        A parser. An item ends at the next number of the list: marks in another style, indented by two characters or
+        more, or within code fences are the item's own. Text behind a blank line, not indented, ends the last item
+        unless other items have such paragraphs, too; a section ends at the next heading. A list within a code fence
+        counts where there is none outside. The span of an item has its number, no whitespace behind it. Other numbers
+        than 1, 2, 3, ... are malformed; a text that ends within a code fence of an item is truncated.
 
-    >>> numbered()("Colours:\\n1. red\\n2. dark\\n   green\\n")
+    >>> numbered()("Colours:\\n1. red\\n2. dark\\n   green\\n\\nWhich one?")
     ([(9, 15, 'red'), (16, 32, 'dark\\n   green')], None)
     """
-    return _numbered
+    return partial(_listed, marks=_NUMBERED)
+
+
+def bulleted() -> Parser:
+    """The items of a list whose lines begin with -, *, +, • or –, the same throughout; else as `numbered`.
+
+    >>> bulleted()("- red\\n  - dark\\n- green\\n\\nWhich one?")
+    ([(0, 14, 'red\\n  - dark'), (15, 22, 'green')], None)
+    """
+    return partial(_listed, marks=_BULLETED)
 
 
 def separated(separator: str) -> Parser:
@@ -146,80 +188,92 @@ def _check_text(owner: str, name: str, text: Any) -> None:
         raise ValueError(f"{owner}: {name} must not be empty")
 
 
-class _Text(str):
-    """A text whose lines nobody counts: `JSONDecodeError` would, from the beginning, for each bracket of a loop."""
-
-    def count(self, *_: Any) -> int:
-        return 0
-
-    rfind = count
+def _check_bool(owner: str, name: str, x: Any) -> None:
+    if not isinstance(x, bool):
+        raise TypeError(f"{owner}: {name} must be True or False, got {x!r}")
 
 
-def _json_list(text: str, key: str | None) -> tuple[Found, str | None]:
-    text = _Text(text)
-    at = 0
-    while opening := _LIST_OPENS.search(text, at):
-        found, problem, at = _json_items(text, opening.end(), key)
-        if found or problem == TRUNCATED:
-            return found, problem
+def _json_list(
+    text: str, openings: tuple[re.Pattern[str], ...], key: str | None, lenient: bool
+) -> tuple[Found, str | None]:
+    for opens in openings:
+        at = 0
+        while opening := opens.search(text, at):
+            member = None if opening.groupdict().get("named") else key
+            found, problem, at = _json_items(text, opening.end(), member, lenient)
+            if found or problem == TRUNCATED:
+                return found, problem
+        if at:
+            break
     return [], MALFORMED
 
 
-def _json_items(text: str, at: int, key: str | None) -> tuple[Found, str | None, int]:
+def _json_items(text: str, at: int, key: str | None, lenient: bool) -> tuple[Found, str | None, int]:
     """The items of the list that opens before `at`, and where it ends or goes wrong."""
-    from json import JSONDecoder  # here, to keep the import of the package cheap
-
-    read = JSONDecoder().raw_decode
     found: Found = []
-    first = at - 1
-    while True:
-        at = _behind_space(text, at)
-        try:
-            value, end = read(text, at)
-        except RecursionError:  # brackets within brackets, thousands deep
-            return found, MALFORMED, len(text)
-        except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
-            return found, TRUNCATED if _is_cut(text, error) else MALFORMED, getattr(error, "pos", len(text))
-        candidate = _json_candidate(value, text[at:end], key)
-        if candidate is None:
-            return found, MALFORMED, _behind_list(read, text, first)
-        found.append((at, end, candidate))
-        at = _behind_space(text, end)
-        mark = text[at : at + 1]
-        if mark != ",":
-            return found, None if mark == "]" else MALFORMED if mark else TRUNCATED, at
-        at += 1
+    depth, fault = 0, False
+    for token in (_LENIENT_TOKEN if lenient else _TOKEN).finditer(text, at):
+        mark, stop = token[0], token.start()
+        if mark in "\"'":  # a string without an end
+            if not lenient and (line_end := text.find("\n", stop)) >= 0:
+                return found, MALFORMED, line_end
+            return found, MALFORMED if fault else TRUNCATED, len(text)
+        depth += (mark in "[{") - (mark in "]}")
+        if depth > 0 or (depth == 0 and mark != ","):
+            continue
+        # a comma of the list itself, or its end; behind a fault, only the end is looked for
+        nothing_left = lenient and found and mark == "]" and not text[at:stop].strip()
+        fault = fault or not (nothing_left or _append(found, text, at, stop, key, lenient))
+        if depth < 0:
+            return found, MALFORMED if fault or mark != "]" else None, stop + 1
+        at = stop + 1
+    if not fault and text[at:].rstrip()[-1:] in ('"', "'", "}"):
+        _append(found, text, at, len(text), key, lenient)
+    return found, MALFORMED if fault else TRUNCATED, len(text)
 
 
-def _behind_list(read: Callable[[str, int], tuple[Any, int]], text: str, at: int) -> int:
-    """Where the list at `at` ends or goes wrong."""
+def _append(found: Found, text: str, start: int, end: int, key: str | None, lenient: bool) -> bool:
+    """Whether that is an item of a JSON list, which is then appended."""
+    start, end = _trimmed(text, start, end)
+    candidate = _json_candidate(text[start:end], key, lenient)
+    if candidate is not None:
+        found.append((start, end, candidate))
+    return candidate is not None
+
+
+def _json_candidate(source: str, key: str | None, lenient: bool) -> str | None:
     try:
-        return read(text, at)[1]
-    except RecursionError:
-        return len(text)
-    except ValueError as error:
-        return getattr(error, "pos", len(text))
-
-
-def _behind_space(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _JSON_SPACE:
-        at += 1
-    return at
-
-
-def _is_cut(text: str, error: Any) -> bool:
-    """Whether `json` stopped because the text ended."""
-    if getattr(error, "msg", "").startswith("Unterminated string"):
-        return True
-    return hasattr(error, "pos") and bool(_CUT_SCALAR.fullmatch(text, error.pos))
-
-
-def _json_candidate(value: Any, source: str, key: str | None) -> str | None:
+        value = _decode(lenient)(_LENIENT_PIECE.sub(_as_json, source) if lenient else source)
+    except (RecursionError, ValueError):
+        return None
     if isinstance(value, dict):
         value = source if key is None else value.get(key)
     elif key is not None:
         return None
     return value if isinstance(value, str) else None
+
+
+@cache
+def _decode(lenient: bool) -> Callable[[str], Any]:
+    """Of JSON; numbers stay as they are written."""
+    from json import JSONDecoder  # here, to keep the import of the package cheap
+
+    return JSONDecoder(parse_int=str, parse_float=str, strict=not lenient).decode
+
+
+def _as_json(piece: re.Match[str]) -> str:
+    """Of a string in single or double quotes, or a comma before a closing bracket."""
+    if piece[0][0] != "'":
+        return piece[0].rstrip(",")
+    within = re.sub(r'(?s)\\.|"', lambda x: {"\\'": "'", '"': '\\"'}.get(x[0], x[0]), piece[0][1:-1])
+    return f'"{within}"'
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Without whitespace on either side."""
+    piece = text[start:end]
+    end = start + len(piece.rstrip())
+    return min(end, start + len(piece) - len(piece.lstrip())), end
 
 
 def _tagged(text: str, tags: re.Pattern[str], name: str, numbered: bool) -> tuple[Found, str | None]:
@@ -265,24 +319,74 @@ def _after(text: str, mark: str, parser: Parser, missing: str) -> tuple[Found, s
     return [(start + a, start + b, candidate) for a, b, candidate in found], problem
 
 
-def _numbered(text: str) -> tuple[Found, str | None]:
-    marks = list(_NUMBER.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+def _listed(text: str, marks: re.Pattern[str]) -> tuple[Found, str | None]:
+    plain, blocks, cut = _without_code(text)
+    for place in [(plain, 0, len(text)), *((text, *block) for block in blocks)]:
+        if items := _of_one_list(marks.finditer(*place)):
+            break
+    else:
+        return [], None
+    ends = [*(item.start() for item in items[1:]), _end_of_last(items, *place)]
     found: Found = []
-    for number, (mark, end) in enumerate(zip(marks, ends, strict=False), 1):
-        if int(mark[1]) != number:
-            return found, MALFORMED
-        start = mark.start(1)
-        found.append((start, start + len(text[start:end].rstrip()), text[mark.end() : end].strip()))
+    for item, end in zip(items, ends, strict=True):
+        part = item.groupdict()
+        title = "" if part.get("closed") else part.get("bold") or ""  # **1. In bold**
+        span = _trimmed(text, item.start("mark"), end)
+        found.append((*span, title + text[item.end() : end].strip()))
+    if "number" in marks.groupindex:
+        counted = [int(item["number"]) for item in items]
+        if set(counted) != {1} and counted != list(range(1, len(counted) + 1)):
+            return found[: next(k for k, number in enumerate(counted) if number != k + 1)], MALFORMED
+    if cut is not None and ends[-1] > cut:
+        return found[:-1], TRUNCATED
     return found, None
+
+
+def _without_code(text: str) -> tuple[str, list[tuple[int, int]], int | None]:
+    """The text with `_CODE` for code fences, what stands within each, and where one begins that does not end."""
+    pieces, blocks, at, cut = [], [], 0, None
+    while opening := _FENCE.search(text, at):
+        start, fence = opening.start("fence"), opening["fence"]
+        closing = re.compile(rf"^[ \t]*{fence}{fence[0]}*[ \t]*$", re.MULTILINE).search(text, opening.end())
+        inner_end, end = closing.span() if closing else (len(text), len(text))
+        cut = None if closing else start
+        blocks.append((opening.end(), inner_end))
+        pieces += [text[at:start], _CODE * (end - start)]
+        at = end
+    return "".join(pieces) + text[at:], blocks, cut
+
+
+def _of_one_list(marks: Iterator[re.Match[str]]) -> list[re.Match[str]]:
+    """Those in the style of the first that are not indented more."""
+
+    def style(mark: re.Match[str]) -> str:
+        return re.sub("[0-9]", "", mark["mark"])
+
+    def indent(mark: re.Match[str]) -> int:
+        return len(mark["indent"].expandtabs(4))
+
+    first = next(marks, None)
+    if first is None:
+        return []
+    return [first, *(mark for mark in marks if style(mark) == style(first) and indent(mark) <= indent(first) + 1)]
+
+
+def _end_of_last(items: list[re.Match[str]], text: str, _: int, end: int) -> int:
+    """Where the last item ends: before prose, unless this is how items of the list look."""
+    level = (items[0].groupdict().get("heading") or "").count("#")
+    prose = re.compile(rf"^#{{1,{level}}}[ \t]", re.MULTILINE) if level else _PARAGRAPH
+    if any(prose.search(text, a.end(), b.start()) for a, b in pairwise(items)):
+        return end
+    behind = prose.search(text, items[-1].end(), end)
+    return behind.start() if behind else end
 
 
 def _separated(text: str, separator: str) -> tuple[Found, str | None]:
     found: Found = []
     at = 0
     for piece in text.split(separator):
-        if candidate := piece.strip():
-            start = at + len(piece) - len(piece.lstrip())
-            found.append((start, start + len(candidate), candidate))
+        start, end = _trimmed(text, at, at + len(piece))
+        if start < end:
+            found.append((start, end, text[start:end]))
         at += len(piece) + len(separator)
     return found, None

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from shapley_kernels.rl import after, json_list, numbered, separated, tagged
+from shapley_kernels.rl import after, bulleted, json_list, numbered, separated, tagged
 
 WORDS = st.text(st.sampled_from("ab é🙂\u200d中\"'\\,[]{}:<>/\n\t"), max_size=8)
 LINES = st.lists(
@@ -52,13 +52,43 @@ def tags(draw):
 
 
 @st.composite
-def numbers(draw):
-    items = ["\n   ".join(lines) for lines in draw(st.lists(LINES, min_size=1, max_size=12))]
-    pieces = [(draw(st.sampled_from(["", "Names 1. to 3.:\n", "é\n\n"])), 0)]
+def lenient_lists(draw):
+    """In single or double quotes, with raw line ends, and numbers; a comma at the end, or none."""
+    pieces, items, gap = [("[", 0)], [], st.sampled_from(["", " ", "\n  "])
+    drawn = draw(st.lists(st.one_of(WORDS, st.integers(-99, 99), st.floats(-9, 9)), min_size=1, max_size=5))
+    for item in sorted(drawn, key=lambda item: not isinstance(item, str)):
+        text = str(item)
+        if isinstance(item, str):
+            quote = draw(st.sampled_from("\"'"))
+            text = item.replace("\\", "\\\\").replace(quote, "\\" + quote)
+            if draw(st.booleans()):
+                text = text.replace("\n", "\\n").replace("\t", "\\t")
+            text = f"{quote}{text}{quote}"
+        pieces += [(draw(gap), 0), (text, len(items) + 1), (draw(gap) + ",", 0)]
+        items.append(str(item))
+    if draw(st.booleans()):
+        pieces[-1] = ("", 0)
+    return [*pieces, ("]", 0), (draw(PROSE), 0)], items, json_list(lenient=True)
+
+
+NUMBERS = ["{}.", "{})", "{}:", "({})", "**{}.**", "__{})__", "1.", "### {}."]
+
+
+@st.composite
+def marked(draw):
+    """Numbers and bullets; with lines behind the mark, lists and code of their own, and prose behind the last item."""
+    bullets = draw(st.booleans())
+    style = draw(st.sampled_from(["-", "*", "+", "•", "–"] if bullets else NUMBERS))
+    inner = ["\n   ".join(lines) for lines in draw(st.lists(LINES, min_size=1, max_size=12))]
+    within = ["", "\n    - a\n    - b", "\n   1. a\n   2. b", "\n```\n1. a\n\n- b\n```", "\n\n  more"]
+    items = [item + draw(st.sampled_from(within)) for item in inner]
+    pieces = [(draw(st.sampled_from(["", "Names 1. to 3.:\n", "é\n\n", "```py\n1. x\n```\n"])), 0)]
     for k, item in enumerate(items, 1):
-        pieces += [(draw(st.sampled_from(["", " "])), 0), (f"{k}{draw(st.sampled_from('.)'))} {item}", k)]
+        pieces += [(draw(st.sampled_from(["", " "])), 0), (f"{style.format(k)} {item}", k)]
         pieces.append((draw(st.sampled_from(["\n", " \n", "\n\n"])), 0))
-    return pieces, items, numbered()
+    if "#" not in style:
+        pieces.append((draw(st.sampled_from(["", "\n\nWhich\n\none?", "\n\nSo:\n```\n1. x\n```\nDone"])), 0))
+    return pieces, items, bulleted() if bullets else numbered()
 
 
 @st.composite
@@ -74,7 +104,7 @@ def separate(draw):
 @st.composite
 def thoughts(draw):
     """A draft in the format of the answer before it."""
-    pieces, items, parser = draw(st.one_of(json_lists(), tags(), numbers(), separate()))
+    pieces, items, parser = draw(st.one_of(json_lists(), tags(), marked(), separate()))
     draft = "".join(text for text, _ in pieces)
     opening = draw(st.sampled_from(["<think>", ""]))
     return [(f"{opening}{draft}</think>", 0), *pieces], items, after("</think>", parser)

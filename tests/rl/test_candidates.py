@@ -10,9 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapley_kernels.rl import candidate_ids, json_list, separated, tagged
-from tests.rl.responses import cut, expected, json_lists, json_objects, numbers, separate, tags, thoughts, with_owners
+from tests.rl.responses import (
+    cut,
+    expected,
+    json_lists,
+    json_objects,
+    lenient_lists,
+    marked,
+    separate,
+    tags,
+    thoughts,
+    with_owners,
+)
 
-RESPONSES = st.one_of(json_lists(), json_objects(), tags(), numbers(), separate(), thoughts())
+RESPONSES = st.one_of(json_lists(), json_objects(), lenient_lists(), tags(), marked(), separate(), thoughts())
 
 
 @settings(max_examples=200)
