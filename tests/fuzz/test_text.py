@@ -26,7 +26,9 @@ SCRAPS = (
     *("<c>", "</c>", "<c id=1>", "<c1>", "</c1>", "<c2>", "</c2>", "<", "</", "<d>", "</think>", "</thi"),
     *(
         "1. ",
-        "2) ",
+        "- ",
+        "  ",
+        "\n```\n",
         "3. ",
         "\n",
         "\n1. ",
@@ -81,11 +83,19 @@ def tags_written(rng: np.random.Generator) -> Written:
 
 
 def numbers_written(rng: np.random.Generator) -> Written:
+    return marked(rng, pick(rng, ("{}.", "{})", "{}:", "({})", "**{}.**", "1.", "### {}.")), serve(rl.numbered))
+
+
+def bullets_written(rng: np.random.Generator) -> Written:
+    return marked(rng, pick(rng, "-*+•–"), serve(rl.bulleted))
+
+
+def marked(rng: np.random.Generator, style: str, parser: Any) -> Written:
     items = ["x" + text_of(rng, ("red", " green", "é", "\n   two"), 3) for _ in range(int(rng.integers(1, 5)))]
     pieces: Pieces = [(pick(rng, ("", "Colours:\n")), 0)]
     for k, item in enumerate(items, 1):
-        pieces += [(f"{k}{pick(rng, '.)')} {item.rstrip()}", k), (pick(rng, ("\n", "\n\n", " \n")), 0)]
-    return pieces, [item.strip() for item in items], serve(rl.numbered)
+        pieces += [(f"{style.format(k)} {item.rstrip()}", k), (pick(rng, ("\n", "\n\n", " \n")), 0)]
+    return pieces, [item.strip() for item in items], parser
 
 
 def lines_written(rng: np.random.Generator) -> Written:
@@ -124,7 +134,7 @@ def of_parser(
     assert [span[:2] for span in found] == spans, text
     check_any(parser, text_of(rng, SCRAPS, 14))
     check_any(parser, text[: int(rng.integers(0, len(text) + 1))] + text_of(rng, SCRAPS, 2))
-    if make is not rl.numbered:
+    if make not in (rl.numbered, rl.bulleted):
         made = attempt(make, *(hostile(rng) for _ in range(2 if make is rl.after else 1)))
         if not isinstance(made, Refused) and make is not rl.after:
             check_any(made, text_of(rng, SCRAPS, 9))
@@ -140,7 +150,13 @@ def check_any(parser: Any, text: str) -> None:
         at = end
 
 
-KINDS = {rl.json_list: json_written, rl.tagged: tags_written, rl.numbered: numbers_written, rl.separated: lines_written}
+KINDS = {
+    rl.json_list: json_written,
+    rl.tagged: tags_written,
+    rl.numbered: numbers_written,
+    rl.bulleted: bullets_written,
+    rl.separated: lines_written,
+}
 
 
 def tokens_of(rng: np.random.Generator, data: bytes) -> tuple[list[int], list[Any], list[int]]:
