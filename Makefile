@@ -4,8 +4,10 @@
 #                   ray" picks, CI runs those of TRL and verl
 # make test-gpu     the Triton kernels, and what users do on a GPU, on a CUDA device
 # make fuzz         random calls of every public function, valid and hostile: CASES=1000000 of them, by PROCESSES=2
-# make bench        set up, measure this machine into benchmarks/results, and make the tables of README and docs from that
+# make bench        set up, measure this machine into benchmarks/results, and make the tables of docs/ from that
 #                   (CLOCK=cpu on a machine that others use, too; PASSES=1 takes a third of the time)
+# make docs         set up .venv with what the site needs, and build the site into site/, strictly
+# make dist         wheel and source distribution into dist/, byte for byte the same each time, checked
 # make learning   train tiny transformers with each kind of credit, and make docs/results/learning.md; stop it and go on at any time
 #                   (WORKERS=2: that many processes)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
@@ -24,7 +26,7 @@ COMPILED := $(wildcard tests/kernels/test_*_compile.py)
 TRITON := $(filter-out $(COMPILED),$(wildcard tests/kernels/test_*.py))
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu fuzz bench tables learning clean
+.PHONY: docs dist quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu fuzz bench tables learning clean
 
 quickstart: .venv/quickstart
 	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
@@ -72,10 +74,19 @@ bench: .venv/dev
 	$(MAKE) tables
 
 tables:
-	$(BIN)/shapley-bench table --write README.md --write docs/results/benchmarks.md
+	$(BIN)/shapley-bench table --write docs/results/benchmarks.md
 
 learning: .venv/nox
 	OMP_NUM_THREADS=1 $(BIN)/nox --session learning -- --workers $(WORKERS)
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# of the files that git knows, as of the last commit
+dist: .venv/dist
+	rm -rf build dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 .venv/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version)'
@@ -92,9 +103,17 @@ learning: .venv/nox
 	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-benchmark pytest-xdist ruff tokenizers
 	touch $@
 
+.venv/docs: pyproject.toml constraints.txt | .venv/bin/pip
+	$(PIP) --editable '.[bench,cli,docs]'
+	touch $@
+
+.venv/dist: | .venv/bin/pip
+	$(PIP) build twine
+	touch $@
+
 .venv/nox: | .venv/bin/pip
 	$(PIP) nox
 	touch $@
 
 clean:
-	rm -rf .venv .nox build dist *.egg-info
+	rm -rf .venv .nox build dist site *.egg-info

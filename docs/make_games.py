@@ -1,4 +1,4 @@
-"""docs/reference/games.md from the docstrings of the games.
+"""The table of docs/reference/games.md from the docstrings of the games.
 
 python docs/make_games.py            # writes it
 python docs/make_games.py --check    # fails when it is stale
@@ -12,24 +12,18 @@ from pathlib import Path
 from shapley_kernels.games import GAMES
 
 PAGE = Path(__file__).parent / "reference" / "games.md"
-HEAD = """# Games: what a set is worth
-
-Made from the docstrings by `python docs/make_games.py`. Credits are `[..., players]`, and so are rewards, weights and
-probabilities; `scores` and `covers` are `[..., players, topics]`, the `w` of `Pairwise` and `kernel`
-`[..., players, players]`, the `values` of a `Table` `[..., 2^players]`. Every game takes `mask=` `[..., players]` and
-batch axes, works under every value, and adds and scales with the others.
-
-"""
+MARKED = re.compile(r"(?<=<!-- made by docs/make_games.py -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 
 
 def page() -> str:
-    """The Markdown text."""
+    """The page, its table made anew."""
     rows = ["| game | worth of S | cost |", "|---|---|---|"]
     for game in GAMES:
         doc = inspect.getdoc(game) or ""
         worth = " ".join(re.split(r"\n\s*\n|Arguments as in", doc)[0].split()).removesuffix(".").replace("|", "\\|")
         rows.append(f"| `{game.__name__}({arguments(game)})` | {worth} | {cost(game)} |")
-    return HEAD + "\n".join(rows) + "\n"
+    table = "\n".join(rows)
+    return MARKED.sub(lambda _: table, PAGE.read_text(encoding="utf-8"))
 
 
 def arguments(game: type) -> str:

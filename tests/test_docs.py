@@ -1,5 +1,6 @@
 """What the docs and docstrings show is what happens."""
 
+import ast
 import doctest
 import importlib
 import importlib.util
@@ -7,6 +8,7 @@ import pkgutil
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import shapley_kernels
@@ -25,11 +27,79 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("page", ["guides/methods.md", "guides/values.md"])
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+# an expression, and in a comment its value
+VALUE = re.compile(r"^(?:\w+ = )?(.+?)  # (\[\[?[-\d][^:\n]*\])$", re.MULTILINE)
+TEXTS = [*PAGES, "README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def without_code(page):
+    return re.sub(r"^```.*?^```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page):
+    """Those of the headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if ">>> " in text_of(page)])
 def test_examples_of_pages(page):
-    result = doctest.testfile(str(ROOT / "docs" / page), module_relative=False, encoding="utf-8")
+    options = doctest.ELLIPSIS
+    result = doctest.testfile(str(ROOT / page), module_relative=False, encoding="utf-8", optionflags=options)
     assert result.attempted > 2
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/guides/judges.md"])
+def test_code_of_pages(page):
+    """It runs, and comments that are values are what comes out, in as many digits."""
+    names, shown = {}, []
+    for block in re.findall(r"^```python\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE):
+        exec(block, names)
+        shown += [(*line, dict(names)) for line in VALUE.findall(block)]
+    assert shown or "judges" in page
+    for expression, comment, then in shown:
+        found = np.asarray(eval(expression, then), float)
+        np.testing.assert_allclose(found, np.asarray(ast.literal_eval(comment), float), atol=6e-4, err_msg=expression)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_that_needs_more_than_the_package_is_python_and_its_names_exist(page):
+    known = {"sk": shapley_kernels, "rl": shapley_kernels.rl}
+    for block in re.findall(r"^```python\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known:
+                assert hasattr(known[node.value.id], node.attr), f"{node.value.id}.{node.attr}"
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        if target.startswith(("http:", "https:")):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (ROOT / page).parent / path if path else ROOT / page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked.resolve().relative_to(ROOT).as_posix()), target
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    listed = re.findall(r"^ +- .*?([\w/-]+\.md)$", text_of("mkdocs.yml"), re.MULTILINE)
+    assert sorted(f"docs/{page}" for page in listed) == PAGES
+
+
+@pytest.mark.parametrize("module", ["shapley_kernels", "shapley_kernels.rl", "shapley_kernels.testing"])
+def test_every_public_name_is_in_the_reference(module):
+    entries = re.findall(r"^::: ([\w.]+)$", "\n".join(map(text_of, PAGES)), re.MULTILINE)
+    listed = {entry.rpartition(".")[2] for entry in entries}
+    assert len(entries) == len(set(entries))
+    assert {name for name in importlib.import_module(module).__all__ if name != "rl"} <= listed
 
 
 def test_every_row_of_methods_has_its_test():

@@ -349,6 +349,7 @@ def test_the_page_in_docs():
         found = eval(expression, names)
         assert (found if isinstance(found, list) else found.tolist()) == ast.literal_eval(comment), expression
     assert names["advantages"].shape == (3, 6)
+    assert names["policy"].weight.grad.abs().sum() > 0
     assert names["parser"]('<think>Draft: ["maybe", "no"]</think>["red"]') == ([(38, 43, "red")], None)
 
 
