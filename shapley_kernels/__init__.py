@@ -13,7 +13,7 @@ from typing import Any
 from shapley_kernels import rl
 from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import pad
-from shapley_kernels.dispatch import BackendUnavailable, warm_up
+from shapley_kernels.backends import BackendUnavailable, warm_up
 from shapley_kernels.estimate import Estimate, estimate
 from shapley_kernels.games import (
     OWA,

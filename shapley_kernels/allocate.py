@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.arrays import Array, cast, compute_dtype, is_traced, named_dtype, namespace, on_cpu, one_of, zeros
-from shapley_kernels.dispatch import BACKENDS, Run
-from shapley_kernels.games.base import Game, Weighted, within_range
-from shapley_kernels.games.terms import Term
+from shapley_kernels.backends import BACKENDS
+from shapley_kernels.games.base import Game, Term, Weighted, within_range
+from shapley_kernels.launch import Run
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from shapley_kernels.allocate import shapley
 from shapley_kernels.arrays import cast, constant, describe, floating, is_torch, named_dtype, native
-from shapley_kernels.dispatch import BackendUnavailable
+from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.games.base import Game
 
 BATCHES = 16

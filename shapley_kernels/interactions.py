@@ -19,7 +19,7 @@ from shapley_kernels.arrays import (
     to_torch,
     zeros,
 )
-from shapley_kernels.dispatch import BACKENDS, BackendUnavailable
+from shapley_kernels.backends import BACKENDS, BackendUnavailable
 from shapley_kernels.games.base import Game, with_arrays, within_range, without_restore
 from shapley_kernels.games.table import Table, coalitions
 from shapley_kernels.values import Banzhaf, BetaShapley, Semivalue, Shapley, Stratum

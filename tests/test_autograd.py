@@ -7,7 +7,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels.arrays import may_keep
-from shapley_kernels.games.order_base import order_tables
+from shapley_kernels.games.order.tables import order_tables
 from tests.conftest import need
 from tests.gradients import gradients
 
@@ -16,7 +16,7 @@ import torch  # noqa: E402
 from torch import library  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
-from shapley_kernels import autograd  # noqa: E402
+from shapley_kernels.kernels.order import torch_op  # noqa: E402
 
 GAMES = [sk.Max, sk.Min, sk.Median, sk.Range]
 # Dynamo warns of deprecated parts of torch itself
@@ -192,8 +192,8 @@ def test_operators(masked, per_row, data):
     tables = order_tables(((1.0, sk.Median, ()),), sk.Shapley(), 5, tuple(range(6))).on("torch", "float64", "cpu")
     inputs = r.clone().requires_grad_(), mask, c.clone().requires_grad_()
     for found in (
-        library.opcheck(autograd.order, (*inputs, *tables, "numba", torch.float32)),
-        library.opcheck(autograd.gradient, (w, r, mask, c, *tables, "numba")),
+        library.opcheck(torch_op.order, (*inputs, *tables, "numba", torch.float32)),
+        library.opcheck(torch_op.gradient, (w, r, mask, c, *tables, "numba")),
     ):
         assert set(found.values()) == {"SUCCESS"}
 

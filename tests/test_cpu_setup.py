@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.dispatch import kernel
+from shapley_kernels.backends import kernel
 from shapley_kernels.kernels import _threads
 from shapley_kernels.kernels._threads import over_rows
 from tests import GUARD

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.dispatch import allowed, choose, triton_missing
+from shapley_kernels.backends import allowed, choose, triton_missing
 from tests import GUARD
 
 R = np.array([[0.9, 0.5, 0.1]])

@@ -86,13 +86,13 @@ def test_gradients(game, players):
 
 
 def test_the_operator_keeps_its_promises():
-    from shapley_kernels import autograd
-    from shapley_kernels.games.order_base import order_tables
+    from shapley_kernels.games.order.tables import order_tables
+    from shapley_kernels.kernels.order import torch_op
 
     tables = order_tables(((1.0, sk.Range, ()),), sk.Shapley(), 5, (5,)).on("torch", "float64", "cuda:0")
     rewards = torch.rand(4, 5, device="cuda", dtype=torch.float64, requires_grad=True)
     v_empty = torch.rand(4, device="cuda", dtype=torch.float64, requires_grad=True)
-    library.opcheck(autograd.order, (rewards, None, v_empty, *tables, "triton", torch.float64))
+    library.opcheck(torch_op.order, (rewards, None, v_empty, *tables, "triton", torch.float64))
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch itself

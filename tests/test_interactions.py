@@ -9,7 +9,7 @@ import torch
 import shapley_kernels as sk
 from shapley_kernels.arrays import numbers
 from shapley_kernels.games import GAMES, OrderGame, Pairwise, Table
-from shapley_kernels.games.order_pairs import pair_coefficients, pair_tables, pairs
+from shapley_kernels.games.order.pairs import pair_tables, pairs
 from shapley_kernels.interactions import INDICES
 from shapley_kernels.testing import exact_interactions
 from shapley_kernels.testing.samples import sample
@@ -28,7 +28,7 @@ def allowed(game, index, dtype, row):
         m, c = len(live), abs(v_empty)
         if m < 2:
             return 0.0
-        p, q, r, e = pair_coefficients(type(game), game.params, value, m)
+        p, q, r, e = type(game).pair_coefficients(value, m, *game.params)
         ranked = np.append(np.sort(numbers(game.rewards)[row, live])[::-1], v_empty)
         gaps = np.abs(np.diff(ranked))
         size = gaps @ (np.abs(p) + np.abs(q) + np.abs(r))
@@ -121,11 +121,11 @@ def test_shapley_taylor_adds_up_for_many_players(game):
 @pytest.mark.parametrize("index", INDICES)
 def test_many_players(index):
     """Fixed weights at 300 players, where O(n^3) coefficients are still allowed and say the same."""
-    from shapley_kernels.games.order_pairs import _generic
+    from shapley_kernels.games.order.pairs import _generic
 
     value = INDICES[index][1]
     for n, m in ((300, 1), (300, 7), (64, 64)):
-        p, q, r, _ = pair_coefficients(sk.TopM, (m,), value, n)
+        p, q, r, _ = sk.TopM.pair_coefficients(value, n, m)
         generic = _generic(lambda s, m=m: sk.TopM.weights(s, m), value.size_weights(n - 1), n)
         assert np.abs(p - generic[0]).max() <= n * 2.0**-52 * n
         assert not q.any()
@@ -238,10 +238,10 @@ def test_backends_are_used_or_refused(monkeypatch):
             sk.interactions(sk.Max(R), backend=backend)
     with pytest.raises(ValueError, match="backend must be one of"):
         sk.interactions(sk.Max(R), backend="cuda")
-    from shapley_kernels import dispatch
+    from shapley_kernels import launch
 
-    used, kernel = set(), dispatch.kernel
-    monkeypatch.setattr(dispatch, "kernel", lambda *a: used.add(a) or kernel(*a))
+    used, kernel = set(), launch.kernel
+    monkeypatch.setattr(launch, "kernel", lambda *a: used.add(a) or kernel(*a))
     sk.interactions(sk.Table([0, 1, 2, 4]), backend="torch")
     assert used == {("table", "torch")}
 

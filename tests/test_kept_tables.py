@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.games import terms
-from shapley_kernels.games.order_base import order_tables
-from shapley_kernels.games.order_pairs import pair_tables
-from shapley_kernels.games.terms import live_counts
+from shapley_kernels.games import tables as kept
+from shapley_kernels.games.order.pairs import pair_tables
+from shapley_kernels.games.order.tables import order_tables
 
 PLAYERS = 70
 """More than those whose live counts are not looked at."""
@@ -18,9 +17,9 @@ PLAYERS = 70
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
-    terms.KEPT.clear()
+    kept.KEPT.clear()
     yield
-    terms.KEPT.clear()
+    kept.KEPT.clear()
 
 
 class Run:
@@ -49,7 +48,7 @@ def credits_of(name):
 
 
 CALLS = {name: credits_of(name) for name in TERMS} | {
-    "pairs": lambda mask: pair_tables(sk.Max, (), sk.Shapley(), PLAYERS, live_counts(sk.Max(R, mask=mask), STRATUM)),
+    "pairs": lambda mask: pair_tables(sk.Max, (), sk.Shapley(), PLAYERS, sk.Max(R, mask=mask).live_counts(STRATUM)),
 }
 
 
@@ -77,12 +76,12 @@ def test_two_thousand_ragged_batches(name):
 
 
 def kept_bytes():
-    return sum(tables.nbytes for tables in terms.KEPT.tables.values())
+    return sum(tables.nbytes for tables in kept.KEPT.tables.values())
 
 
 def test_all_that_is_kept_is_bounded(monkeypatch):
     """Weights that change with every step make tables of their own: the oldest go, those in use stay."""
-    monkeypatch.setattr(terms, "KEPT_BYTES", 1 << 18)
+    monkeypatch.setattr(kept, "KEPT_BYTES", 1 << 18)
     lives = tuple(range(20))
     used = order_tables(((1.0, sk.Median, ()),), sk.Shapley(), 20, lives)
     for step in range(500):
@@ -98,8 +97,8 @@ def test_tables_that_are_too_large_are_not_kept(monkeypatch):
     batches = [tuple(sorted({*rng.integers(1, 201, 8).tolist()})) for _ in range(6)]
     key = ((1.0, sk.Range, ()),), sk.Shapley(), 200
     expected = order_tables(*key, tuple(range(201)))
-    monkeypatch.setattr(terms, "KEPT_BYTES", 1 << 17)
-    terms.KEPT.clear()
+    monkeypatch.setattr(kept, "KEPT_BYTES", 1 << 17)
+    kept.KEPT.clear()
     for lives in batches:
         tables = order_tables(*key, lives)
         assert tables.counts == {0, *lives}

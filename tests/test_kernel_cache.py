@@ -222,7 +222,7 @@ def test_an_upgrade_while_a_process_runs(tmp_path):
     """What it compiles after that is kept as of the version that it has in memory."""
     place, newer = package(tmp_path / "here"), package(tmp_path / "newer", upgraded=True)
     upgrade = (
-        "import shutil; from shapley_kernels.dispatch import kernel; kernel('pairwise', 'numba')\n"
+        "import shutil; from shapley_kernels.backends import kernel; kernel('pairwise', 'numba')\n"
         "shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)\n"
     )
     how = {"cache": tmp_path / "cache", "path": place, "cwd": tmp_path}

@@ -37,11 +37,11 @@ def test_golden_values(game, value, expected):
 
 
 def test_sums_of_games_on_the_same_data_are_one_launch(monkeypatch):
-    from shapley_kernels import dispatch
+    from shapley_kernels import launch
 
     calls = []
-    kernel = dispatch.kernel
-    monkeypatch.setattr(dispatch, "kernel", lambda *a: calls.append(a) or kernel(*a))
+    kernel = launch.kernel
+    monkeypatch.setattr(launch, "kernel", lambda *a: calls.append(a) or kernel(*a))
     r = np.random.default_rng(0).random((7, 5))
     both = sk.shapley(0.7 * sk.TopM(r, 3) + 0.3 * sk.Max(r))
     assert calls == [("order", "numba")]

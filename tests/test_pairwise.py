@@ -56,10 +56,10 @@ def test_dtypes_promote():
 
 
 def test_multiples_on_the_same_data_are_one_run(monkeypatch):
-    from shapley_kernels import dispatch
+    from shapley_kernels import launch
 
-    calls, kernel = [], dispatch.kernel
-    monkeypatch.setattr(dispatch, "kernel", lambda *a: calls.append(a) or kernel(*a))
+    calls, kernel = [], launch.kernel
+    monkeypatch.setattr(launch, "kernel", lambda *a: calls.append(a) or kernel(*a))
     game = sk.Pairwise(symmetric((2, 4)))
     np.testing.assert_allclose(sk.shapley(0.7 * game - 0.2 * game), 0.5 * sk.shapley(game), rtol=1e-14)
     assert calls == [("pairwise", "numba")] * 2

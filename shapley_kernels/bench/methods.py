@@ -13,7 +13,7 @@ import numpy as np
 import shapley_kernels as sk
 from shapley_kernels.bench.cases import Inputs, Unsuited
 from shapley_kernels.games import OWA, Clusters, FacilityLocation, Mean, Min, Pairwise, Range, Table
-from shapley_kernels.games.order_base import FixedWeights
+from shapley_kernels.games.order.base import FixedWeights
 from shapley_kernels.testing.samples import place
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.bench import machine, measure
 from shapley_kernels.bench.cases import Inputs, Point, Unsuited
 from shapley_kernels.bench.gate import check
 from shapley_kernels.bench.measure import Timing
 from shapley_kernels.bench.methods import ROOF, Method
 from shapley_kernels.bench.records import Record
-from shapley_kernels.dispatch import BackendUnavailable
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from shapley_kernels.games.base import Combination, Game
 from shapley_kernels.games.facility import Clusters, Coverage, FacilityLocation
 from shapley_kernels.games.multilinear import AtLeast, LogSum, NoisyOr
-from shapley_kernels.games.order import (
+from shapley_kernels.games.order.base import OrderGame
+from shapley_kernels.games.order.utilities import (
     OWA,
     Discounted,
     KthBest,
@@ -15,7 +16,6 @@ from shapley_kernels.games.order import (
     TopM,
     TopMMean,
 )
-from shapley_kernels.games.order_base import OrderGame
 from shapley_kernels.games.pairwise import Pairwise
 from shapley_kernels.games.table import Table
 from shapley_kernels.games.volume import Volume

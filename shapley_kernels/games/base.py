@@ -12,7 +12,7 @@ from functools import reduce
 from math import inf, isfinite, prod
 from numbers import Real
 from operator import or_
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from shapley_kernels.arrays import (
     broadcast,
     cast,
     compute_dtype,
-    constant,
     describe,
     device,
     first_nonfinite,
@@ -44,11 +43,58 @@ from shapley_kernels.arrays import (
     widest,
     zeros,
 )
-from shapley_kernels.games.terms import Term
+from shapley_kernels.games.overflow import COALITIONS, live_entries, within_range
+from shapley_kernels.games.tables import ALL_LIVE_COUNTS, Tables
 from shapley_kernels.values import Semivalue
 
-COALITIONS = "coalitions"
-"""In `Game.arguments`: the last axis runs over all 2^players coalitions, index sum_{i in S} 2^i."""
+_DOWN = 2.0**-500
+
+
+class Run(Protocol):
+    """Runs a primitive of `kernels/` on the backend of the call."""
+
+    dtype: Any
+    """That of the credits."""
+    traced: bool
+    """Whether torch traces the call: data are no numbers yet, and what the call does becomes a graph."""
+
+    def __call__(
+        self,
+        primitive: str,
+        arrays: Sequence[Array | None],
+        tables: Tables,
+        shape: tuple[int, ...],
+        dtype: Any = None,
+    ) -> Array:
+        """`arrays` and `tables` in the order of the contract of the primitive, whose rows may have several axes ->
+        [*rows, players] of that shape, in `dtype`, or that of the credits."""
+
+
+class Term:
+    """One summand of the credits of a game; a dataclass in each family."""
+
+    game: "Game"
+    value: Semivalue
+    spreads_nonfinite: ClassVar[bool] = False
+    """Whether non-finite data of a live player make its whole row NaN by themselves, and no other row. Credits are then
+    what a kernel wrote, with nothing added up afterwards."""
+
+    def credits(self, run: Run) -> Array:
+        """Credits [batch..., players], in the dtype of the run; exactly 0 for masked players."""
+        raise NotImplementedError
+
+    def scaled(self, factor: float) -> "Term | None":
+        """The term of `factor` times the game, None if the coefficients cannot take it in."""
+        return None
+
+    def merged(self, other: "Term") -> "Term | None":
+        """The term of the sum of both games, None if that is more than one run of a primitive."""
+        return None
+
+    def error_bound(self) -> np.ndarray:
+        """[rows, players] or [rows, 1] float64: the a-priori bound of |credit - exact| before the result is rounded to
+        the dtype of the output; data are what the kernel gets. At least eps |credit|, eps that of the compute dtype."""
+        raise NotImplementedError
 
 
 class Game:
@@ -224,6 +270,16 @@ class Game:
             return list(range(self.players))
         return np.flatnonzero(row_of(self.mask, row, 1)).tolist()
 
+    def live_counts(self, value: Semivalue) -> tuple[int, ...]:
+        """Numbers of live players for which coefficients are needed."""
+        mask, players = self.mask, self.players
+        if mask is None:
+            return (players,)
+        if (players <= ALL_LIVE_COUNTS and value.fixed_players is None) or is_traced(mask):
+            return tuple(range(players + 1))
+        counts = mask.sum(-1)
+        return tuple(int(n) for n in np.unique(counts.cpu().numpy() if is_torch(counts) else counts))
+
     # -- reading and checking data -----------------------------------------------------------------------------------
 
     def _read(self, name: str, x: Any, axes: str, mask: Any, player_axis: int = -1, *, integers: bool = False) -> Array:
@@ -373,6 +429,22 @@ class Game:
         """(weight, game) of each summand, those of a narrower compute dtype on data in that of the sum."""
         return [(1.0, self)]
 
+    def scaled_down(self) -> "tuple[Game, float]":
+        """The game in float64, and scaled down so that nothing that its credits are computed from overflows, if they
+        fit; and the square root of what undoes that. By powers of two, which round nothing but numbers that are nothing
+        beside those that overflow."""
+        wide = in_double(self)
+        if compute_dtype(self.dtype) == "float32":
+            return wide, 1.0
+        parts = []
+        for weight, part in wide._parts():
+            small = copy(part)
+            data = [name for name in part.scales if getattr(part, name) is not None]
+            for name in data:
+                setattr(small, name, _DOWN * getattr(part, name))
+            parts.append((_DOWN * weight if data else _DOWN * _DOWN * weight, small))
+        return Combination(parts), 1 / _DOWN
+
     def _scalar(self, scalar: Any) -> Any:
         """A number, or an array of the batch shape, to multiply the worth with."""
         if not isinstance(scalar, bool) and (
@@ -425,26 +497,6 @@ def row_of(array: Array, row: int, trailing: int) -> np.ndarray:
     """One entry of the flattened batch of an array with so many axes of its own, in float64; empty axes allowed."""
     split = len(array.shape) - trailing
     return numbers(array).reshape(prod(array.shape[:split]), *array.shape[split:])[row]
-
-
-def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
-    """Where an entry of `array` concerns live players alone: bool, broadcasts to it; None: everywhere.
-
-    Args:
-        mask: [batch..., players]; axes: as in `Game.arguments`.
-    """
-    if mask is None or axes == ():
-        return None
-    *batch, players = mask.shape
-    if axes == COALITIONS:
-        integers = named_dtype(mask, "int64")
-        masked = (cast(~mask, integers) * constant(1 << np.arange(players), mask, integers)).sum(-1)  # as an index
-        return constant(np.arange(1 << players), mask, integers) & masked[..., None] == 0
-    live, own = None, len(array.shape) - len(batch)
-    for axis in axes:
-        part = mask.reshape((*batch, *(players if a == axis else 1 for a in range(-own, 0))))
-        live = part if live is None else live & part
-    return live
 
 
 @dataclass(frozen=True)
@@ -578,75 +630,6 @@ def without_restore(game: Game) -> Game:
 def in_double(game: Game) -> Game:
     """The same game on data in float64 (where the device has it), with results in numpy or torch."""
     return with_arrays(game, lambda x: cast(x, widest(x)) if is_float(x.dtype) else x)
-
-
-_DOWN = 2.0**-500
-
-
-def scaled_down(game: Game) -> tuple[Game, float]:
-    """The game in float64, and scaled down so that nothing that its credits are computed from overflows, if they fit;
-    and the square root of what undoes that. By powers of two, which round nothing but numbers that are nothing beside
-    those that overflow."""
-    wide = in_double(game)
-    if compute_dtype(game.dtype) == "float32":
-        return wide, 1.0
-    parts = []
-    for weight, part in wide._parts():
-        small = copy(part)
-        data = [name for name in part.scales if getattr(part, name) is not None]
-        for name in data:
-            setattr(small, name, _DOWN * getattr(part, name))
-        parts.append((_DOWN * weight if data else _DOWN * _DOWN * weight, small))
-    return Combination(parts), 1 / _DOWN
-
-
-def within_range(
-    game: Game,
-    what: str,
-    result: Array,
-    compute: Callable[[Game], Array],
-    trailing: int = 0,
-    propagate: bool = False,
-) -> Array:
-    """`result`, its numbers that are not finite computed anew where only something on the way to them overflowed.
-
-    Args:
-        what: its name, in the plural.
-        result: compute(game) in the dtype of the game: [..., *trailing axes], which broadcasts with the batch.
-        compute: linear in the worth, of games that `scaled_down` made; in float64.
-        propagate: NaN for whole rows with numbers that the dtype does not hold, instead of an error.
-
-    Raises:
-        OverflowError: a number that the dtype does not hold, in a row whose data are finite.
-
-    Cost: one look at the result; what it would take in float64 where that is not finite.
-    """
-    xp, dtype = namespace(result), result.dtype
-    good = xp.isfinite(result)
-    if bool(good.all()):
-        return result
-    rows = tuple(good.shape[: len(good.shape) - trailing])
-    bad = xp.broadcast_to(game.bad_rows(), rows)
-    small, root = scaled_down(game)
-    with np.errstate(over="ignore", invalid="ignore"):
-        anew = cast(cast(compute(small), named_dtype(result, "float64")) * root * root, dtype)
-    result = xp.where(good | _spread(bad, trailing), result, anew)
-    beyond = ~bad & (~xp.isfinite(result)).reshape((*rows, prod(good.shape[len(rows) :]))).any(-1)
-    where = first_true(beyond)
-    if where is None:
-        return result
-    if not propagate:
-        remedy = "" if dtype == named_dtype(result, "float64") else ", or pass float64"
-        raise OverflowError(
-            f"{type(game).__name__}: {what} must be in the range of {dtype}, which those in row {list(where)} are not; "
-            f"scale the data down{remedy}"
-        )
-    lost, live = _spread(beyond, trailing), live_entries(game.mask, tuple(range(-trailing, 0)), result)
-    return xp.where(lost if live is None else lost & live, float("nan"), result)
-
-
-def _spread(x: Array, axes: int) -> Array:
-    return x.reshape((*x.shape, *(1 for _ in range(axes))))
 
 
 def _row_weight(weight: Any, row: int) -> Fraction:

@@ -27,12 +27,12 @@ from shapley_kernels.arrays import (
     on_cpu,
     zeros,
 )
-from shapley_kernels.games.base import Game, Maxima, Weighted, row_of
+from shapley_kernels.games.base import Game, Maxima, Run, Term, Weighted, row_of
 from shapley_kernels.games.multilinear import product_pairs, product_tables
-from shapley_kernels.games.order import Max
-from shapley_kernels.games.order_base import coefficients, order_tables
-from shapley_kernels.games.order_pairs import pair_tables, pairs
-from shapley_kernels.games.terms import Run, Tables, Term, live_counts
+from shapley_kernels.games.order.pairs import pair_tables, pairs
+from shapley_kernels.games.order.tables import coefficients, order_tables
+from shapley_kernels.games.order.utilities import Max
+from shapley_kernels.games.tables import Tables
 from shapley_kernels.values import Semivalue
 
 
@@ -74,7 +74,7 @@ class FacilityLocation(Game):
         return _maxima(self, self.scores, self.weights)
 
     def pairs(self, value: Semivalue) -> Array:
-        tables = pair_tables(Max, (), value, self.players, live_counts(self, value))
+        tables = pair_tables(Max, (), value, self.players, self.live_counts(value))
         nothing = zeros(self.scores, self.batch_shape, compute_dtype(self.dtype))
         return pairs_of_topics(
             self, self.scores, self.weights, lambda scores: pairs(scores, self.mask, nothing, tables)
@@ -317,7 +317,7 @@ class FacilityTerm(Term):
 
     def credits(self, run: Run) -> Array:
         game = self.game
-        tables = max_tables(self.scale, self.value, game.players, live_counts(game, self.value))
+        tables = max_tables(self.scale, self.value, game.players, game.live_counts(self.value))
         return sum_of_topics(run, game, self.scores, self.weights, lambda x, live: max_credits(run, x, live, tables))
 
     def error_bound(self) -> np.ndarray:
@@ -349,7 +349,7 @@ class CoverageTerm(Term):
 
     def credits(self, run: Run) -> Array:
         game = self.game
-        tables = product_tables(self.value, game.players, live_counts(game, self.value), -self.scale)
+        tables = product_tables(self.value, game.players, game.live_counts(self.value), -self.scale)
         return sum_of_topics(run, game, game.covers, game.weights, lambda p, live: _or_credits(run, p, live, tables))
 
     def error_bound(self) -> np.ndarray:
@@ -424,7 +424,7 @@ class ClustersTerm(Term):
         if self.game.mask is None or self.value.nodes(1) is not None:
             yield self.game.players, everybody
             return
-        for n in live_counts(self.game, self.value):
+        for n in self.game.live_counts(self.value):
             yield n, everybody[(counts == n).cpu()] if is_torch(live) else everybody[counts == n]
 
     def _of_rows(self, run: Run, labels: Array, rewards: Array, live: Array, tables: Tables) -> Array:

@@ -27,8 +27,8 @@ from shapley_kernels.arrays import (
     on_cpu,
     rows,
 )
-from shapley_kernels.games.base import Game, Weighted, row_of
-from shapley_kernels.games.terms import Row, Run, Tables, Term, by_live_count, kept, live_counts, size_row
+from shapley_kernels.games.base import Game, Run, Term, Weighted, row_of
+from shapley_kernels.games.tables import Row, Tables, by_live_count, kept, size_row
 from shapley_kernels.values import Semivalue
 
 
@@ -65,7 +65,7 @@ class ProductTerm(Term):
         players = self.game.players
         flat = rows(self.x, players)
         mask = None if self.game.mask is None else rows(self.game.mask, players)
-        lives = live_counts(self.game, self.value)
+        lives = self.game.live_counts(self.value)
         credits = run("multilinear", (flat, mask), product_tables(self.value, players, lives, self.scale), flat.shape)
         return credits.reshape((*self.game.batch_shape, players))
 
@@ -226,7 +226,7 @@ class TotalTerm(Term):
     def credits(self, run: Run) -> Array:
         shape = (prod(self.game.batch_shape), self.game.players)
         arrays = [None if x is None else rows(x, shape[1]) for x in (self.chance, self.weight, self.game.mask)]
-        tables = _total_tables(self.value, shape[1], live_counts(self.game, self.value), self.worth)
+        tables = _total_tables(self.value, shape[1], self.game.live_counts(self.value), self.worth)
         return run("knapsack", arrays, tables, shape).reshape((*self.game.batch_shape, shape[1]))
 
     def scaled(self, factor: float) -> "TotalTerm":
@@ -357,7 +357,7 @@ class LogSumTerm(Term):
         held = xp.isfinite(lowest)  # not so on a GPU, where nobody looked: such rows become NaN
         lowest, w = xp.where(held, lowest, -BELOW), xp.where(held[:, None], w, float("nan"))
         u = TOP - STEP * np.arange(1 + ceil((TOP - numbers(lowest).min()) / STEP))  # [points]
-        tables = product_tables(self.value, players, live_counts(game, self.value), -1.0)
+        tables = product_tables(self.value, players, game.live_counts(self.value), -1.0)
         total = xp.zeros_like(w)
         step = max(1, CHUNK // prod(w.shape))
         for start in range(0, len(u), step):

@@ -22,8 +22,8 @@ from shapley_kernels.arrays import (
     promoted,
     rows,
 )
-from shapley_kernels.games.base import Game, Weighted, row_of
-from shapley_kernels.games.terms import Row, Run, Tables, Term, by_live_count, live_counts
+from shapley_kernels.games.base import Game, Run, Term, Weighted, row_of
+from shapley_kernels.games.tables import Row, Tables, by_live_count
 from shapley_kernels.values import Semivalue
 
 ASYMMETRY = 64
@@ -174,7 +174,7 @@ class PairwiseTerm(Term):
 
     def tables(self) -> Tables:
         """own and pair [levels], and level_of, for the live counts of the game; cached."""
-        lives = live_counts(self.game, self.value)
+        lives = self.game.live_counts(self.value)
         return by_live_count(_row, (self.scale, self.value), self.game.players, lives, vectors=0, numbers=2)
 
     def error_bound(self) -> np.ndarray:

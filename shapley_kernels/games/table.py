@@ -28,8 +28,8 @@ from shapley_kernels.arrays import (
     numbers,
     rows,
 )
-from shapley_kernels.games.base import COALITIONS, Game, Weighted, row_of
-from shapley_kernels.games.terms import Row, Run, Tables, Term, by_live_count, live_counts
+from shapley_kernels.games.base import COALITIONS, Game, Run, Term, Weighted, row_of
+from shapley_kernels.games.tables import Row, Tables, by_live_count
 from shapley_kernels.values import Semivalue
 
 MAX_PLAYERS = 20
@@ -228,7 +228,7 @@ class TableTerm(Term):
     def tables(self) -> Tables:
         """weights [levels, players] of one coalition by its size, and level_of, for the live counts of the game;
         cached."""
-        lives = live_counts(self.game, self.value)
+        lives = self.game.live_counts(self.value)
         return by_live_count(_row, (self.scale, self.value), self.game.players, lives)
 
     def error_bound(self) -> np.ndarray:

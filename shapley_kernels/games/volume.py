@@ -23,9 +23,8 @@ from shapley_kernels.arrays import (
     numbers,
     on_cpu,
 )
-from shapley_kernels.games.base import Game, Weighted, live_entries, row_of
+from shapley_kernels.games.base import Game, Run, Term, Weighted, live_entries, row_of
 from shapley_kernels.games.multilinear import live_rows, product_tables, products_by_size
-from shapley_kernels.games.terms import Run, Term, live_counts
 from shapley_kernels.values import Semivalue
 
 
@@ -136,7 +135,7 @@ class VolumeTerm(Term):
         game, n = self.game, self.game.players
         lam, vectors, mask = self._spectrum()
         self._check_range(lam, run.dtype)
-        tables = product_tables(self.value, n, live_counts(game, self.value), self.scale)
+        tables = product_tables(self.value, n, game.live_counts(self.value), self.scale)
         shared = run("multilinear", (lam, mask), tables, tuple(lam.shape), lam.dtype)  # [rows, n]
         credits = (vectors * vectors * shared[:, None, :]).sum(-1)
         if game.mask is not None:

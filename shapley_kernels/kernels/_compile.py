@@ -24,8 +24,7 @@ from typing import Any
 
 import numba
 
-from shapley_kernels.dispatch import BackendUnavailable
-from shapley_kernels.kernels._threads import making
+from shapley_kernels.backends import BackendUnavailable, making
 
 _FLAGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 """Settings of numba that change the code it makes."""

@@ -4,7 +4,6 @@ Not numba's: its pools abort a process that calls from two threads, or that fork
 """
 
 import contextlib
-import logging  # noqa: F401  a fork has to take its lock after ours: numba logs while it compiles
 import os
 import threading
 from collections.abc import Callable
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
 
 PARTS = 4
 """Parts of the rows per thread, so that a thread that is held up does not hold up the others."""
-
-
-making = threading.RLock()
-"""Held while a kernel is imported, compiled or loaded. A fork waits for it: in the child nobody would ever release the
-locks of numba and of imports that the thread at work has, unless that is the forking thread itself."""
 
 
 class _State:
@@ -112,4 +106,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-    os.register_at_fork(before=making.acquire, after_in_parent=making.release, after_in_child=making.release)

@@ -24,7 +24,7 @@ from shapley_kernels.arrays import (
     one_of,
     widest,
 )
-from shapley_kernels.dispatch import kernel, triton_missing
+from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.rl.groups import OWNER, Groups, make_groups
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks

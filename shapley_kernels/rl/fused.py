@@ -5,10 +5,12 @@ from typing import Any
 
 from shapley_kernels.allocate import merge
 from shapley_kernels.arrays import Array, compute_dtype, device, is_torch, is_traced, on_cuda
-from shapley_kernels.dispatch import Run, kernel, run_torch, triton_missing
+from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.games import Game
-from shapley_kernels.games.order_base import OrderTerm
-from shapley_kernels.games.terms import Tables
+from shapley_kernels.games.order.base import OrderTerm
+from shapley_kernels.games.tables import Tables
+from shapley_kernels.kernels._call import run_torch
+from shapley_kernels.launch import Run
 from shapley_kernels.rl.advantages import Options
 from shapley_kernels.rl.groups import make_groups
 from shapley_kernels.values import Semivalue

@@ -12,7 +12,7 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, cast, first_true, is_traced, namespace, native, numbers, on_cpu
 from shapley_kernels.games import Game
-from shapley_kernels.games.order_base import OrderGame
+from shapley_kernels.games.order.base import OrderGame
 from shapley_kernels.rl.baselines import PrefixMarginals, WinnerTakesAll
 from shapley_kernels.rl.group_value import Value
 from shapley_kernels.values import Semivalue, Shapley

@@ -22,9 +22,10 @@ from shapley_kernels.arrays import (
     narrowed,
     number,
 )
-from shapley_kernels.dispatch import choose, kernel, run_numba, run_torch
+from shapley_kernels.backends import choose, kernel
 from shapley_kernels.games import Game
-from shapley_kernels.games.terms import Tables, kept
+from shapley_kernels.games.tables import Tables, kept
+from shapley_kernels.kernels._call import run_numba, run_torch
 from shapley_kernels.kernels.swap import KINDS, others
 from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.groups import Groups

@@ -26,7 +26,7 @@ from shapley_kernels.arrays import (
     rows,
     zeros,
 )
-from shapley_kernels.dispatch import choose, kernel
+from shapley_kernels.backends import choose, kernel
 
 OWNER = "scatter_to_tokens"
 LENGTHS = ("token", "candidate")

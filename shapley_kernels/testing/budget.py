@@ -16,7 +16,8 @@ import numpy as np
 from shapley_kernels.allocate import merge
 from shapley_kernels.arrays import Array, describe, device, numbers
 from shapley_kernels.games import Game
-from shapley_kernels.games.order_base import OrderTerm, coefficients
+from shapley_kernels.games.order.base import OrderTerm
+from shapley_kernels.games.order.tables import coefficients
 from shapley_kernels.values import Semivalue, Shapley
 
 PRECISION = {

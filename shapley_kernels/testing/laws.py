@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from shapley_kernels import dispatch
+from shapley_kernels import launch
 from shapley_kernels.allocate import semivalue
 from shapley_kernels.arrays import numbers
 from shapley_kernels.games import Game, Max, Median, OrderGame
@@ -458,7 +458,7 @@ def _refused(call: Callable[[], Any], where: str) -> None:
 @_law()
 def every_element_is_written(subject: Subject) -> None:
     """The kernels overwrite all of a poisoned `out`."""
-    find = dispatch.kernel
+    find = launch.kernel
     ran = []
 
     def poisoned(primitive: str, backend: str) -> Any:
@@ -476,6 +476,6 @@ def every_element_is_written(subject: Subject) -> None:
         return SimpleNamespace(run=run, MAX_PLAYERS=getattr(module, "MAX_PLAYERS", None))
 
     for players, draw in ((1, 0), (5, 1), (40, 0)):
-        with patch.object(dispatch, "kernel", poisoned):
+        with patch.object(launch, "kernel", poisoned):
             subject.credits(subject.game(subject.sample(players, draw)))
     assert ran, "no kernel ran"

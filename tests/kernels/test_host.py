@@ -9,9 +9,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import shapley_kernels as sk
-from shapley_kernels import arrays
-from shapley_kernels.dispatch import kernel
-from shapley_kernels.games import terms
+from shapley_kernels.arrays import ops
+from shapley_kernels.backends import kernel
+from shapley_kernels.games import tables
 from shapley_kernels.rl import RewardAllocator, grpo_advantages
 from tests.kernels.conftest import need
 
@@ -50,12 +50,12 @@ def launches(monkeypatch):
         "group_norm": kernel("group_norm", "triton"),
     }.items():
         monkeypatch.setattr(module, "run", lambda *_, name=name: found.append(name))
-    for module in (arrays, terms):
+    for module in (ops, tables):
         monkeypatch.setattr(module, "may_keep", lambda _: True)
-    monkeypatch.setattr(arrays, "_ZEROS", {})
-    terms.KEPT.clear()
+    monkeypatch.setattr(ops, "_ZEROS", {})
+    tables.KEPT.clear()
     yield found
-    terms.KEPT.clear()
+    tables.KEPT.clear()
 
 
 CALLS = {

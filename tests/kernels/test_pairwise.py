@@ -39,7 +39,7 @@ def case(seed, rows, players, dtype=torch.float64, *, valued=True, masked=False,
 
 def launch(backend, tensors, out_dtype=None, **forced):
     w = tensors[0]
-    if backend == "numba":  # dispatch hands it the compute dtype
+    if backend == "numba":  # the launcher hands it the compute dtype
         tensors = tuple(x if x is None or not x.is_floating_point() else x.to(rig.real(x.dtype)) for x in tensors)
     module = rig.backend("pairwise", backend)
     run = (lambda *t: module._launch(*t, **forced)) if forced else module.run

@@ -40,7 +40,7 @@ def case(seed, rows, players, dtype=torch.float64, *, masked=False, value=None, 
 
 def launch(backend, tensors, out_dtype=None, **forced):
     values, players = tensors[0], len(tensors[-1]) - 1
-    if backend == "numba":  # dispatch hands it the compute dtype
+    if backend == "numba":  # the launcher hands it the compute dtype
         tensors = (values.to(rig.real(values.dtype)), *tensors[1:])
     module = rig.backend("table", backend)
     run = (lambda *t: module._launch(*t, **forced)) if forced else module.run

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels import arrays
+from shapley_kernels.arrays import ops
 from shapley_kernels.rl import advantages, grpo_advantages
 from tests import GUARD
 
@@ -418,11 +418,11 @@ def test_large_batches_on_several_threads(layout, scale):
 
 
 def test_wide_accumulation_where_the_device_has_it(monkeypatch):
-    assert arrays.widest(torch.zeros(1)) == torch.float64
-    assert arrays.widest(np.zeros(1, np.float16)) == np.float64
-    monkeypatch.setattr(arrays, "device", lambda x: "mps:0")
+    assert ops.widest(torch.zeros(1)) == torch.float64
+    assert ops.widest(np.zeros(1, np.float16)) == np.float64
+    monkeypatch.setattr(ops, "device", lambda x: "mps:0")
     monkeypatch.setattr(advantages, "on_cpu", lambda x: False)
-    assert arrays.widest(torch.zeros(1, dtype=torch.bfloat16)) == torch.float32
+    assert ops.widest(torch.zeros(1, dtype=torch.bfloat16)) == torch.float32
     check(*example(True), "groups", "loo", "batch", "bfloat16", "torch")
 
 

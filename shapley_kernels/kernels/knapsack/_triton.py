@@ -34,7 +34,7 @@ def run(
         level_of: the entry of 0 live players is not used.
 
     Raises:
-        Nothing of its own: `dispatch` checks.
+        Nothing of its own: `backends` checks.
 
     Cost: one launch per WORKSPACE bytes; players * log2(players) steps one after the other. Compiles once per power of
         two of players and of numbers in a state up to 1024, dtypes, and what is None.

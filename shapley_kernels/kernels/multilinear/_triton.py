@@ -31,7 +31,7 @@ def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: 
         level_of: the entry of 0 live players is not used.
 
     Raises:
-        Nothing of its own: `dispatch` checks.
+        Nothing of its own: `backends` checks.
 
     Cost: nodes: one launch, two scans a node over a tile of 1024 elements; reads x three times (from the cache but for
         the first), writes once. sizes: one launch per WORKSPACE bytes of states, 2 * players steps one after the other

@@ -28,7 +28,7 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
         level_of: the entry of 0 live players is not used.
 
     Raises:
-        Nothing of its own: `dispatch` checks.
+        Nothing of its own: `backends` checks.
 
     Cost: one launch, no synchronisation and no memory of its own, so it can be captured in a CUDA graph once it is
         compiled: at the first call for a number of players (above 64: for their power of two, and whether 16 divides

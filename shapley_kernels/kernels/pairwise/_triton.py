@@ -26,7 +26,7 @@ def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out:
         level_of: the entry of 0 live players is not used.
 
     Raises:
-        Nothing of its own: `dispatch` checks.
+        Nothing of its own: `backends` checks.
 
     Cost: one launch, two above 32 players; reads every live pair once, row by row, and the mask once more for each
         tile. Compiles once per power of two of players up to 128, players % 16 == 0 or not, dtypes, with or without

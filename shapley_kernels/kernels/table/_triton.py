@@ -26,7 +26,7 @@ def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> None:
         level_of: the entry of 0 live players is not used.
 
     Raises:
-        Nothing of its own: `dispatch` checks.
+        Nothing of its own: `backends` checks.
 
     Cost: one launch; reads the table once from memory and players times from the cache. Compiles once per number of
         players up to 11, dtypes, with or without mask.

@@ -5,13 +5,14 @@ The game of level k sees a coalition through its size and its number of the k be
 one of three ways: both of them are among the k best (P_k), one of them (Q_k), or none (R_k).
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, constant, is_torch, named_dtype, namespace, zeros
-from shapley_kernels.games.order_base import GENERIC_PLAYERS, FixedWeights, OrderGame
-from shapley_kernels.games.terms import Row, by_live_count, live_counts
+from shapley_kernels.arrays import Array, constant, is_torch, named_dtype, namespace
+from shapley_kernels.games.order.tables import GENERIC_PLAYERS
+from shapley_kernels.games.tables import Row, by_live_count
 from shapley_kernels.values import Semivalue
 
 PairCoefficients = tuple[np.ndarray, np.ndarray, np.ndarray, float]
@@ -20,17 +21,6 @@ PairCoefficients = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 PairTables = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray, np.ndarray]
 """P, Q, R [levels, players] (the latter two None when all 0), E [levels], float64; and level_of [players + 1]."""
-
-
-def pairs_of_game(game: OrderGame, value: Semivalue) -> Array:
-    """Interactions [..., players, players] of all pairs, in the compute dtype: see `Game.pairs`."""
-    utility: Any = type(game)
-    tables = pair_tables(utility, game.params, value, game.players, live_counts(game, value))
-    dtype = named_dtype(game.rewards, compute_dtype(game.dtype))
-    v_empty = game.v_empty
-    if isinstance(v_empty, float):
-        v_empty = cast(zeros(game.rewards, game.batch_shape, "float32"), dtype) + v_empty
-    return pairs(cast(game.rewards, dtype), game.mask, cast(v_empty, dtype), tables)
 
 
 def pairs(rewards: Array, mask: Array | None, v_empty: Array, tables: PairTables) -> Array:
@@ -100,28 +90,38 @@ def pair_tables(
 def _pair_row(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Row:
     if n < 2:
         return np.zeros(n), np.zeros(n), np.zeros(n), 0.0
-    return pair_coefficients(utility, params, value, n)
+    return utility.pair_coefficients(value, n, *params)
 
 
-def pair_coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> PairCoefficients:
-    """P, Q, R and E of n >= 2 live players under a value of n - 1 players: coalitions of the n - 2 others are drawn by
-    its size weights.
+def fixed_pairs(weights: np.ndarray, empty_shares: Sequence[float], value: Semivalue, n: int) -> PairCoefficients:
+    """P, Q, R and E of n >= 2 live players where the weights w of the places do not depend on |S|, in O(n^2): P_k is
+    the expectation of w_{a+2} - w_{a+1}, a of the k - 2 others among the k best being present, and Q = R = 0.
 
-    O(n^2) for fixed weights: P_k is the expectation of w_{a+2} - w_{a+1}, a of the k - 2 others among the k best being
-    present, and Q = R = 0. Else O(n^3), from the second differences of W(s, a), the weight of the a best of s.
+    Args:
+        empty_shares: of sets of 1 .. n players.
     """
-    weights = value.size_weights(n - 1)
-    units = np.array([1.0] + [utility.empty_share(s, *params) for s in range(1, n + 1)])
-    empty = float(weights @ (units[2:] - 2 * units[1:-1] + units[:-2]))
-    if issubclass(utility, FixedWeights):
-        drop = np.diff(np.append(utility.fixed_weights(n, *params), 0.0))[: n - 1]
-        return np.append(0.0, value.expectations(drop, n - 1)), np.zeros(n), np.zeros(n), empty
+    drop = np.diff(np.append(weights, 0.0))[: n - 1]
+    both = np.append(0.0, value.expectations(drop, n - 1))
+    return both, np.zeros(n), np.zeros(n), _of_v_empty(empty_shares, value.size_weights(n - 1))
+
+
+def generic_pairs(
+    name: str, weights: Callable[[int], np.ndarray], empty_shares: Sequence[float], value: Semivalue, n: int
+) -> PairCoefficients:
+    """As `fixed_pairs` for any weights, in O(n^3): from the second differences of W(s, a), the weight of the a best of
+    s. Coalitions of the n - 2 others are drawn by the size weights of `value` for n - 1 players."""
     if n > GENERIC_PLAYERS:
         raise ValueError(
-            f"interactions: {utility.__name__} costs O(n^3) = {n**3:.1e} steps for {n} live players, more than the "
+            f"interactions: {name} costs O(n^3) = {n**3:.1e} steps for {n} live players, more than the "
             f"{GENERIC_PLAYERS} allowed; mask players, or use a utility of fixed weights (Max, TopM, Discounted)"
         )
-    return (*_generic(lambda s: utility.weights(s, *params), weights, n), empty)
+    sizes = value.size_weights(n - 1)
+    return (*_generic(weights, sizes, n), _of_v_empty(empty_shares, sizes))
+
+
+def _of_v_empty(shares: Sequence[float], sizes: np.ndarray) -> float:
+    units = np.array([1.0, *shares])
+    return float(sizes @ (units[2:] - 2 * units[1:-1] + units[:-2]))
 
 
 def _generic(weights: Any, size_weights: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,20 +1,17 @@
 """`order` as torch sees it: a function whose gradient is a kernel too, and one node of the graphs of torch.compile.
 
 `Order` serves eager calls and torch.func; `order` is the same as a custom operator, which torch.compile does not look
-into. Only `dispatch` and, for tables while tracing, `games` come here.
+into.
 """
 
 from collections.abc import Callable
-from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor, library
 
-from shapley_kernels.dispatch import allowed, kernel, run_numba, run_torch
-from shapley_kernels.games.order_base import Recipe, order_tables
-from shapley_kernels.games.terms import Tables
-from shapley_kernels.values import Semivalue
+from shapley_kernels.backends import allowed, kernel
+from shapley_kernels.kernels._call import run_numba, run_torch
 
 
 def _credits(
@@ -154,39 +151,7 @@ order.register_autograd(lambda ctx, grad: _with_respect_to_all(gradient, ctx, gr
 order.register_vmap(_over_batch(order, 3))
 
 
-# -- constants of a graph: functions that torch.compile calls while it traces, with real arguments ---------------------
-
-
-class GraphTables(Tables):
-    """Those of `order_tables` as constants of the graph that torch.compile traces."""
-
-    key: tuple[Any, ...]
-
-    def __init__(self, recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> None:
-        kind: Any = type(value)
-        state = tuple(getattr(value, name) for name in kind.__dataclass_fields__)
-        object.__setattr__(self, "key", (kind, state, recipe, index(players), tuple(map(index, lives))))
-
-    def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
-        return _constant_tables(*self.key, dtype, device)
-
-
-@torch.compiler.assume_constant_result
-def _constant_tables(
-    kind: Any,
-    state: tuple[Any, ...],
-    recipe: Recipe,
-    players: int,
-    lives: tuple[int, ...],
-    dtype: str,
-    device: str,
-) -> tuple[Any, ...]:
-    value = object.__new__(kind)  # one that is made while torch traces does not exist yet
-    for name, x in zip(kind.__dataclass_fields__, state, strict=True):
-        object.__setattr__(value, name, x)
-    return order_tables(recipe, value, players, lives).on("torch", dtype, device)
-
-
 @torch.compiler.assume_constant_result
 def constant_backend(backend: str, players: int, where: str) -> str:
+    """`allowed`, which torch.compile calls while it traces, and takes for a constant of the graph."""
     return allowed(backend, "order", players, where)

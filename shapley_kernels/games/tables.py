@@ -1,19 +1,13 @@
-"""What has to be computed for a game under a value: which primitive, on which arrays, with which coefficients.
+"""Coefficients of primitives, for the numbers of live players that occur, kept for later calls."""
 
-A term knows no backend: `credits` is given something to run primitives with (`dispatch.Run`).
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, is_torch, is_traced, may_keep
+from shapley_kernels.arrays import may_keep
 from shapley_kernels.values import Semivalue
-
-if TYPE_CHECKING:
-    from shapley_kernels.games.base import Game
 
 ALL_LIVE_COUNTS = 64
 """Up to this many players, masked games take coefficients for every live count, without looking which ones occur."""
@@ -23,53 +17,6 @@ KEPT_BYTES = 1 << 26
 
 KEPT_SHARE = 4
 """Tables above this share of `KEPT_BYTES`, a quarter, are not kept; when as much has come, what is too much goes."""
-
-
-class Run(Protocol):
-    """Runs a primitive of `kernels/` on the backend of the call."""
-
-    dtype: Any
-    """That of the credits."""
-    traced: bool
-    """Whether torch traces the call: data are no numbers yet, and what the call does becomes a graph."""
-
-    def __call__(
-        self,
-        primitive: str,
-        arrays: Sequence[Array | None],
-        tables: "Tables",
-        shape: tuple[int, ...],
-        dtype: Any = None,
-    ) -> Array:
-        """`arrays` and `tables` in the order of the contract of the primitive, whose rows may have several axes ->
-        [*rows, players] of that shape, in `dtype`, or that of the credits."""
-
-
-class Term:
-    """One summand of the credits of a game; a dataclass in each family."""
-
-    game: "Game"
-    value: Semivalue
-    spreads_nonfinite: ClassVar[bool] = False
-    """Whether non-finite data of a live player make its whole row NaN by themselves, and no other row. Credits are then
-    what a kernel wrote, with nothing added up afterwards."""
-
-    def credits(self, run: Run) -> Array:
-        """Credits [batch..., players], in the dtype of the run; exactly 0 for masked players."""
-        raise NotImplementedError
-
-    def scaled(self, factor: float) -> "Term | None":
-        """The term of `factor` times the game, None if the coefficients cannot take it in."""
-        return None
-
-    def merged(self, other: "Term") -> "Term | None":
-        """The term of the sum of both games, None if that is more than one run of a primitive."""
-        return None
-
-    def error_bound(self) -> np.ndarray:
-        """[rows, players] or [rows, 1] float64: the a-priori bound of |credit - exact| before the result is rounded to
-        the dtype of the output; data are what the kernel gets. At least eps |credit|, eps that of the compute dtype."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False)
@@ -163,17 +110,6 @@ def kept(make: Callable[..., tuple[np.ndarray | None, ...]], *key: Any) -> Table
 
 Row = tuple[np.ndarray | float, ...]
 """Entries of one level of tables: [live count] or a number each."""
-
-
-def live_counts(game: "Game", value: Semivalue) -> tuple[int, ...]:
-    """Numbers of live players for which coefficients are needed."""
-    mask, players = game.mask, game.players
-    if mask is None:
-        return (players,)
-    if (players <= ALL_LIVE_COUNTS and value.fixed_players is None) or is_traced(mask):
-        return tuple(range(players + 1))
-    counts = mask.sum(-1)
-    return tuple(int(n) for n in np.unique(counts.cpu().numpy() if is_torch(counts) else counts))
 
 
 def by_live_count(

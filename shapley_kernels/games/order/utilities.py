@@ -20,7 +20,8 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, floating, native, numbers
 from shapley_kernels.games.base import Maxima
-from shapley_kernels.games.order_base import Coefficients, FixedWeights, OrderGame
+from shapley_kernels.games.order.base import FixedWeights, OrderGame
+from shapley_kernels.games.order.tables import Coefficients
 from shapley_kernels.values import LARGEST_SUM, Semivalue, thin
 
 

@@ -1,32 +1,17 @@
-"""Which backend runs: the only place that decides, allocates `out` and moves data to where a kernel can use it."""
+"""Which backend runs: the only place that decides."""
 
 import importlib
+import logging  # noqa: F401  a fork has to take its lock after ours: numba logs while it compiles
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable
 from functools import lru_cache
-from math import prod
 from numbers import Integral
-from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    device,
-    is_float,
-    is_torch,
-    needs_grad,
-    to_torch,
-)
-from shapley_kernels.kernels._threads import making
-
-if TYPE_CHECKING:
-    from shapley_kernels.games.terms import Tables
+from shapley_kernels.arrays import Array, device, needs_grad
 
 BACKENDS = ("auto", "numba", "triton", "torch")
 
@@ -35,6 +20,13 @@ OLDEST_TRITON = (3, 5)
 
 WITH_GRADIENT = ("order",)
 """Primitives whose numba and Triton kernels have gradients."""
+
+making = threading.RLock()
+"""Held while a kernel is imported, compiled or loaded. A fork waits for it: in the child nobody would ever release the
+locks of numba and of imports that the thread at work has, unless that is the forking thread itself."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=making.acquire, after_in_parent=making.release, after_in_child=making.release)
 
 
 class BackendUnavailable(RuntimeError):
@@ -177,128 +169,3 @@ def warm_up(players: Iterable[int] = (4, 8, 16), dtypes: Iterable[str] = ("float
     # the allocator normalises worths, and computes credits against the group, in float64 whatever the rewards are
     for primitive in ("group_norm", "swap"):
         kernel(primitive, "numba").warm_up([*dtypes, *{"float64"}.difference(dtypes)])
-
-
-class Run:
-    """The runs of primitives of one call: `games.terms.Run`.
-
-    Args:
-        backend: as in `shapley`.
-        dtype: of the results, a dtype of the library of the data.
-        traced: whether torch traces this call (`arrays.is_traced`).
-    """
-
-    def __init__(self, backend: str, dtype: Any, traced: bool) -> None:
-        self.backend, self.dtype, self.traced = backend, dtype, traced
-        self.clean = True
-        """Whether every kernel looked at its results, and found them finite."""
-
-    def __call__(
-        self,
-        primitive: str,
-        arrays: Sequence[Array | None],
-        tables: "Tables",
-        shape: tuple[int, ...],
-        dtype: Any = None,
-    ) -> Array:
-        """One run: `arrays` and `tables` as in the contract of the primitive, but rows may have several axes -> `out`
-        [*rows, players] of that shape. The first of `arrays` decides the container and the device; constants beside it
-        may be numpy.
-
-        Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
-        """
-        dtype = dtype or self.dtype
-        given = [x for x in arrays if x is not None]
-        first = given[0]
-        compute = compute_dtype(next((x.dtype for x in given if is_float(x.dtype)), dtype))
-        library = is_torch(first)
-        if self.traced and primitive in WITH_GRADIENT:
-            self.clean = False
-            return _run_traced(self.backend, _tensors(arrays, shape), tables, compute, dtype).reshape(shape)
-        backend = choose(self.backend, primitive, shape[-1], *given)
-        if library and backend != "torch" and needs_grad(*given):
-            from shapley_kernels.autograd import Order
-
-            self.clean = False
-            placed = tables.on("torch", compute, device(first))
-            return Order.apply(*_tensors(arrays, shape), *placed, backend, dtype).reshape(shape)
-        run = kernel(primitive, backend).run
-        if backend == "numba":
-            out, bad = run_numba(run, arrays, tables.on("numpy", compute, "cpu"), shape, compute)
-            self.clean &= bad == -1
-            return _handed_back(out, library, dtype)
-        self.clean = False
-        placed = tables.on("torch", compute, device(first))
-        out = run_torch(run, arrays, placed, shape, dtype if library else getattr(sys.modules["torch"], compute))
-        return out if library else cast(out.numpy(), dtype)
-
-
-def _run_traced(backend: str, tensors: Sequence[Any], tables: "Tables", compute: str, dtype: Any) -> Array:
-    """`order` while torch traces: a node of the graph under torch.compile; what is constant is found out now."""
-    from shapley_kernels import autograd
-    from shapley_kernels.kernels.order import _torch as _torch_order
-
-    rewards, mask, v_empty = tensors
-    where, players = device(rewards), rewards.shape[1]
-    torch = sys.modules["torch"]
-    if not torch.compiler.is_compiling():
-        backend = allowed(backend, "order", players, where)
-        call: Any = autograd.Order.apply
-    else:
-        backend = autograd.constant_backend(backend, index(players), where)
-        call = autograd.order
-    placed = tables.on("torch", compute, where)
-    if backend == "torch":
-        out = rewards.new_empty(rewards.shape, dtype=dtype)
-        inside, outside, empty, level_of = placed
-        _torch_order.run(rewards, mask, v_empty, inside, outside, empty, level_of, out)
-        return out
-    return call(rewards, mask, v_empty, *placed, backend, dtype)
-
-
-def _tensors(arrays: Sequence[Array | None], shape: tuple[int, ...]) -> list[Any]:
-    """`arrays` of a result of that shape as tensors with one axis of rows, on the device of the first."""
-    where = next(x.device for x in arrays if x is not None)
-    return [None if x is None else _one_axis(to_torch(x, where), shape) for x in arrays]
-
-
-def _one_axis(x: Any, shape: tuple[int, ...]) -> Any:
-    """`x` of a result [*rows, players] of that shape with its rows in one axis; a number [1] is one for all rows."""
-    batch = len(shape) - 1
-    return x if batch == 1 or (batch and x.ndim == 1) else x.reshape((-1, *x.shape[batch:]))
-
-
-def run_numba(
-    run: Any, arrays: Sequence[Array | None], tables: Sequence[Any], shape: tuple[int, ...], compute: str
-) -> tuple[np.ndarray, int | None]:
-    """`run` on CPU arrays and its tables in numpy -> `out` in the compute dtype, and what the kernel says of non-finite
-    rows: the first, -1 for none, None if it did not look."""
-    inputs = [None if x is None else _one_axis(_numpy(x, compute), shape) for x in arrays]
-    out = np.empty(shape, compute)
-    return out, run(*inputs, *tables, _one_axis(out, shape))
-
-
-def run_torch(
-    run: Any, arrays: Sequence[Array | None], tables: Sequence[Any], shape: tuple[int, ...], dtype: Any
-) -> Any:
-    """`run` of the torch and triton backends, which read every float dtype and write any -> `out` in `dtype`."""
-    import torch
-
-    inputs: list[Any] = [None if x is None else x.contiguous() for x in _tensors(arrays, shape)]
-    first = next(x for x in inputs if x is not None)
-    out = torch.empty((prod(shape[:-1]), shape[-1]), dtype=dtype, device=first.device)
-    run(*inputs, *tables, out)
-    return out.reshape(shape)
-
-
-def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
-    return cast(sys.modules["torch"].from_numpy(out) if torch_result else out, dtype)
-
-
-def _numpy(x: Array, compute: str) -> np.ndarray:
-    """A CPU array as contiguous numpy, floats in the compute dtype; no copy when it is that already."""
-    wanted = compute if is_float(x.dtype) else None
-    if is_torch(x):
-        x = x.detach() if x.requires_grad else x
-        x = (x if wanted is None else cast(x, getattr(sys.modules["torch"], wanted))).numpy()
-    return np.asarray(x, wanted, order="C")

@@ -1,6 +1,6 @@
 """The order family: what its games have in common, their coefficients and their term.
 
-See `games.order` for the games, docs/explanation/mathematics.md for the derivation.
+See `games.order.utilities` for the games, docs/explanation/mathematics.md for the derivation.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -24,16 +24,13 @@ from shapley_kernels.arrays import (
     namespace,
     number,
     numbers,
+    zeros,
 )
-from shapley_kernels.games.base import Game, Weighted, row_of
-from shapley_kernels.games.terms import Row, Run, Tables, Term, by_live_count, kept, live_counts
+from shapley_kernels.games.base import Game, Run, Term, Weighted, row_of
+from shapley_kernels.games.order.pairs import PairCoefficients, fixed_pairs, generic_pairs, pair_tables, pairs
+from shapley_kernels.games.order.tables import Coefficients, Recipe, coefficients, generic_coefficients, order_tables
+from shapley_kernels.games.tables import Tables
 from shapley_kernels.values import Semivalue
-
-GENERIC_PLAYERS = 512
-"""Above this the O(n^3) coefficients of a generic `OWA[n, n]` are refused."""
-
-Coefficients = tuple[np.ndarray, np.ndarray, float]
-"""A [n], B [n] (entry k - 1 serves the k best) and C, float64."""
 
 
 class OrderGame(Game):
@@ -84,6 +81,12 @@ class OrderGame(Game):
         return generic_coefficients(lambda size: cls.weights(size, *params), value, n)
 
     @classmethod
+    def pair_coefficients(cls, value: Semivalue, n: int, *params: Any) -> PairCoefficients:
+        """P, Q, R and E of n >= 2 live players, as `coefficients`: of `value` for n - 1 players. In O(n^3)."""
+        shares = [cls.empty_share(s, *params) for s in range(1, n + 1)]
+        return generic_pairs(cls.__name__, lambda size: cls.weights(size, *params), shares, value, n)
+
+    @classmethod
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         rewards = rng.integers(-8, 9, (rows, players)) / 8  # ties
         return {"rewards": rewards, "v_empty": rng.integers(-4, 5, rows) / 8, **cls.example_params(rng, players)}
@@ -97,9 +100,12 @@ class OrderGame(Game):
         return [(1.0, OrderTerm(self, ((1.0, type(self), self.params),), value))]
 
     def pairs(self, value: Semivalue) -> Array:
-        from shapley_kernels.games.order_pairs import pairs_of_game  # which needs the classes here
-
-        return pairs_of_game(self, value)
+        utility, dtype = type(self), named_dtype(self.rewards, compute_dtype(self.dtype))
+        tables = pair_tables(utility, self.params, value, self.players, self.live_counts(value))
+        v_empty = self.v_empty
+        if isinstance(v_empty, float):
+            v_empty = cast(zeros(self.rewards, self.batch_shape, "float32"), dtype) + v_empty
+        return pairs(cast(self.rewards, dtype), self.mask, cast(v_empty, dtype), tables)
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         live = set(self.live_players(row))
@@ -136,10 +142,6 @@ class OrderGame(Game):
         return constant(weights[which], self.rewards, dtype), constant(shares[which], self.rewards, dtype)
 
 
-Recipe = tuple[tuple[float, Any, tuple[Any, ...]], ...]
-"""(scale, utility class, its params), ...: a hashable sum of utilities on the same data."""
-
-
 @dataclass(frozen=True)
 class OrderTerm(Term):
     """The `order` primitive on one game's data: coefficients are the sum of scale * coefficients(utility) over
@@ -174,12 +176,12 @@ class OrderTerm(Term):
     def tables(self) -> Tables:
         """inside A [levels, players], outside B or None if all 0, empty C [levels], and level_of, for the live counts
         of the game; cached."""
-        return order_tables(self.recipe, self.value, self.game.players, live_counts(self.game, self.value))
+        return order_tables(self.recipe, self.value, self.game.players, self.game.live_counts(self.value))
 
     def _graph_tables(self) -> Tables:
-        from shapley_kernels.autograd import GraphTables
+        from shapley_kernels.games.order.graph import GraphTables
 
-        return GraphTables(self.recipe, self.value, self.game.players, live_counts(self.game, self.value))
+        return GraphTables(self.recipe, self.value, self.game.players, self.game.live_counts(self.value))
 
     def error_bound(self) -> np.ndarray:
         """[rows, 1]: (n + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps, eps that of the compute dtype; one rounding
@@ -225,32 +227,6 @@ def _v_empty(game: OrderGame, compiling: bool) -> Array:
     return c if game.batch_shape else c.reshape(())
 
 
-def order_tables(recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
-    """The tables of the `order` primitive (kernels/order) for some live counts."""
-    return by_live_count(_order_row, (recipe, value), players, lives, vectors=2, numbers=1)
-
-
-def _order_row(recipe: Recipe, value: Semivalue, n: int) -> Row:
-    inside, outside, empty = np.zeros(n), np.zeros(n), 0.0
-    for scale, utility, params in recipe:
-        a, b, c = coefficients(utility, params, value, n)
-        inside += scale * a
-        outside += scale * b
-        empty += scale * c
-    return inside, outside, empty
-
-
-def coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Coefficients:
-    """`utility.coefficients`, cached: utilities are scaled and added in many ways."""
-    inside, outside, empty = kept(_coefficient_arrays, utility, params, value, n).arrays
-    return inside, outside, float(empty)  # type: ignore[arg-type, return-value]
-
-
-def _coefficient_arrays(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> tuple[np.ndarray, ...]:
-    inside, outside, empty = utility.coefficients(value, n, *params)
-    return inside, outside, np.array(empty)
-
-
 class FixedWeights(OrderGame):
     """Utilities in which the weight of the j-th best does not depend on |S|: A_k = E[w_{1 + others of the k best
     present}], B = 0."""
@@ -276,32 +252,7 @@ class FixedWeights(OrderGame):
         marginal[0] -= 1.0
         return value.expectations(w, n), np.zeros(n), float(sizes @ marginal)
 
-
-def generic_coefficients(weights: Callable[[int], np.ndarray], value: Semivalue, n: int) -> Coefficients:
-    """A, B, C by summing over coalition sizes and the number of the k best in the coalition. O(n^3), O(n^2) memory."""
-    if n > GENERIC_PLAYERS:
-        raise ValueError(
-            f"OWA: weights [n, n] cost O(n^3) = {n**3:.1e} steps for {n} live players, "
-            f"more than the {GENERIC_PLAYERS} allowed; "
-            "use a named utility, or [n] weights that do not depend on |S|"
-        )
-    below = np.zeros((n + 1, n + 1))  # below[s, a]: weight on the a best of s
-    for s in range(1, n + 1):
-        below[s, 1 : s + 1] = np.cumsum(weights(s))
-        below[s, s + 1 :] = below[s, s]
-    size_weights = value.size_weights(n)
-    group = np.arange(n)[:, None]  # g of the n - 1 others are marked
-    a = np.arange(n)[None, :]  # a of them present
-    chance = np.zeros((n, n))  # [g, a]: P(a | s present), hypergeometric, one more present at a time
-    chance[:, 0] = 1.0
-    inside, outside = np.zeros(n), np.zeros(n)
-    for s in range(n):
-        inside += size_weights[s] * (chance @ (below[s + 1, 1:] - below[s, :-1]))  # g = k - 1
-        outside += size_weights[s] * (chance @ (below[s + 1, :-1] - below[s, :-1]))  # g = k
-        if s < n - 1:
-            stay = chance * np.clip(n - 1 - group - (s - a), 0, None)
-            stay[:, 1:] += (chance * np.clip(group - a, 0, None))[:, :-1]
-            chance = stay / (n - 1 - s)
-    total = np.diagonal(below).copy()
-    total[0] = 1.0
-    return inside, np.append(outside[1:], 0.0), float(size_weights @ np.diff(total))
+    @classmethod
+    def pair_coefficients(cls, value: Semivalue, n: int, *params: Any) -> PairCoefficients:
+        shares = [cls.empty_share(s, *params) for s in range(1, n + 1)]
+        return fixed_pairs(cls.fixed_weights(n, *params), shares, value, n)

@@ -1,0 +1,1 @@
+"""The order family: games of the sorted rewards."""
