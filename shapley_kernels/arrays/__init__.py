@@ -1,15 +1,12 @@
 """Arrays in and out: containers, dtypes, shapes, masks, padding. All that knows numpy from torch from DLPack."""
 
 from shapley_kernels.arrays.entry import (
-    NO_NUMBERS,
     as_float,
     at,
     boolean,
     broadcast,
-    dense,
     describe,
     floating,
-    from_list,
     in_row,
     like,
     listed,
@@ -18,7 +15,9 @@ from shapley_kernels.arrays.entry import (
     one_of,
 )
 from shapley_kernels.arrays.ops import (
+    NUMPY,
     Array,
+    Ops,
     cast,
     compute_dtype,
     constant,
@@ -39,18 +38,20 @@ from shapley_kernels.arrays.ops import (
     numbers,
     on_cpu,
     on_cuda,
+    ops_of,
     promoted,
-    promoted_dtypes,
     rows,
     to_torch,
+    torch_ops,
     widest,
     zeros,
 )
 from shapley_kernels.arrays.padding import pad
 
 __all__ = [
-    "NO_NUMBERS",
+    "NUMPY",
     "Array",
+    "Ops",
     "as_float",
     "at",
     "boolean",
@@ -58,14 +59,12 @@ __all__ = [
     "cast",
     "compute_dtype",
     "constant",
-    "dense",
     "describe",
     "device",
     "eps",
     "first_nonfinite",
     "first_true",
     "floating",
-    "from_list",
     "in_row",
     "is_compiling",
     "is_float",
@@ -85,11 +84,12 @@ __all__ = [
     "on_cpu",
     "on_cuda",
     "one_of",
+    "ops_of",
     "pad",
     "promoted",
-    "promoted_dtypes",
     "rows",
     "to_torch",
+    "torch_ops",
     "widest",
     "zeros",
 ]

@@ -1,4 +1,9 @@
-"""What the package does with arrays of numpy and of torch alike: dtypes, devices, and the functions that differ."""
+"""What the package does with arrays of numpy and of torch, one class for each.
+
+Which of the two is asked once, where data come in: `ops = ops_of(x)`. From there it travels with the data, as
+`game.ops`. What both libraries have under one name and with one meaning is called as `ops.xp.where(...)`; what differs
+is a method here.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -9,54 +14,280 @@ import numpy as np
 Array: TypeAlias = Any
 """A numpy array or a torch tensor (inside the package), or anything that speaks DLPack (at its border)."""
 
+EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+"""Distance from 1 to the next number of a dtype."""
+
+
+class Ops:
+    """Operations of one container: `NumpyOps` or `TorchOps`. Arrays `x` and `reference` are of this container."""
+
+    name: str
+    """ "numpy" or "torch"."""
+    xp: Any
+    """The module whose functions work on the arrays."""
+
+    # -- dtypes --------------------------------------------------------------------------------------------------------
+
+    def dtype(self, name: str) -> Any:
+        """The dtype object called `name`: "float32", "bool", ..."""
+        raise NotImplementedError
+
+    def compute_dtype(self, dtype: Any) -> Any:
+        """The dtype that credits are computed in, promote(dtype, float32)."""
+        return self.dtype(compute_dtype(dtype))
+
+    def widest(self, x: Array) -> Any:
+        """float64 where the device has it for certain, else promote(dtype, float32)."""
+        return self.dtype("float64")
+
+    def is_integer(self, x: Array) -> bool:
+        """True for integers of any width and byte order; bools are not."""
+        raise NotImplementedError
+
+    def promoted(self, a: Any, b: Any) -> Any:
+        """The dtype that both dtypes promote to."""
+        raise NotImplementedError
+
+    def cast(self, x: Array, dtype: Any) -> Array:
+        """`x` in `dtype`, without a copy if it already is; infinite where that does not hold it."""
+        raise NotImplementedError
+
+    # -- where data are ------------------------------------------------------------------------------------------------
+
+    def device(self, x: Array) -> str:
+        """ "cpu", "cuda:0", ...; numpy arrays are on the CPU."""
+        return "cpu"
+
+    def on_cpu(self, x: Array) -> bool:
+        """`device(x) == "cpu"`, in less time."""
+        return True
+
+    def on_cuda(self, x: Array) -> bool:
+        """True on a GPU of NVIDIA or AMD."""
+        return False
+
+    def is_traced(self, x: Array) -> bool:
+        """True under torch.compile, and within a transform of torch.func."""
+        return False
+
+    def is_compiling(self, x: Array) -> bool:
+        """True while torch.compile traces what is done to `x`: its numbers cannot be looked at."""
+        return False
+
+    def is_eager(self, x: Array) -> bool:
+        """True on the CPU while nothing traces: numbers can be looked at, and cost nothing to look at."""
+        return True
+
+    def needs_grad(self, *arrays: Any) -> bool:
+        """True when a gradient has to flow into one of the arrays; others than tensors among them need none."""
+        return False
+
+    # -- new arrays ----------------------------------------------------------------------------------------------------
+
+    def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
+        """The numpy array `x` in `dtype`, on the device of `reference`."""
+        raise NotImplementedError
+
+    def zeros(self, reference: Array, shape: Sequence[int], dtype: Any) -> Array:
+        """Zeros on the device of `reference`."""
+        raise NotImplementedError
+
+    def scalar_array(self, x: float, reference: Array, dtype: str) -> Array:
+        """One number as an array [1] for a kernel: of numpy for data on the CPU, else on the device of `reference`,
+        where a zero is kept, so that a later call launches nothing for it."""
+        return np.array([x]).astype(dtype) if x else np.zeros(1, dtype)
+
+    # -- on the host ---------------------------------------------------------------------------------------------------
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """`x` as numpy, without its gradient."""
+        raise NotImplementedError
+
+    def to_float64(self, x: Array) -> np.ndarray:
+        """`x` as float64 numpy: exact for every float dtype."""
+        raise NotImplementedError
+
+    def first_true(self, x: Array) -> tuple[int, ...] | None:
+        """Index of the first True of a bool array, None when there is none."""
+        raise NotImplementedError
+
+    # -- along the last axis -------------------------------------------------------------------------------------------
+
+    def descending(self, x: Array) -> Array:
+        """Every row sorted, the largest first."""
+        raise NotImplementedError
+
+    def take(self, x: Array, index: Array) -> Array:
+        """x[..., index[...]]."""
+        raise NotImplementedError
+
+
+class NumpyOps(Ops):
+    """`Ops` of numpy."""
+
+    name, xp = "numpy", np
+
+    def dtype(self, name: str) -> Any:
+        return np.dtype(name)
+
+    def compute_dtype(self, dtype: Any) -> Any:
+        return _DOUBLE if dtype == _DOUBLE else _SINGLE
+
+    def is_integer(self, x: Array) -> bool:
+        return x.dtype.kind in "iu"
+
+    def promoted(self, a: Any, b: Any) -> Any:
+        try:
+            return np.promote_types(a, b)
+        except TypeError:  # float16 and the bfloat16 of ml_dtypes, which torch promotes so
+            return np.dtype(np.float32)
+
+    def cast(self, x: Array, dtype: Any) -> Array:
+        if x.dtype == dtype:
+            return x
+        with np.errstate(over="ignore"):
+            return x.astype(dtype)
+
+    def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
+        return x.astype(dtype)
+
+    def zeros(self, reference: Array, shape: Sequence[int], dtype: Any) -> Array:
+        return np.zeros(tuple(shape), dtype)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        return x
+
+    def to_float64(self, x: Array) -> np.ndarray:
+        return np.asarray(x).astype(np.float64)
+
+    def first_true(self, x: Array) -> tuple[int, ...] | None:
+        hits = x.reshape(-1).nonzero()[0]
+        return tuple(int(i) for i in np.unravel_index(hits[0], x.shape)) if len(hits) else None
+
+    def descending(self, x: Array) -> Array:
+        return -np.sort(-x, axis=-1)
+
+    def take(self, x: Array, index: Array) -> Array:
+        return np.take_along_axis(x, index, -1)
+
+
+class TorchOps(Ops):
+    """`Ops` of torch."""
+
+    name = "torch"
+
+    def __init__(self, torch: Any) -> None:
+        self.xp = torch
+        self.zero_arrays: dict[tuple[Any, Any], Array] = {}
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.xp, name)
+
+    def widest(self, x: Array) -> Any:
+        has_double = self.device(x).split(":")[0] in ("cpu", "cuda") or x.dtype == self.xp.float64
+        return self.xp.float64 if has_double else self.xp.float32
+
+    def is_integer(self, x: Array) -> bool:
+        return str(x.dtype).startswith(("torch.int", "torch.uint"))
+
+    def promoted(self, a: Any, b: Any) -> Any:
+        return a if a == b else self.xp.promote_types(a, b)
+
+    def cast(self, x: Array, dtype: Any) -> Array:
+        return x.to(dtype)
+
+    def device(self, x: Array) -> str:
+        return "cpu" if x.is_cpu else str(x.device)
+
+    def on_cpu(self, x: Array) -> bool:
+        return bool(x.is_cpu)
+
+    def on_cuda(self, x: Array) -> bool:
+        return bool(x.is_cuda)
+
+    def is_traced(self, x: Array) -> bool:
+        return bool(self.xp.compiler.is_compiling() or self.xp._C._are_functorch_transforms_active())
+
+    def is_compiling(self, x: Array) -> bool:
+        return bool(self.xp.compiler.is_compiling())
+
+    def is_eager(self, x: Array) -> bool:
+        return bool(x.is_cpu) and not self.is_traced(x)
+
+    def needs_grad(self, *arrays: Any) -> bool:
+        return any(getattr(x, "requires_grad", False) for x in arrays) and bool(self.xp.is_grad_enabled())
+
+    def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
+        return self.xp.as_tensor(x, dtype=dtype, device=reference.device)
+
+    def zeros(self, reference: Array, shape: Sequence[int], dtype: Any) -> Array:
+        return self.xp.zeros(tuple(shape), dtype=dtype, device=reference.device)
+
+    def scalar_array(self, x: float, reference: Array, dtype: str) -> Array:
+        if reference.is_cpu:
+            return super().scalar_array(x, reference, dtype)
+        torch, kind, where = self.xp, self.dtype(dtype), reference.device
+        if x == 0 and (kept := self.zero_arrays.get((kind, where))) is not None:
+            return kept
+        captured = reference.is_cuda and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+        if x != 0 or captured:
+            return reference.new_full((1,), x, dtype=kind)
+        with torch.inference_mode(False):
+            zero = torch.tensor([0.0], dtype=kind, device=where)
+        if may_keep(zero):
+            self.zero_arrays[kind, where] = zero
+        return zero
+
+    def to_host(self, x: Array) -> np.ndarray:
+        return x.detach().cpu().resolve_neg().numpy()
+
+    def to_float64(self, x: Array) -> np.ndarray:
+        return self.to_host(x.detach().cpu().to(self.xp.float64))
+
+    def first_true(self, x: Array) -> tuple[int, ...] | None:
+        hits = x.reshape(-1).nonzero()
+        return tuple(int(i) for i in np.unravel_index(int(hits[0]), tuple(x.shape))) if len(hits) else None
+
+    def descending(self, x: Array) -> Array:
+        return x.sort(dim=-1, descending=True).values
+
+    def take(self, x: Array, index: Array) -> Array:
+        return x.take_along_dim(index, -1)
+
+
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+NUMPY = NumpyOps()
+
+_TORCH: list[TorchOps] = []
+
+
+def ops_of(x: Any) -> Ops:
+    """The operations of the container of `x`; never imports torch. Whatever is no tensor is numpy's."""
+    if type(x) is np.ndarray:  # asking torch takes longer
+        return NUMPY
+    torch = sys.modules.get("torch")
+    return torch_ops() if torch is not None and isinstance(x, torch.Tensor) else NUMPY
+
+
+def torch_ops() -> TorchOps:
+    """Those of torch, which is imported if it is not yet."""
+    if not _TORCH:
+        import torch
+
+        _TORCH.append(TorchOps(torch))
+    return _TORCH[0]
+
 
 def is_torch(x: Any) -> bool:
     """True for a torch tensor; never imports torch."""
-    if type(x) is np.ndarray:  # asking torch takes longer
-        return False
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
+    return ops_of(x) is not NUMPY
 
 
-def is_compiling(x: Any) -> bool:
-    """True while torch.compile traces what is done to the tensor `x`: its numbers cannot be looked at."""
-    return is_torch(x) and sys.modules["torch"].compiler.is_compiling()
-
-
-def is_traced(x: Any) -> bool:
-    """True for a tensor under torch.compile, or within a transform of torch.func."""
-    if not is_torch(x):
-        return False
-    torch = sys.modules["torch"]
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-
-
-def namespace(x: Array) -> Any:
-    """The module (numpy or torch) whose functions work on `x`."""
-    return sys.modules["torch"] if is_torch(x) else np
-
-
-def is_integer(x: Array) -> bool:
-    """True for integers of any width and byte order; bools are not."""
-    return str(x.dtype).startswith(("torch.int", "torch.uint")) if is_torch(x) else x.dtype.kind in "iu"
-
-
-def compute_dtype(dtype: Any) -> str:
-    """The dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
-    return "float64" if dtype.itemsize == 8 and is_float(dtype) else "float32"
-
-
-def eps(dtype: Any) -> float:
-    """Distance from 1 to the next number of a dtype of floats, numpy's bfloat16 included."""
-    return {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}[
-        str(dtype).removeprefix("torch.")
-    ]
-
-
-def widest(x: Array) -> Any:
-    """float64 where the device has it for certain, else promote(dtype, float32)."""
-    has_double = device(x).split(":")[0] in ("cpu", "cuda") or str(x.dtype).endswith("float64")
-    return named_dtype(x, "float64" if has_double else "float32")
+def may_keep(x: Array) -> bool:
+    """Whether a tensor made now serves later calls too: neither within a transform of torch.func, nor a fake one."""
+    ops = torch_ops()
+    return type(x) is ops.xp.Tensor and not ops.is_traced(x)
 
 
 def is_float(dtype: Any) -> bool:
@@ -67,72 +298,19 @@ def is_float(dtype: Any) -> bool:
     return kind == "f" or (kind not in "biu" and "float" in dtype.name)  # numpy; such as bfloat16 of ml_dtypes
 
 
-def cast(x: Array, dtype: Any) -> Array:
-    """`x` in `dtype` (a numpy or torch dtype of x's own library), without a copy if it already is; infinite where that
-    does not hold it."""
-    if x.dtype == dtype:
-        return x
-    if is_torch(x):
-        return x.to(dtype)
-    with np.errstate(over="ignore"):
-        return x.astype(dtype)
+def compute_dtype(dtype: Any) -> str:
+    """The name of the dtype that credits are computed in, promote(dtype, float32): "float64" or "float32"."""
+    return "float64" if dtype.itemsize == 8 and is_float(dtype) else "float32"
 
 
-def numbers(x: Array) -> np.ndarray:
-    """Any array as float64 numpy on the host: exact for every float dtype."""
-    if is_torch(x):
-        return x.detach().cpu().to(sys.modules["torch"].float64).resolve_neg().numpy()
-    return np.asarray(x).astype(np.float64)
-
-
-def named_dtype(x: Array, name: str) -> Any:
-    """The dtype object called `name` ("float32", "bool", ...) in the library of `x`."""
-    return getattr(sys.modules["torch"], name) if is_torch(x) else np.dtype(name)
-
-
-def promoted(a: Array, b: Array) -> Any:
-    """The dtype that both arrays (of one library) promote to."""
-    if a.dtype == b.dtype:
-        return a.dtype
-    if is_torch(a):
-        return sys.modules["torch"].promote_types(a.dtype, b.dtype)
-    return promoted_dtypes(a.dtype, b.dtype)
-
-
-def promoted_dtypes(a: Any, b: Any) -> Any:
-    try:
-        return np.promote_types(a, b)
-    except TypeError:  # float16 and the bfloat16 of ml_dtypes, which torch promotes so
-        return np.dtype(np.float32)
-
-
-def device(x: Array) -> str:
-    """ "cpu", "cuda:0", ...; numpy arrays are on the CPU."""
-    return "cpu" if on_cpu(x) else str(x.device)
-
-
-def on_cpu(x: Array) -> bool:
-    """`device(x) == "cpu"`, in less time."""
-    return not is_torch(x) or x.is_cpu
-
-
-def on_cuda(x: Array) -> bool:
-    """True for a torch tensor on a GPU of NVIDIA or AMD."""
-    return is_torch(x) and x.is_cuda
-
-
-def constant(x: np.ndarray, reference: Array, dtype: Any) -> Array:
-    """The numpy array `x` in `dtype`, in the library and on the device of `reference`."""
-    if is_torch(reference):
-        return sys.modules["torch"].as_tensor(x, dtype=dtype, device=reference.device)
-    return x.astype(dtype)
+def eps(dtype: Any) -> float:
+    """Distance from 1 to the next number of a dtype of floats, numpy's bfloat16 included."""
+    return EPS[str(dtype).removeprefix("torch.")]
 
 
 def to_torch(x: Array, where: Any = "cpu") -> Any:
     """A numpy array as a tensor on a device; on the CPU it shares the memory, if torch can express it: not read-only
     arrays, not bfloat16 of ml_dtypes, which becomes float32, and not every step along axes of length 1."""
-    import torch
-
     if is_torch(x):
         return x
     if x.dtype.name == "bfloat16":
@@ -140,34 +318,66 @@ def to_torch(x: Array, where: Any = "cpu") -> Any:
     x = np.require(x, requirements=["C", "W"])
     if any(step < 0 or step % x.itemsize for step in x.strides):
         x = x.copy()
-    return torch.from_numpy(x).to(where)
+    return torch_ops().xp.from_numpy(x).to(where)
+
+
+# -- for an array whose ops are not at hand ----------------------------------------------------------------------------
+
+
+def is_compiling(x: Any) -> bool:
+    return ops_of(x).is_compiling(x)
+
+
+def is_traced(x: Any) -> bool:
+    return ops_of(x).is_traced(x)
+
+
+def namespace(x: Array) -> Any:
+    return ops_of(x).xp
+
+
+def is_integer(x: Array) -> bool:
+    return ops_of(x).is_integer(x)
+
+
+def widest(x: Array) -> Any:
+    return ops_of(x).widest(x)
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    return ops_of(x).cast(x, dtype)
+
+
+def numbers(x: Array) -> np.ndarray:
+    return ops_of(x).to_float64(x)
+
+
+def named_dtype(x: Array, name: str) -> Any:
+    return ops_of(x).dtype(name)
+
+
+def promoted(a: Array, b: Array) -> Any:
+    return ops_of(a).promoted(a.dtype, b.dtype)
+
+
+def device(x: Array) -> str:
+    return ops_of(x).device(x)
+
+
+def on_cpu(x: Array) -> bool:
+    return ops_of(x).on_cpu(x)
+
+
+def on_cuda(x: Array) -> bool:
+    return ops_of(x).on_cuda(x)
+
+
+def constant(x: np.ndarray, reference: Array, dtype: Any) -> Array:
+    return ops_of(reference).array_like(x, reference, dtype)
 
 
 def number(x: float, reference: Array, dtype: str) -> Array:
-    """One number as an array [1]: of numpy for data on the CPU, else on the device of `reference`, where a zero is
-    kept, so that a later call launches nothing for it."""
-    if on_cpu(reference):
-        return cast(np.array([x]), np.dtype(dtype)) if x else np.zeros(1, dtype)
-    torch = sys.modules["torch"]
-    kind, where = named_dtype(reference, dtype), reference.device
-    if x == 0 and (kept := _ZEROS.get((kind, where))) is not None:
-        return kept
-    captured = on_cuda(reference) and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
-    if x != 0 or captured:
-        return reference.new_full((1,), x, dtype=kind)
-    with torch.inference_mode(False):
-        zero = torch.tensor([0.0], dtype=kind, device=where)
-    if may_keep(zero):
-        _ZEROS[kind, where] = zero
-    return zero
-
-
-_ZEROS: dict[tuple[Any, Any], Array] = {}
-
-
-def may_keep(x: Array) -> bool:
-    """Whether a tensor made now serves later calls too: neither within a transform of torch.func, nor a fake one."""
-    return type(x) is sys.modules["torch"].Tensor and not is_traced(x)
+    return ops_of(reference).scalar_array(x, reference, dtype)
 
 
 def rows(x: Array, width: int | None) -> Array:
@@ -181,31 +391,20 @@ def rows(x: Array, width: int | None) -> Array:
 
 
 def needs_grad(*arrays: Any) -> bool:
-    """True when a torch gradient has to flow into one of the arrays."""
-    for x in arrays:
-        if is_torch(x) and x.requires_grad:
-            return bool(sys.modules["torch"].is_grad_enabled())
-    return False
+    return any(is_torch(x) and x.requires_grad for x in arrays) and torch_ops().needs_grad(*arrays)
+
+
+def first_true(x: Array) -> tuple[int, ...] | None:
+    return ops_of(x).first_true(x)
 
 
 def first_nonfinite(x: Array, live: Array | None) -> tuple[int, ...] | None:
     """Index of the first live entry of `x` that is NaN or infinite, None when all are finite."""
-    bad = ~namespace(x).isfinite(x)
-    return first_true(bad if live is None else bad & live)
-
-
-def first_true(x: Array) -> tuple[int, ...] | None:
-    """Index of the first True of a bool array, None when there is none."""
-    where = x.reshape(-1).nonzero()  # a tuple of arrays in numpy, [hits, 1] in torch
-    hits = where if is_torch(x) else where[0]
-    if len(hits) == 0:
-        return None
-    return tuple(int(i) for i in np.unravel_index(int(hits[0]), tuple(x.shape)))
+    ops = ops_of(x)
+    bad = ~ops.xp.isfinite(x)
+    return ops.first_true(bad if live is None else bad & live)
 
 
 def zeros(reference: Array, shape: Sequence[int], dtype: str | None = None) -> Array:
-    """Zeros in the library and on the device of `reference`, in its dtype or the one called `dtype`."""
-    kind = reference.dtype if dtype is None else named_dtype(reference, dtype)
-    if is_torch(reference):
-        return sys.modules["torch"].zeros(tuple(shape), dtype=kind, device=reference.device)
-    return np.zeros(tuple(shape), kind)
+    ops = ops_of(reference)
+    return ops.zeros(reference, shape, reference.dtype if dtype is None else ops.dtype(dtype))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.arrays.entry import at, dense, floating, from_list, native
-from shapley_kernels.arrays.ops import Array, is_torch, promoted_dtypes
+from shapley_kernels.arrays.ops import NUMPY, Array, is_torch
 
 
 def pad(values: Sequence[Any]) -> tuple[Array, Array]:
@@ -41,7 +41,7 @@ def pad(values: Sequence[Any]) -> tuple[Array, Array]:
     arrays = [_row(row, path) for path, row in leaves]
     shape = _padded_shape(leaves, [len(a) for a in arrays])
     dtypes = [a.dtype for a in arrays if a.size]
-    dtype = reduce(promoted_dtypes, dtypes) if dtypes else np.dtype(np.float64)
+    dtype = reduce(NUMPY.promoted, dtypes) if dtypes else np.dtype(np.float64)
     rewards, mask = np.zeros(shape, dtype), np.zeros(shape, bool)
     for (path, _), row in zip(leaves, arrays, strict=True):
         where: Any = (*path, slice(len(row)))

@@ -52,7 +52,7 @@ def launches(monkeypatch):
         monkeypatch.setattr(module, "run", lambda *_, name=name: found.append(name))
     for module in (ops, tables):
         monkeypatch.setattr(module, "may_keep", lambda _: True)
-    monkeypatch.setattr(ops, "_ZEROS", {})
+    monkeypatch.setattr(ops.torch_ops(), "zero_arrays", {})
     tables.KEPT.clear()
     yield found
     tables.KEPT.clear()

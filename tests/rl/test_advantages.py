@@ -420,7 +420,7 @@ def test_large_batches_on_several_threads(layout, scale):
 def test_wide_accumulation_where_the_device_has_it(monkeypatch):
     assert ops.widest(torch.zeros(1)) == torch.float64
     assert ops.widest(np.zeros(1, np.float16)) == np.float64
-    monkeypatch.setattr(ops, "device", lambda x: "mps:0")
+    monkeypatch.setattr(ops.TorchOps, "device", lambda self, x: "mps:0")
     monkeypatch.setattr(advantages, "on_cpu", lambda x: False)
     assert ops.widest(torch.zeros(1, dtype=torch.bfloat16)) == torch.float32
     check(*example(True), "groups", "loo", "batch", "bfloat16", "torch")
