@@ -71,7 +71,9 @@ def trl_newest(session: nox.Session) -> None:
         "tests/frameworks/test_learning.py",
         require="trl",
     )
-    session.run("python", "examples/trl_shape_grpo.py")
+    session.run("python", "examples/trl_lists.py")
+    for what in ("maxrl", "pass@4"):
+        session.run("python", "examples/trl_pass_at_k.py", what)
 
 
 @nox.session

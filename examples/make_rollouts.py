@@ -16,7 +16,6 @@ could still read files or use the network. Read a candidate before you add it.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import contextlib
 import inspect
@@ -124,15 +123,13 @@ class Problem:
 def load_problem(path: Path) -> Problem:
     """Read one file of problems/; the file's name is the prompt's id and the name of the function asked for."""
     values = runpy.run_path(str(path))
-    missing = [name for name in ("__doc__", "TESTS", "RIGHT", "WRONG") if not values.get(name)]
-    if missing:
-        raise SystemExit(f"{path}: expected a docstring, TESTS, RIGHT and WRONG; missing: {missing}. Add them.")
     right, wrong = ({label: text.strip("\n") + "\n" for label, text in values[k].items()} for k in ("RIGHT", "WRONG"))
     sources = [*right.values(), *wrong.values()]
     if len({**right, **wrong}) < len(sources) or len(set(sources)) < len(sources):
         raise SystemExit(f"{path}: expected distinct labels and sources; two candidates are the same. Remove one.")
-    prompt = inspect.cleandoc(values["__doc__"])
-    return Problem(path.stem, prompt, values["TESTS"], right, wrong, values.get("KEEP_INPUTS", False))
+    return Problem(
+        path.stem, inspect.cleandoc(values["__doc__"]), values["TESTS"], right, wrong, values.get("KEEP_INPUTS", False)
+    )
 
 
 def load_problems() -> list[Problem]:
@@ -203,34 +200,35 @@ def run_tests(source: str, function: str, calls: list) -> list:
 def same(expected, result) -> bool:
     """Equality as a unit test has it, floats to 9 digits (Python versions differ in how sum() rounds)."""
     if isinstance(expected, float):
-        try:
+        with contextlib.suppress(OverflowError):  # an int too large for a float
             return isinstance(result, (int, float)) and math.isclose(expected, result, rel_tol=1e-9, abs_tol=1e-9)
-        except OverflowError:  # an int too large for a float
-            return False
+        return False
     if isinstance(expected, (list, tuple)) and type(result) is type(expected) and len(result) == len(expected):
         return all(map(same, expected, result))
     return expected == result
 
 
-def score(problem: Problem, source: str) -> float:
-    """The candidate's reward: the share of the problem's unit tests it passes."""
+def passed(problem: Problem, source: str) -> list[bool]:
+    """Which of the problem's unit tests the candidate passes."""
     answers = run_tests(source, problem.name, [arguments for arguments, _ in problem.tests])
-    passed = sum(
+    return [
         answer is not None and same(expected, answer[1]) and (not problem.keep_inputs or answer[2] == arguments)
         for (arguments, expected), answer in zip(problem.tests, answers, strict=True)
-    )
-    return passed / len(problem.tests)
+    ]
+
+
+def score(problem: Problem, source: str) -> float:
+    """The candidate's reward: the share of the problem's unit tests it passes."""
+    return sum(passed(problem, source)) / len(problem.tests)
 
 
 def check_rewards(problem: Problem, rewards: dict[str, float]) -> None:
     """Fail if a candidate is not what its problem file calls it."""
-    for label, reward in rewards.items():
-        if (reward == 1) != (label in problem.right):
-            called = "RIGHT, so to pass every test" if label in problem.right else "WRONG, so to fail a test"
-            raise SystemExit(
-                f"problems/{problem.name}.py: expected candidate {label!r} to be {called}; it passed a share of "
-                f"{reward}. Correct the candidate or the tests, or move it to the other list."
-            )
+    wrong = [label for label, reward in rewards.items() if (reward == 1) != (label in problem.right)]
+    if wrong:
+        raise SystemExit(
+            f"problems/{problem.name}.py: expected RIGHT to pass all tests, WRONG to fail one; not {wrong}"
+        )
 
 
 def draw_set(rng: random.Random, problem: Problem, strength: float) -> list[str]:
@@ -255,25 +253,13 @@ def make_rows(problem: Problem, rewards: dict[str, float]) -> list[dict]:
     for rollout in range(ROLLOUTS):
         strength = min(0.98, max(0.02, ease + 0.6 * (rng.random() - 0.5)))
         labels = draw_set(rng, problem, strength)
-        rows.append(
-            {
-                "prompt_id": problem.name,
-                "rollout": rollout,
-                "prompt": problem.prompt,
-                "candidates": [problem.pool[label] for label in labels],
-                "rewards": [rewards[label] for label in labels],
-            }
-        )
+        row = {"prompt_id": problem.name, "rollout": rollout, "prompt": problem.prompt}
+        row |= {
+            "candidates": [problem.pool[label] for label in labels],
+            "rewards": [rewards[label] for label in labels],
+        }
+        rows.append(row)
     return rows
-
-
-def show_progress(results, total: int):
-    """Wrap an iterator in a progress bar if tqdm is installed."""
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return results
-    return tqdm(results, total=total, desc="candidates scored", disable=None)
 
 
 def score_all(problems: list[Problem]) -> dict[str, dict[str, float]]:
@@ -283,7 +269,7 @@ def score_all(problems: list[Problem]) -> dict[str, dict[str, float]]:
     rewards: dict[str, dict[str, float]] = {problem.name: {} for problem in problems}
     with ThreadPoolExecutor(cores) as pool:
         results = pool.map(lambda job: score(job[0], job[0].pool[job[1]]), jobs)
-        for (problem, label), reward in zip(jobs, show_progress(results, len(jobs)), strict=True):
+        for (problem, label), reward in zip(jobs, results, strict=True):
             rewards[problem.name][label] = reward
     return rewards
 
@@ -298,47 +284,17 @@ def make_text(problems: list[Problem]) -> str:
     return "".join(lines)
 
 
-def write(text: str) -> None:
-    """Replace the output file in one step, so that a stopped run leaves no half file."""
-    draft = OUTPUT.with_name(f".{OUTPUT.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(text.encode("utf-8"))
-        os.replace(draft, OUTPUT)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def check(text: str) -> str:
-    """What is wrong with the committed file, or an empty string."""
-    remedy = "Run `python examples/make_rollouts.py` and look at the change before you commit it."
-    if not OUTPUT.exists():
-        return f"{OUTPUT.name}: expected the file this script writes; there is none. {remedy}"
-    committed = OUTPUT.read_bytes()
-    if committed == text.encode("utf-8"):
-        return ""
-    old, new = committed.decode("utf-8", "replace").split("\n"), text.split("\n")
-    shared = min(len(old), len(new))
-    number = next((i for i in range(shared) if old[i] != new[i]), shared)
-    expected, found = (lines[number][:200] if number < len(lines) else "the end of the file" for lines in (new, old))
-    return f"{OUTPUT.name}, line {number + 1}: expected\n  {expected}\nbut found\n  {found}\n{remedy}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Score the candidates of examples/problems/ into rollouts.jsonl.")
-    parser.add_argument("--check", action="store_true", help="compare with the committed file instead of writing it")
-    options = parser.parse_args(arguments)
+def main() -> None:
     problems = load_problems()
-    text = make_text(problems)
+    text = make_text(problems).encode("utf-8")
     pooled = sum(len(problem.pool) for problem in problems)
     summary = f"{len(problems)} prompts, {ROLLOUTS * len(problems)} rollouts, {pooled} candidate programs"
-    if not options.check:
-        write(text)
-        print(f"wrote {OUTPUT.name}: {summary}")
-        return 0
-    trouble = check(text)
-    print(trouble or f"{OUTPUT.name} is what this script writes: {summary}", file=sys.stderr if trouble else sys.stdout)
-    return 1 if trouble else 0
+    if "--check" not in sys.argv:
+        OUTPUT.write_bytes(text)
+    elif OUTPUT.read_bytes() != text:
+        raise SystemExit(f"{OUTPUT.name} is stale: run `python examples/make_rollouts.py` and look at the change")
+    print(f"{OUTPUT.name}: {summary}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""The example rollouts hold what the README's command is run on, and the scorer cannot be fooled."""
+"""The examples without a framework run and show what they say; the scorer of the example rollouts cannot be fooled."""
 
 import importlib.util
 import json
@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -39,10 +40,10 @@ def test_sets_tie_where_candidates_differ(rows):
     assert not all(tied)
 
 
-def load():
-    spec = importlib.util.spec_from_file_location("make_rollouts", EXAMPLES / "make_rollouts.py")
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["make_rollouts"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up, and examples import each other
     spec.loader.exec_module(module)
     return module
 
@@ -52,7 +53,7 @@ SOLVED = "def add(a, b):\n    return a + b\n"
 
 @pytest.fixture(scope="module")
 def scorer():
-    return load()
+    return load("make_rollouts")
 
 
 def score(scorer, source):
@@ -84,3 +85,37 @@ def test_rescoring_reproduces_committed_rows(scorer, rows):
     assert len(committed) == 8
     for row in committed:
         assert row["rewards"] == [rewards[source] for source in row["candidates"]]
+
+
+def test_unit_tests_share_the_mutants_that_they_kill(scorer, capsys):
+    credits = load("unit_tests").main()
+    mutants = [len(problem.wrong) for problem in scorer.load_problems()]
+    assert credits.sum(1).tolist() == pytest.approx(mutants)  # every wrong program is caught by a test
+    assert "kills" in capsys.readouterr().out
+
+
+def test_what_a_judge_says_of_a_few_sets_is_near_what_it_says_of_all(capsys):
+    found, truth = load("judge").main()
+    assert truth.exact
+    assert found.evaluations < truth.evaluations / 30
+    assert np.abs(found.values - truth.values).max() < 5 * found.standard_errors.max()
+    assert "standard error" in capsys.readouterr().out
+
+
+def test_agents_share_the_reward_of_their_episode(capsys):
+    worths, credits = load("agents").main()
+    assert credits.sum(1) == pytest.approx(worths[:, -1] - worths[:, 0])
+    assert credits[0, 2] == 0  # nothing in the prices needs letters corrected
+    assert "need each other" in capsys.readouterr().out
+
+
+def test_lists_of_films_become_better(capsys):
+    runs = load("films").main()
+    assert all(np.mean(worth[-30:]) > np.mean(worth[:10]) for worth in runs.values())
+    assert np.mean(runs["SuffixSwap"]) > np.mean(runs["GRPO"])
+    assert "updates" in capsys.readouterr().out
+
+
+def test_the_page_names_every_example():
+    page = (EXAMPLES.parent / "docs" / "guides" / "examples.md").read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f"`{path.name}`" not in page] == []

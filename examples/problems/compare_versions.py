@@ -69,34 +69,10 @@ def compare_versions(a, b):
             return 1 if int(x) > int(y) else -1
     return 0
 """,
-    "index error": """
-def compare_versions(a, b):
-    x = list(map(int, a.split(".")))
-    y = list(map(int, b.split(".")))
-    for i in range(max(len(x), len(y))):
-        if x[i] != y[i]:
-            return -1 if x[i] < y[i] else 1
-    return 0
-""",
     "as a float": """
 def compare_versions(a, b):
     x, y = float(a), float(b)
     return (x > y) - (x < y)
-""",
-    "difference": """
-from itertools import zip_longest
-
-def compare_versions(a, b):
-    for x, y in zip_longest(a.split("."), b.split("."), fillvalue=0):
-        if int(x) != int(y):
-            return int(x) - int(y)
-    return 0
-""",
-    "two values": """
-def compare_versions(a, b):
-    x = [int(p) for p in a.split(".")]
-    y = [int(p) for p in b.split(".")]
-    return -1 if x < y else 1
 """,
     "drops the dots": """
 def compare_versions(a, b):

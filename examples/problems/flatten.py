@@ -74,20 +74,6 @@ def flatten(value):
             flat.append(item)
     return flat
 """,
-    "tuples too": """
-def flatten(value):
-    flat = []
-    for item in value:
-        if isinstance(item, (list, tuple)):
-            flat.extend(flatten(item))
-        else:
-            flat.append(item)
-    return flat
-""",
-    "sum of lists": """
-def flatten(value):
-    return sum(value, [])
-""",
     "drops false values": """
 def flatten(value):
     flat = []
@@ -108,13 +94,5 @@ def flatten(value):
         else:
             out.append(item)
     return out
-""",
-    "returns the generator": """
-def flatten(value):
-    for item in value:
-        if isinstance(item, list):
-            yield from flatten(item)
-        else:
-            yield item
 """,
 }

@@ -35,19 +35,6 @@ from math import isqrt
 def is_prime(n):
     return n > 1 and all(n % d for d in range(2, isqrt(n) + 1))
 """,
-    "six k plus or minus one": """
-def is_prime(n):
-    if n in (2, 3):
-        return True
-    if n < 2 or n % 2 == 0 or n % 3 == 0:
-        return False
-    k = 5
-    while k * k <= n:
-        if n % k == 0 or n % (k + 2) == 0:
-            return False
-        k += 6
-    return True
-""",
 }
 
 WRONG = {
@@ -74,25 +61,6 @@ def is_prime(n):
     if n < 2 or n % 2 == 0:
         return False
     return all(n % d for d in range(3, int(n ** 0.5) + 1, 2))
-""",
-    "root of a negative": """
-import math
-
-def is_prime(n):
-    for d in range(2, int(math.sqrt(n)) + 1):
-        if n % d == 0:
-            return False
-    return n != 1
-""",
-    "decides too early": """
-def is_prime(n):
-    if n < 2:
-        return False
-    for d in range(2, n):
-        if n % d == 0:
-            return False
-        else:
-            return True
 """,
     "small factors only": """
 def is_prime(n):

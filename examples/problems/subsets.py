@@ -72,30 +72,6 @@ def subsets(items):
         found += [s + [x] for s in found]
     return sorted(found, key=lambda s: (len(s), s))
 """,
-    "shared list": """
-def subsets(items):
-    found, current = [], []
-
-    def walk(i):
-        found.append(current)
-        for j in range(i, len(items)):
-            current.append(items[j])
-            walk(j + 1)
-            current.pop()
-    walk(0)
-    return found
-""",
-    "never ends without items": """
-def subsets(items):
-    found, size = [[]], 1
-    while len(found[-1]) != len(items) or not items:
-        level = [s for s in found if len(s) == size - 1]
-        for s in level:
-            start = items.index(s[-1]) + 1 if s else 0
-            found += [s + [x] for x in items[start:]]
-        size += 1
-    return found
-""",
     "permutations": """
 from itertools import permutations
 
