@@ -13,12 +13,12 @@ from shapley_kernels.testing.exact import exact_decisions, exact_interactions, e
 
 if TYPE_CHECKING:
     from shapley_kernels.testing import strategies
-    from shapley_kernels.testing.axiom_check import AxiomViolation, check_axioms
+    from shapley_kernels.testing.check import AxiomViolation, check_axioms
     from shapley_kernels.testing.suite import parametrize_with_checks
 
 _LATER = {
-    "AxiomViolation": "axiom_check",
-    "check_axioms": "axiom_check",
+    "AxiomViolation": "check",
+    "check_axioms": "check",
     "parametrize_with_checks": "suite",
     "strategies": "strategies",
 }
@@ -41,7 +41,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_LATER[name]}")
+    try:
+        module = import_module(f"{__name__}.{_LATER[name]}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("hypothesis", "pytest"):
+            raise
+        needs = f"{__name__}.{name} needs {error.name}: pip install 'shapley_kernels[testing]'"
+        raise ModuleNotFoundError(needs, name=error.name) from None
     return module if name == _LATER[name] else getattr(module, name)
 
 

@@ -1,13 +1,15 @@
-"""The laws of credit: one function per law, each on one subject (a utility, a value, a backend, a dtype).
+"""The law book of credit: one function per law, of a subject (a backend of ours, or a stranger's function) and data.
 
-A law raises an AssertionError that says what broke and shows the data. `parametrize_with_checks` runs all of them under
-pytest; a new utility, value or backend is checked by being listed.
+A law raises `Broken`, which says what happened, on which data. `parametrize_with_checks` runs those that list samples
+on ours, `check_axioms` those that hold `for_all` on samples of hypothesis; a new utility, value or backend is checked
+by being listed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -17,449 +19,462 @@ import numpy as np
 from shapley_kernels import launch
 from shapley_kernels.allocate import semivalue
 from shapley_kernels.arrays import numbers
-from shapley_kernels.games import Game, Max, Median, OrderGame
-from shapley_kernels.testing._deps import unavailable
-from shapley_kernels.testing.budget import assert_like_rewards, assert_within_budget, error_budget, gap_form
-from shapley_kernels.testing.exact import share, worth_table
-from shapley_kernels.testing.samples import Sample, example, family, make, place, rounded
-from shapley_kernels.testing.subjects import MANY, PLAYERS, Subject, truth_of, worths_of
-from shapley_kernels.values import Shapley
+from shapley_kernels.games import Game, Max, Median
+from shapley_kernels.testing.budget import assert_like_rewards, error_budget, gap_form
+from shapley_kernels.testing.samples import Sample, family, place, rounded, sample, utility_name
+from shapley_kernels.testing.subjects import Broken, Ours, Raised, Subject, worths_of
+from shapley_kernels.values import Semivalue, Shapley
+
+PLAYERS = (1, 2, 3, 5)
+"""Numbers of players that are enumerated."""
+
+MANY = (33, 70)
+"""Numbers of players beyond enumeration, and beyond the small sorts."""
+
+MANY_ROWS = 37
+"""Several blocks and a rest, for a function that works on blocks of 2, 4, 8, 16 or 32 rows."""
 
 
 @dataclass(frozen=True)
 class Law:
-    """A law, and on which subjects it is checked."""
+    """A law, and what of ours it is checked on."""
 
-    name: str
-    check: Callable[[Subject], None]
-    each_value: bool
-    """False: it is about arrays, one value will do."""
-    holds: Callable[[Subject], bool]
+    check: Callable[[Any, Sample], None]
+    on: tuple[tuple[int, ...], ...]
+    """Arguments of `Ours.sample`."""
+    values: str
+    """With which values: "all", each in every dtype; "pairs", each in some dtype; "one", for laws about arrays."""
+    holds: Callable[[Ours], bool]
+    for_all: bool
+    """Whether it is one of strangers' functions too."""
+
+    @property
+    def name(self) -> str:
+        return self.check.__name__.replace("_", " ")
+
+    @property
+    def sentence(self) -> str:
+        return " ".join((self.check.__doc__ or "").split())
 
 
 LAWS: list[Law] = []
+"""In the order they are tried, so that the first one that breaks says most."""
 
 
-def _law(*, each_value: bool = False, holds: Callable[[Subject], bool] = lambda subject: True) -> Any:
-    def register(check: Callable[[Subject], None]) -> Callable[[Subject], None]:
-        LAWS.append(Law(check.__name__, check, each_value, holds))
+def _law(
+    on: Iterable[tuple[int, ...]] = (),
+    values: str = "one",
+    holds: Callable[[Ours], bool] = lambda subject: True,
+    for_all: bool = True,
+) -> Any:
+    def register(check: Callable[[Any, Sample], None]) -> Callable[[Any, Sample], None]:
+        LAWS.append(Law(check, tuple(on), values, holds, for_all))
         return check
 
     return register
 
 
-def _same(a: np.ndarray, b: np.ndarray, what: str) -> None:
-    """Bitwise equality of credits (NaN equal to NaN)."""
-    differs = ~((a == b) | (np.isnan(a) & np.isnan(b)))
-    if differs.any():
-        where = tuple(int(i[0]) for i in differs.nonzero())
-        raise AssertionError(f"{what}: {a[where]!r} and {b[where]!r} at {list(where)} ({differs.sum()} differ)")
-
-
-def _close(a: np.ndarray, b: np.ndarray, allowed: Any, what: str) -> None:
-    """|a - b| <= allowed everywhere; NaN is never close."""
-    far = ~(np.abs(a - b) <= allowed)
-    if far.any():
-        where = tuple(int(i[0]) for i in far.nonzero())
-        limit = np.broadcast_to(allowed, a.shape)[where]
-        raise AssertionError(f"{what}: {a[where]!r} and {b[where]!r} at {list(where)}, allowed {limit!r}")
-
-
-def _row(game: Game, row: int) -> str:
-    data = numbers(game.data).reshape(game.batch_shape[0], -1)[row].tolist()
-    return f"row {row} with data {data}, live {game.live_players(row)}"
-
-
-def _is_order(subject: Subject) -> bool:
-    return issubclass(family(subject.utility), OrderGame)
-
-
-@_law(each_value=True)
-def equals_enumeration(subject: Subject) -> None:
-    """Every credit is within the error budget of the 2^n enumeration, masked players and empty rows included."""
-    for players in PLAYERS:
-        for draw in range(4):
-            game = subject.game(subject.sample(players, draw))
-            truth = truth_of(subject.utility, subject.value, subject.dtype, players, draw)
-            assert_within_budget(subject.credits(game), truth, error_budget(game, subject.value))
-
-
-@_law(each_value=True, holds=_is_order)
-def equals_gap_formula(subject: Subject) -> None:
-    """Rows too long to enumerate are within the budget of the gap formula in rational arithmetic."""
-    for players in MANY:
-        for draw in (0, 3):
-            rows = slice(1, None, 3) if draw else slice(0, None, 3)
-            game = subject.game(subject.sample(players, draw).rows(rows))
-            truth = [gap_form(game, subject.value, row) for row in range(game.batch_shape[0])]
-            assert_within_budget(subject.credits(game), truth, error_budget(game, subject.value))
-
-
-def _is_not_the_reference(subject: Subject) -> bool:
-    reference = unavailable("torch") is None
-    return reference and not _is_order(subject) and (subject.backend, subject.dtype) != ("torch", "float64")
-
-
-@_law(each_value=True, holds=_is_not_the_reference)
-def equals_reference(subject: Subject) -> None:
-    """Rows too long to enumerate are within the budgets of the torch reference in float64."""
-    for players in MANY:
-        for draw in (0, 3):
-            data = subject.sample(players, draw).rows(slice(3))
-            truth_game = data.placed("torch", "float64").game()
-            truth = numbers(semivalue(truth_game, subject.value, backend="torch"))
-            allowed = subject.budget(data, truth) + error_budget(truth_game, subject.value).at(truth)
-            _close(subject.values(data), truth, allowed, f"{players} players and the reference")
-
-
-@_law(each_value=True)
-def symmetry(subject: Subject) -> None:
-    """Equal players get equal credit, however long the row: bitwise where rewards are compared."""
-    rng = np.random.default_rng(0)
-    for players in (2, 5, 40):
-        players = subject.most(players)
-        data = subject.sample(players, 0, 6)
-        if players != 5:
-            data = _masked(data, rng)
-        twin = np.sort(rng.integers(0, max(players // 2, 1), players))
-        twins = data.players(twin)
-        credits = subject.values(twins)
-        allowed = 0.0 if subject.bitwise else 2 * subject.budget(twins, credits)
-        live = np.ones(credits.shape, bool) if twins.mask is None else twins.mask
-        for i in range(1, players):
-            if twin[i] == twin[i - 1]:
-                both = live[:, i] & live[:, i - 1]
-                bound = np.broadcast_to(allowed, credits.shape)[both, i]
-                _close(credits[both, i], credits[both, i - 1], bound, f"twins {i - 1} and {i} of {players} players")
-
-
-def _masked(data: Sample, rng: np.random.Generator) -> Sample:
-    """With a random mask."""
-    rows, players = data.shape
-    return Sample(data.utility, data.arrays, rng.random((rows, players)) < 0.8, data.others)
-
-
-@_law(each_value=True)
-def null_player(subject: Subject) -> None:
-    """A player who adds nothing to any coalition gets 0, within the budget."""
-    seen = 0
-    for players in PLAYERS[:-1]:
-        for draw in (0, 1):
-            data = subject.sample(players, draw)
-            game, credits = subject.game(data), subject.values(data)
-            allowed = subject.budget(data, np.zeros_like(credits))
-            for row, (live, table) in enumerate(worths_of(subject.utility, subject.dtype, players, draw)):
-                for t, i in enumerate(live):
-                    without = [s for s in range(len(table)) if not s >> t & 1]
-                    if all(table[s] == table[s | 1 << t] for s in without):
-                        seen += 1
-                        assert abs(credits[row, i]) <= allowed[row, i], (
-                            f"null player {i} got {credits[row, i]}: {_row(game, row)}"
-                        )
-    assert seen, "no example has a null player"
-
-
-def _is_shapley(subject: Subject) -> bool:
+def is_shapley(subject: Subject) -> bool:
     return isinstance(subject.value, Shapley)
 
 
-@_law(each_value=True, holds=_is_shapley)
-def efficiency(subject: Subject) -> None:
-    """Shapley credits of a row sum to v(all) - v(empty), within the sum of their budgets."""
-    for players in PLAYERS:
-        for draw in range(4):
-            data = subject.sample(players, draw)
-            worths = worths_of(subject.utility, subject.dtype, players, draw)
-            truth = truth_of(subject.utility, subject.value, subject.dtype, players, draw)
-            exact = np.array([[float(x) for x in row] for row in truth])
-            game, allowed = subject.game(data), subject.budget(data, exact).sum(axis=-1)
-            credits = numbers(subject.credits(game))
-            for row, (_, table) in enumerate(worths):
-                total, expected = sum(Fraction(float(x)) for x in credits[row]), table[-1] - table[0]
-                assert abs(total - expected) <= Fraction(allowed[row]), (
-                    f"credits {credits[row]} sum to {float(total)}, not to {float(expected)}: {_row(game, row)}"
-                )
+def _is_order(subject: Subject) -> bool:
+    return subject.is_order
 
 
-@_law(each_value=True)
-def additivity(subject: Subject) -> None:
-    """Credits of a weighted sum of games are that sum of their credits, within the budgets of both sides: numbers and
-    [batch] arrays as weights, on the same data (merged) and on other data."""
-    for players, draw in ((1, 0), (3, 1), (6, 2)):
-        data = subject.placed(subject.sample(players, draw))
-        other = example(subject.dtype, players, draw + 8)
-        rewards = place(np.where(np.isnan(other.rewards), 0.0, other.rewards), *_where(subject))
-        same = data.arrays if _is_order(subject) else {"rewards": rewards, "v_empty": -0.5}
-        weights = place(np.resize([0.5, -1.25, 2.0], data.shape[0]), *_where(subject))
-        others = (make(Median, same["rewards"], data.mask, same["v_empty"]), make(Max, rewards, data.mask, 0.25))
-        for added in others:
-            for a, b in ((0.7, -0.3), (weights, 1.0)):
-                game = data.game()
-                _is_sum(subject, a * game + b * added, [(a, game), (b, added)])
+def _far(a: np.ndarray, b: np.ndarray, allowed: Any = 0.0) -> int | None:
+    """The first row where not |a - b| <= allowed; 0: where a bit differs, but NaN is as NaN."""
+    with np.errstate(invalid="ignore"):
+        near = (np.abs(a - b) <= allowed) | (a == b) | (np.isnan(a) & np.isnan(b))
+    return None if near.all() else int(np.argwhere(~near)[0, 0])
 
 
-def _where(subject: Subject) -> tuple[str, str, str]:
-    return subject.container, subject.dtype, subject.device
+def _again(
+    subject: Subject, how: str, placed: Sample, shown: Sample, got: np.ndarray, nan: str | None = None
+) -> np.ndarray:
+    """The credits where they should be as before, which was `got`: an error breaks the law, on the data `shown`."""
+    try:
+        return numbers(subject.run(placed, nan))
+    except Exception as error:
+        cause = (error.__cause__ if isinstance(error, Raised) else None) or error
+        raise Broken(f"with {how} it raised {cause!r}", shown, got) from cause
 
 
-def _is_sum(subject: Subject, total: Game, parts: list[tuple[Any, Game]]) -> None:
-    expected, allowed = np.zeros(1), np.zeros(1)
-    for weight, game in parts:
-        factor = weight if isinstance(weight, float) else numbers(weight)[:, None]
-        credits = numbers(subject.credits(game))
-        expected = expected + factor * credits
-        own_rounding = 2.0**-51 * np.abs(credits)  # of the sum below
-        allowed = allowed + np.abs(factor) * (error_budget(game, subject.value).at(credits) + own_rounding)
-    allowed = allowed + error_budget(total, subject.value).at(expected)
-    got = subject.credits(total)
-    assert_like_rewards(got, total)
-    _close(numbers(got), expected, allowed, f"the credits of {total!r} and the sum of those of its parts")
+def _stays(subject: Subject, how: str, changed: Sample, data: Sample, got: np.ndarray) -> None:
+    """Credits of `changed` are those of `data`, which are `got`, in every bit."""
+    found = _again(subject, how, subject.placed(changed), changed, got)
+    if (row := _far(found, got)) is not None:
+        raise Broken(f"with {how} it became {found.tolist()}", data, got, row)
 
 
-@_law(each_value=True)
-def relabelling(subject: Subject) -> None:
-    """Renaming the players renames the credits: bitwise where rewards are sorted."""
-    rng = np.random.default_rng(1)
-    for players, draw in ((2, 0), (5, 1), (40, 3)):
-        data = subject.sample(players, draw)
-        order = rng.permutation(data.shape[1])
-        before, after = subject.values(data)[:, order], subject.values(data.players(order))
-        allowed = 0.0 if subject.bitwise else 2 * subject.budget(data.players(order), before)
-        _close(after, before, allowed, "credits before and after relabelling the players")
+# -- laws of every allocation ------------------------------------------------------------------------------------------
 
 
-@_law(each_value=True)
-def one_player(subject: Subject) -> None:
-    """A single player gets w_0 (v(i) - v(empty)), alone in its row or the only one that is live."""
-    alone = subject.sample(1, 2)
-    second = np.broadcast_to(np.arange(3) == 1, (alone.shape[0], 3))
-    wide = subject.sample(3, 2)
-    padded = Sample(wide.utility, wide.arrays, second, wide.others).at_masked(np.nan)
-    for data, live in ((alone, [0]), (padded, [1])):
-        game = subject.game(data)
-        truth = []
-        for row in range(data.shape[0]):
-            credits = [Fraction(0)] * data.shape[1]
-            credits[live[0]] = share(worth_table(game.exact_worth(row), live), subject.value)[0]
-            truth.append(credits)
-        assert_within_budget(subject.credits(game), truth, error_budget(game, subject.value))
+def _formed(subject: Subject, placed: Sample, shown: Sample) -> np.ndarray:
+    got = subject.run(placed)
+    try:
+        assert_like_rewards(got, placed.game())
+    except AssertionError as error:
+        raise Broken(str(error), shown, got) from None
+    return numbers(got)
 
 
-def _shifts(subject: Subject) -> bool:
-    """v(r + a, c + a) - v(r, c) is the same for all coalitions, the empty one included (C = 0)."""
-    if not _is_order(subject):
-        return False
-    for players in (1, 4):
-        game = make(subject.utility, np.ones((1, players)), None, 1.0)
-        worth = game.exact_worth(0)
-        if len({worth(frozenset(range(size))) for size in range(players + 1)}) > 1:
-            return False
-    return True
+@_law(on=[(3, 1), *((players, draw, rows) for players, rows in ((3, 0), (0, 2), (0, 0)) for draw in (0, 1))])
+def form(subject: Subject, data: Sample) -> None:
+    """credits are an array of the container, dtype, shape and device of the rewards"""
+    _formed(subject, subject.placed(data), data)
 
 
-@_law(each_value=True, holds=_shifts)
-def shift(subject: Subject) -> None:
-    """Where a constant added to all rewards and v_empty adds one constant to all worths, it changes no bit of a
-    credit."""
-    rng = np.random.default_rng(2)
-    for players in (1, 4, 40):
-        rewards, v_empty = rng.integers(-8, 9, (5, players)).astype(float), rng.integers(-8, 9, 5).astype(float)
-        plain = subject.sample(players, 0, 5).with_arrays(rewards=rewards, v_empty=v_empty)
-        before = subject.values(plain)
-        for offset in (100.0, -100.0):
-            shifted = plain.with_arrays(rewards=rewards + offset, v_empty=v_empty + offset)
-            _same(subject.values(shifted), before, f"credits after a shift by {offset}")
-
-
-def _scales(subject: Subject) -> bool:
-    return bool(family(subject.utility).scales)
-
-
-@_law(each_value=True, holds=_scales)
-def scaling(subject: Subject) -> None:
-    """Positive multiples of the data multiply the credits: twice bitwise, three times within the budgets."""
-    for players in (1, 4, 40):
-        one = _small_integers(subject, players)
-        scales = [name for name in family(subject.utility).scales if name in one.arrays]
-        if not scales:  # optional arrays, left out in this sample
-            continue
-        two, three = (one.with_arrays(**{name: by * one.arrays[name] for name in scales}) for by in (2, 3))
-        single, doubled, tripled = (subject.values(data) for data in (one, two, three))
-        normal = np.abs(single) >= 2.0**-14  # below, float16 rounds to a fixed quantum
-        _same(doubled[normal], 2 * single[normal], "credits of doubled data, and doubled credits")
-        allowed = 3 * subject.budget(one, single) + subject.budget(three, tripled)
-        _close(tripled, 3 * single, allowed, "credits of tripled data, and tripled credits")
-
-
-def _small_integers(subject: Subject, players: int) -> Sample:
-    """A sample whose arrays that scale can be tripled exactly in every dtype."""
-    data, rng = subject.sample(players, 0, 5), np.random.default_rng(3)
-    if _is_order(subject):
-        integers = {name: rng.integers(-20, 21, data.arrays[name].shape) * 1.0 for name in ("rewards", "v_empty")}
-        return data.with_arrays(**integers)
-    scales = [name for name in family(subject.utility).scales if name in data.arrays]
-    return data.with_arrays(**{name: np.round(4 * data.arrays[name]) for name in scales})
-
-
-@_law()
-def batch_invariance(subject: Subject) -> None:
-    """A row's credits do not depend on the batch it stands in, bitwise: f(x)[i] == f(x[i:i+1])."""
-    for players, draw in ((3, 1), (9, 0), (33, 1)):
-        data = subject.sample(players, draw, 37)
-        whole = subject.values(data)
-        for part in (slice(0, 1), slice(5, 6), slice(36, 37), slice(11, 30)):
-            found = subject.values(data.rows(part))
-            _same(found, whole[part], f"rows {part} alone and in the batch")
-
-
-@_law()
-def determinism(subject: Subject) -> None:
-    """The same call gives the same bits."""
-    for players, draw in ((5, 1), (40, 0)):
-        game = subject.game(subject.sample(players, draw))
-        first = numbers(subject.credits(game)).copy()
-        _same(numbers(subject.credits(game)), first, "the first and the second call")
-
-
-@_law()
-def empty_shapes(subject: Subject) -> None:
-    """No rows or no players: a result of the same empty shape."""
-    for rows, players in ((0, 3), (2, 0), (0, 0)):
-        for draw in (0, 1):
-            game = subject.game(subject.sample(players, draw, rows))
-            credits = subject.credits(game)
-            assert_like_rewards(credits, game)
-            assert tuple(credits.shape) == (rows, players)
-    none = subject.sample(3, 1, 0)
-    game = subject.game(none.map(lambda x: x.reshape(2, 0, *x.shape[1:])))
-    assert_like_rewards(subject.credits(game), game)
-
-
-@_law()
-def layout(subject: Subject) -> None:
-    """Strided, reversed, transposed, read-only, byte-swapped and otherwise shaped inputs give the credits of a plain
-    copy: bitwise for one utility; for sums, which are one launch only on unconverted data, within the budget."""
-    data = subject.sample(5, 1)
+@_law(on=[(6, 1)])
+def inputs(subject: Subject, data: Sample) -> None:
+    """the function leaves its inputs alone"""
     placed = subject.placed(data)
-    plain = numbers(subject.credits(placed.game()))
-    allowed = np.zeros_like(plain) if isinstance(subject.utility, type) else 2 * subject.budget(data, plain)
-    for name, view in views(subject.container).items():
-        game = placed.map(partial(_viewed, view)).game()
-        credits = subject.credits(game)
-        assert_like_rewards(credits, game)
-        _close(numbers(credits), plain, allowed, f"{name} and plain input")
-    blocks = placed.map(lambda x: x.reshape(2, 4, *x.shape[1:])).game()
-    _same(numbers(subject.credits(blocks)).reshape(8, 5), plain, "a batch of shape [2, 4] and one of shape [8]")
-    single = numbers(subject.credits(placed.map(lambda x: x[0]).game()))
-    assert single.shape == (5,)
-    _close(single, plain[0], allowed[0], "a row without batch axis, and in a batch")
+    given = {name: x for name, x in {**placed.arrays, "mask": placed.mask}.items() if hasattr(x, "shape")}
+    before = {name: np.array(numbers(x)) for name, x in given.items()}
+    subject.run(placed)
+    for name, x in given.items():
+        if not np.array_equal(numbers(x), before[name], equal_nan=True):
+            raise Broken(f"{name} became {numbers(x).tolist()}", data, None)
+
+
+@_law(on=[(5, 1), (40, 0)])
+def results(subject: Subject, data: Sample) -> None:
+    """credits stay what they are when the function is called again"""
+    got = subject.run(subject.placed(data))
+    before = np.array(numbers(got))
+    subject.run(subject.placed(data.map(_zeroed)))
+    if not np.array_equal(numbers(got), before, equal_nan=True):
+        raise Broken(f"with all numbers 0 in the next call they became {numbers(got).tolist()}", data, before)
+    again = subject.credits(data)
+    if np.isfinite(before).all() and _far(again, before, subject.drift(data)) is not None:
+        raise Broken(f"on the same data again they are {again.tolist()}", data, before)
+
+
+def _zeroed(x: Any) -> Any:
+    return 0 * x if x.dtype.kind == "f" else x
+
+
+@_law()
+def completeness(subject: Subject, data: Sample) -> None:
+    """every player is given a finite credit"""
+    _complete(subject, data)
+
+
+def _complete(subject: Subject, data: Sample) -> np.ndarray:
+    got = subject.credits(data)
+    if not np.isfinite(got).all():
+        i = np.argwhere(~np.isfinite(got))[0].tolist()
+        raise Broken(f"no credit at {i}", data, got, i[0])
+    return got
+
+
+@_law(on=[(3, 1), (40, 1)])
+def masked_players(subject: Subject, data: Sample) -> None:
+    """masked players get exactly 0, and what stands there does not matter"""
+    if data.mask is None:
+        return
+    got = subject.credits(data.at_masked(0.0))
+    if (got[~data.mask] != 0).any():
+        raise Broken("a masked player got credit", data, got)
+    for poison in (1.0, np.nan, np.inf, -np.inf, float(rounded(np.array(60000.0), subject.dtype))):
+        _stays(subject, f"{poison} at the masked players", data.at_masked(poison), data, got)
+
+
+@_law(on=[(5, 1)])
+def layout(subject: Subject, data: Sample) -> None:
+    """it does not matter how the inputs lie in memory"""
+    placed = subject.placed(data)
+    got = np.array(numbers(subject.run(placed)))
+    same_launch = isinstance(subject.utility, type) or not isinstance(subject, Ours)
+    allowed = subject.drift(data) if same_launch else 2 * subject.allowed(data, got)  # sums convert what they merge
+    for how, view in subject.layouts().items():
+        viewed = placed.map(partial(_viewed, view))
+        found = _again(subject, how, viewed, data, got)
+        if _far(found, got, allowed) is not None:
+            raise Broken(f"with {how} it became {found.tolist()}", data, got)
 
 
 def _viewed(view: Callable[[Any], Any], x: Any) -> Any:
     return view(x) if len(x.shape) > 1 else x
 
 
-def views(container: str) -> dict[str, Callable[[Any], Any]]:
-    """Ways to lay out the same numbers, of two axes or more; each makes a copy with another layout."""
-    if container == "torch":
-        import torch
+@_law(on=[(3, 1), (9, 0), (33, 1)])
+def independence_of_rows(subject: Subject, data: Sample) -> None:
+    """a row's credits depend on that row alone"""
+    got, allowed = subject.credits(data), np.broadcast_to(subject.drift(data), data.shape)
+    for i in {0, len(got) // 2, len(got) - 1}:
+        alone = subject.credits(data.rows(slice(i, i + 1)))
+        if _far(alone, got[i : i + 1], allowed[i]) is not None:
+            raise Broken(f"row {i} by itself gets {alone[0].tolist()}", data, got)
+    index, how = np.arange(MANY_ROWS) % len(got), f"these rows repeated to {MANY_ROWS}"
+    found = _again(subject, how, subject.placed(data.rows(index)), data, got)
+    if (row := _far(found, got[index], allowed[index])) is not None:
+        raise Broken(f"with {how}, row {row} gets {found[row].tolist()}", data, got)
+    rows = np.flatnonzero(data.live.any(-1))
+    for name in data.float_arrays() if len(rows) > 1 else ():
+        for poison in subject.poisons:
+            _nonfinite_stays(subject, data, name, int(rows[len(rows) // 2]), poison, got, allowed)
 
-        return {
-            "transposed": lambda x: x.transpose(0, -1).contiguous().transpose(0, -1),
-            "strided": lambda x: torch.stack([x, x], -1).flatten(-2)[..., ::2],
-            "offset": lambda x: torch.cat([x[:1], x])[1:],
-        }
-    return {
-        "Fortran-ordered": np.asfortranarray,
-        "strided": lambda x: np.repeat(np.repeat(x, 2, 0), 3, -1)[::2, ..., ::3],
-        "reversed": lambda x: np.ascontiguousarray(x[::-1, ..., ::-1])[::-1, ..., ::-1],
-        "read-only": _read_only,
-        "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder(">")),
-    }
+
+def _nonfinite_stays(
+    subject: Subject, data: Sample, name: str, row: int, poison: float, got: np.ndarray, allowed: np.ndarray
+) -> None:
+    """A live number that is not finite touches no other row, and makes its own NaN where ours are told to propagate."""
+    spoilt, how = data.with_entry(name, data.live_entry(name, row), poison), f"{poison} in row {row}"
+    how = how.replace("nan", "NaN")
+    try:
+        found = _again(subject, how, subject.placed(spoilt), data, got, "propagate")
+    except Broken as broken:
+        if isinstance(broken.__cause__, ValueError) and not isinstance(subject, Ours):
+            return  # refusing is right as well
+        raise
+    expected = np.array(got)
+    expected[row] = np.where(data.live[row], np.nan, got[row]) if isinstance(subject, Ours) else found[row]
+    if _far(found, expected, allowed) is not None:
+        raise Broken(f"with {how} of {name} it became {found.tolist()}", data, got)
 
 
-def _read_only(x: np.ndarray) -> np.ndarray:
-    x = x.copy()
-    x.flags.writeable = False
-    return x
+@_law(on=[(1, 1), (3, 1), (5, 0)], values="pairs", holds=is_shapley)
+def efficiency(subject: Subject, data: Sample) -> None:
+    """the credits of a row sum to v(all) - v(empty)"""
+    got, allowed = _complete(subject, data), subject.allowed(data, _floats(subject.truth(data), data)).sum(axis=-1)
+    for row, (_, table) in enumerate(worths_of(data)):
+        total, expected = sum(map(Fraction, got[row].tolist())), table[-1] - table[0]
+        if abs(total - expected) > Fraction(float(allowed[row])):
+            raise Broken(f"row {row} sums to {float(total):g}, v(all) - v(empty) is {float(expected):g}", data, got)
+
+
+def _floats(truth: list[list[Fraction]], data: Sample) -> np.ndarray:
+    return np.array([[float(x) for x in row] for row in truth]).reshape(data.shape)
+
+
+@_law(on=[(2, 1), (5, 0), (40, 1)], values="pairs")
+def symmetry(subject: Subject, data: Sample) -> None:
+    """players with equal data get equal credit"""
+    players = data.shape[1]
+    twin = np.sort(np.random.default_rng(players).integers(0, max(players // 2, 1), players))
+    twins = data.players(twin)
+    got = subject.credits(twins)
+    allowed = np.broadcast_to(subject.slack(twins, got), got.shape)
+    for i in np.flatnonzero(np.diff(twin) == 0):
+        both = twins.live[:, [i]]
+        if (
+            row := _far(np.where(both, got[:, [i]], 0), np.where(both, got[:, [i + 1]], 0), allowed[:, [i]])
+        ) is not None:
+            raise Broken(f"players {i} and {i + 1} of row {row} get {got[row, i : i + 2].tolist()}", twins, got, row)
+
+
+@_law(on=[(1, 0), (2, 1), (3, 0), (3, 1)], values="pairs")
+def null_player(subject: Subject, data: Sample) -> None:
+    """a player who adds nothing to any set gets nothing"""
+    got, allowed = subject.credits(data), subject.allowed(data)
+    for row, (live, table) in enumerate(worths_of(data)):
+        for t, i in enumerate(live):
+            adds = any(table[s] != table[s | 1 << t] for s in range(len(table)) if not s >> t & 1)
+            if not adds and not abs(got[row, i]) <= allowed[row, i]:
+                raise Broken(f"player {i} of row {row} adds nothing and gets {got[row, i]:g}", data, got, row)
+
+
+@_law(on=[(2, 0), (5, 1), (40, 3)], values="pairs")
+def relabelling(subject: Subject, data: Sample) -> None:
+    """renaming the players renames the credits"""
+    got, backwards = subject.credits(data), data.players(np.arange(data.shape[1])[::-1])
+    found = subject.credits(backwards)
+    if (row := _far(found, got[:, ::-1], subject.slack(backwards, found))) is not None:
+        raise Broken(f"with the players in reverse order it is {found.tolist()}", data, got, row)
 
 
 @_law()
-def inputs_unmodified(subject: Subject) -> None:
-    """The arrays are as they were."""
-    placed = subject.placed(subject.sample(6, 1))
-    before = placed.map(lambda x: numbers(x).copy())
-    subject.credits(placed.game())
-    for x, old in zip((*placed.arrays.values(), placed.mask), (*before.arrays.values(), before.mask), strict=True):
-        _same(np.asarray(numbers(x)), np.asarray(old), "an input before and after the call")
+def additivity(subject: Subject, data: Sample) -> None:
+    """of two games whose rewards are ordered alike, the credits of the sum are the sum of the credits"""
+    got, rewards, c = subject.credits(data), data.arrays["rewards"], data.arrays["v_empty"]
+    capped = np.minimum(rewards, rewards.mean(axis=-1, keepdims=True))
+    found = subject.credits(data.with_arrays(rewards=rewards + capped, v_empty=2 * c))
+    expected = got + subject.credits(data.with_arrays(rewards=capped))
+    if _far(found, expected, 4 * subject.allowed(data)) is not None:
+        raise Broken(f"adding min(rewards, their mean) gives {found.tolist()}", data, got)
 
 
 @_law()
-def masked_players(subject: Subject) -> None:
-    """Masked players get exactly 0, and what stands there is never read: NaN, infinities and huge numbers change no
-    bit."""
-    for players in (3, 40):
-        data = subject.sample(players, 1)
-        plain = subject.values(data.at_masked(0.0))
-        assert (plain[~data.mask] == 0).all(), f"masked players got {plain[~data.mask]}"
-        for poison in (np.nan, np.inf, -np.inf, float(rounded(np.array(60000.0), subject.dtype))):
-            _same(subject.values(data.at_masked(poison)), plain, f"{poison} and 0 at masked players")
+def definition(subject: Subject, data: Sample) -> None:
+    """the credits are the mean marginal contributions"""
+    got = subject.credits(data)
+    if _far(got, _floats(subject.truth(data), data), subject.allowed(data)) is not None:
+        raise Broken("they are not", data, got)
 
 
-def _has_floats(subject: Subject) -> bool:
+@_law(on=[(players, draw) for players in PLAYERS for draw in range(4)], values="all")
+def accuracy(subject: Subject, data: Sample) -> None:
+    """the rounding error is within its bound"""
+    _accurate(subject, data, subject.truth(data))
+
+
+def _accurate(subject: Subject, data: Sample, truth: list[list[Fraction]]) -> None:
+    got = _complete(subject, data)
+    error, allowed, unit = subject.errors(data, got, truth)
+    if not (error <= allowed).all():
+        i = tuple(map(int, np.unravel_index((error - allowed).argmax(), error.shape)))
+        raise Broken(f"{error[i]:.3g} at {list(i)}, {unit} is {allowed[i]:.3g}", data, got, i[0])
+
+
+# -- laws of ours alone ------------------------------------------------------------------------------------------------
+
+
+@_law(on=[(players, draw) for players in MANY for draw in (0, 3)], values="all", holds=_is_order, for_all=False)
+def equals_gap_formula(subject: Ours, data: Sample) -> None:
+    """rows too long to enumerate are within the budget of the gap formula in rational arithmetic"""
+    _accurate(subject, *_gap_truth(data, subject.value))
+
+
+@lru_cache(maxsize=4096)
+def _gap_truth(data: Sample, value: Semivalue) -> tuple[Sample, list[list[Fraction]]]:
+    """Some rows, and their credits."""
+    rows = data.rows(slice(1 if data.mask is not None else 0, None, 3))
+    return rows, [gap_form(rows.game(), value, row) for row in range(rows.shape[0])]
+
+
+def _is_not_the_reference(subject: Ours) -> bool:
+    reference = find_spec("torch") is not None
+    return reference and not subject.is_order and (subject.backend, subject.dtype) != ("torch", "float64")
+
+
+@_law(on=[(n, draw, 3) for n in MANY for draw in (0, 3)], values="pairs", holds=_is_not_the_reference, for_all=False)
+def equals_reference(subject: Ours, data: Sample) -> None:
+    """rows too long to enumerate are within the budgets of the torch reference in float64"""
+    truth, bound = _reference(data, subject.value)
+    got = subject.credits(data)
+    if (row := _far(got, truth, subject.allowed(data, truth) + bound)) is not None:
+        raise Broken(f"the reference gives {truth.tolist()}", data, got, row)
+
+
+@lru_cache(maxsize=4096)
+def _reference(data: Sample, value: Semivalue) -> tuple[np.ndarray, np.ndarray]:
+    """Its credits, and their budget."""
+    game = data.placed("torch", "float64").game()
+    truth = numbers(semivalue(game, value, backend="torch"))
+    return truth, error_budget(game, value).at(truth)
+
+
+@_law(on=[(1, 0), (3, 1), (6, 2)], values="pairs", for_all=False)
+def sums_of_games(subject: Ours, data: Sample) -> None:
+    """credits of a weighted sum of games are that sum of their credits, within the budgets of both sides: numbers and
+    [batch] arrays as weights, on the same data (merged) and on other data"""
+    placed = subject.placed(data)
+    where = subject.container, subject.dtype, subject.device
+    second = sample(Max, subject.dtype, data.shape[1], 8).at_masked(0.0).arrays["rewards"]
+    other = place(second, *where)
+    same = placed.arrays if subject.is_order else {"rewards": other, "v_empty": -0.5}
+    weights = place(np.resize([0.5, -1.25, 2.0], data.shape[0]), *where)
+    for added in (
+        Median(same["rewards"], mask=placed.mask, v_empty=same["v_empty"]),
+        Max(other, mask=placed.mask, v_empty=0.25),
+    ):
+        for a, b in ((0.7, -0.3), (weights, 1.0)):
+            game = placed.game()
+            _is_sum(subject, data, a * game + b * added, [(a, game), (b, added)])
+
+
+def _is_sum(subject: Ours, data: Sample, total: Game, parts: list[tuple[Any, Game]]) -> None:
+    expected, allowed = np.zeros(1), np.zeros(1)
+    for weight, game in parts:
+        factor = weight if isinstance(weight, float) else numbers(weight)[:, None]
+        credits = numbers(semivalue(game, subject.value, backend=subject.backend))
+        expected = expected + factor * credits
+        own_rounding = 2.0**-51 * np.abs(credits)  # of the sum below
+        allowed = allowed + np.abs(factor) * (error_budget(game, subject.value).at(credits) + own_rounding)
+    allowed = allowed + error_budget(total, subject.value).at(expected)
+    got = semivalue(total, subject.value, backend=subject.backend)
+    assert_like_rewards(got, total)
+    if (row := _far(numbers(got), expected, allowed)) is not None:
+        raise Broken(f"{total!r}: its parts give {expected.tolist()}", data, got, row)
+
+
+def _shifts(subject: Ours) -> bool:
+    """v(r + a, c + a) - v(r, c) is the same for all coalitions, the empty one included (C = 0)."""
+    if not subject.is_order:
+        return False
+    for players in (1, 4):
+        data = sample(subject.utility, "float64", players, 0, 1)
+        worth = data.with_arrays(rewards=np.ones((1, players)), v_empty=1.0).game().exact_worth(0)
+        if len({worth(frozenset(range(size))) for size in range(players + 1)}) > 1:
+            return False
+    return True
+
+
+WIDE = [(players, 0, 5) for players in (1, 4, 40)]
+
+
+@_law(on=WIDE, values="pairs", holds=_shifts, for_all=False)
+def shift(subject: Ours, data: Sample) -> None:
+    """where a constant added to all rewards and v_empty adds one constant to all worths, it changes no bit of a
+    credit"""
+    rng, (rows, players) = np.random.default_rng(2), data.shape
+    rewards, v_empty = rng.integers(-8, 9, (rows, players)).astype(float), rng.integers(-8, 9, rows).astype(float)
+    plain = data.with_arrays(rewards=rewards, v_empty=v_empty)
+    got = subject.credits(plain)
+    for offset in (100.0, -100.0):
+        shifted = plain.with_arrays(rewards=rewards + offset, v_empty=v_empty + offset)
+        _stays(subject, f"{offset} added", shifted, plain, got)
+
+
+@_law(on=WIDE, values="pairs", holds=lambda subject: bool(family(subject.utility).scales), for_all=False)
+def scaling(subject: Ours, data: Sample) -> None:
+    """positive multiples of the data multiply the credits: twice bitwise, three times within the budgets"""
+    one, rng = data, np.random.default_rng(3)
+    scales = [name for name in family(subject.utility).scales if name in data.arrays]
+    for name in scales:  # to integers and quarters, which can be tripled exactly in every dtype
+        x = data.arrays[name]
+        one = one.with_arrays(**{name: rng.integers(-20, 21, x.shape) * 1.0 if subject.is_order else np.round(4 * x)})
+    two, three = (one.with_arrays(**{name: by * one.arrays[name] for name in scales}) for by in (2, 3))
+    if not scales:  # optional arrays, left out in this sample
+        return
+    single, doubled, tripled = (subject.credits(data) for data in (one, two, three))
+    normal = np.abs(single) >= 2.0**-14  # below, float16 rounds to a fixed quantum
+    if _far(doubled[normal], 2 * single[normal]) is not None:
+        raise Broken(f"doubled data give {doubled.tolist()}", one, single)
+    if _far(tripled, 3 * single, 3 * subject.allowed(one, single) + subject.allowed(three, tripled)) is not None:
+        raise Broken(f"tripled data give {tripled.tolist()}", one, single)
+
+
+@_law(on=[(5, 1), (3, 1, 0)], for_all=False)
+def batches(subject: Ours, data: Sample) -> None:
+    """batches of any shape, and games without batch axes, give the credits of their rows"""
+    placed, rows = subject.placed(data), data.shape[0]
+    got = numbers(subject.run(placed))
+    split = _formed(subject, placed.map(lambda x: x.reshape(2, rows // 2, *x.shape[1:])), data)
+    if _far(split.reshape(got.shape), got) is not None:
+        raise Broken(f"a batch of shape [2, {rows // 2}] gives {split.tolist()}", data, got)
+    if rows:
+        single = _formed(subject, placed.map(lambda x: x[0]), data)
+        converted = not isinstance(subject.utility, type)  # sums convert what they merge
+        if _far(single, got[0], 2 * subject.allowed(data, got)[0] if converted else 0.0) is not None:
+            raise Broken(f"row 0 without batch axis gives {single.tolist()}", data, got)
+
+
+def _has_floats(subject: Ours) -> bool:
     return bool(subject.sample(3, 0).float_arrays())
 
 
-@_law(holds=_has_floats)
-def nonfinite_stays_in_its_row(subject: Subject) -> None:
-    """nan="propagate": NaN or infinity in data of live players makes the live players of that row NaN and touches no
-    other row."""
-    for players, draw in ((3, 0), (40, 1)):
-        data = subject.sample(players, draw)
-        live = np.ones(data.shape, bool) if data.mask is None else data.mask
-        clean = subject.values(data)
-        row = int(np.flatnonzero(live.any(-1))[2])
-        expected = clean.copy()
-        expected[row, live[row]] = np.nan
-        for name in data.float_arrays():
-            for bad in (np.nan, np.inf, -np.inf):
-                found = subject.values(_with(data, name, {data.live_entry(name, row): bad}), "propagate")
-                _same(found, expected, f"{name} {bad} in row {row}")
-
-
-def _with(data: Sample, name: str, entries: dict[tuple[int, ...], float]) -> Sample:
-    array = data.arrays[name].copy()
-    for where, x in entries.items():
-        array[where] = x
-    return data.with_arrays(**{name: array})
-
-
-@_law(holds=_has_floats)
-def nonfinite_raises(subject: Subject) -> None:
-    """nan="raise", and on the CPU by default: a ValueError that names the first bad entry."""
-    data = subject.sample(4, 0)
+@_law(on=[(4, 0)], holds=_has_floats, for_all=False)
+def nonfinite_raises(subject: Ours, data: Sample) -> None:
+    """nan="raise", and on the CPU by default: a ValueError that names the first bad entry"""
     for name in data.float_arrays():
         first, second = data.live_entry(name, 2), data.live_entry(name, 4)
-        bad = _with(data, name, {first: np.nan, second: np.inf})
+        bad = subject.placed(data.with_entry(name, first, np.nan).with_entry(name, second, np.inf))
         for nan in ("raise",) if subject.device != "cpu" else ("raise", None):
-            _refused(partial(subject.values, bad, nan), str(list(first)))
+            message = "nothing"
+            try:
+                subject.run(bad, nan)
+            except ValueError as error:
+                message = str(error)
+            if str(list(first)) not in message:
+                raise Broken(f"non-finite data at {list(first)} raised {message}", data, None)
 
 
-def _refused(call: Callable[[], Any], where: str) -> None:
-    message = None
-    try:
-        call()
-    except ValueError as error:
-        message = str(error)
-    assert message is not None, f"non-finite data at {where} did not raise"
-    assert where in message, f"the error does not name {where}: {message}"
-
-
-@_law()
-def every_element_is_written(subject: Subject) -> None:
-    """The kernels overwrite all of a poisoned `out`."""
-    find = launch.kernel
-    ran = []
+@_law(on=[(1, 0), (5, 1), (40, 0)], for_all=False)
+def every_element_is_written(subject: Ours, data: Sample) -> None:
+    """the kernels overwrite all of a poisoned `out`"""
+    find, ran = launch.kernel, []
 
     def poisoned(primitive: str, backend: str) -> Any:
         module = find(primitive, backend)
@@ -468,14 +483,44 @@ def every_element_is_written(subject: Subject) -> None:
             out = arguments[-1]
             out[:] = np.nan
             result = module.run(*arguments)
-            unwritten = np.isnan(numbers(out))
-            assert not unwritten.any(), f"{primitive}: {np.argwhere(unwritten)[0]} was not written"
+            unwritten = np.argwhere(np.isnan(numbers(out)))
+            if len(unwritten):
+                raise Broken(f"{primitive}: {unwritten[0].tolist()} was not written", data, out)
             ran.append(primitive)
             return result
 
         return SimpleNamespace(run=run, MAX_PLAYERS=getattr(module, "MAX_PLAYERS", None))
 
-    for players, draw in ((1, 0), (5, 1), (40, 0)):
-        with patch.object(launch, "kernel", poisoned):
-            subject.credits(subject.game(subject.sample(players, draw)))
-    assert ran, "no kernel ran"
+    with patch.object(launch, "kernel", poisoned):
+        subject.credits(data)
+    if not ran:
+        raise Broken("no kernel ran", data, None)
+
+
+ENUMERATED = 8
+"""The most players of data beside which a message shows the truth."""
+
+ROWS_SHOWN = 3
+"""The most rows of data of which a message shows all."""
+
+
+def describe(law: Law, subject: Subject, what: str, broken: Broken) -> str:
+    """A law that broke, and why: the data, what the enumeration gives and what came."""
+    data, got = broken.data, broken.got
+    if broken.row is not None and data.shape[0] > ROWS_SHOWN:
+        data, got = data.rows([broken.row]), got[[broken.row]]
+    lines = {"game": f"{utility_name(subject.utility)} under {subject.value}, {subject.dtype}"}
+    lines |= {name: _shown(x) for name, x in {**data.arrays, "mask": data.mask}.items()}
+    if data.shape[1] <= ENUMERATED:
+        rows = [", ".join(map(_short, row)) for row in subject.truth(data)]
+        lines["expected"] = f"[[{'], ['.join(rows)}]]"
+    lines["got"] = _shown(got)
+    return "\n".join([f"{law.name}: {law.sentence}; {what}", *(f"  {name:<9} {x}" for name, x in lines.items())])
+
+
+def _shown(x: Any) -> str:
+    return str(x.tolist()) if getattr(x, "shape", ()) else str(x)
+
+
+def _short(x: Fraction) -> str:
+    return str(x) if x.denominator < 10**4 else repr(float(x))

@@ -13,11 +13,9 @@ import numpy as np
 
 from shapley_kernels.allocate import semivalue
 from shapley_kernels.games import GAMES
-from shapley_kernels.testing._deps import unavailable
 from shapley_kernels.testing.budget import error_budget, worst
-from shapley_kernels.testing.exact import share, worth_table
 from shapley_kernels.testing.samples import ROW_KINDS, Utility, sample, utility_name
-from shapley_kernels.testing.subjects import COMBINATIONS, VALUES
+from shapley_kernels.testing.subjects import COMBINATIONS, VALUES, truth_of, why_not
 from shapley_kernels.values import Semivalue
 
 PLAYERS = (1, 2, 3, 4, 5, 6, 8)
@@ -47,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--by-value", action="store_true", help="a line per value instead of the worst one")
     options = parser.parse_args(arguments)
-    places = [place for place in PLACES if unavailable(place[0]) is None]
+    places = [place for place in PLACES if why_not(place[0]) is None]
     lines = list(oracle_table((*GAMES, *COMBINATIONS), VALUES, places, options.rows))
     if not options.by_value:
         names = dict.fromkeys(name for name, _, _ in lines)
@@ -87,17 +85,12 @@ def _add(
 ) -> None:
     """Raise the worst errors [values, places] by those on one sample."""
     data = sample(utility, dtype, players, draw)
-    plain = data.game()
-    lives = [plain.live_players(row) for row in range(data.shape[0])]
-    tables = [worth_table(plain.exact_worth(row), live) for row, live in enumerate(lives)]
     for v, value in enumerate(values):
-        truth = np.full(data.shape, 0, dtype=object)
-        for row, (live, table) in enumerate(zip(lives, tables, strict=True)):
-            truth[row, live] = share(table, value)
+        truth = truth_of(data, value)
         for column, (backend, container, its_dtype) in enumerate(places):
             if its_dtype == dtype:
                 game = data.placed(container, dtype).game()
-                found = worst(semivalue(game, value, backend=backend), list(truth), error_budget(game, value))
+                found = worst(semivalue(game, value, backend=backend), truth, error_budget(game, value))
                 worsts[v, column] = max(worsts[v, column], found)
 
 

@@ -5,13 +5,14 @@ The declared domain, within which the error budget must hold:
     float64, float32, float16, bfloat16 rewards: ties, zeros, negatives, 0/1, constant rows, all 0, a common offset (of
     rewards and v_empty: `OFFSET`) far larger than the differences, and magnitudes within `SCALES`, small enough that no
     credit overflows and large enough that no product that counts underflows (float16 and bfloat16 are computed in
-    float32, so there credits may round to subnormals, not products).
+    float32, so there credits may round to subnormals, not products). v_empty is 0, one of the row's rewards, or a
+    little below one: with a common offset only the last two show cancellation.
 
 The other families say in `Game.example` which data they are checked on. Everything is float64 here (integers are int64)
 and a number of the dtype, so the truth is computed from what the kernel really gets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -32,7 +33,7 @@ SCALES = {
 }
 """The smallest and largest unit that rows of small numbers are multiplied with."""
 
-ROW_KINDS = ("integers", "uniform", "binary", "constant", "offset", "scaled", "zero", "negative")
+ROW_KINDS = ("integers", "irregular", "binary", "constant", "offset", "scaled", "zero", "negative")
 
 
 def rounded(x: np.ndarray, dtype: str) -> np.ndarray:
@@ -57,57 +58,6 @@ def place(x: Any, container: str, dtype: str, device: str = "cpu") -> Any:
     return placed.to(getattr(torch, dtype)) if placed.is_floating_point() else placed
 
 
-@dataclass(frozen=True, eq=False)
-class Example:
-    """Data of an order game, float64 and read-only; NaN at masked players, which nobody may read."""
-
-    rewards: np.ndarray  # [rows, players]
-    mask: np.ndarray | None  # [rows, players] bool
-    v_empty: Any  # a number or [rows]
-
-
-@lru_cache(maxsize=512)
-def example(dtype: str, players: int, draw: int, rows: int = len(ROW_KINDS)) -> Example:
-    """Rows of every kind. `draw` = 0, 1, 2, 3, ...: without and with mask, with v_empty per row and as one number; from
-    then on again, with other numbers."""
-    rng = np.random.default_rng([players, draw])
-    kinds = [ROW_KINDS[(i + draw // 4) % len(ROW_KINDS)] for i in range(rows)]
-    drawn = np.array([_row(rng, kind, players, dtype) for kind in kinds]).reshape(rows, players)
-    rewards = rounded(drawn, dtype)
-    v_empty = rounded(np.array([_v_empty(rng, row) for row in rewards]), dtype)
-    mask = None
-    if draw % 2:
-        mask = rng.random((rows, players)) < 0.7
-        mask[draw % max(rows, 1) :][:1] = False  # a row without live players
-        rewards[~mask] = np.nan
-        mask.flags.writeable = False
-    rewards.flags.writeable = v_empty.flags.writeable = False
-    return Example(rewards, mask, float(v_empty[0]) if draw // 2 % 2 and rows else v_empty)
-
-
-def _row(rng: np.random.Generator, kind: str, players: int, dtype: str) -> np.ndarray:
-    small = rng.integers(-3, 4, players).astype(float)
-    low, high = SCALES[dtype]
-    return {
-        "integers": lambda: small,
-        "uniform": lambda: rng.random(players),
-        "binary": lambda: rng.integers(0, 2, players).astype(float),
-        "constant": lambda: np.full(players, rng.random()),
-        "offset": lambda: OFFSET[dtype] + small / 8,
-        "scaled": lambda: (small + rng.random(players)) * rng.choice([low, high]),
-        "zero": lambda: np.zeros(players),
-        "negative": lambda: -rng.random(players) - 0.25,
-    }[kind]()
-
-
-def _v_empty(rng: np.random.Generator, row: np.ndarray) -> float:
-    """0, one of the rewards, or a little below one: with a common offset only the last two show cancellation."""
-    if row.size == 0 or rng.integers(3) == 0:
-        return 0.0
-    reward = float(rng.choice(row))
-    return reward if rng.integers(2) else reward - abs(reward) / 4
-
-
 Utility: TypeAlias = Any
 """A class of `GAMES`, or a function (rewards, mask, v_empty) -> game."""
 
@@ -119,15 +69,6 @@ def utility_name(utility: Utility) -> str:
 def family(utility: Utility) -> type[Game]:
     """The class that says what arguments a utility takes: functions take those of the order family."""
     return utility if isinstance(utility, type) else OrderGame
-
-
-def make(utility: Utility, rewards: Any, mask: Any, v_empty: Any, draw: int = 0) -> Game:
-    """A game of the order family; arguments beside the data come from `example_params`, the same for one `draw`."""
-    if isinstance(utility, type) and issubclass(utility, OrderGame):
-        players = rewards.shape[-1]
-        params = utility.example_params(np.random.default_rng([players, draw]), players)
-        return utility(rewards, mask=mask, v_empty=v_empty, **params)
-    return utility(rewards, mask, v_empty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +107,21 @@ class Sample:
     def with_arrays(self, **arrays: Any) -> "Sample":
         return replace(self, arrays={**self.arrays, **arrays})
 
+    def with_entry(self, name: str, where: tuple[int, ...], x: float) -> "Sample":
+        array = self.arrays[name].copy()
+        array[where] = x
+        return self.with_arrays(**{name: array})
+
+    @property
+    def live(self) -> np.ndarray:
+        """[rows, players] bool."""
+        return np.ones(self.shape, bool) if self.mask is None else self.mask
+
     def placed(self, container: str, dtype: str, device: str = "cpu") -> "Sample":
         return self.map(lambda x: place(x, container, dtype, device))
 
-    def rows(self, part: slice) -> "Sample":
+    def rows(self, part: Any) -> "Sample":
+        """Some rows, by a slice or by indices."""
         return self.map(lambda x: x[part])
 
     def players(self, index: Any) -> "Sample":
@@ -214,25 +166,86 @@ class Sample:
         return [name for name, x in self.arrays.items() if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
 
 
-@lru_cache(maxsize=1024)
-def sample(utility: Utility, dtype: str, players: int, draw: int, rows: int = len(ROW_KINDS)) -> Sample:
-    """Arguments of a utility: `draw` = 0, 1, 2, 3, ... as in `example`, which the order family gets."""
-    kind = family(utility)
-    if issubclass(kind, OrderGame):
-        data = example(dtype, players, draw, rows)
-        others = kind.example_params(np.random.default_rng([players, draw]), players)
-        return Sample(utility, {"rewards": data.rewards, "v_empty": data.v_empty}, data.mask, others)
-    rng = np.random.default_rng([players, draw])
-    arguments = kind.example(rng, rows, players)
-    arrays = {name: x for name, x in arguments.items() if name in kind.arguments}
-    others = {name: x for name, x in arguments.items() if name not in kind.arguments}
-    arrays = {name: rounded(x, dtype) if _is_float(x) else x for name, x in arrays.items()}
-    mask = None
-    if draw % 2:
-        mask = rng.random((rows, players)) < 0.7
-        mask[draw % max(rows, 1) :][:1] = False  # a row without live players
-    return Sample(utility, arrays, mask, others).at_masked(np.nan)
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is random about a sample, drawn by numpy (`sample`) or by hypothesis (`strategies`)."""
+
+    small: np.ndarray
+    """[rows, players] float64: integers in -3..3, which rewards are made of."""
+    kinds: Sequence[str]
+    """[rows] of `ROW_KINDS`."""
+    dead: np.ndarray | None
+    """[rows, players] bool, None: no mask."""
+    empty: Sequence[tuple[int, int]]
+    """[rows]: v_empty is 0 (0), the reward of a player (1), or a little below it (2); and which player."""
+    scalar: bool
+    """One v_empty for all rows."""
+    seed: Any
+    """Of irregular numbers, and of all data of families other than the order family."""
+    params: int = 0
+    """Which parameters beside the data, for a number of players."""
+
+
+def planned(utility: Utility, dtype: str, plan: Plan) -> "Sample":
+    """The sample of a plan, its numbers at masked players too."""
+    kind, rng = family(utility), np.random.default_rng(plan.seed)
+    rows, players = plan.small.shape
+    mask = None if plan.dead is None else ~plan.dead
+    if not issubclass(kind, OrderGame):
+        given = kind.example(rng, rows, players)
+        arrays = {name: rounded(x, dtype) if _is_float(x) else x for name, x in given.items() if name in kind.arguments}
+        return Sample(utility, arrays, mask, {name: x for name, x in given.items() if name not in kind.arguments})
+    drawn = [_row(rng, kind, row, dtype) for kind, row in zip(plan.kinds, plan.small, strict=True)]
+    rewards = rounded(np.array(drawn).reshape(rows, players), dtype)
+    chosen = [row[player] if len(row) else 0.0 for row, (_, player) in zip(rewards, plan.empty, strict=True)]
+    below = [(0.0, c, c - abs(c) / 4)[how] for c, (how, _) in zip(chosen, plan.empty, strict=True)]
+    v_empty = rounded(np.array(below, np.float64), dtype)
+    arrays = {"rewards": rewards, "v_empty": float(v_empty[0]) if plan.scalar and rows else v_empty}
+    params = kind.example_params(np.random.default_rng([players, plan.params]), players)
+    return Sample(utility, arrays, mask, params)
 
 
 def _is_float(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
+def _row(rng: np.random.Generator, kind: str, small: np.ndarray, dtype: str) -> np.ndarray:
+    return {
+        "integers": lambda: small,
+        "irregular": lambda: small + rng.random(small.shape),
+        "binary": lambda: (small > 0) * 1.0,
+        "constant": lambda: np.broadcast_to(small[:1] + rng.random(), small.shape),
+        "offset": lambda: OFFSET[dtype] + small / 8,
+        "scaled": lambda: (small + rng.random(small.shape)) * rng.choice(SCALES[dtype]),
+        "zero": lambda: 0 * small,
+        "negative": lambda: -rng.random(small.shape) - 0.25,
+    }[kind]()
+
+
+@lru_cache(maxsize=4096)
+def sample(utility: Utility, dtype: str, players: int, draw: int, rows: int = len(ROW_KINDS)) -> "Sample":
+    """Arguments of a utility, rows of every kind, read-only, with NaN at masked players, which nobody may read.
+
+    `draw` = 0, 1, 2, 3, ...: without and with mask, with v_empty per row and as one number; from then on again, with
+    other numbers.
+    """
+    rng = np.random.default_rng([players, draw])
+    dead = rng.random((rows, players)) < 0.3
+    dead[draw % max(rows, 1) :][:1] = True  # a row without live players
+    how, who = rng.integers(0, 3, rows).tolist(), rng.integers(0, max(players, 1), rows).tolist()
+    plan = Plan(
+        small=rng.integers(-3, 4, (rows, players)).astype(float),
+        kinds=[ROW_KINDS[(i + draw // 4) % len(ROW_KINDS)] for i in range(rows)],
+        dead=dead if draw % 2 else None,
+        empty=list(zip(how, who, strict=True)),
+        scalar=draw // 2 % 2 == 1,
+        seed=[players, draw, 1],
+        params=draw,
+    )
+    return planned(utility, dtype, plan).at_masked(np.nan).map(_read_only)
+
+
+def _read_only(x: np.ndarray) -> np.ndarray:
+    x = x.view()
+    x.flags.writeable = False
+    return x

@@ -3,24 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import pytest
 
 from shapley_kernels.games import GAMES, Game
-from shapley_kernels.testing._deps import has_cuda, need, required, unavailable
-from shapley_kernels.testing.laws import LAWS, Law
+from shapley_kernels.testing.laws import LAWS, Law, describe
 from shapley_kernels.testing.samples import Utility, utility_name
-from shapley_kernels.testing.subjects import COMBINATIONS, VALUES, Subject
+from shapley_kernels.testing.subjects import COMBINATIONS, HOME, VALUES, Broken, Ours, devices, why_not
 from shapley_kernels.values import Semivalue, Shapley
-
-try:
-    import pytest
-except ModuleNotFoundError:
-    raise need("pytest") from None
-
-HOME = {"numba": "numpy", "torch": "torch", "triton": "torch"}
-"""The container each backend works on; the other one is converted, which the laws about arrays check."""
 
 DTYPES = {"numpy": ("float64", "float32", "float16"), "torch": ("float64", "float32", "float16", "bfloat16")}
 
@@ -30,14 +23,18 @@ class Check:
     """One law on one subject, to be called without arguments."""
 
     law: Law
-    subject: Subject
+    subject: Ours
 
     def __call__(self) -> None:
-        self.law.check(self.subject)
+        try:
+            for arguments in self.law.on:
+                self.law.check(self.subject, self.subject.sample(*arguments))
+        except Broken as broken:
+            raise AssertionError(describe(self.law, self.subject, broken.what, broken)) from broken.__cause__
 
     def __str__(self) -> str:
         s = self.subject
-        parts = [self.law.name, utility_name(s.utility), value_name(s.value), s.backend, s.dtype]
+        parts = [self.law.name.replace(" ", "_"), utility_name(s.utility), value_name(s.value), s.backend, s.dtype]
         parts += [s.container] if s.container != HOME[s.backend] else []
         parts += [s.device] if s.device != "cpu" else []
         return "-".join(parts)
@@ -63,28 +60,29 @@ def parametrize_with_checks(
         def test_laws(check):
             check()
 
+    Accuracy is judged under each value in each dtype; laws about sums and renamed players under each value in one
+    dtype, and in each dtype under one value; laws about arrays under the first value.
+
     Args:
         games: classes of the order family, or functions (rewards, mask, v_empty) -> game; None: `GAMES` and two
             combinations of them. Functions that return no game are taken for allocations of one's own, and get
             `check_axioms` as one test for each of the values (None: Shapley).
-        values: semivalues; laws about arrays are checked on the first one alone. None: one of every kind.
+        values: semivalues; None: one of every kind.
         backends: "numba", "torch", "triton"; None: those, triton only if there is a CUDA device or TRITON_INTERPRET=1.
         dtypes: "float64", "float32", "float16", and "bfloat16" in torch; None: all.
-        containers: "numpy", "torch"; None: that of the backend, and the other one for the laws about arrays.
+        containers: "numpy", "torch"; None: that of the backend, and the other one for accuracy and laws about arrays.
 
-    A backend that cannot run here is one skipped test, or a failing one if SHAPLEY_REQUIRE names it.
+    A backend that cannot run here is one skipped test, which says why.
     """
     given = tuple(games) if games is not None else (*GAMES, *COMBINATIONS)
     utilities = tuple(game for game in given if games is None or _makes_games(game))
     parameters = [check for game in given if game not in utilities for check in _axioms(game, values or (Shapley(),))]
-    if not utilities:
-        return pytest.mark.parametrize("check", parameters)
-    for backend in backends or ("numba", "torch", "triton"):
-        reason = unavailable(backend)
-        if reason is not None:
-            parameters.append(_absent(backend, reason))
+    for backend in backends or tuple(HOME) if utilities else ():
+        if (reason := why_not(backend)) is not None:
+            skip = pytest.mark.skip(reason=reason)
+            parameters.append(pytest.param(lambda: None, id=f"{backend}-unavailable", marks=[skip]))
             continue
-        checks = _checks(utilities, values or VALUES, backend, _places(backend, dtypes, containers))
+        checks = _checks(utilities, values or VALUES, backend, list(_places(backend, dtypes, containers)))
         parameters += [pytest.param(check, id=str(check)) for check in checks]
     return pytest.mark.parametrize("check", parameters)
 
@@ -100,7 +98,7 @@ def _makes_games(utility: Any) -> bool:
 
 
 def _axioms(allocate: Any, values: Sequence[Semivalue]) -> Iterator[Any]:
-    from shapley_kernels.testing.axiom_check import check_axioms
+    from shapley_kernels.testing.check import check_axioms
 
     for value in values:
         check = partial(check_axioms, allocate, value=value)
@@ -110,41 +108,28 @@ def _axioms(allocate: Any, values: Sequence[Semivalue]) -> Iterator[Any]:
 def _places(
     backend: str, dtypes: Sequence[str] | None, containers: Sequence[str] | None
 ) -> Iterator[tuple[str, str, str, bool]]:
-    """(container, dtype, device, whether for the laws about arrays alone)."""
-    devices = ["cuda"] if backend == "triton" and has_cuda() else ["cpu"]
-    if backend == "torch" and has_cuda():
-        devices.append("cuda")
+    """(container, dtype, device, whether the container is not that of the backend, and was not asked for)."""
     for container in containers or ("numpy", "torch"):
-        foreign = container != HOME[backend]
-        if (container == "torch" and unavailable("torch")) or (foreign and containers is None and backend == "triton"):
+        foreign = container != HOME[backend] and containers is None
+        if (container == "torch" and find_spec("torch") is None) or (foreign and backend == "triton"):
             continue
         for dtype in dtypes or DTYPES[container]:
-            if dtype not in DTYPES[container]:
-                continue
-            for device in devices if container == "torch" else ["cpu"]:
-                yield container, dtype, device, foreign and containers is None
+            for device in devices(backend) if container == "torch" else ["cpu"]:
+                if dtype in DTYPES[container]:
+                    yield container, dtype, device, foreign
 
 
 def _checks(
-    utilities: Iterable[Utility], values: Sequence[Semivalue], backend: str, places: Iterable[Any]
+    utilities: Iterable[Utility], values: Sequence[Semivalue], backend: str, places: Sequence[Any]
 ) -> Iterator[Check]:
-    places = list(places)
+    own = sum(not foreign for *_, foreign in places)
     for law in LAWS:
-        for utility in utilities:
-            for container, dtype, device, arrays_only in places:
-                for value in values if law.each_value and not arrays_only else values[:1]:
-                    subject = Subject(utility, value, backend, container, dtype, device)
-                    if (not arrays_only or not law.each_value or law.name == "equals_enumeration") and law.holds(
-                        subject
-                    ):
+        for utility in utilities if law.on else ():
+            for i, (container, dtype, device, foreign) in enumerate(sorted(places, key=lambda place: place[-1])):
+                for v, value in enumerate(values):
+                    due = v == 0 or law.values == "all" or (law.values == "pairs" and v % own == i)
+                    if foreign:
+                        due = v == 0 and (law.values == "one" or law.check.__name__ == "accuracy")
+                    subject = Ours(utility, value, dtype, backend, container, device)
+                    if due and law.holds(subject):
                         yield Check(law, subject)
-
-
-def _absent(backend: str, reason: str) -> Any:
-    """A test that says why there are none."""
-
-    def check() -> None:
-        pytest.fail(f"SHAPLEY_REQUIRE names {backend}: {reason}")
-
-    marks = [] if backend in required() else [pytest.mark.skip(reason=reason)]
-    return pytest.param(check, id=f"{backend}-unavailable", marks=marks)

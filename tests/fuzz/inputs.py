@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.testing.laws import views
 from shapley_kernels.testing.samples import Sample, Utility, family, place, rounded, sample
+from shapley_kernels.testing.subjects import views
 from tests.fuzz.rig import chance, is_dense, pick
 
 DTYPES = {"numpy": ("float64", "float32", "float16"), "torch": ("float64", "float32", "float16", "bfloat16")}

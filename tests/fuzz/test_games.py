@@ -14,7 +14,7 @@ from shapley_kernels.arrays import compute_dtype, numbers
 from shapley_kernels.games import GAMES, Game, OrderGame
 from shapley_kernels.testing import assert_within_budget, error_budget, exact_interactions, exact_semivalue
 from shapley_kernels.testing.budget import PRECISION, dtype_name
-from shapley_kernels.testing.samples import Sample, Utility
+from shapley_kernels.testing.samples import Sample, Utility, place
 from tests.fuzz.inputs import Form, arguments, batch, hostile, spoiled, value, with_mask
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
 
@@ -258,7 +258,7 @@ def of_sum(rng: np.random.Generator) -> None:
 
 
 def as_labels(x: np.ndarray, form: Form) -> Any:
-    return sk.arrays.constant(x, form.placed(np.zeros((1, 1))), None) if form.container == "torch" else x
+    return place(x, form.container, "int64")
 
 
 def of_asked(function: Callable[..., Any], rng: np.random.Generator) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from shapley_kernels.testing._deps import required, unavailable
 from tests.kernels.conftest import INTERPRETED
+from tests.needs import required, unavailable
 
 GUARD = 64  # elements on either side of `out` that no kernel may touch
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

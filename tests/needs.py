@@ -1,12 +1,10 @@
-"""What checks need beside the package itself, and what to do when it is missing."""
+"""What tests need beside the package itself, and what to do when it is missing."""
 
 import importlib.util
 import os
 import sys
 
 INSTALL = {
-    "hypothesis": "pip install 'shapley_kernels[testing]'",
-    "pytest": "pip install 'shapley_kernels[testing]'",
     "numba": "pip install numba",
     "torch": "pip install 'shapley_kernels[torch]'",
     "triton": "pip install 'shapley_kernels[triton]'",
@@ -17,11 +15,6 @@ INSTALL = {
     "tunix": "pip install google-tunix==0.1.7",
     "verl": "pip install 'verl>=0.9,<0.10'",
 }
-
-
-def need(package: str) -> ModuleNotFoundError:
-    """The error to raise when a checking package is missing."""
-    return ModuleNotFoundError(f"shapley_kernels.testing needs {package} for this: {INSTALL[package]}", name=package)
 
 
 def required() -> frozenset[str]:

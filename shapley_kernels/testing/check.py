@@ -4,26 +4,20 @@ import inspect
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any
 
+import hypothesis
 import numpy as np
+from hypothesis import configuration
 
-from shapley_kernels.arrays import as_float, numbers
+from shapley_kernels.arrays import as_float
 from shapley_kernels.games import Max, OrderGame
-from shapley_kernels.testing._deps import need
-from shapley_kernels.testing.samples import Example, Utility, utility_name
-from shapley_kernels.values import Semivalue, Shapley, brackets
-
-try:
-    import hypothesis
-    from hypothesis import configuration
-except ModuleNotFoundError:
-    raise need("hypothesis") from None
-
 from shapley_kernels.testing import strategies
-from shapley_kernels.testing.axioms import AXIOMS, Broken, Claim, Raised
+from shapley_kernels.testing.laws import LAWS, Law, describe, is_shapley
+from shapley_kernels.testing.samples import Sample, Utility, utility_name
+from shapley_kernels.testing.subjects import Broken, Raised, Theirs
+from shapley_kernels.values import Semivalue, Shapley, brackets
 
 
 class AxiomViolation(AssertionError):
@@ -79,23 +73,23 @@ def check_axioms(
 
     Works in plain scripts too, and writes no files.
     """
-    _check(allocate, game, value, mask, v_empty, dtype, tolerance)
+    _check_claim(allocate, game, value, mask, v_empty, dtype, tolerance)
     for name, count, most in (("max_examples", max_examples, None), ("max_players", max_players, 16)):
         _check_count(name, count, most)
-    names = _parameters(allocate)
+    kinds = _parameters(allocate)
     for name, taken in (("mask", mask), ("v_empty", v_empty)):
-        if names.get(name) == inspect.Parameter.POSITIONAL_ONLY and taken is not False:
+        if kinds.get(name) == inspect.Parameter.POSITIONAL_ONLY and taken is not False:
             raise TypeError(
                 f"check_axioms: allocate is called with {name}= by name, got a function whose {name} is "
                 f"positional-only; pass a function around it, or {name}=False to check it without"
             )
-    claim = Claim(
-        allocate,
+    subject = Theirs(
         game,
         value or Shapley(),
         dtype,
-        "mask" in names if mask is None else mask,
-        "v_empty" in names if v_empty is None else v_empty,
+        allocate,
+        "mask" in kinds if mask is None else mask,
+        "v_empty" in kinds if v_empty is None else v_empty,
         tolerance,
     )
     settings = hypothesis.settings(
@@ -107,29 +101,33 @@ def check_axioms(
         report_multiple_bugs=False,
         verbosity=hypothesis.Verbosity.quiet,
     )
-    examples = strategies.examples(dtype, 3, max_players, claim.mask, claim.v_empty)
-    for name, axiom in AXIOMS.items():
-        if name == "efficiency" and not isinstance(claim.value, Shapley):
-            continue
-        try:
-            with _no_files():
-                settings(hypothesis.given(examples)(_property(claim, axiom)))()
-        except Broken as broken:
-            raise AxiomViolation(name, _message(claim, name, axiom, broken)) from broken.__cause__
-        except hypothesis.errors.Flaky as flaky:
-            found = [getattr(error, "what", repr(error)) for error in getattr(flaky, "exceptions", ())]
-            raise AxiomViolation(
-                name,
-                f"{name}: {axiom.__doc__}; {' and '.join(found) or 'it broke'} once, and not again on the same data: "
-                "the function does not always return the same; seed its random numbers, and keep nothing between calls",
-            ) from None
+    samples = strategies.samples(game, dtype, 3, max_players, subject.mask, subject.v_empty)
+    for law in LAWS:
+        if law.for_all and (law.name != "efficiency" or is_shapley(subject)):
+            _check_law(law, subject, settings(hypothesis.given(samples)(_property(law, subject))))
+
+
+def _check_law(law: Law, subject: Theirs, holds: Callable[[], None]) -> None:
+    try:
+        with _no_files():
+            holds()
+    except Broken as broken:
+        what = broken.what + _remedy(subject, broken)
+        raise AxiomViolation(law.name, describe(law, subject, what, broken)) from broken.__cause__
+    except hypothesis.errors.Flaky as flaky:
+        found = [getattr(error, "what", repr(error)) for error in getattr(flaky, "exceptions", ())]
+        raise AxiomViolation(
+            law.name,
+            f"{law.name}: {law.sentence}; {' and '.join(found) or 'it broke'} once, and not again on the same data: "
+            "the function does not always return the same; seed its random numbers, and keep nothing between calls",
+        ) from None
 
 
 DTYPES = ("float64", "float32", "float16")
 KINDS_OF_V_EMPTY = (None, True, False, "scalar", "batch")
 
 
-def _check(allocate: Any, game: Any, value: Any, mask: Any, v_empty: Any, dtype: Any, tolerance: Any) -> None:
+def _check_claim(allocate: Any, game: Any, value: Any, mask: Any, v_empty: Any, dtype: Any, tolerance: Any) -> None:
     if not callable(allocate):
         raise TypeError(f"check_axioms: allocate must be a function of rewards [rows, players], got {allocate!r}")
     if not callable(game) or (isinstance(game, type) and not issubclass(game, OrderGame)):
@@ -183,54 +181,33 @@ def _no_files() -> Iterator[None]:
             configuration.set_hypothesis_home_dir(home)
 
 
-def _property(claim: Claim, axiom: Callable[[Claim, Example], None]) -> Callable[[Example], None]:
-    def holds(example: Example) -> None:
+def _property(law: Law, subject: Theirs) -> Callable[[Sample], None]:
+    def holds(data: Sample) -> None:
         with np.errstate(all="ignore"):
-            axiom(claim, example)
+            law.check(subject, data)
 
     return holds
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
-    """Of every parameter by name, whether it may be passed so."""
+    """Of every parameter by name, how it may be passed."""
     try:
         return {name: parameter.kind for name, parameter in inspect.signature(function).parameters.items()}
     except (TypeError, ValueError):  # builtins and extension functions may have none
         return {}
 
 
-def _message(claim: Claim, name: str, axiom: Callable[..., None], broken: Broken) -> str:
-    example = broken.example
-    truth = claim.truth(example)
-    expected = "], [".join(", ".join(map(_short, row)) for row in truth)
-    lines = [
-        f"{name}: {axiom.__doc__}; {broken.what}{_remedy(claim, broken)}",
-        f"  game      {utility_name(claim.utility)} under {claim.value}, {claim.dtype}",
-        f"  rewards   {example.rewards.tolist()}",
-        f"  mask      {None if example.mask is None else example.mask.tolist()}",
-        f"  v_empty   {example.v_empty if isinstance(example.v_empty, float) else example.v_empty.tolist()}",
-        f"  expected  [[{expected}]]",
-        f"  got       {None if broken.got is None else numbers(broken.got).tolist()}",
-    ]
-    return "\n".join(lines)
-
-
-def _remedy(claim: Claim, broken: Broken) -> str:
+def _remedy(subject: Theirs, broken: Broken) -> str:
     """What to do where the function raised, and takes v_empty in its other form."""
-    if not isinstance(broken, Raised) or claim.v_empty is not True:
+    if not isinstance(broken, Raised) or subject.v_empty is not True:
         return ""
-    example, c = broken.example, broken.example.v_empty
-    scalar = isinstance(c, float)
-    other = np.full(len(example.rewards), c) if scalar else float(c[0])
+    c = broken.data.arrays["v_empty"]
+    other = np.full(broken.data.shape[0], c) if isinstance(c, float) else float(c[0])
     try:
         with np.errstate(all="ignore"):
-            claim.raw(Example(example.rewards, example.mask, other))
+            subject.credits(broken.data.with_arrays(v_empty=other))
     except Raised:
         return ""
-    if scalar:
+    if isinstance(c, float):
         return '; with an array [rows] as v_empty it did not: if it takes no numbers, pass v_empty="batch"'
     return '; with a number as v_empty it did not: if it takes no arrays [rows], pass v_empty="scalar"'
-
-
-def _short(x: Fraction) -> str:
-    return str(x) if x.denominator < 10**4 else repr(float(x))
