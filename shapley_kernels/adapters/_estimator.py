@@ -17,9 +17,9 @@ from shapley_kernels.rl import (
     grpo_advantages,
     scatter_to_tokens,
 )
+from shapley_kernels.rl.allocator import make_game
 from shapley_kernels.rl.scorer import Scored
 from shapley_kernels.rl.sizes import EFFICIENT, multiplies, times_live
-from shapley_kernels.rl.utility import make_game
 
 OWNER = "shapley_grpo"
 ROLLOUTS = "shapley_rollouts"

@@ -1,8 +1,9 @@
 """From credits to advantages: what GRPO does with rewards, done with the credits of all candidates of a group."""
 
 import sys
+from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from shapley_kernels.arrays import (
     boolean,
     broadcast,
     cast,
+    device,
     first_nonfinite,
     floating,
     is_torch,
@@ -26,13 +28,11 @@ from shapley_kernels.arrays import (
 )
 from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
-from shapley_kernels.rl.groups import OWNER, Groups, make_groups
-from shapley_kernels.rl.ranks import Ranks, on_all_ranks
+from shapley_kernels.rl.groups import Groups, read_groups
+from shapley_kernels.rl.ranks import Ranks, on_all_ranks, ranks_of
+from shapley_kernels.rl.reductions import Reductions, reductions
 
-TOO_LARGE = (
-    f"{OWNER}: differences of live credits must be small enough to be squared, below about 1e154; "
-    "scale the rewards down"
-)
+OWNER = "grpo_advantages"
 
 
 def grpo_advantages(
@@ -95,79 +95,112 @@ def grpo_advantages(
     >>> grpo_advantages(sk.shapley(sk.Max([[0.0, 1.0], [1.0, 1.0]]))).round(3).tolist()
     [[-1.224, 1.224], [0.0, 0.0]]
     """
-    ranks = None if process_group is None else Ranks(OWNER, process_group)
+    ranks = ranks_of(OWNER, process_group)
     with on_all_ranks(ranks):
-        check_options(OWNER, center, scale, ddof, min_std, eps)
-    layout = (group_ids, num_generations, ranks)
-    return normalised(credits, mask, layout, as_numbers(center, scale, ddof, min_std, eps))
-
-
-Options: TypeAlias = tuple[str, str, int, float, float, float]
-OPTIONS = ("center", "scale", "ddof", "min_std", "eps")
-"""Those that a caller chooses; the last of `Options` is `rounding`."""
-
-
-def as_numbers(center: str, scale: str, ddof: Any, min_std: Any, eps: Any, rounding: float = 0.0) -> Options:
-    """Options that were checked, as the kernels take them; `rounding`: of credits, relative, where it is known."""
-    return center, scale, min(int(ddof), 2**31), float(min_std), float(eps), rounding
-
-
-def normalised(credits: Any, mask: Any, layout: tuple[Any, Any, Any], options: Options) -> Any:
-    """`grpo_advantages`; layout is (group_ids, num_generations, ranks), options are those of `as_numbers`."""
-    with on_all_ranks(layout[2]):
+        how = Normalisation.checked(OWNER, center, scale, ddof, min_std, eps)
         array, restore = native(credits, f"{OWNER}: credits")
         array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
-        live = None
-        if mask is not None:
-            live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the credits")
-    if on_cpu(array) and layout[2] is None:
-        result = _by_numba(array, live, layout, options)
-    elif (result := _by_triton(array, live, layout, options)) is None:
-        result = _by_operations(array, live, layout, options)
+        live = read_mask(OWNER, mask, array, shape := tuple(array.shape), "credits")
+        groups = read_groups(OWNER, "credits", shape, group_ids, num_generations, ranks)
+    result = normalised(array, live, groups, how)
     return restore(result) if restore else result
 
 
-def beside(others: Array, credits: Array, mask: Any, layout: tuple[Any, Any, Any], options: Options) -> Array:
+@dataclass(frozen=True)
+class Normalisation:
+    """What `grpo_advantages` does with credits; the options are explained there."""
+
+    center: str = "group"
+    scale: str = "group"
+    ddof: int = 1
+    min_std: float = 1e-6
+    eps: float = 1e-4
+
+    @classmethod
+    def checked(cls, owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, eps: Any) -> "Normalisation":
+        """From what a user passed, in plain numbers.
+
+        Raises:
+            TypeError, ValueError: options that there are none of.
+        """
+        for name, got, known in (("center", center, CENTERS), ("scale", scale, SCALES)):
+            one_of(f"{owner}: {name}", got, known)
+        if not isinstance(ddof, (int, Integral)) or isinstance(ddof, bool):
+            raise TypeError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
+        if ddof < 0:
+            raise ValueError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
+        for name, x in (("min_std", min_std), ("eps", eps)):
+            if not isinstance(x, (float, Real)):
+                raise TypeError(f"{owner}: {name} must be a finite number >= 0, got {x!r}")
+            if not 0 <= as_float(x, name) < float("inf"):
+                raise ValueError(f"{owner}: {name} must be a finite number >= 0, got {x!r}")
+        return cls(center, scale, min(int(ddof), 2**31), float(min_std), float(eps))
+
+    def of_sets(self) -> "Normalisation":
+        """The same for one number per rollout, which has no slots."""
+        return replace(self, center="group") if self.center == "slot" else self
+
+
+def read_mask(owner: str, mask: Any, reference: Array, shape: tuple[int, ...], of: str) -> Array | None:
+    """The mask of a user, in that shape, which is that of what is called `of`."""
+    if mask is None:
+        return None
+    name = f"{owner}: mask"
+    return broadcast(boolean(mask, reference, name), shape, name, f"as the {of}")
+
+
+def normalised(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float = 0.0) -> Array:
+    """`grpo_advantages` of credits in numpy or torch that need no gradient.
+
+    Args:
+        live: bool, of the shape of the credits, or None.
+        rounding: of the credits, relative, where it is known: a std that it explains counts as 0.
+    """
+    if on_cpu(array) and groups.ranks is None:
+        return _by_numba(array, live, groups, how, rounding)
+    if (result := _by_triton(array, live, groups, how, rounding)) is None:
+        result = _by_operations(array, live, groups, how, rounding)
+    return result
+
+
+def beside(
+    others: Array, credits: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float
+) -> Array:
     """What `normalised` does to the credits, done to other numbers of the rollouts: centred and scaled by the
     statistics of the live credits of the group. center="slot" means "group" here.
 
     Args:
         others: [..., numbers], the leading axes and the dtype those of the credits, numpy or torch.
     """
-    x = credits.detach() if is_torch(credits) else credits
-    live = None
-    if mask is not None:
-        live = broadcast(boolean(mask, x, f"{OWNER}: mask"), x.shape, f"{OWNER}: mask", "as the credits")
-    x, others = _only(cast(x, widest(x)), live), cast(others.detach() if is_torch(others) else others, widest(x))
-    with on_all_ranks(layout[2]):
-        groups = make_groups(x, *layout)
-    if 0 in x.shape and layout[2] is None:
+    x = _only(cast(credits, widest(credits)), live)
+    with on_all_ranks(groups.ranks):
+        groups = groups.agreed(device(x))
+    if 0 in x.shape and groups.ranks is None:
         return cast(others, credits.dtype)
-    live = None if live is None else live.reshape(groups.shape)
-    options = ("group" if options[0] == "slot" else options[0], *options[1:])
-    found = _normalise(
-        x.reshape(groups.shape), live, groups, *options, others.reshape((*groups.shape[:-1], others.shape[-1]))
-    )
-    return cast(found.reshape(others.shape), credits.dtype)
+    sums = reductions(groups, x)
+    live = None if live is None else live.reshape(sums.shape)
+    numbers = cast(others, x.dtype).reshape((*sums.shape[:-1], others.shape[-1]))
+    result = _normalise(x.reshape(sums.shape), live, sums, groups.owner, how.of_sets(), rounding, numbers)
+    return cast(result.reshape(others.shape), credits.dtype)
 
 
-def _by_numba(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array:
+def _by_numba(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float) -> Array:
     x = _numpy(array if array.dtype.itemsize == 4 else cast(array, named_dtype(array, "float64")))
     mask = None if live is None else _numpy(live)
-    groups = make_groups(x, *layout)
     out = np.empty(x.shape, x.dtype)
-    center, scale, *numbers = options
     if x.size:
-        shape, options = (-1, x.shape[-1]), (CENTERS.index(center), SCALES.index(scale), *numbers)
+        shape = (-1, x.shape[-1])
         flat = None if mask is None else mask.reshape(shape)
+        options = (CENTERS.index(how.center), SCALES.index(how.scale), how.ddof, how.min_std, how.eps, rounding)
         run = kernel("group_norm", "numba").run
         if run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape)) != -1:
-            raise ValueError(_nonfinite(x, mask))
+            raise ValueError(_nonfinite(groups.owner, x, mask))
     result = cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
-    if (scale == "none" or array.dtype.itemsize == 2) and (where := first_nonfinite(result, live)) is not None:
+    narrow = how.scale == "none" or array.dtype.itemsize == 2
+    if narrow and (where := first_nonfinite(result, live)) is not None:
         raise OverflowError(
-            f"{OWNER}: advantages must be in the range of {array.dtype}, which that at {list(where)} is not; scale the "
-            "rewards down, or pass a wider dtype"
+            f"{groups.owner}: advantages must be in the range of {array.dtype}, which that at {list(where)} is not; "
+            "scale the rewards down, or pass a wider dtype"
         )
     return result
 
@@ -176,54 +209,41 @@ def _numpy(x: Array) -> np.ndarray:
     return np.asarray(x.numpy() if is_torch(x) else x, order="C")
 
 
-def _by_triton(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array | None:
+def _by_triton(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float) -> Array | None:
     """By the kernel of the GPU where the credits are there and it takes such groups, else None."""
-    if not on_cuda(array) or layout[0] is not None or triton_missing():
+    if not on_cuda(array) or groups.size is None or triton_missing():
         return None
-    shape, found = make_groups(array, *layout).shape, kernel("group_norm", "triton")
-    if not found.serves(*shape[1:], *options[:2]):
+    shape, module = (groups.count, groups.size, array.shape[-1]), kernel("group_norm", "triton")
+    if not module.serves(*shape[1:], how.center, how.scale):
         return None
     x = array.contiguous().view(shape)
     out = namespace(x).empty_like(x)
-    found.run(x, None if live is None else live.contiguous().view(shape), *options, out)
+    mask = None if live is None else live.contiguous().view(shape)
+    module.run(x, mask, how.center, how.scale, how.ddof, how.min_std, how.eps, rounding, out)
     return out.view(array.shape)
 
 
-def _by_operations(array: Array, live: Array | None, layout: tuple[Any, Any, Any], options: Any) -> Array:
+def _by_operations(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float) -> Array:
     """One operation of numpy or torch after the other, with sums over ranks between them."""
-    x = _only(cast(array, widest(array)), live)
-    with on_all_ranks(layout[2]):
+    x, ranks = _only(cast(array, widest(array)), live), groups.ranks
+    with on_all_ranks(ranks):
         if on_cpu(array) and not namespace(x).isfinite(x).all():
-            raise ValueError(_nonfinite(x, live))
-        if layout[2] is not None:
-            _compare(layout[2], x, options)
-        groups = make_groups(x, *layout)
-    if 0 not in array.shape or layout[2] is not None:
-        live = None if live is None else live.reshape(groups.shape)
-        x = _normalise(x.reshape(groups.shape), live, groups, *options)
-    return narrowed(x.reshape(array.shape), array.dtype, f"{OWNER}: advantages")
+            raise ValueError(_nonfinite(groups.owner, x, live))
+        if ranks is not None:
+            _compare(ranks, x, how)
+        groups = groups.agreed(device(x))
+    if 0 not in array.shape or ranks is not None:
+        sums = reductions(groups, x)
+        live = None if live is None else live.reshape(sums.shape)
+        x = _normalise(x.reshape(sums.shape), live, sums, groups.owner, how, rounding)
+    return narrowed(x.reshape(array.shape), array.dtype, f"{groups.owner}: advantages")
 
 
-def _compare(ranks: Ranks, x: Array, options: Options) -> None:
+def _compare(ranks: Ranks, x: Array, how: Normalisation) -> None:
     """What decides the statistics, or the collectives that they take, has to be the same on all ranks."""
-    ranks.compare(**dict(zip(OPTIONS, options[:-1], strict=True)))
-    candidates = x.shape[-1] if options[0] == "slot" and x.shape else None
+    ranks.compare(**asdict(how))
+    candidates = x.shape[-1] if how.center == "slot" and x.shape else None
     ranks.compare(dtype=str(x.dtype).removeprefix("torch."), candidates=candidates)
-
-
-def check_options(owner: str, center: Any, scale: Any, ddof: Any, min_std: Any, eps: Any) -> None:
-    """TypeError or ValueError for options that `grpo_advantages` does not take."""
-    for name, got, known in (("center", center, CENTERS), ("scale", scale, SCALES)):
-        one_of(f"{owner}: {name}", got, known)
-    if not isinstance(ddof, (int, Integral)) or isinstance(ddof, bool):
-        raise TypeError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
-    if ddof < 0:
-        raise ValueError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
-    for name, number in (("min_std", min_std), ("eps", eps)):
-        if not isinstance(number, (float, Real)):
-            raise TypeError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
-        if not 0 <= as_float(number, name) < float("inf"):
-            raise ValueError(f"{owner}: {name} must be a finite number >= 0, got {number!r}")
 
 
 def _only(x: Array, live: Array | None) -> Array:
@@ -231,32 +251,37 @@ def _only(x: Array, live: Array | None) -> Array:
     return x if live is None else namespace(x).where(live, x, 0.0)
 
 
-def _nonfinite(x: Array, live: Array | None) -> str:
+def _nonfinite(owner: str, x: Array, live: Array | None) -> str:
     """What is wrong with credits that gave something that is not finite."""
     where = first_nonfinite(x, live)
     if where is None:
-        return TOO_LARGE
+        return _too_large(owner)
     axes = {3: "group, rollout, candidate", 2: "rollout, candidate"}.get(len(x.shape), "candidate last")
     return (
-        f"{OWNER}: live credits must be finite, got {float(x[where])} at {list(where)} ({axes}); "
+        f"{owner}: live credits must be finite, got {float(x[where])} at {list(where)} ({axes}); "
         "mask candidates that do not take part (mask=)"
+    )
+
+
+def _too_large(owner: str) -> str:
+    return (
+        f"{owner}: differences of live credits must be small enough to be squared, below about 1e154; "
+        "scale the rewards down"
     )
 
 
 def _normalise(
     x: Array,
     live: Array | None,
-    groups: Groups,
-    center: str,
-    scale: str,
-    ddof: int,
-    min_std: float,
-    eps: float,
+    groups: Reductions,
+    owner: str,
+    how: Normalisation,
     rounding: float,
     others: Array | None = None,
 ) -> Array:
     """`grpo_advantages` on native arrays in the shape of `groups`, masked entries 0; or of `others`, further numbers of
     the rollouts in place of x, by the statistics of x (without slots)."""
+    center, scale, ddof, min_std, eps = how.center, how.scale, how.ddof, how.min_std, how.eps
     if center == "none" and scale == "none":
         return (x if others is None else others) * 1.0  # a copy: no result shares memory with the input
     xp, slots = namespace(x), center == "slot"
@@ -290,7 +315,7 @@ def _normalise(
         count, squares, size = _pool(count, origin, mean, squares)
     std = (squares / (count - ddof).clip(1)) ** 0.5
     if on_cpu(x) and not bool(xp.isfinite(std).all()):
-        raise ValueError(TOO_LARGE)
+        raise ValueError(_too_large(owner))
     std = xp.where(std < float("inf"), std, float("nan"))
     vanish = (count <= ddof) | (std < min_std) | (std <= rounding * size)
     divisor = xp.where(vanish, float("inf"), std + eps)

@@ -1,38 +1,47 @@
 """Rewards in, advantages out: utility, value and normalisation in one object, the drop-in for GRPO's advantage step."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.allocate import semivalue
+from shapley_kernels.allocate import merge, semivalue
 from shapley_kernels.arrays import (
     Array,
     boolean,
     broadcast,
     cast,
+    compute_dtype,
     constant,
+    device,
     is_torch,
+    is_traced,
     named_dtype,
     namespace,
     narrowed,
     on_cpu,
+    on_cuda,
     one_of,
     widest,
     zeros,
 )
+from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.games import Game, Max
 from shapley_kernels.games.base import in_double, without_restore
-from shapley_kernels.rl import fused
-from shapley_kernels.rl.advantages import OPTIONS, Options, as_numbers, beside, check_options, normalised
+from shapley_kernels.games.order.base import OrderTerm
+from shapley_kernels.games.tables import Tables
+from shapley_kernels.kernels._call import run_torch
+from shapley_kernels.launch import Run
+from shapley_kernels.rl.advantages import Normalisation, beside, normalised, read_mask
 from shapley_kernels.rl.baselines import Baseline
-from shapley_kernels.rl.group_value import GroupValue, Layout, Value
+from shapley_kernels.rl.group_value import GroupValue, Value
+from shapley_kernels.rl.groups import Groups, read_groups
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 from shapley_kernels.rl.sizes import SIZES, TimesLive, factor_is_free, multiplies, times_live, warn_of_v_empty
 from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
-from shapley_kernels.rl.utility import make_game, name_of
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 OWNER = "RewardAllocator"
@@ -96,7 +105,7 @@ class RewardAllocator:
                 f"{OWNER}: value must be a semivalue such as sk.Shapley(), rl.SuffixSwap(), or a baseline, "
                 f"got {self.value!r}{brackets(self.value, *KINDS)}"
             )
-        check_options(OWNER, self.center, self.scale, self.ddof, self.min_std, self.eps)
+        self._how  # noqa: B018, which looks at the options of the normalisation
         for name, got, known in (
             ("outside", self.outside, OUTSIDE),
             ("length", self.length, LENGTHS),
@@ -104,22 +113,12 @@ class RewardAllocator:
         ):
             one_of(f"{OWNER}: {name}", got, known)
 
-    def credits(
-        self,
-        rewards: Any,
-        mask: Any = None,
-        *,
-        group_ids: Any = None,
-        num_generations: int | None = None,
-        stopped: Any = None,
-        **data: Any,
-    ) -> Any:
+    def credits(self, rewards: Any, mask: Any = None, **options: Any) -> Any:
         """The value of utility(rewards, mask=mask, **data), before `sizes` and normalisation.
 
         Args:
-            rewards: [..., candidates]; mask: bool, broadcasts to that, True = live; data: what else the utility takes.
-            group_ids, num_generations, stopped: as in `advantages`, for values that see the group; others do not look
-                at them.
+            rewards: [..., candidates]; mask: bool, broadcasts to that, True = live.
+            options: as in `advantages`; groups and who stopped matter to values that see the group alone.
 
         Returns:
             credits [..., candidates] in the container, dtype and device of the rewards; masked candidates get 0.
@@ -127,8 +126,8 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as the utility and `semivalue`; a utility that returns no game.
         """
-        game = self._game(rewards, mask, data)
-        return self._share(game, self.value, (group_ids, num_generations, None), stopped)
+        call = self._read("credits", rewards, mask, **options)
+        return call.restored(self._share(call, self.value))
 
     def advantages(
         self,
@@ -147,10 +146,11 @@ class RewardAllocator:
 
         Args:
             rewards: [B, G, K], [G, K], or [N, K] with group_ids or num_generations; these and process_group as in
-                `grpo_advantages`, mask and data as in `credits`.
+                `grpo_advantages`. mask: bool, broadcasts to the rewards, True = live.
             stopped: bools [B, G], [G] or [N], False where a rollout did not choose to stop: it was cut at the length
                 limit, or is malformed. Values that price the stop (`SuffixSwap`) then charge the last candidates with
                 the end; others do not look at it. None: all chose.
+            data: what else the utility takes.
 
         Returns:
             advantages of the shape of the rewards, in their container, dtype and device; 0 also in groups whose
@@ -159,59 +159,39 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `credits` and `grpo_advantages`.
         """
-        ranks = self._ranks(process_group, "advantages")
-        with on_all_ranks(ranks):
-            game = self._game(rewards, mask, data)
-        return self._advantages(game, mask, (group_ids, num_generations, ranks), stopped)
+        layout = {"group_ids": group_ids, "num_generations": num_generations, "process_group": process_group}
+        call = self._read("advantages", rewards, mask, stopped=stopped, **layout, **data)
+        return call.restored(self._advantages(call))
 
-    def set_advantages(
-        self,
-        rewards: Any,
-        mask: Any = None,
-        *,
-        group_ids: Any = None,
-        num_generations: int | None = None,
-        process_group: Any = None,
-        **data: Any,
-    ) -> Any:
+    def set_advantages(self, rewards: Any, mask: Any = None, **options: Any) -> Any:
         """Advantage of each whole set: its worth v(all), normalised over the rollouts of its group as GRPO does.
 
         Every rollout counts, one without live candidates with v(empty): leave rollouts out that do not exist, with
         group_ids. center="slot" means "group" here. Worths are computed and compared in float64, and a std that their
-        rounding explains (docs/explanation/mathematics.md) gives 0: sets of different sizes that are worth the same
-        are equal.
+        rounding explains (docs/explanation/mathematics.md) gives 0: sets of different sizes that are worth the same are
+        equal.
 
-        Args: as in `advantages`.
+        Args:
+            rewards, mask, options: as in `advantages`.
 
         Returns:
             advantages [B, G], [G] or [N], the shape of the rewards without its last axis.
 
         Raises:
-            TypeError, ValueError: as in `advantages`.
+            TypeError, ValueError: as `advantages`.
         """
-        ranks = self._ranks(process_group, "set_advantages")
-        with on_all_ranks(ranks):
-            game = self._game(rewards, mask, data)
-        return self._of_sets(game, (group_ids, num_generations, ranks))
+        call = self._read("set_advantages", rewards, mask, **options)
+        return call.restored(self._of_sets(call))
 
     def token_advantages(
-        self,
-        rewards: Any,
-        candidate_ids: Any,
-        mask: Any = None,
-        *,
-        cu_seqlens: Any = None,
-        group_ids: Any = None,
-        num_generations: int | None = None,
-        process_group: Any = None,
-        stopped: Any = None,
-        **data: Any,
+        self, rewards: Any, candidate_ids: Any, mask: Any = None, *, cu_seqlens: Any = None, **options: Any
     ) -> Any:
         """Advantage of each token: that of its candidate; outside all candidates that of the set, or 0 (`outside`).
 
         Args:
             candidate_ids: ints [..., T] with the leading axes of the rewards, or [total tokens] with cu_seqlens, as in
-                `scatter_to_tokens`. The rest as in `advantages`.
+                `scatter_to_tokens`.
+            rewards, mask, options: as in `advantages`.
 
         Returns:
             advantages of the shape of candidate_ids, in the container, dtype and device of the rewards.
@@ -219,29 +199,20 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `advantages` and `scatter_to_tokens`.
         """
-        ranks = self._ranks(process_group, "token_advantages")
-        layout, place = (group_ids, num_generations, ranks), {"length": self.length, "cu_seqlens": cu_seqlens}
-        with on_all_ranks(ranks):
-            game = self._game(rewards, mask, data)
-            if ranks is not None:  # whether the ids fit, while the other ranks can still be told
-                nothing = zeros(game.data, (*game.batch_shape, game.players), "float32")
+        call = self._read("token_advantages", rewards, mask, **options)
+        place = {"length": self.length, "cu_seqlens": cu_seqlens}
+        if call.groups.ranks is not None:
+            with call.groups.ranks:  # whether the ids fit, while the other ranks can still be told
+                nothing = zeros(call.game.data, (*call.game.batch_shape, call.game.players), "float32")
                 scatter_to_tokens(nothing, candidate_ids, **place)
-        advantages, outside = self._for_tokens(game, mask, layout, stopped)
-        return scatter_to_tokens(advantages, candidate_ids, outside=outside, **place)
+        advantages, outside = self._for_tokens(call)
+        return call.restored(scatter_to_tokens(advantages, candidate_ids, outside=outside, **place))
 
-    def for_tokens(
-        self,
-        rewards: Any,
-        mask: Any = None,
-        *,
-        group_ids: Any = None,
-        num_generations: int | None = None,
-        stopped: Any = None,
-        **data: Any,
-    ) -> tuple[Any, Any]:
+    def for_tokens(self, rewards: Any, mask: Any = None, **options: Any) -> tuple[Any, Any]:
         """What `token_advantages` lays on tokens: the advantages of candidates, and `outside` for `scatter_to_tokens`.
 
-        Args: as in `advantages`.
+        Args:
+            rewards, mask, options: as in `advantages`.
 
         Returns:
             advantages of the shape of the rewards; and "zero", or by rollout (the shape without the last axis) or by
@@ -250,18 +221,52 @@ class RewardAllocator:
         Raises:
             TypeError, ValueError: as `advantages`.
         """
-        return self._for_tokens(self._game(rewards, mask, data), mask, (group_ids, num_generations, None), stopped)
+        call = self._read("for_tokens", rewards, mask, **options)
+        advantages, outside = self._for_tokens(call)
+        return call.restored(advantages), outside if isinstance(outside, str) else call.restored(outside)
 
-    def _ranks(self, process_group: Any, method: str) -> Ranks | None:
-        """The ranks that share the groups; all of them call the same method of an allocator that says the same."""
+    @cached_property
+    def _how(self) -> Normalisation:
+        return Normalisation.checked(OWNER, self.center, self.scale, self.ddof, self.min_std, self.eps)
+
+    @cached_property
+    def _multiplies(self) -> bool:
+        return multiplies(self.value, self.sizes)
+
+    @cached_property
+    def _times_live(self) -> TimesLive:
+        return TimesLive(self.value)  # type: ignore[arg-type]
+
+    def _read(
+        self,
+        method: str,
+        rewards: Any,
+        mask: Any,
+        *,
+        group_ids: Any = None,
+        num_generations: Any = None,
+        process_group: Any = None,
+        stopped: Any = None,
+        **data: Any,
+    ) -> "_Call":
+        """The arguments of a method, and all ranks call the same one of an allocator that says the same."""
         if process_group is None:
-            return None
-        ranks = Ranks(OWNER, process_group)
-        with ranks:
+            return self._call(method, rewards, mask, data, group_ids, num_generations, stopped, None)
+        with Ranks(OWNER, process_group) as ranks:
             ranks.compare(method=method, **agreed(self))
-        return ranks
+            return self._call(method, rewards, mask, data, group_ids, num_generations, stopped, ranks)
 
-    def _game(self, rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
+    def _call(
+        self,
+        method: str,
+        rewards: Any,
+        mask: Any,
+        data: dict[str, Any],
+        group_ids: Any,
+        num_generations: Any,
+        stopped: Any,
+        ranks: Ranks | None,
+    ) -> "_Call":
         game = make_game(OWNER, self.utility, rewards, mask, data)
         if mask is not None and game.mask is None:
             raise ValueError(
@@ -274,98 +279,211 @@ class RewardAllocator:
                 f"{(*game.batch_shape, game.players)}; what has several numbers per candidate goes by name: "
                 "utility=lambda rewards, mask=None, scores=None: sk.FacilityLocation(scores, mask=mask)"
             )
-        return game
+        live = read_mask(OWNER, mask, game.data, shape, "rewards")
+        groups, restore = NO_GROUPS, game.restore
+        if method != "credits" or isinstance(self.value, GroupValue):
+            groups = read_groups(OWNER, "rewards", shape, group_ids, num_generations, ranks)
+        if stopped is not None and isinstance(self.value, GroupValue):
+            name = f"{OWNER}: stopped"
+            stopped = broadcast(boolean(stopped, game.data, name), game.batch_shape, name, "[rollouts]")
+        return _Call(without_restore(game) if restore else game, live, groups, stopped, restore)
 
-    def _advantages(self, game: Game, mask: Any, layout: Layout, stopped: Any) -> Any:
-        value, factor = self.value, multiplies(self.value, self.sizes)
+    def _advantages(self, call: "_Call") -> Array:
+        game, value, factor = call.game, self.value, self._multiplies
         if factor and isinstance(value, Semivalue) and factor_is_free(game):
             value, factor = self._times_live, False
-        options = self._options_for(game.dtype)
-        if (found := None if factor else fused.advantages(game, value, mask, layout, options)) is not None:
-            return found
+        rounding = _rounding(game.dtype)
+        if not factor and (fused := _in_one_launch(call, value, self._how, rounding)) is not None:
+            return fused
         if value is not self.value and game.dtype.itemsize < 4:  # whose range the product may leave
             value, factor = self.value, True
-        with on_all_ranks(layout[2]):
-            native = without_restore(game) if game.restore else game
-            credits = self._share(native, value, layout, stopped, wide=True)
+        with on_all_ranks(call.groups.ranks):
+            credits = self._share(call, value, wide=True)
             if factor:
                 credits = times_live(cast(credits, widest(credits)), game.mask)
             warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
         if not isinstance(value, Semivalue):
-            options = self._options_for(credits.dtype)
-        return _handed_back(normalised(credits, mask, layout, options), game)
+            rounding = _rounding(credits.dtype)
+        return call.normalised(credits, call.live, self._how, rounding)
 
-    def _share(self, game: Game, value: Value, layout: Layout, stopped: Any, wide: bool = False) -> Any:
+    def _share(self, call: "_Call", value: Value, wide: bool = False) -> Array:
         """Credits; `wide`: in float64, where no kernel computes them."""
+        game = call.game
         if isinstance(value, Semivalue):
             return semivalue(game, value)
         if isinstance(value, Baseline):
             _refuse_nonfinite(game)
             return value.wide_credits(game) if wide else value.credits(game)
-        credits = self._decisions(value, in_double(game) if wide else game, layout, stopped)[..., :-1]
-        return game.restore(credits) if game.restore else credits
+        return self._decisions(call, value, in_double(game) if wide else game)[..., :-1]
 
-    def _decisions(self, value: GroupValue, game: Game, layout: Layout, stopped: Any) -> Array:
-        """Credits [..., players + 1] of the candidates and the stop, numpy or torch."""
-        with on_all_ranks(layout[2]):
+    def _decisions(self, call: "_Call", value: GroupValue, game: Game) -> Array:
+        """Credits [..., players + 1] of the candidates and the stop."""
+        with on_all_ranks(call.groups.ranks):
             _refuse_nonfinite(game)
-            if stopped is not None:
-                name = f"{OWNER}: stopped"
-                stopped = broadcast(boolean(stopped, game.data, name), game.batch_shape, name, "[rollouts]")
-        return value.decisions(game, layout, stopped)
+        return value.decisions(game, call.groups, call.stopped)
 
-    def _of_sets(self, game: Game, layout: Layout) -> Any:
-        with on_all_ranks(layout[2]):
-            _refuse_nonfinite(game)
-            worth = in_double(game).worth()
-        options = self._options_for(worth.dtype)
-        if self.center == "slot":
-            options = ("group", *options[1:])
-        return _handed_back(normalised(worth[..., None], None, layout, options)[..., 0], game)
+    def _of_sets(self, call: "_Call") -> Array:
+        with on_all_ranks(call.groups.ranks):
+            _refuse_nonfinite(call.game)
+            worth = in_double(call.game).worth()
+        return call.normalised(worth[..., None], None, self._how.of_sets(), _rounding(worth.dtype))[..., 0]
 
-    def _for_tokens(self, game: Game, mask: Any, layout: Layout, stopped: Any) -> tuple[Any, Any]:
+    def _for_tokens(self, call: "_Call") -> tuple[Array, Any]:
         """Advantages, and `outside` for `scatter_to_tokens`."""
-        value = self.value
+        value, game = self.value, call.game
         if self.outside == "zero" or not isinstance(value, GroupValue) or not value.prices_stop:
-            advantages = self._advantages(game, mask, layout, stopped)
-            return advantages, self._of_sets(game, layout) if self.outside == "set" else "zero"
-        decisions = self._decisions(value, in_double(game), layout, stopped)
-        credits, stop = decisions[..., :-1], decisions[..., -1:]
-        options = self._options_for(credits.dtype)
-        stop = beside(stop, credits, mask, layout, options)
-        advantages = normalised(credits, mask, layout, options)
-        outside = _handed_back(_leading_to(advantages, stop, game.mask), without_restore(game))
-        return _handed_back(advantages, game), outside
+            return self._advantages(call), self._of_sets(call) if self.outside == "set" else "zero"
+        decisions = self._decisions(call, value, in_double(game))
+        decisions = decisions.detach() if is_torch(decisions) else decisions
+        credits, rounding = decisions[..., :-1], _rounding(decisions.dtype)
+        stop = beside(decisions[..., -1:], credits, call.live, call.groups, self._how, rounding)
+        advantages = normalised(credits, call.live, call.groups, self._how, rounding)
+        outside = _leading_to(advantages, stop, game.mask)
+        return call.narrowed(advantages), call.narrowed(outside)
 
-    def _options_for(self, dtype: Any) -> Options:
-        """With the relative error that is expected of credits and worths in this dtype: more than that of those in
-        float64; of others what a few roundings make, since more may be meant."""
-        if (found := self._options.get(dtype)) is None:
-            bits = {"float16": 10, "bfloat16": 7, "float32": 21}.get(str(dtype).split(".")[-1], 46)
-            options = as_numbers(self.center, self.scale, self.ddof, self.min_std, self.eps)
-            found = self._options[dtype] = (*options[:-1], 2.0**-bits)
-        return found
 
-    @cached_property
-    def _options(self) -> dict[Any, Options]:
-        """By dtype."""
-        return {}
+@dataclass
+class _Call:
+    """What one call is about.
 
-    @cached_property
-    def _times_live(self) -> TimesLive:
-        return TimesLive(self.value)  # type: ignore[arg-type]
+    Args:
+        game: with results in numpy or torch.
+        live: who is in the statistics, which is for the caller to say: the mask of the game may be another.
+        stopped: bool [...], or None.
+        restore: from a result to the container of the caller, or None.
+    """
+
+    game: Game
+    live: Array | None
+    groups: Groups
+    stopped: Array | None
+    restore: Callable[[Array], Any] | None
+
+    def normalised(self, credits: Array, live: Array | None, how: Normalisation, rounding: float) -> Array:
+        credits = credits.detach() if is_torch(credits) else credits
+        return self.narrowed(normalised(credits, live, self.groups, how, rounding))
+
+    def narrowed(self, advantages: Array) -> Array:
+        """Those of float64, or of the dtype of the game, in its dtype."""
+        return narrowed(advantages, self.game.dtype, f"{OWNER}: advantages")
+
+    def restored(self, result: Array) -> Any:
+        return self.restore(result) if self.restore else result
+
+
+NO_GROUPS = Groups(OWNER, 0, 0)
+"""Of calls that do not look at groups."""
+
+
+@lru_cache
+def _rounding(dtype: Any) -> float:
+    """The relative error that is expected of credits and worths in this dtype: more than that of those in float64; of
+    others what a few roundings make, since more may be meant."""
+    return 2.0 ** -{"float16": 10, "bfloat16": 7, "float32": 21}.get(str(dtype).split(".")[-1], 46)
 
 
 def agreed(allocator: RewardAllocator) -> dict[str, Any]:
     """By name, what processes that share groups have to have in common; `Ranks.compare` takes it."""
-    names = ("value", "sizes", "outside", "length", *OPTIONS)
-    return {"utility": name_of(allocator.utility)} | {name: getattr(allocator, name) for name in names}
+    names = ("value", "sizes", "outside", "length")
+    mine = {name: getattr(allocator, name) for name in names}
+    return {"utility": name_of(allocator.utility), **mine, **asdict(allocator._how)}
 
 
-def _handed_back(advantages: Array, game: Game) -> Any:
-    """Those of float64, or of the dtype of the game, in its dtype and container."""
-    advantages = narrowed(advantages, game.dtype, f"{OWNER}: advantages")
-    return game.restore(advantages) if game.restore else advantages
+def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
+    """utility(rewards, mask=mask, **data).
+
+    Raises:
+        TypeError: it does not take these arguments, or returns no game; what it raises else.
+    """
+    try:
+        game = utility(rewards, mask=mask, **data)
+    except TypeError as error:
+        if takes(utility, rewards, mask=mask, **data):
+            raise
+        raise TypeError(
+            f"{owner}: utility is called with (rewards, mask=, **data), got {error}; for a game with parameters pass "
+            "functools.partial(sk.TopM, m=3), or a function (rewards, mask=None) -> game"
+        ) from error
+    if not isinstance(game, Game):
+        raise TypeError(f"{owner}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
+    return game
+
+
+def name_of(utility: Callable[..., Game]) -> str:
+    """What tells utilities of different processes apart: the name of the class or function, and plain parameters.
+
+    Not their repr, in which the order of a set or the device of a tensor may differ where the utilities do not.
+    """
+    if not isinstance(utility, partial):
+        return str(getattr(utility, "__qualname__", type(utility).__qualname__))
+    plain = {name: x for name, x in utility.keywords.items() if isinstance(x, (bool, int, float, str))}
+    return f"{name_of(utility.func)}{plain or ''}"
+
+
+def takes(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
+    """Whether the parameters of a function of the user are those of a call."""
+    try:
+        inspect.signature(function).bind(*arguments, **named)
+    except TypeError:
+        return False
+    except ValueError:  # built-in functions without a signature
+        return True
+    return True
+
+
+def _in_one_launch(call: _Call, value: Value, how: Normalisation, rounding: float) -> Array | None:
+    """Advantages by the kernel of the GPU that computes the credits and normalises them, or None where that takes more
+    than one launch: off the GPU, for values or games other than one term of the order family, long rows, and groups
+    other than small ones of one size."""
+    game, groups = call.game, call.groups
+    if not on_cuda(game.data) or not isinstance(value, Semivalue) or groups.size is None or triton_missing():
+        return None
+    if is_traced(game.data) or not _same(game.mask, call.live):
+        return None
+    terms = merge(game.terms(value))
+    if len(terms) != 1 or not isinstance(terms[0][1], OrderTerm) or not _is_one(terms[0][0]):
+        return None
+    term, fused = terms[0][1], kernel("order", "gpu_fused_norm")
+    shape, double = (groups.count, groups.size, game.players), term.game.rewards.element_size() == 8
+    if 0 in shape or not fused.serves(*shape[1:], double, how.center, how.scale):
+        return None
+    options = (groups.size, how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
+    return term.credits(_FusedRun(game.dtype, fused.run, options))
+
+
+def _same(mask: Array | None, live: Array | None) -> bool:
+    """Whether two tensors are the same entries of memory; of those of one call, None is only the same as None."""
+    if mask is None or live is None:
+        return mask is live
+    return mask.shape == live.shape and mask.stride() == live.stride() and mask.data_ptr() == live.data_ptr()
+
+
+def _is_one(weight: Any) -> bool:
+    return isinstance(weight, float) and weight == 1.0
+
+
+class _FusedRun(Run):
+    """A run of `order` that normalises as well."""
+
+    def __init__(self, dtype: Any, run: Any, options: tuple[Any, ...]) -> None:
+        super().__init__("triton", dtype, False)
+        self.run, self.options = run, options
+
+    def __call__(
+        self,
+        primitive: str,
+        arrays: Sequence[Array | None],
+        tables: Tables,
+        shape: tuple[int, ...],
+        dtype: Any = None,
+    ) -> Array:
+        rewards: Any = arrays[0]
+        placed = tables.on("torch", compute_dtype(rewards.dtype), device(rewards))
+
+        def run(*tensors: Any) -> None:
+            self.run(*tensors[:-1], *self.options, tensors[-1])
+
+        return run_torch(run, arrays, placed, shape, dtype or self.dtype)
 
 
 def _leading_to(advantages: Array, stop: Array, mask: Array | None) -> Array:

@@ -23,8 +23,9 @@ from shapley_kernels.arrays import (
     native,
     promoted,
 )
-from shapley_kernels.rl.advantages import as_numbers, check_options, normalised
-from shapley_kernels.rl.ranks import Ranks, on_all_ranks
+from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
+from shapley_kernels.rl.groups import read_groups
+from shapley_kernels.rl.ranks import on_all_ranks, ranks_of
 
 OWNER = "combine_advantages"
 
@@ -73,17 +74,18 @@ def combine_advantages(
     >>> combine_advantages([correct, short], weights=[1.0, 0.5]).round(2).ravel().tolist()
     [0.87, -0.87, 0.0]
     """
-    ranks = None if process_group is None else Ranks(OWNER, process_group)
+    ranks = ranks_of(OWNER, process_group)
     with on_all_ranks(ranks):
-        check_options(OWNER, center, scale, ddof, min_std, eps)
+        how = Normalisation.checked(OWNER, center, scale, ddof, min_std, eps)
         arrays, restore = _arrays(credits)
         factors = _factors(weights, len(arrays))
         if ranks is not None:
             ranks.compare(rewards=len(arrays), weights=factors)
-    options, layout = as_numbers(center, scale, ddof, min_std, eps), (group_ids, num_generations, ranks)
+        live = read_mask(OWNER, mask, arrays[0], shape := tuple(arrays[0].shape), "credits")
+        groups = read_groups(OWNER, "credits", shape, group_ids, num_generations, ranks)
     dtype = reduce(lambda a, b: cast(a.reshape(-1)[:0], promoted(a, b)), arrays).dtype
     wide = named_dtype(arrays[0], compute_dtype(dtype))
-    alone = [normalised(cast(array, wide), mask, layout, options) for array in arrays]
+    alone = [normalised(cast(array, wide), live, groups, how) for array in arrays]
     with np.errstate(over="ignore", invalid="ignore"):  # `narrowed` looks
         total = sum(factor * advantages for factor, advantages in zip(factors, alone, strict=True))
     result = narrowed(total, dtype, f"{OWNER}: advantages", of=alone[0])

@@ -21,7 +21,7 @@ from shapley_kernels.arrays import (
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Broadcast
-from shapley_kernels.rl.groups import make_groups
+from shapley_kernels.rl.groups import Groups, read_groups
 
 COUNTS = (
     "rollouts",
@@ -116,7 +116,8 @@ def diagnostics(
             f"diagnostics: advantages must have the shape of the rewards, {tuple(array.shape)}, "
             f"got {describe(advantages)}; pass those of the candidates, not of the sets"
         )
-    counts = _counts(numbers(array), live, ours, numbers(grpo), of_sets, layout)
+    groups = read_groups("diagnostics", "rewards", tuple(array.shape), group_ids, num_generations)
+    counts = _counts(numbers(array), live, ours, numbers(grpo), of_sets, groups)
     counts[SPREAD] = live.sum(-1).std() if of_sets.size else 0.0
     counts["mean_credit"] = credits[live].sum() / max(live.sum(), 1)
     counts["mean_set_worth"] = worth.sum() / max(worth.size, 1)
@@ -179,13 +180,11 @@ def _report(numbers: Mapping[str, float]) -> dict[str, float]:
 
 
 def _counts(
-    rewards: np.ndarray, live: np.ndarray, ours: np.ndarray, grpo: np.ndarray, of_sets: np.ndarray, layout: Any
+    rewards: np.ndarray, live: np.ndarray, ours: np.ndarray, grpo: np.ndarray, of_sets: np.ndarray, groups: Groups
 ) -> dict[str, float]:
-    groups = make_groups(of_sets[..., None], **layout)
-
     def some(flags: np.ndarray) -> np.ndarray:
         """[groups], whether any rollout of the group has its flag [...] set."""
-        return groups.total(flags.astype(float).reshape(groups.shape), slots=False).reshape(-1) > 0
+        return np.bincount(groups.group_of(), flags.reshape(-1), groups.count) > 0
 
     silent = ~some(of_sets != 0)
     numbers = (

@@ -11,6 +11,7 @@ from shapley_kernels.arrays import (
     cast,
     compute_dtype,
     constant,
+    device,
     is_float,
     is_torch,
     is_traced,
@@ -22,12 +23,9 @@ from shapley_kernels.arrays import (
 from shapley_kernels.games import Game
 from shapley_kernels.games.base import with_arrays, within_range
 from shapley_kernels.rl.baselines import Baseline
-from shapley_kernels.rl.groups import Groups, GroupsById, make_groups
+from shapley_kernels.rl.groups import Groups
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
 from shapley_kernels.values import Semivalue
-
-Layout = tuple[Any, Any, Any]
-"""group_ids, num_generations, and the ranks that share the groups or None."""
 
 
 class GroupValue:
@@ -41,7 +39,7 @@ class GroupValue:
     splits_worth: ClassVar[bool] = False
     """As of `Baseline`."""
 
-    def decisions(self, game: Game, layout: Layout, stopped: Array | None = None) -> Array:
+    def decisions(self, game: Game, groups: Groups, stopped: Array | None = None) -> Array:
         """Credits [..., players + 1] of the candidates (exactly 0 at masked ones) and, last, of the stop.
 
         Args:
@@ -55,48 +53,50 @@ class GroupValue:
             TypeError, ValueError: groups that do not fit the game, data between the candidates of one rollout.
             OverflowError: on the CPU, credits beyond the range of the dtype.
         """
-        with on_all_ranks(layout[2]):
+        with on_all_ranks(groups.ranks):
             game.refuse_joint_data()
-            blank = namespace(game.data).broadcast_to(zeros(game.data, ()), (*game.batch_shape, game.players))
-            groups = make_groups(blank, *layout)
-        if layout[2] is None:
+            groups = groups.agreed(device(game.data))
+        if groups.ranks is None:
             with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
-                found = self._decisions(game, groups)
-            if on_cpu(found) and not is_traced(found):
-                found = within_range(game, "credits", found, lambda small: self._decisions(small, groups), trailing=1)
+                credits = self._decisions(game, groups)
+            if on_cpu(credits) and not is_traced(credits):
+                credits = within_range(
+                    game, "credits", credits, lambda small: self._decisions(small, groups), trailing=1
+                )
         else:
-            found = self._among_ranks(game, groups, layout[2])
-        return found if stopped is None else self.charge_the_end(found, game.mask, ~stopped)
+            credits = self._among_ranks(game, groups, groups.ranks)
+        return credits if stopped is None else self.charge_the_end(credits, game.mask, ~stopped)
 
-    def charge_the_end(self, found: Array, mask: Array | None, cut: Array) -> Array:
-        """The decisions [..., players + 1], with the end of `cut` rollouts [...] charged to their candidates."""
-        return found
+    def charge_the_end(self, credits: Array, mask: Array | None, cut: Array) -> Array:
+        """The credits [..., players + 1], with the end of `cut` rollouts [...] charged to their candidates."""
+        return credits
 
     def _decisions(self, game: Game, groups: Groups) -> Array:
         shape = (*game.batch_shape, game.players + 1)
         if 0 in (*game.batch_shape, game.players):
             return cast(zeros(game.data, shape, "float32"), game.dtype)
         sorted_game, count, index = _live_first(_wide(game))
-        found = self.share(sorted_game, groups, count)
-        if not on_cpu(found):
-            found = namespace(found).where(_bad(game, groups), float("nan"), found)
+        credits = self.share(sorted_game, groups, count)
+        if not on_cpu(credits):
+            credits = namespace(credits).where(_bad(game, groups), float("nan"), credits)
         if game.mask is not None and index is not None:
-            found = _at(found, index, game.mask.reshape(-1, game.players))
-        return cast(found, game.dtype).reshape(shape)
+            credits = _at(credits, index, game.mask.reshape(-1, game.players))
+        return cast(credits, game.dtype).reshape(shape)
 
     def _among_ranks(self, game: Game, groups: Groups, ranks: Ranks) -> Array:
         """`_decisions` of this rank's rollouts, the data of all of them brought to every rank, on the host."""
+        index = groups.group_of()
         with ranks:
             ranks.compare(game=_form(game))
             mine = with_arrays(_wide(game), lambda x: x.cpu().numpy() if is_torch(x) else x)
-            found = ranks.exchange(pickle.dumps((groups.numbers(), mine)))
-            numbers, games = zip(*map(pickle.loads, found), strict=True)
+            parts = ranks.exchange(pickle.dumps((index, mine)))
+            indices, games = zip(*map(pickle.loads, parts), strict=True)
             ranks.exchange()  # whether all could read the others' games
         whole = games[0].joined(games[1:])
-        index = np.concatenate(numbers)
-        credits = self._decisions(whole, GroupsById(index, int(index.max(initial=-1)) + 1, whole.players))
-        first = sum(map(len, numbers[: ranks.number]))
-        own = credits[first : first + len(groups.numbers())]
+        everybody = Groups(groups.owner, groups.count, index=np.concatenate(indices))
+        credits = self._decisions(whole, everybody)
+        first = sum(len(x) for x in indices[: ranks.number])
+        own = credits[first : first + len(index)]
         own = np.concatenate([own[:, : game.players], own[:, -1:]], -1)
         return constant(own, game.data, game.dtype)
 
@@ -145,15 +145,19 @@ Value: TypeAlias = Semivalue | Baseline | GroupValue
 """What `RewardAllocator` shares by."""
 
 
-def _at(found: Array, index: Array, live: Array) -> Array:
+def _at(credits: Array, index: Array, live: Array) -> Array:
     """The credits [rollouts, players + 1] at the places `index`, 0 where not live."""
-    xp = namespace(found)
-    found = found.gather(-1, index) if is_torch(found) else np.take_along_axis(found, index, -1)
-    return xp.where(xp.concatenate([live, xp.ones_like(live[:, :1])], -1), found, 0.0)
+    xp = namespace(credits)
+    credits = credits.gather(-1, index) if is_torch(credits) else np.take_along_axis(credits, index, -1)
+    return xp.where(xp.concatenate([live, xp.ones_like(live[:, :1])], -1), credits, 0.0)
 
 
 def _bad(game: Game, groups: Groups) -> Array:
     """[rollouts, 1] bool: those of a group with live data that are not finite."""
-    rows = sum(cast(part.bad_rows(), named_dtype(part.data, "float32")) for _, part in game._parts())
-    marks = rows.reshape(-1, 1).expand(-1, game.players).reshape(groups.shape)
-    return (groups.spread(groups.total(marks, False)) > 0).expand(groups.shape).reshape(-1, game.players)[:, :1]
+    bad = sum(cast(part.bad_rows(), named_dtype(part.data, "float32")) for _, part in game._parts()).reshape(-1)
+    if groups.size is not None:
+        of_group = bad.reshape(-1, groups.size).sum(-1).repeat_interleave(groups.size)
+    else:
+        index = constant(groups.group_of(), bad, named_dtype(bad, "int64"))
+        of_group = bad.new_zeros(groups.count).index_add_(0, index, bad)[index]
+    return of_group[:, None] > 0

@@ -133,6 +133,11 @@ class Ranks:
         raise error from cause
 
 
+def ranks_of(owner: str, process_group: Any) -> Ranks | None:
+    """Those of a group; None is this process alone."""
+    return None if process_group is None else Ranks(owner, process_group)
+
+
 def on_all_ranks(ranks: Ranks | None) -> AbstractContextManager[Any]:
     """`with on_all_ranks(ranks):` what is raised in here is raised on all ranks; None is this process alone."""
     return nullcontext() if ranks is None else ranks

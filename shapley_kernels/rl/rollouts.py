@@ -7,8 +7,6 @@ import numpy as np
 
 from shapley_kernels.arrays import (
     Array,
-    boolean,
-    broadcast,
     cast,
     constant,
     describe,
@@ -19,11 +17,11 @@ from shapley_kernels.arrays import (
     native,
 )
 from shapley_kernels.games import Game, Max
-from shapley_kernels.rl.advantages import as_numbers, normalised
+from shapley_kernels.rl.advantages import normalised, read_mask
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.group_value import GroupValue
-from shapley_kernels.rl.groups import GroupsById, group_index, group_size, refuse_both
+from shapley_kernels.rl.groups import Groups, read_flat
 from shapley_kernels.values import Semivalue, Shapley
 
 OWNER = "rollout_advantages"
@@ -88,78 +86,73 @@ def rollout_advantages(
     allocator = RewardAllocator(utility, value, center, scale, ddof=ddof, min_std=min_std, eps=eps)
     array, restore = native(rewards, f"{OWNER}: rewards")
     array = floating(_constant(array), f"{OWNER}: rewards")
-    groups = _Groups(tuple(array.shape), group_ids, num_generations)
-    columns = {name: groups.stack(_column(name, x, array)) for name, x in data.items()}
-    live = None
-    if mask is not None:
-        live = broadcast(boolean(mask, array, f"{OWNER}: mask"), array.shape, f"{OWNER}: mask", "as the rewards")
-    live, stacked = groups.mask(live, array), groups.stack(array)
-    credits = allocator.credits(stacked, live, **columns)
-    alone = None if live is None else live[..., None]
-    options = as_numbers(center, scale, ddof, min_std, eps)
-    advantages = normalised(credits[..., None], alone, (None, None, None), options)[..., 0]
-    result = groups.unstack(cast(advantages, array.dtype))
+    shape = tuple(array.shape)
+    stack = _Stack(shape, _groups(shape, group_ids, num_generations))
+    columns = {name: stack.put(_column(name, x, array)) for name, x in data.items()}
+    live = stack.mask(read_mask(OWNER, mask, array, shape, "rewards"), array)
+    credits = _constant(allocator.credits(stack.put(array), live, **columns))
+    alone, groups = None if live is None else live[..., None], Groups(OWNER, *stack.shape)
+    advantages = normalised(credits[..., None], alone, groups, allocator._how)[..., 0]
+    result = stack.back(cast(advantages, array.dtype))
     return restore(result) if restore else result
 
 
-class _Groups:
+def _groups(shape: tuple[int, ...], group_ids: Any, num_generations: Any) -> Groups:
+    """The groups of rewards of this shape."""
+    named = group_ids is not None or num_generations is not None
+    if len(shape) != 1 and (len(shape) != 2 or named):
+        raise ValueError(
+            f"{OWNER}: rewards must have shape [groups, rollouts], or [rollouts] with or without group_ids or "
+            f"num_generations, got {shape}; reshape them"
+        )
+    return read_flat(OWNER, shape[0], group_ids, num_generations) if named else Groups(OWNER, *(1, *shape)[-2:])
+
+
+class _Stack:
     """From the rollouts as they come to [groups, rollouts of the largest group], and back.
 
     Args:
-        shape: of the rewards.
+        given: the shape of the rewards.
     """
 
-    def __init__(self, shape: tuple[int, ...], group_ids: Any, num_generations: Any) -> None:
-        refuse_both(OWNER, group_ids, num_generations)
-        flat = len(shape) == 1
-        if not flat and (len(shape) != 2 or group_ids is not None or num_generations is not None):
-            raise ValueError(
-                f"{OWNER}: rewards must have shape [groups, rollouts], or [rollouts] with or without group_ids or "
-                f"num_generations, got {shape}; reshape them"
-            )
-        self.shape = shape
-        self.stacked = shape if not flat else (1, *shape)
+    def __init__(self, given: tuple[int, ...], groups: Groups) -> None:
+        self.given = given
         self.rollouts: np.ndarray | None = None  # which one stands at a place of [groups, largest group]
         self.places: np.ndarray | None = None  # where each one stands there, flat
         self.exists: np.ndarray | None = None  # whether one does; None: everywhere
-        if num_generations is not None:
-            size = group_size(OWNER, num_generations, shape[0])
-            self.stacked = (shape[0] // size, size)
-        elif group_ids is not None:
-            self._by_id(*group_index(OWNER, group_ids, shape[0]))
-
-    def _by_id(self, index: np.ndarray, groups: int) -> None:
-        order, starts = GroupsById(index, groups, 1).runs()
-        order = np.arange(len(index)) if order is None else order
+        if groups.size is not None:
+            self.shape = (groups.count, groups.size)
+            return
+        order, starts = groups.runs()
         sizes = np.diff(starts)
-        self.stacked = (groups, int(sizes.max(initial=0)))
-        column = np.arange(self.stacked[1])
-        exists = column < sizes[:, None]  # [groups, largest]
-        self.rollouts = np.zeros(self.stacked, np.int64)
+        self.shape = (groups.count, int(sizes.max(initial=0)))
+        exists = np.arange(self.shape[1]) < sizes[:, None]  # [groups, largest]
+        order = np.arange(given[0]) if order is None else order
+        self.rollouts = np.zeros(self.shape, np.int64)
         self.rollouts[exists] = order
-        self.places = np.empty(len(index), np.int64)
+        self.places = np.empty(given[0], np.int64)
         self.places[order] = np.flatnonzero(exists)
         self.exists = None if exists.all() else exists
 
-    def stack(self, x: Array) -> Array:
+    def put(self, x: Array) -> Array:
         """[N, ...] -> [groups, largest group, ...]."""
         if self.rollouts is not None:
             return x[constant(self.rollouts, x, namespace(x).int64)]
-        return x.reshape((*self.stacked, *x.shape[len(self.shape) :]))
+        return x.reshape((*self.shape, *x.shape[len(self.given) :]))
 
     def mask(self, live: Array | None, reference: Array) -> Array | None:
         """That of the caller, stacked, and False where a group has no rollout."""
-        stacked = None if live is None else self.stack(live)
+        stacked = None if live is None else self.put(live)
         if self.exists is None:
             return stacked
         exists = constant(self.exists, reference, namespace(reference).bool if is_torch(reference) else bool)
         return exists if stacked is None else stacked & exists
 
-    def unstack(self, x: Array) -> Array:
+    def back(self, x: Array) -> Array:
         """[groups, largest group] -> the shape of the rewards."""
         if self.places is not None:
             return x.reshape(-1)[constant(self.places, x, namespace(x).int64)]
-        return x.reshape(self.shape)
+        return x.reshape(self.given)
 
 
 def _column(name: str, x: Any, rewards: Array) -> Array:
