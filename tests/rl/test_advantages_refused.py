@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
-from shapley_kernels.rl import grpo_advantages
+from shapley_kernels.rl import RewardAllocator, combine_advantages, grpo_advantages, rollout_advantages
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -115,11 +115,38 @@ ERRORS = [
 ]
 
 
+LAYOUT = {"group_ids", "num_generations", "process_group"}
+
+
 @pytest.mark.parametrize(("error", "arguments", "message"), ERRORS)
 def test_errors_name_the_argument_and_the_remedy(error, arguments, message):
     with pytest.raises(error, match=message) as caught:
         grpo_advantages(np.zeros((32, 3)), **arguments)
     assert str(caught.value).startswith("grpo_advantages: ")
+
+
+CALLS = {
+    "RewardAllocator": lambda x, **layout: RewardAllocator().advantages(x, **layout),
+    "RewardAllocator ": lambda x, **layout: RewardAllocator().token_advantages(x, np.zeros((32, 2), int), **layout),
+    "combine_advantages": lambda x, **layout: combine_advantages([x], **layout),
+    "rollout_advantages": lambda x, **layout: rollout_advantages(x[:, 0], **layout),
+}
+
+
+@pytest.mark.parametrize("owner", CALLS)
+@pytest.mark.parametrize(("error", "layout", "message"), [case for case in ERRORS if case[1].keys() <= LAYOUT])
+def test_errors_about_groups_name_what_was_called(owner, error, layout, message):
+    if owner == "rollout_advantages" and "process_group" in layout:
+        return
+    with pytest.raises(error, match=message) as caught:
+        CALLS[owner](np.zeros((32, 3)), **layout)
+    assert str(caught.value).startswith(f"{owner.strip()}: ")
+
+
+def test_errors_about_credits_name_what_was_called():
+    for owner in ("RewardAllocator", "RewardAllocator ", "combine_advantages"):
+        with pytest.raises(ValueError, match=f"{owner.strip()}: .* small enough to be squared"):
+            CALLS[owner](np.repeat([[1e300], [-1e300]], 16, 0))
 
 
 def test_errors_about_shapes_and_kinds_of_credits():

@@ -10,6 +10,7 @@ import torch
 import shapley_kernels as sk
 from shapley_kernels.games import GAMES
 from shapley_kernels.rl import CandidateSwap, RewardAllocator, SuffixSwap, group_value, swaps
+from shapley_kernels.rl.groups import Groups
 from shapley_kernels.testing import exact_decisions
 
 VALUES = (SuffixSwap(0.0), SuffixSwap(), SuffixSwap(1), CandidateSwap())
@@ -103,9 +104,9 @@ def test_sums_of_games(value):
     check([(0.25, sk.Clusters), (-1.0, sk.TopM)], value, "torch", True, 1)
     game = sk.Max(np.arange(27.0).reshape(9, 3) % 7)
     scaled, plain = weights * game, game
-    layout = (None, 3, None)
+    groups = Groups("test", 3, 3)
     np.testing.assert_allclose(
-        value.decisions(scaled, layout), weights[:, None] * value.decisions(plain, layout), rtol=1e-13, atol=1e-14
+        value.decisions(scaled, groups), weights[:, None] * value.decisions(plain, groups), rtol=1e-13, atol=1e-14
     )
 
 
@@ -174,7 +175,7 @@ class Policy:
         """E of the mean over the group of sum_k credit_k score_k."""
         index = np.array(list(product(range(len(self.x)), repeat=size)))  # [groups, rollouts]
         x, mask = self.x[index], self.mask[index]
-        credits = value.decisions(worth_of(game, x, mask), (None, None, None))
+        credits = value.decisions(worth_of(game, x, mask), Groups("test", *index.shape))
         return np.einsum("g,grk,grksa->sa", self.chances[index].prod(1), credits, self.scores[index]) / size
 
 
@@ -273,14 +274,15 @@ def test_as_on_a_gpu(value, monkeypatch):
     """Where nobody looks at the data: masks are always sorted, and bad data make their group NaN, and no other."""
     rng = np.random.default_rng(0)
     rewards, mask = torch.tensor(rng.random((12, 4))), torch.tensor(rng.random((12, 4)) < 0.6)
-    layout = ([0, 1, 2, 2, 1, 0, 3, 1, 2, 0, 1, 2], None, None)
-    wanted = value.decisions(sk.Max(rewards, mask=mask), layout)
+    index = np.array([0, 1, 2, 2, 1, 0, 3, 1, 2, 0, 1, 2])
+    groups = Groups("test", 4, index=index)
+    wanted = value.decisions(sk.Max(rewards, mask=mask), groups)
     monkeypatch.setattr(group_value, "on_cpu", lambda x: False)
     rewards[~mask] = torch.nan
-    assert torch.equal(value.decisions(sk.Max(rewards, mask=mask), layout), wanted)
-    bad = torch.tensor([g == 1 for g in layout[0]])
+    assert torch.equal(value.decisions(sk.Max(rewards, mask=mask), groups), wanted)
+    bad = torch.tensor(index == 1)
     rewards[1, 0], mask[1, 0] = torch.inf, True
-    found = value.decisions(sk.Max(rewards, mask=mask), layout)
+    found = value.decisions(sk.Max(rewards, mask=mask), groups)
     live = torch.cat([mask, torch.ones(12, 1, dtype=torch.bool)], 1)
     assert (found.isnan() == (live & bad[:, None])).all()
 
@@ -486,7 +488,7 @@ def test_data_between_candidates_are_refused(value):
         ):
             RewardAllocator(utility, value).advantages(rewards)
         with pytest.raises(ValueError, match="must belong to single candidates"):
-            value.decisions(utility(rewards), (None, None, None))
+            value.decisions(utility(rewards), Groups("test", 2, 3))
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
@@ -494,7 +496,7 @@ def test_other_bad_input(value):
     allocator = RewardAllocator(value=value)
     with pytest.raises(ValueError, match=r"Max: rewards must be finite, got nan at \[0, 1\]"):
         allocator.credits([[1.0, np.nan], [0.0, 1.0]])
-    with pytest.raises(ValueError, match="credits must have shape"):
+    with pytest.raises(ValueError, match="RewardAllocator: rewards must have shape"):
         allocator.credits(np.ones(3))
     with pytest.raises(ValueError, match=r"num_generations must be >= 1 and divide the number of rollouts \(3\)"):
         allocator.credits(np.ones((3, 2)), num_generations=2)
