@@ -1,72 +1,34 @@
 """Options and help of `shapley-allocate`."""
 
 import sys
-from enum import Enum
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from typer.core import TyperCommand
 
-from shapley_kernels.cli.rows import Columns, InputError
-from shapley_kernels.cli.utility import UtilityName, ValueName, utility, value, weights
+from shapley_kernels._command import CommandError, GivenOnce, ending
+from shapley_kernels.cli.rows import Columns
+from shapley_kernels.cli.utility import UTILITIES, ValueName, utility, value
 
 HEAD_ON_TERMINAL = 5
+
+Format = Literal["jsonl", "parquet"]
 
 app = typer.Typer(
     add_completion=True, context_settings={"help_option_names": ["-h", "--help"]}, rich_markup_mode="rich"
 )
 
 
-class Format(str, Enum):
-    """Values of --input-format and --output-format."""
-
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
-
-class Center(str, Enum):
-    """Values of --center."""
-
-    GROUP = "group"
-    LOO = "loo"
-    SLOT = "slot"
-    NONE = "none"
-
-
-class Scale(str, Enum):
-    """Values of --scale."""
-
-    GROUP = "group"
-    BATCH = "batch"
-    NONE = "none"
-
-
-class Sizes(str, Enum):
-    """Values of --sizes."""
-
-    WORTH = "worth"
-    SHARE = "share"
-
-
-class OnBadRow(str, Enum):
-    """Values of --on-bad-row."""
-
-    ERROR = "error"
-    SKIP = "skip"
+class Command(GivenOnce, TyperCommand):
+    """See `GivenOnce`."""
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"shapley-allocate {installed_version('shapley_kernels')}")
         raise typer.Exit
-
-
-class Engine(str, Enum):
-    """Values of --engine."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 FILES, UTILITY, VALUE, ADVANTAGES, ROWS, REPORT = (
@@ -79,13 +41,14 @@ FILES, UTILITY, VALUE, ADVANTAGES, ROWS, REPORT = (
 )
 
 
-@app.command(no_args_is_help=True)
+@app.command(cls=Command, no_args_is_help=True)
 def allocate(
     inputs: Annotated[
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="JSON lines (also .gz) or Parquet, one row per rollout; - is stdin.",
+            help="JSON lines (also .gz, .bz2, .xz, .zst) or Parquet, one row per rollout; - is stdin. All files "
+            "together are one data set.",
             show_default=False,
         ),
     ],
@@ -114,19 +77,33 @@ def allocate(
         Path | None,
         typer.Option(metavar="FILE", help="A picture of what changes, .png, .pdf or .svg.", rich_help_panel=FILES),
     ] = None,
-    utility_name: Annotated[
-        UtilityName, typer.Option("--utility", "-u", help="Reward of the whole set.", rich_help_panel=UTILITY)
-    ] = UtilityName.MAX,
-    m: Annotated[
-        int | None, typer.Option("--m", min=1, help="Places, for topm and topm-mean.", rich_help_panel=UTILITY)
+    title: Annotated[
+        str | None, typer.Option(help="Of the picture.", rich_help_panel=FILES, show_default=False)
     ] = None,
-    k: Annotated[int | None, typer.Option("--k", min=1, help="Rank, for kth-best.", rich_help_panel=UTILITY)] = None,
+    utility_text: Annotated[
+        str,
+        typer.Option(
+            "--utility",
+            "-u",
+            metavar="UTILITY",
+            help=f"Reward of the whole set: {', '.join(UTILITIES)}; or a sum, '0.7*topm(3) + 0.3*coverage(passed)'. "
+            "clusters, facility and coverage read a column with a label or a list of numbers for each candidate.",
+            rich_help_panel=UTILITY,
+        ),
+    ] = "max",
+    m: Annotated[
+        int | None,
+        typer.Option("--m", min=1, help="topm --m 3 is topm(3); also topm-mean.", rich_help_panel=UTILITY),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", min=1, help="kth-best --k 2 is kth-best(2).", rich_help_panel=UTILITY)
+    ] = None,
     weight_list: Annotated[
         str | None,
         typer.Option(
             "--weights",
             metavar="W,W,...",
-            help="Weight of the best, the next, ..., for owa and discounted.",
+            help="Of the best, the next, ..: owa --weights 1,.5 is owa(1, .5); also discounted.",
             rich_help_panel=UTILITY,
         ),
     ] = None,
@@ -136,7 +113,7 @@ def allocate(
         typer.Option(
             "--value", "-v", help="The last three are baselines; broadcast is plain GRPO.", rich_help_panel=VALUE
         ),
-    ] = ValueName.SHAPLEY,
+    ] = "shapley",
     p: Annotated[
         float | None, typer.Option("--p", help="For banzhaf, 0.5 if not given.", rich_help_panel=VALUE)
     ] = None,
@@ -144,40 +121,45 @@ def allocate(
     beta: Annotated[float | None, typer.Option("--beta", help="For beta.", rich_help_panel=VALUE)] = None,
     size: Annotated[int | None, typer.Option("--size", min=1, help="For stratum.", rich_help_panel=VALUE)] = None,
     center: Annotated[
-        Center,
+        Literal["group", "loo", "slot", "none"],
         typer.Option(
             help="What is subtracted: the mean of the prompt, of its other rollouts, of the slot.",
             rich_help_panel=ADVANTAGES,
         ),
-    ] = Center.GROUP,
+    ] = "group",
     scale: Annotated[
-        Scale,
+        Literal["group", "batch", "none"],
         typer.Option(
             help="What is divided by: the standard deviation of the prompt or of all rows.", rich_help_panel=ADVANTAGES
         ),
-    ] = Scale.GROUP,
+    ] = "group",
     sizes: Annotated[
-        Sizes,
+        Literal["worth", "share"],
         typer.Option(
             help="How lists of different lengths compare: credits times the length, so that worth counts, or as they "
             "are. The column of credits is the same.",
             rich_help_panel=ADVANTAGES,
         ),
-    ] = Sizes.WORTH,
+    ] = "worth",
     prompt_column: Annotated[
-        str, typer.Option(help="Rollouts with equal values form a group.", rich_help_panel=ROWS)
-    ] = "prompt_id",
+        list[str],
+        typer.Option(
+            help="Rollouts with equal values form a group: strings, integers or chat messages. A dot leads into "
+            "fields, extra_info.index; may be repeated.",
+            rich_help_panel=ROWS,
+        ),
+    ] = ["prompt_id"],  # noqa: B006 (typer wants a list)
     rewards_column: Annotated[
         str, typer.Option(help="List of the candidates' rewards.", rich_help_panel=ROWS)
     ] = "rewards",
     credits_column: Annotated[str, typer.Option(help="To be added.", rich_help_panel=ROWS)] = "credits",
     advantages_column: Annotated[str, typer.Option(help="To be added.", rich_help_panel=ROWS)] = "advantages",
     on_bad_row: Annotated[
-        OnBadRow,
+        Literal["error", "skip"],
         typer.Option(
             help="A row without a usable prompt id and rewards ends the run, or is left out.", rich_help_panel=ROWS
         ),
-    ] = OnBadRow.ERROR,
+    ] = "error",
     bad_rows: Annotated[
         Path | None,
         typer.Option(
@@ -188,13 +170,13 @@ def allocate(
         ),
     ] = None,
     engine: Annotated[
-        Engine,
+        Literal["local", "ray"],
         typer.Option(
             help="ray: read and share on all machines of a Ray cluster (RAY_ADDRESS, else this machine), which all see "
             "the files; many files are read in parallel. The rows written are the same.",
             rich_help_panel=FILES,
         ),
-    ] = Engine.LOCAL,
+    ] = "local",
     head: Annotated[
         int | None,
         typer.Option(
@@ -215,66 +197,55 @@ def allocate(
 
     [bold]shapley-allocate rollouts.jsonl -o credits.parquet --plot credits.png[/bold]
 
-    [bold]shapley-allocate rollouts.parquet -u topm --m 3 --head 5 -o credits.jsonl[/bold]
+    [bold]shapley-allocate rollouts.parquet -u 'topm(3)' --head 5 -o credits.jsonl[/bold]
 
     [bold]zcat rollouts.jsonl.gz | shapley-allocate - | jq -c .credits[/bold]
 
     Each row has a prompt id and a list of rewards of any length; its other columns are kept as they are.
 
-    Files may be larger than the memory; large ones need temporary space in $TMPDIR. The summary goes to stderr.
+    Files may be larger than the memory. What comes through pipes is kept in $TMPDIR. The summary goes to stderr.
 
-    Exit status: 0 written, 1 refused by the system, 2 input or options to put right, 3 all rows bad and skipped.
+    Exit status: 0 written, 1 refused by the system, 2 input or options to put right, 3 no row, or all bad and skipped.
     """  # a line per paragraph: help keeps the ends of lines in all but the first
-    from rich.console import Console
+    with ending("shapley-allocate"):
+        from rich.console import Console
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
         from shapley_kernels.cli.run import Job, run
         from shapley_kernels.rl import RewardAllocator
 
         if sys.stdout is None and output in (None, "-"):
-            raise InputError("stdout is closed, where the rows would go; give -o FILE")
+            raise CommandError("stdout is closed, where the rows would go; give -o FILE")
         on_terminal = output is None and sys.stdout.isatty()
+        weights = weight_list.split(",") if weight_list is not None else None
+        worth = utility(utility_text, v_empty, m=m, k=k, weights=weights)
         run(
             Job(
                 inputs=inputs,
                 allocator=RewardAllocator(
-                    utility(utility_name, v_empty, m=m, k=k, weights=weights(weight_list)),
-                    value(value_name, p=p, alpha=alpha, beta=beta, size=size),
-                    center.value,
-                    scale.value,
-                    sizes=sizes.value,
+                    worth, value(value_name, p=p, alpha=alpha, beta=beta, size=size), center, scale, sizes=sizes
                 ),
-                value_name=value_name.value.capitalize(),
-                least=("--k", k) if k is not None else ("--m", m) if m is not None else None,
-                columns=Columns(prompt_column, rewards_column, credits_column, advantages_column),
+                value_name=value_name,
+                columns=Columns(
+                    tuple(prompt_column),
+                    rewards_column if worth.reads_rewards else None,
+                    credits_column,
+                    advantages_column,
+                    worth.columns,
+                    worth.chances,
+                ),
                 output=None if on_terminal else output or "-",
-                input_format=input_format and input_format.value,
-                output_format=output_format and output_format.value,
-                skip_bad=on_bad_row is OnBadRow.SKIP,
+                input_format=input_format,
+                output_format=output_format,
+                skip_bad=on_bad_row == "skip",
                 bad_rows=bad_rows,
                 plot=plot,
+                title=title,
                 head=(HEAD_ON_TERMINAL if on_terminal else 0) if head is None else head,
                 quiet=not summary,
                 force=force,
-                engine=engine.value,
+                engine=engine,
             ),
-            console,
+            Console(stderr=True, soft_wrap=True, highlight=False),
         )
         if on_terminal and summary:
             typer.echo("nothing was written; -o FILE writes the rows", err=True)
-    except InputError as error:
-        _fail(str(error), error.status)
-    except BrokenPipeError:  # whoever reads stdout has enough
-        raise typer.Exit(141) from None
-    except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 1)
-    except MemoryError as error:
-        _fail(f"not enough memory ({error}); groups of many long rollouts take most", 1)
-    except KeyboardInterrupt as error:
-        _fail(f"interrupted; {error}" if str(error) else "interrupted", 130)
-
-
-def _fail(message: str, status: int) -> None:
-    typer.echo(f"shapley-allocate: {message}", err=True)
-    raise typer.Exit(status)

@@ -1,274 +1,203 @@
-"""The computation on more rows than fit in memory: rewards in, credits and advantages out, by way of temporary files.
+"""The computation: the rewards of all rows in, credits and advantages out, in batches of whole groups.
 
-Advantages compare the rollouts of one prompt, and those may stand anywhere in the input. So the first pass spools all
-rewards; then batches of whole groups go through the library; and the second pass picks up each row's results. About 50
-bytes a row, and each prompt id once, stay in memory.
+Advantages compare the rollouts of one prompt, and those may stand anywhere in the input, so the numbers of all rows are
+in memory: about 50 bytes a row, 24 a candidate, each prompt id once, and what the utility reads beside the rewards.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from hashlib import blake2b
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from shapley_kernels import rl
-from shapley_kernels._files import open_scratch
-from shapley_kernels.cli.reading import BATCH_ROWS, Numbers
-from shapley_kernels.cli.rows import InputError
+from shapley_kernels._command import CommandError
+from shapley_kernels.cli.reading import RewardBatch
+from shapley_kernels.cli.rows import Columns, key
 from shapley_kernels.rl.sizes import multiplies, times_live
 
 CELLS = 1 << 18
-"""Padded candidates of one batch; larger only where a single group is."""
-
-LONGEST_PROMPT_ID = 64
-
-
-class Spool:
-    """Float64 numbers in a file: appended in any order, read back at any positions."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = open_scratch(path, "w")
-        self.size = 0
-
-    def append(self, numbers: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(numbers, np.float64).data)
-        self.size += len(numbers)
-
-    def gather(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """The runs [start, start + length), one after the other."""
-        total = int(lengths.sum())
-        if total == 0:
-            return np.empty(0)
-        self._file.flush()
-        mapped = np.memmap(self._path, np.float64, "r", shape=(self.size,))  # for this call only: pages count as memory
-        before = np.cumsum(lengths) - lengths
-        return np.array(mapped[np.repeat(starts - before, lengths) + np.arange(total)])
-
-    def close(self) -> None:
-        self._file.close()
-
-
-@dataclass
-class Moments:
-    """Mean and sum of squared deviations of numbers that come in parts."""
-
-    n: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def add(self, x: np.ndarray) -> None:
-        if not x.size:
-            return
-        n, mean = self.n + x.size, float(x.mean())
-        shift = mean - self.mean
-        self.squares += float(((x - mean) ** 2).sum()) + shift * shift * self.n * x.size / n
-        self.mean += shift * x.size / n
-        self.n = n
-
-    def std(self, ddof: int) -> float:
-        return (self.squares / (self.n - ddof)) ** 0.5 if self.n > ddof else 0.0
-
+"""Padded numbers of one batch; more only where a single group has more."""
 
 TOO_LARGE = "some rewards are too large: what follows from them overflows a float64; divide all by a constant"
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What `Table.take` is given of some rows, in any order."""
+class Results:
+    """All rows' numbers: `add` in the first pass, `compute` once, `of` in the second pass.
 
-    rows: np.ndarray  # [rows] int64, their places in the input
-    lengths: np.ndarray  # [rows] int64
-    rewards: np.ndarray  # [candidates of all rows] float64, as the others
-    credits: np.ndarray
-    advantages: np.ndarray
+    Args:
+        columns: those that were read.
+        keep_prompts: the prompts of so many rows are kept for display.
+    """
 
-
-@dataclass
-class Sample:
-    """A few thousand rollouts for the plot; every list holds arrays [candidates]."""
-
-    rank: list[np.ndarray] = field(default_factory=list)  # 1 = best of its rollout
-    credit: list[np.ndarray] = field(default_factory=list)
-    broadcast: list[np.ndarray] = field(default_factory=list)  # the worth of the rollout
-    advantage: list[np.ndarray] = field(default_factory=list)
-    grpo: list[np.ndarray] = field(default_factory=list)  # advantage of the rollout
-
-    def joined(self, name: str) -> np.ndarray:
-        """All arrays of one list."""
-        parts = getattr(self, name)
-        return np.concatenate(parts) if parts else np.empty(0)
-
-
-class Table:
-    """All rows' numbers: `add` in the first pass, `share` once, `results` in the second pass."""
-
-    def __init__(self, scratch: Path) -> None:
-        self._rewards = Spool(scratch / "rewards")
-        self._credits = Spool(scratch / "credits")
-        self._advantages = Spool(scratch / "advantages")
-        self._group_numbers: dict[str | int | bytes, int] = {}
-        self._groups: list[np.ndarray] = []
-        self._lengths: list[np.ndarray] = []
-        self._divisor = 1.0
-        self.first_prompts: list[str | int] = []
+    def __init__(self, columns: Columns, keep_prompts: int = 0) -> None:
+        self.columns = columns
+        self.keep_prompts = keep_prompts
+        self.first_prompts: list[object] = []
         self.diagnostics = rl.merge_diagnostics([])
-        self.sample = Sample()
+        self._batches: list[RewardBatch] = []
+        self._groups: list[np.ndarray] = []
+        self._known: dict[str | int | bytes, int] = {}
+        self.set_lengths(np.empty(0, np.int64))
 
-    def __enter__(self) -> "Table":
-        return self
+    def add(self, batch: RewardBatch) -> None:
+        """More rows."""
+        if not batch.prompts:
+            return
+        known, keys = self._known, map(key, batch.prompts)
+        groups = (known.setdefault(key_, len(known)) for key_ in keys)
+        self._groups.append(np.fromiter(groups, np.int64, len(batch.prompts)))
+        self.first_prompts += batch.prompts[: max(0, self.keep_prompts - len(self.first_prompts))]
+        self._batches.append(replace(batch, prompts=[]))
 
-    def __exit__(self, *_: object) -> None:
-        for spool in (self._rewards, self._credits, self._advantages):
-            with suppress(OSError):  # what was needed of it was flushed to be read
-                spool.close()
+    def set_lengths(self, lengths: np.ndarray) -> None:
+        """Room for rows of that many candidates each."""
+        self.lengths, self._starts = lengths, np.cumsum(lengths) - lengths
+        self.rewards, self.credits, self.advantages = (np.zeros(lengths.sum()) for _ in range(3))
 
-    def add(self, numbers: Numbers, keep_prompts: int = 0) -> None:
-        """More rows; the prompt ids of the first `keep_prompts` rows are kept for display."""
-        known = self._group_numbers
-        ids = map(key, numbers.prompts)
-        self._groups.append(
-            np.fromiter((known.setdefault(id_, len(known)) for id_ in ids), np.int64, len(numbers.prompts))
-        )
-        self._lengths.append(numbers.lengths)
-        self._rewards.append(numbers.rewards)
-        self.first_prompts += numbers.prompts[: max(0, keep_prompts - len(self.first_prompts))]
-
-    def share(
-        self, allocator: rl.RewardAllocator, start: Callable[[int], Callable[[int], None]], sample_rows: int = 0
+    def compute(
+        self,
+        allocator: rl.RewardAllocator,
+        start: Callable[[int], Callable[[int], None]],
+        against_grpo: bool = False,
     ) -> None:
         """Credits and advantages of all rows.
 
         Args:
             start: told the number of rows, gives the function that is told of those done.
-            sample_rows: rollouts to keep for the plot.
+            against_grpo: keep `worth` and `grpo` [rows], worth and plain GRPO's advantage of each set.
         """
-        self._group_numbers.clear()
-        groups = np.concatenate([*self._groups, np.empty(0, np.int64)])
-        self.lengths = np.concatenate([*self._lengths, np.empty(0, np.int64)])
-        self._groups, self._lengths = [], []
-        self._starts = np.cumsum(self.lengths) - self.lengths
-        self._positions = np.zeros(len(groups), np.int64)  # of a row's results in the files
-        sampled, advance = _some(len(groups), sample_rows), start(len(groups))
-        for rows in whole_groups(groups, self.lengths):
+        self._known.clear()
+        batches, self._batches = self._batches, []
+        groups = np.concatenate([np.empty(0, np.int64), *self._groups])
+        self._groups.clear()
+        self.set_lengths(np.concatenate([self.lengths, *(batch.lengths for batch in batches)]))
+        self.rewards = np.concatenate([self.rewards[:0], *(batch.rewards for batch in batches)])
+        columns = zip(*(batch.data for batch in batches), strict=True)
+        joined = ([np.concatenate(x) for x in zip(*parts, strict=True)] for parts in columns)
+        self._data = [Column(numbers, widths, self.lengths) for numbers, widths in joined]
+        self.worth, self.grpo = (np.zeros(len(groups) if against_grpo else 0) for _ in range(2))
+        advance = start(len(groups))
+        depths = np.maximum.reduce([np.ones_like(groups), *(column.widths for column in self._data)])
+        for rows in whole_groups(groups, self.lengths, depths):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    self._share_batch(allocator, rows, groups[rows], sampled[rows])
+                    self._compute_batch(allocator, rows, groups[rows])
             except (ValueError, OverflowError):  # the first pass let only finite rewards through
-                raise InputError(TOO_LARGE) from None
+                raise CommandError(TOO_LARGE) from None
             advance(len(rows))
-        self._set_divisor(allocator)
+        self.divide_by_std(allocator)
 
-    def take(self, rows: int, shared: Iterable[Shared], allocator: rl.RewardAllocator) -> None:
-        """All rows, of whole groups that were shared elsewhere, instead of `add` and `share`; only what needs all
-        groups is left, the division by the standard deviation of the batch."""
-        self.lengths, self._positions = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-        self._starts = self._positions
-        for part in shared:
-            self.lengths[part.rows] = part.lengths
-            self._positions[part.rows] = self._credits.size + np.cumsum(part.lengths) - part.lengths
-            self._rewards.append(part.rewards)
-            self._credits.append(part.credits)
-            self._advantages.append(part.advantages)
-        self._set_divisor(allocator)
-
-    def _set_divisor(self, allocator: rl.RewardAllocator) -> None:
-        """The one statistic of all groups, over rows in their order, whatever the batches were."""
-        if allocator.scale != "batch":
-            return
-        moments, by_length = Moments(), multiplies(allocator.value, allocator.sizes)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(self.lengths), BATCH_ROWS):
-                credits, _, lengths = self.results(start, start + BATCH_ROWS)
-                moments.add(credits * np.repeat(lengths, lengths) if by_length else credits)
-        std = moments.std(allocator.ddof)
-        if not np.isfinite(std):
-            raise InputError(TOO_LARGE)
-        self._divisor = std + allocator.eps if std >= allocator.min_std and std > 0 else np.inf
-        self.sample.advantage = [x / self._divisor for x in self.sample.advantage]
-
-    def _share_batch(
-        self, allocator: rl.RewardAllocator, rows: np.ndarray, groups: np.ndarray, sampled: np.ndarray
-    ) -> None:
+    def _compute_batch(self, allocator: rl.RewardAllocator, rows: np.ndarray, groups: np.ndarray) -> None:
         lengths = self.lengths[rows]
-        width = 1 << int(np.ceil(np.log2(lengths.max())))  # so that the last bits do not depend on the batch
+        width = _power_of_two(lengths.max())  # so that the last bits do not depend on the batch
         mask = np.arange(width) < lengths[:, None]  # [rows, players]
+        here = _ranges(self._starts[rows], lengths)
         rewards = np.zeros(mask.shape)
-        rewards[mask] = self._rewards.gather(self._starts[rows], lengths)
-        credits = _credits(allocator, rewards, mask)
+        rewards[mask] = self.rewards[here]
+        data = {f"data{i}": column.padded(rows, mask) for i, column in enumerate(self._data)}
+        utility = partial(allocator.utility, **data)
+        if self.columns.rewards is None:  # what each candidate is worth alone
+            game, player = utility(rewards, mask=mask), np.arange(width)
+            rewards = np.stack([game.worth(mask & (player == i)) for i in player], 1)
+            self.rewards[here] = rewards[mask]
+        credits = _credits(allocator, rewards, mask, data)
         scale = "none" if allocator.scale == "batch" else allocator.scale
         compared = times_live(credits, mask) if multiplies(allocator.value, allocator.sizes) else credits
         advantages = rl.grpo_advantages(compared, mask, group_ids=groups, center=allocator.center, scale=scale)
         if not np.isfinite(advantages).all():
             raise ValueError("advantages overflow")
-        utility = allocator.utility
         found = rl.diagnostics(rewards, mask, advantages=advantages, group_ids=groups, utility=utility)
         self.diagnostics = rl.merge_diagnostics([self.diagnostics, found])
-        self._positions[rows] = self._credits.size + np.cumsum(lengths) - lengths
-        self._credits.append(credits[mask])
-        self._advantages.append(advantages[mask])
-        if sampled.any():
-            broadcast = rl.RewardAllocator(utility, rl.Broadcast()).credits(rewards, mask)
-            grpo = rl.grpo_advantages(broadcast, mask, group_ids=groups)
-            self._keep_sample(mask & sampled[:, None], mask, rewards, credits, broadcast, advantages, grpo)
+        self.credits[here], self.advantages[here] = credits[mask], advantages[mask]
+        if len(self.worth):
+            plain = rl.RewardAllocator(utility, rl.Broadcast()).credits(rewards, mask)
+            first = mask.argmax(1)[:, None]
+            for kept, x in ((self.worth, plain), (self.grpo, rl.grpo_advantages(plain, mask, group_ids=groups))):
+                kept[rows] = np.take_along_axis(x, first, 1)[:, 0]
 
-    def _keep_sample(self, keep: np.ndarray, mask: np.ndarray, rewards: np.ndarray, *results: np.ndarray) -> None:
-        order = np.argsort(np.where(mask, -rewards, np.inf), axis=1, kind="stable")
-        rank = np.argsort(order, axis=1) + 1
-        kept = self.sample
-        parts = (kept.rank, kept.credit, kept.broadcast, kept.advantage, kept.grpo)
-        for part, x in zip(parts, (rank, *results), strict=True):
-            part.append(x[keep])
+    def put(self, rows: np.ndarray, lengths: np.ndarray, *results: np.ndarray) -> None:
+        """Rewards, credits and advantages [candidates] of some rows, of whole groups, that were computed elsewhere."""
+        here = _ranges(self._starts[rows], lengths)
+        for kept, x in zip((self.rewards, self.credits, self.advantages), results, strict=True):
+            kept[here] = x
 
-    def results(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def divide_by_std(self, allocator: rl.RewardAllocator) -> None:
+        """The one statistic of all groups, over rows in their order, whatever the batches were."""
+        if allocator.scale != "batch":
+            return
+        by_length = multiplies(allocator.value, allocator.sizes)
+        compared = self.credits * np.repeat(self.lengths, self.lengths) if by_length else self.credits
+        with np.errstate(over="ignore", invalid="ignore"):
+            std = compared.std(ddof=allocator.ddof) if len(compared) > allocator.ddof else 0.0
+        if not np.isfinite(std):
+            raise CommandError(TOO_LARGE)
+        self.advantages /= std + allocator.eps if std >= allocator.min_std and std > 0 else np.inf
+
+    def of(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Credits and advantages [candidates] and lengths [rows] of the rows start .. stop - 1 of the input."""
-        lengths, where = self.lengths[start:stop], self._positions[start:stop]
-        advantages = self._advantages.gather(where, lengths)
-        return self._credits.gather(where, lengths), advantages / self._divisor, lengths
-
-    def rewards(self, start: int, stop: int) -> np.ndarray:
-        """Rewards [candidates] of the rows start .. stop - 1 of the input."""
-        return self._rewards.gather(self._starts[start:stop], self.lengths[start:stop])
+        lengths = self.lengths[start:stop]
+        first = int(self._starts[start]) if len(lengths) else 0
+        here = slice(first, first + int(lengths.sum()))
+        return self.credits[here], self.advantages[here], lengths
 
 
-def _credits(allocator: rl.RewardAllocator, rewards: np.ndarray, mask: np.ndarray) -> np.ndarray:
+class Column:
+    """Numbers beside the rewards, `widths` [rows] of them for each candidate of a row."""
+
+    def __init__(self, numbers: np.ndarray, widths: np.ndarray, lengths: np.ndarray) -> None:
+        self.numbers, self.widths = numbers, widths
+        self._sizes = lengths * widths
+        self._starts = np.cumsum(self._sizes) - self._sizes
+
+    def padded(self, rows: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """[rows, players, width], zeros where there is nothing."""
+        widths = self.widths[rows]
+        inside = mask[..., None] & (np.arange(_power_of_two(widths.max())) < widths[:, None, None])
+        found = np.zeros(inside.shape)
+        found[inside] = self.numbers[_ranges(self._starts[rows], self._sizes[rows])]
+        return found
+
+
+def _power_of_two(n: int) -> int:
+    """The next one that is not smaller."""
+    return 1 << int(n - 1).bit_length() if n > 1 else 1
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """start .. start + length - 1 for each of them, one after the other."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+
+
+def _credits(allocator: rl.RewardAllocator, rewards: np.ndarray, mask: np.ndarray, data: dict[str, Any]) -> np.ndarray:
     """Credits [rows, players], in steps where memory grows with the square of the players."""
     rows, players = rewards.shape
     square = isinstance(allocator.value, rl.Baseline) and not isinstance(allocator.value, rl.Broadcast)
     step = max(1, 4 * CELLS // players**2) if square else rows
-    parts = [allocator.credits(rewards[i : i + step], mask[i : i + step]) for i in range(0, rows, step)]
-    return np.concatenate(parts)
+    steps = [slice(i, i + step) for i in range(0, rows, step)]
+    some = [{name: x[these] for name, x in data.items()} for these in steps]
+    return np.concatenate(
+        [allocator.credits(rewards[these], mask[these], **x) for these, x in zip(steps, some, strict=True)]
+    )
 
 
-def key(prompt: str | int) -> str | int | bytes:
-    """What stands for a prompt id in memory; whole prompts are hashed."""
-    if type(prompt) is int or len(prompt) <= LONGEST_PROMPT_ID:  # type: ignore[arg-type]
-        return prompt
-    return blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16).digest()  # type: ignore[union-attr]
+def whole_groups(groups: np.ndarray, lengths: np.ndarray, depths: np.ndarray) -> Iterator[np.ndarray]:
+    """Batches of row numbers: whole groups that are padded to one shape, `CELLS` numbers in all or so.
 
-
-def _some(total: int, wanted: int) -> np.ndarray:
-    """[total] bool, `wanted` of them or fewer True; the same ones in every run."""
-    chosen = np.zeros(total, bool)
-    chosen[np.random.default_rng(0).permutation(total)[:wanted] if wanted else []] = True
-    return chosen
-
-
-def whole_groups(groups: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Batches of row numbers: whole groups of similar widths, as many as make about `CELLS` padded candidates."""
+    Args:
+        groups, lengths, depths: [rows] int64; depths are numbers per candidate.
+    """
     if not len(groups):
         return
     order = np.argsort(groups, kind="stable")
     first = np.flatnonzero(np.diff(groups[order], prepend=-1))  # of each group, in `order`
     sizes = np.diff(first, append=len(order))
-    widths = np.maximum.reduceat(lengths[order], first)
-    buckets = np.ceil(np.log2(widths)).astype(np.int64)
-    for bucket in np.unique(buckets):
-        members = np.flatnonzero(buckets == bucket)
-        batch_of = np.cumsum(sizes[members] << bucket) // CELLS
+    largest = (np.maximum.reduceat(x[order], first) for x in (lengths, depths))
+    wide, deep = (np.ceil(np.log2(np.maximum(x, 1))).astype(np.int64) for x in largest)
+    for shape in np.unique(64 * deep + wide):
+        members = np.flatnonzero(64 * deep + wide == shape)
+        batch_of = np.cumsum(sizes[members] << (wide + deep)[members]) // CELLS
         for batch in np.split(members, np.flatnonzero(np.diff(batch_of)) + 1):
-            starts, counts = first[batch], sizes[batch]
-            before = np.cumsum(counts) - counts
-            yield order[np.repeat(starts - before, counts) + np.arange(counts.sum())]
+            yield order[_ranges(first[batch], sizes[batch])]

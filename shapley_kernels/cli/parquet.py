@@ -4,9 +4,8 @@ import json
 import os
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from itertools import chain
 from types import TracebackType
 from typing import IO, Any
@@ -16,9 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shapley_kernels.cli.reading import BATCH_BYTES, BATCH_ROWS, SKIP_HINT, Advance, Chunk, File, Numbers, Rejected
-from shapley_kernels.cli.rows import BadRow, Columns, InputError, missing_column, parts, quote
-from shapley_kernels.cli.writing import json_line
+from shapley_kernels._command import CommandError
+from shapley_kernels.cli.reading import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    SKIP_HINT,
+    Advance,
+    File,
+    Rejected,
+    RewardBatch,
+    columns_of,
+    parse,
+)
+from shapley_kernels.cli.rows import FIELD_HINT, BadRow, Columns, parts, quote, usable_prompt
+from shapley_kernels.cli.writing import json_line, json_text
 
 WIDEST_STRUCT = 256
 """Objects with more different names than this are taken for maps, and become JSON text."""
@@ -34,92 +44,144 @@ ROW_GROUP_ROWS = 128 * 1024
 ROW_GROUP_BYTES = 32 << 20
 
 
-class ParquetFiles:
-    """Parquet files of the same columns."""
+class ParquetRows:
+    """A Parquet file."""
 
-    def __init__(self, inputs: list[File], columns: Columns, skip_bad: bool) -> None:
-        self.files = inputs
+    def __init__(self, file: File, columns: Columns, skip_bad: bool) -> None:
+        self.file = file
         self.columns = columns
         self.skip_bad = skip_bad
-        self.size = sum(file.size for file in inputs)
         self.skipped: array[int] = array("q")
-        with _parquet(inputs[0]) as first:
-            self.schema: pa.Schema = first.schema_arrow
-        self._check_schema(inputs[0].name)
-        for file in inputs[1:]:
-            with _parquet(file) as other:
-                if not other.schema_arrow.equals(self.schema):
-                    raise InputError(
-                        f"{file.name}: other columns or types than in {inputs[0].name}; run the command on each"
-                    )
+        with _parquet(file) as stream:
+            self.schema: pa.Schema = stream.schema_arrow
+        self._check_schema()
 
-    def _check_schema(self, where: str) -> None:
-        names = self.schema.names
+    def _check_schema(self) -> None:
+        where, names = self.file.name, self.schema.names
         self.columns.refuse_taken(names, where)
-        for name in (self.columns.prompt, self.columns.rewards):
-            if name not in names:
-                raise InputError(f"{where}: {missing_column(name, self.columns, names)}")
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise InputError(f"{where}: there are two columns {twice!r}; rename one")
-        prompt, rewards = (self.schema.field(name).type for name in (self.columns.prompt, self.columns.rewards))
-        plain = prompt.value_type if pa.types.is_dictionary(prompt) else prompt
-        if not (pa.types.is_integer(plain) or _is_text(plain) or plain == pa.json_()):
-            raise InputError(f"{where}, column {self.columns.prompt!r}: expected strings or integers, found {prompt}")
-        if not (_is_list(rewards) and _is_number(rewards.value_type)):
-            raise InputError(f"{where}, column {self.columns.rewards!r}: expected lists of numbers, found {rewards}")
+            raise CommandError(f"{where}: there are two columns {twice!r}; rename one")
+        kinds = {name: self._kind(name) for name in self.columns.read}
+        for name in self.columns.prompt:
+            if not (pa.types.is_integer(kinds[name]) or _is_text(kinds[name]) or _may_be_messages(kinds[name])):
+                what = f"expected strings, integers or chat messages, found {kinds[name]}"
+                raise CommandError(f"{where}, column {name!r}: {what}{FIELD_HINT * pa.types.is_struct(kinds[name])}")
+        rewards = kinds.get(self.columns.rewards or "")
+        if rewards is not None and not (_is_list(rewards) and _is_number(rewards.value_type)):
+            raise CommandError(f"{where}, column {self.columns.rewards!r}: expected lists of numbers, found {rewards}")
 
-    def numbers(self, advance: Advance) -> Iterator[Numbers]:
+    def _kind(self, name: str) -> pa.DataType:
+        """The type of a column, or of a field within one; dictionaries have that of their values."""
+        first, *fields = [name] if name in self.schema.names else name.split(".")
+        if first not in self.schema.names:
+            raise CommandError(f"{self.file.name}: {self.columns.missing(name, self.schema.names)}")
+        kind = self.schema.field(first).type
+        for field_ in fields:
+            if not pa.types.is_struct(kind) or kind.get_field_index(field_) < 0:
+                raise CommandError(f"{self.file.name}: {self.columns.missing(name, self.schema.names)}")
+            kind = kind.field(field_).type
+        return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The kind of each prompt column: text and integers are never equal."""
+        kinds = {name: self._kind(name) for name in self.columns.prompt}
+        return {
+            name: "integers" if pa.types.is_integer(kind) else "strings" if _is_text(kind) else "objects"
+            for name, kind in kinds.items()
+            if kind not in (pa.json_(), pa.null())
+        }
+
+    def batches(self, advance: Advance) -> Iterator[RewardBatch]:
         ordinal = 0
-        for file, row, batch in self._batches(advance, [self.columns.prompt, self.columns.rewards]):
-            prompts, lists = batch.column(self.columns.prompt), batch.column(self.columns.rewards)
-            rewards, lengths = _lists(lists)
-            bad = _bad_rows(prompts, rewards, lengths)
+        for batch in self._read(advance, list(self.columns.read)):
+            columns = [_python(_column(batch, name)) for name in self.columns.prompt]
+            prompts = columns[0] if len(columns) == 1 else list(map(list, zip(*columns, strict=True)))
+            bad = np.array([not all(map(usable_prompt, row)) for row in zip(*columns, strict=True)], bool)
+            rewards, lengths, data = self._numbers(batch, bad)
             for index in np.flatnonzero(bad).tolist():
                 if not self.skip_bad:
-                    raise InputError(f"{file}, row {row + index}: {self._reason(batch.slice(index, 1))}{SKIP_HINT}")
+                    number, reason = ordinal + index + 1, self._reason(batch.slice(index, 1))
+                    raise CommandError(f"{self.file.name}, row {number}: {reason}{SKIP_HINT}")
                 self.skipped.append(ordinal + index)
-            keep = np.repeat(~bad, lengths)
-            yield Numbers(_python(prompts.filter(pa.array(~bad))), rewards[keep], lengths[~bad])
+            kept = [prompt for prompt, without in zip(prompts, bad.tolist(), strict=True) if not without]
+            yield RewardBatch(kept, lengths[~bad], rewards[np.repeat(~bad, lengths)], data)
             ordinal += len(bad)
 
-    def chunks(self, advance: Advance) -> Iterator[Chunk]:
-        ordinal, skipped = 0, np.array(self.skipped, np.int64)
-        for file, row, batch in self._batches(advance, None):
-            bad = skipped[np.searchsorted(skipped, ordinal) : np.searchsorted(skipped, ordinal + len(batch))] - ordinal
-            ordinal += len(batch)
-            rejected = [self._rejected(file, row + i, batch.slice(i, 1)) for i in bad.tolist()]
-            good = batch if not len(bad) else batch.filter(pa.array(~np.isin(np.arange(len(batch)), bad)))
-            yield ArrowChunk(good, rejected)
-        for source in self.files:
-            source.refuse_changed()
+    def _numbers(self, batch: pa.RecordBatch, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
+        """Rewards and lengths of all rows, and the data of good ones; more of them may turn out to be `bad`."""
+        if self.columns.data:  # which are read row by row
+            rows = [self._parts(row) for row in _python_rows(batch)]
+            bad |= np.array([row is None for row in rows], bool)
+            found = RewardBatch.of([(None, row[1] if row else [], []) for row in rows])
+            return found.rewards, found.lengths, columns_of([row[2] for row in rows if row])
+        lists = _column(batch, str(self.columns.rewards))
+        rewards, lengths = _lists(lists)
+        wrong = ~np.isfinite(rewards)
+        if self.columns.chances:
+            wrong |= (rewards < 0) | (rewards > 1)
+        bad |= ~lists.is_valid().to_numpy(zero_copy_only=False)
+        bad |= np.bincount(np.repeat(np.arange(len(lengths)), lengths)[wrong], minlength=len(lengths)) > 0
+        return rewards, lengths, ()
 
-    def _rejected(self, file: str, number: int, one: pa.RecordBatch) -> Rejected:
-        return Rejected(file, "row", number, self._reason(one), _python_rows(one)[0])
+    def _parts(self, row: dict[str, Any]) -> Any:
+        """What is read of a row, None of a bad one."""
+        try:
+            return parts(row, self.columns)
+        except BadRow:
+            return None
+
+    def rows(self, advance: Advance) -> Iterator[tuple[pa.RecordBatch, list[Rejected]]]:
+        ordinal, skipped = 0, np.array(self.skipped, np.int64)
+        for batch in self._read(advance, None):
+            bad = skipped[np.searchsorted(skipped, ordinal) : np.searchsorted(skipped, ordinal + len(batch))] - ordinal
+            rejected = [self._rejected(ordinal + i + 1, batch.slice(i, 1)) for i in bad.tolist()]
+            yield batch if not len(bad) else batch.filter(pa.array(~np.isin(np.arange(len(batch)), bad))), rejected
+            ordinal += len(batch)
+        self.file.refuse_changed()
+
+    def _rejected(self, number: int, one: pa.RecordBatch) -> Rejected:
+        return Rejected(self.file.name, "row", number, self._reason(one), _python_rows(one)[0])
 
     def _reason(self, one: pa.RecordBatch) -> str:
-        names = (self.columns.prompt, self.columns.rewards)
         try:
-            parts({name: _python(one.column(name))[0] for name in names}, self.columns)
+            parts(_python_rows(one.select([name for name in one.schema.names if name in self._tops]))[0], self.columns)
         except BadRow as error:
             return str(error)
         return "the rewards do not fit a float64"
 
-    def _batches(self, advance: Advance, columns: list[str] | None) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-        """(file, number of the first row, from 1, batch); batches of large rows have fewer of them."""
-        for file in self.files:
-            with _parquet(file) as stream:
-                row, done = 1, 0
-                for group in range(stream.num_row_groups):
-                    rows = stream.metadata.row_group(group).num_rows
-                    per_row = stream.metadata.row_group(group).total_byte_size // max(rows, 1)
-                    size = min(BATCH_ROWS, max(1, BATCH_BYTES // max(per_row, 1)))
-                    for batch in _decoded(stream, group, columns, size, file.name, row):
-                        yield file.name, row, batch
-                        row += len(batch)
-                        here = file.size * (row - 1) // stream.metadata.num_rows
-                        advance(here - done)
-                        done = here
+    @property
+    def _tops(self) -> set[str]:
+        """The columns that hold what is read."""
+        return {name if name in self.schema.names else name.partition(".")[0] for name in self.columns.read}
+
+    def _read(self, advance: Advance, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        """Batches; those of large rows have fewer of them."""
+        with _parquet(self.file) as stream:
+            row, done = 1, 0
+            for group in range(stream.num_row_groups):
+                rows = stream.metadata.row_group(group).num_rows
+                per_row = stream.metadata.row_group(group).total_byte_size // max(rows, 1)
+                size = min(BATCH_ROWS, max(1, BATCH_BYTES // max(per_row, 1)))
+                for batch in _decoded(stream, group, columns, size, self.file.name, row):
+                    yield batch
+                    row += len(batch)
+                    here = self.file.size * (row - 1) // stream.metadata.num_rows
+                    advance(here - done)
+                    done = here
+
+
+def refuse_other_prompts(sources: Sequence[ParquetRows]) -> None:
+    """Raise if a prompt column has strings in one file and integers in another, which are never one group."""
+    for source in sources[1:]:
+        first = sources[0]
+        for name, kind in source.prompts.items():
+            if (other := first.prompts.get(name, kind)) != kind:
+                raise CommandError(
+                    f"{source.file.name}, column {name!r}: expected {other} as in {first.file.name}, found {kind}; "
+                    "write one as the other, so that the rollouts of a prompt find each other"
+                )
 
 
 @contextmanager
@@ -136,7 +198,7 @@ def _parquet(file: File) -> Iterator[pq.ParquetFile]:
         if isinstance(error, OSError) and error.errno is not None:  # from the system, not about what is in the file
             error.filename = error.filename or file.name
             raise
-        raise InputError(f"{file.name}: cannot be read as Parquet ({error})") from None
+        raise CommandError(f"{file.name}: cannot be read as Parquet ({error})") from None
 
 
 def _decoded(
@@ -145,7 +207,7 @@ def _decoded(
     """Batches of at most `size` rows, of fewer where those take much memory.
 
     Raises:
-        InputError: one row takes too much.
+        CommandError: one row takes too much.
     """
     done = 0  # rows of the group
     while True:
@@ -163,7 +225,7 @@ def _decoded(
         except MemoryError:
             if size == 1:
                 what = f"expected a row that decodes to less than {DECODED_BYTES >> 20} MiB, found a larger one"
-                raise InputError(f"{file}, row {first + seen}: {what}") from None
+                raise CommandError(f"{file}, row {first + seen}: {what}") from None
             size = max(1, size // 16)
 
 
@@ -204,31 +266,21 @@ def _lists(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return pc.list_flatten(lists).to_numpy(zero_copy_only=False), lengths.to_numpy(zero_copy_only=False)
 
 
-def _bad_rows(prompts: pa.Array, rewards: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """[rows] bool: no prompt or JSON text of another kind, no reward, or a reward that is null or not finite."""
-    row_of = np.repeat(np.arange(len(lengths)), lengths)
-    infinite = np.bincount(row_of[~np.isfinite(rewards)], minlength=len(lengths))
-    bad = (lengths == 0) | (infinite > 0) | ~prompts.is_valid().to_numpy(zero_copy_only=False)
-    if prompts.type == pa.json_():
-        bad |= np.array([type(prompt) not in (str, int) for prompt in _python(prompts)], bool)
-    return bad
+def _may_be_messages(kind: pa.DataType) -> bool:
+    """Lists of objects; what JSON text or nothing but nulls hold is seen row by row."""
+    return kind in (pa.json_(), pa.null()) or (_is_list(kind) and pa.types.is_struct(kind.value_type))
 
 
-@dataclass
-class ArrowChunk:
-    """Parquet rows in the second pass."""
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A column, or a field within one."""
+    first, *fields = [name] if name in batch.schema.names else name.split(".")
+    found = batch.column(first)
+    return pc.struct_field(found, fields) if fields else found
 
-    batch: pa.RecordBatch
-    rejected: list[Rejected] = field(default_factory=list)
 
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    def to_lines(self) -> list[bytes]:
-        return [json_line(row) for row in _python_rows(self.batch)]
-
-    def to_arrow(self, schema: pa.Schema) -> pa.RecordBatch:
-        return self.batch
+def json_lines(batch: pa.RecordBatch) -> list[bytes]:
+    """The rows as lines of JSON."""
+    return [json_line(row) for row in _python_rows(batch)]
 
 
 def _python_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -238,7 +290,7 @@ def _python_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
         try:
             values = _python(column)
         except ValueError as error:  # nanoseconds, which Python's datetime lacks
-            raise InputError(
+            raise CommandError(
                 f"column {field_.name!r}: {field_.type} has no form in JSON ({error}); write Parquet instead"
             ) from None
         columns.append(values)
@@ -257,7 +309,7 @@ def _from_text(value: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise InputError(f"expected valid JSON in a column of type JSON, found {quote(value)}") from None
+        raise CommandError(f"expected valid JSON in a column of type JSON, found {quote(value)}") from None
 
 
 class Misfit(Exception):
@@ -265,34 +317,46 @@ class Misfit(Exception):
 
 
 class SchemaGuess:
-    """Types of the columns of JSON rows: of each what all its values have in common, else JSON text.
+    """Types of the columns of rows: of each what all its values have in common, else JSON text. Parquet files of one
+    schema keep it, whatever it is.
 
     Args:
         rewards: the column whose lists are of numbers, whatever kinds of numbers they mix.
     """
 
-    def __init__(self, rewards: str) -> None:
+    def __init__(self, rewards: str | None) -> None:
         self._rewards = rewards
         self._types: dict[str, pa.DataType] = {}
+        self._files: list[pa.Schema] = []  # without repetitions
 
     def see(self, rows: list[dict[str, Any]]) -> None:
-        """Take more rows into account."""
+        """Take more rows of JSON into account."""
         for name in dict.fromkeys(chain.from_iterable(rows)):
-            known = self._types.get(name, pa.null())
-            if known != pa.json_():
-                kind = _merged(known, _common_type([row.get(name) for row in rows]))
-                numbers = name == self._rewards and kind == pa.json_()
-                self._types[name] = pa.list_(pa.float64()) if numbers else kind
+            if self._types.get(name) != pa.json_():
+                self._merge(name, _common_type([row.get(name) for row in rows]))
+
+    def see_file(self, schema: pa.Schema) -> None:
+        """Take the rows of a Parquet file into account."""
+        if not any(schema.equals(other, check_metadata=False) for other in self._files):
+            self._files.append(schema)
+        for field in schema:
+            kind = field.type
+            self._merge(field.name, kind.value_type if pa.types.is_dictionary(kind) else kind)
 
     def join(self, other: "SchemaGuess") -> None:
         """Take the rows that another guess has seen into account."""
         for name, kind in other._types.items():
-            known = self._types.get(name, pa.null())
-            self._types[name] = pa.json_() if pa.json_() in (known, kind) else _merged(known, kind)
+            self._merge(name, kind)
+
+    def _merge(self, name: str, kind: pa.DataType) -> None:
+        merged = _merged(self._types.get(name, pa.null()), kind)
+        numbers = name == self._rewards and merged == pa.json_()
+        self._types[name] = pa.list_(pa.float64()) if numbers else merged
 
     def demote(self, name: str) -> None:
         """Make a column JSON text."""
         self._types[name] = pa.json_()
+        self._files.append(pa.schema([]))
 
     @property
     def as_text(self) -> list[str]:
@@ -301,10 +365,14 @@ class SchemaGuess:
 
     def schema(self) -> pa.Schema:
         """Of the rows seen so far."""
+        if len(self._files) == 1 and self._files[0].names == list(self._types):
+            return self._files[0]
+        metadata = self._files[0].metadata if self._files else None
         try:
-            return pa.schema([(name, kind if _storable(kind) else pa.json_()) for name, kind in self._types.items()])
+            fields = [(name, kind if _storable(kind) else pa.json_()) for name, kind in self._types.items()]
+            return pa.schema(fields, metadata=metadata)
         except UnicodeEncodeError as error:
-            raise InputError(
+            raise CommandError(
                 f"column {error.object!r}: no valid name for a Parquet column; write JSON lines instead"
             ) from None
 
@@ -331,8 +399,8 @@ def _needs_text(values: list[Any], levels: int) -> bool:
 
 
 def _merged(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    if a == b:
-        return a
+    if a == b or pa.json_() in (a, b):
+        return a if a == b else pa.json_()
     try:
         schemas = [pa.schema([("", kind)]) for kind in (a, b)]
         return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
@@ -347,22 +415,37 @@ def _storable(kind: pa.DataType) -> bool:
     return _storable(kind.value_type) if _is_list(kind) else True
 
 
-def record_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """JSON rows as typed columns.
+def record_batch(rows: Any, schema: pa.Schema) -> pa.RecordBatch:
+    """Lines of JSON, or the rows of a Parquet file, as columns of that schema.
 
     Raises:
         Misfit: a value does not fit the type of its column exactly.
     """
-    columns = []
-    for field_ in schema:
-        values = [row.get(field_.name) for row in rows]
-        if field_.type == pa.json_():
-            values = [None if value is None else json.dumps(value) for value in values]
-        try:
-            columns.append(pa.array(values, field_.type))
-        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-            raise Misfit(field_.name) from None
+    if isinstance(rows, pa.RecordBatch):
+        if rows.schema.equals(schema):
+            return rows
+        columns = [_fitted(rows, field) for field in schema]
+    else:
+        parsed = [parse(line) for line in rows]
+        columns = [_typed([row.get(field.name) for row in parsed], field) for field in schema]
     return pa.record_batch(columns, schema=schema)
+
+
+def _fitted(rows: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    """A column of a Parquet file whose schema is another one."""
+    if field.name not in rows.schema.names:
+        return pa.nulls(len(rows), field.type)
+    column = rows.column(field.name)
+    return column if column.type == field.type else _typed(_python(column), field)
+
+
+def _typed(values: list[Any], field: pa.Field) -> pa.Array:
+    if field.type == pa.json_():
+        values = [None if value is None else json_text(value) for value in values]
+    try:
+        return pa.array(values, field.type)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        raise Misfit(field.name) from None
 
 
 class _Writer(pq.ParquetWriter):
@@ -387,9 +470,9 @@ class ParquetSink:
         self._writer = _Writer(stream, self._full, write_page_checksum=True)
         self._waiting: list[pa.RecordBatch] = []
 
-    def write(self, chunk: Chunk, credits: np.ndarray, advantages: np.ndarray, lengths: np.ndarray) -> None:
+    def write(self, rows: Any, credits: np.ndarray, advantages: np.ndarray, lengths: np.ndarray) -> None:
         """Append rows; credits and advantages [candidates of all rows], lengths [rows]."""
-        batch = chunk.to_arrow(self.schema)
+        batch = record_batch(rows, self.schema)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         added = [pa.ListArray.from_arrays(offsets, x) for x in (credits, advantages)]
         self._waiting.append(pa.record_batch([*batch.columns, *added], schema=self._full))
@@ -403,7 +486,7 @@ class ParquetSink:
             self._waiting.clear()
 
     def refuse_unreadable(self) -> None:
-        """Raise InputError if pyarrow, which writes what it does not read, does not read this; not of the rows."""
+        """Raise CommandError if pyarrow, which writes what it does not read, does not read this; not of the rows."""
         self._stream.seek(0)
         try:
             with pq.ParquetFile(self._stream) as written:
@@ -412,7 +495,7 @@ class ParquetSink:
                 reason = f"its columns are read as other ones: {written.schema_arrow}"
         except (pa.ArrowException, OSError) as error:
             reason = str(error)
-        raise InputError(f"the output could not be read as Parquet ({reason}); write JSON lines instead")
+        raise CommandError(f"the output could not be read as Parquet ({reason}); write JSON lines instead")
 
     def __enter__(self) -> "ParquetSink":
         return self
@@ -424,7 +507,5 @@ class ParquetSink:
             self._flush()
             self._writer.close()
         else:
-            with suppress(
-                Exception
-            ):  # the first error counts; left open, the writer would write again when it is collected
+            with suppress(Exception):  # the first error counts; left open, it would write again when it is collected
                 self._writer.close()

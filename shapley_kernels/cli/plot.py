@@ -1,65 +1,63 @@
 """The picture: what changes against plain GRPO, and who gets the credit."""
 
-from collections.abc import Mapping
 from io import BytesIO
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from shapley_kernels.cli.compute import Sample
-from shapley_kernels.cli.rows import InputError
+from shapley_kernels.cli.compute import Results
 
-SAMPLED_ROLLOUTS = 3000
-SHOWN_RANKS = 12
 SHOWN_POINTS = 6000
+SAMPLED_ROLLOUTS = 3000
+MOST_BOXES = 16
+"""Ranks that have a box each; more are drawn as bands."""
+
+QUANTILES = (5, 25, 50, 75, 95)
 
 KEPT, TURNED, FLAT = "#0072B2", "#D55E00", "#7F7F7F"  # Okabe and Ito: told apart by colour-blind eyes, and in grey
+BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "frameon": False}
 
 
-def kind(name: str) -> str:
-    """The picture format of a file name.
-
-    Raises:
-        InputError: matplotlib does not write it.
-    """
-    suffix = name.rpartition(".")[2].lower() if "." in name else ""
-    if suffix not in ("png", "pdf", "svg"):
-        raise InputError(f"--plot {name}: expected a file name that ends in .png, .pdf or .svg")
-    return suffix
-
-
-def draw(stream: IO[bytes], suffix: str, sample: Sample, found: Mapping[str, float], value: str) -> None:
-    """Write the picture of the sampled rollouts.
+def draw(stream: IO[bytes], kind: str, results: Results, title: str, value: str) -> None:
+    """Write the picture of some of the rollouts, the same ones in every run.
 
     Args:
-        value: name of the value that shared the credit, such as "Shapley".
+        kind: png, pdf or svg.
+        value: name of the value that shared the credit, such as "shapley".
     """
     figure = Figure(figsize=(12.5, 6.2), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    _advantages(left, sample, value)
-    _ranks(right, sample, value)
+    _advantages(left, results, value)
+    _ranks(right, results, value)
     keys = ("rollouts", "groups", "free_riders", "candidates")
-    rollouts, groups, riders, candidates = (found[f"shapley/{key}"] for key in keys)
-    figure.suptitle(
-        f"{rollouts:,.0f} rollouts of {groups:,.0f} prompts: advantage of the other sign for {riders:,.0f} "
-        f"of {candidates:,.0f} candidates",
-        fontsize=13,
+    rollouts, groups, riders, candidates = (results.diagnostics[f"shapley/{key}"] for key in keys)
+    counts = (
+        f"{rollouts:,.0f} rollouts of {groups:,.0f} prompts; advantage of the other sign than under plain GRPO for "
+        f"{riders:,.0f} of {candidates:,.0f} candidates"
     )
+    shown = title if len(title) <= 100 else title[:97] + "..."
+    figure.suptitle(f"{shown}\n{counts}", fontsize=12, parse_math=False)
     drawn = BytesIO()  # since an error of the stream would make matplotlib stumble over itself
-    figure.savefig(drawn, format=suffix)
+    figure.savefig(drawn, format=kind)
     stream.write(drawn.getbuffer())
 
 
-def _advantages(axes: Axes, sample: Sample, value: str) -> None:
+def _chosen(total: int, wanted: int) -> np.ndarray:
+    """At most so many of 0 .. total - 1, in order."""
+    return np.sort(np.random.default_rng(0).permutation(total)[:wanted])
+
+
+def _advantages(axes: Axes, results: Results, value: str) -> None:
     """Plain GRPO's advantage against the candidate's own, the quadrants of opposite sign shaded."""
-    x, y = sample.joined("grpo"), sample.joined("advantage")
-    chosen = np.random.default_rng(0).permutation(len(x))[:SHOWN_POINTS]
-    x, y = x[chosen], y[chosen]
-    axes.set_title(f"What changes against plain GRPO ({len(x):,} candidates shown)")
+    total = len(results.advantages)
+    chosen = _chosen(total, SHOWN_POINTS)
+    y, x = results.advantages[chosen], results.grpo[np.repeat(np.arange(len(results.lengths)), results.lengths)[chosen]]
+    some = f"{len(x):,} of {total:,} candidates" if len(x) < total else f"{total:,} candidates"
+    axes.set_title(f"What changes against plain GRPO ({some})")
     axes.set_xlabel("plain GRPO: advantage of the candidate's set")
     axes.set_ylabel(f"{value}: advantage of the candidate")
     (x0, x1), (y0, y1) = _around_zero(x), _around_zero(y)
@@ -70,29 +68,24 @@ def _advantages(axes: Axes, sample: Sample, value: str) -> None:
     axes.axvline(0, color="black", linewidth=0.8)
     turned = x * y < 0
     flat = (x == 0) & (y != 0)
-    size = 28 if len(x) < 1000 else 9
     for these, colour, marker, label in (
         (~turned & ~flat, KEPT, "o", "same sign"),
         (flat, FLAT, "s", "plain GRPO gives 0"),
         (turned, TURNED, "^", "another sign"),
     ):
         if these.any():
-            axes.scatter(
-                x[these],
-                y[these],
-                s=size,
-                c=colour,
-                marker=marker,
-                alpha=0.55,
-                linewidths=0,
-                label=label,
-                rasterized=True,
-                zorder=3,
-            )
+            style: dict[str, Any] = {
+                "s": 28 if len(x) < 1000 else 9,
+                "c": colour,
+                "marker": marker,
+                "alpha": 0.55,
+                "linewidths": 0,
+            }
+            axes.scatter(x[these], y[these], label=label, rasterized=True, zorder=3, **style)
     _quadrant(axes, 0.98, 0.02, "bottom", "right", "carried by the others", turned & (x > 0))
     _quadrant(axes, 0.02, 0.98, "top", "left", "held back by the others", turned & (x < 0))
     if len(x):
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, markerscale=1.5)
+        axes.legend(ncols=3, markerscale=1.5, **BELOW)
 
 
 def _around_zero(x: np.ndarray) -> tuple[float, float]:
@@ -104,51 +97,59 @@ def _around_zero(x: np.ndarray) -> tuple[float, float]:
 
 def _quadrant(axes: Axes, x: float, y: float, vertical: str, horizontal: str, name: str, inside: np.ndarray) -> None:
     text = f"{name}: {100 * inside.mean() if len(inside) else 0:.1f} %"
-    axes.text(
-        x,
-        y,
-        text,
-        transform=axes.transAxes,
-        va=vertical,
-        ha=horizontal,
-        fontsize=10,
-        color="#8A3B00",
-        weight="bold",
-        bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0},
-    )
+    place: dict[str, Any] = {"transform": axes.transAxes, "va": vertical, "ha": horizontal}
+    box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0}
+    axes.text(x, y, text, fontsize=10, color="#8A3B00", weight="bold", bbox=box, zorder=4, **place)
 
 
-def _ranks(axes: Axes, sample: Sample, value: str) -> None:
+def by_rank(results: Results) -> tuple[np.ndarray, np.ndarray]:
+    """Credits [rollouts, ranks], those of the best reward first, and the worth of the sets [rollouts].
+
+    The ranks of rollouts with at least so many candidates, so that all ranks are of the same rollouts: what differs
+    from rank to rank is not who has that many. Their number is the one with most candidates in the picture.
+    """
+    lengths = results.lengths
+    counts = np.cumsum(np.bincount(lengths, minlength=1)[::-1])[::-1]  # rollouts with at least so many candidates
+    ranks = int(np.argmax(counts * np.arange(len(counts))))
+    rows = np.flatnonzero(lengths >= max(ranks, 1))
+    rows = rows[_chosen(len(rows), SAMPLED_ROLLOUTS)]
+    starts = np.cumsum(lengths) - lengths
+    credits = np.empty((len(rows), ranks))
+    for found, start, length in zip(credits, starts[rows], lengths[rows], strict=True):
+        order = np.argsort(-results.rewards[start : start + length], kind="stable")
+        found[:] = results.credits[start : start + length][order[:ranks]]
+    return credits, results.worth[rows]
+
+
+def _ranks(axes: Axes, results: Results, value: str) -> None:
     """Credit by rank in the rollout, next to the worth of the set that plain GRPO gives to every candidate."""
-    rank, credit, worth = (sample.joined(name) for name in ("rank", "credit", "broadcast"))
-    axes.set_title("Who gets the credit")
-    axes.set_xlabel("rank of the candidate within its rollout (1 = best reward)")
+    credits, worth = by_rank(results)
+    rollouts, ranks = credits.shape
+    with_as_many = int((results.lengths >= ranks).sum())
+    of = f"{rollouts:,} of {with_as_many:,}" if rollouts < with_as_many else f"the {rollouts:,}"
+    left_out = f", of {len(results.lengths):,} in all" if with_as_many < len(results.lengths) else ""
+    axes.set_title(f"Who gets the credit: {of} rollouts with at least {ranks} candidates{left_out}", fontsize=11)
+    axes.set_xlabel(f"rank of the candidate within its rollout (1 = best reward), n = {rollouts:,} at each rank")
     axes.set_ylabel("credit, in units of reward")
-    shown = np.arange(1, min(SHOWN_RANKS, int(rank.max(initial=0))) + 1)
-    if not len(shown):
-        return
-    boxes = axes.boxplot(
-        [credit[rank == k] for k in shown],
-        positions=shown,
-        widths=0.55,
-        whis=(5, 95),
-        showfliers=False,
-        patch_artist=True,
-        medianprops={"color": "black", "linewidth": 1.6},
-    )
-    for box in boxes["boxes"]:
-        box.set(facecolor=KEPT, alpha=0.45)
-    medians = [np.median(worth[rank == k]) for k in shown]
-    (line,) = axes.plot(shown, medians, color=TURNED, marker="D", linestyle="--", markersize=5)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(shown, [str(k) for k in shown])
-    axes.legend(
-        [boxes["boxes"][0], line],
-        [
-            f"{value}: median, quartiles, 5th and 95th percentile",
-            "plain GRPO: the set's worth goes to every candidate (median)",
-        ],
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.13),
-        frameon=False,
-    )
+    if not rollouts:
+        axes.set_title("Who gets the credit: there are no candidates")
+        return
+    place, quantiles = np.arange(1, ranks + 1), np.percentile(credits, QUANTILES, axis=0)
+    if ranks <= MOST_BOXES:
+        style: dict[str, Any] = {"whis": (5, 95), "showfliers": False, "patch_artist": True, "widths": 0.55}
+        boxes = axes.boxplot(
+            list(credits.T), positions=place, medianprops={"color": "black", "linewidth": 1.6}, **style
+        )
+        for box in boxes["boxes"]:
+            box.set(facecolor=KEPT, alpha=0.45)
+        shown = boxes["boxes"][0]
+        axes.set_xticks(place, map(str, place))
+    else:
+        axes.fill_between(place, quantiles[0], quantiles[4], color=KEPT, alpha=0.2, linewidth=0)
+        shown = axes.fill_between(place, quantiles[1], quantiles[3], color=KEPT, alpha=0.45, linewidth=0)
+        axes.plot(place, quantiles[2], color="black", linewidth=1.6)
+    axes.set_xlim(0.4, ranks + 0.6)
+    line = axes.axhline(np.median(worth), color=TURNED, linestyle="--", linewidth=1.6)
+    names = [f"{value}: median, quartiles, 5th and 95th percentile", "plain GRPO: the set's worth, to each (median)"]
+    axes.legend([shown, line], names, **BELOW)

@@ -8,7 +8,7 @@ order of the input, as on one machine. The only module here that imports ray.
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
-from shapley_kernels._files import scratch_directory
-from shapley_kernels.cli.compute import Shared, Table, key
-from shapley_kernels.cli.parquet import ParquetFiles, SchemaGuess
-from shapley_kernels.cli.reading import BATCH_ROWS, Advance, File, JsonLines, Numbers, Source
-from shapley_kernels.cli.rows import InputError
+from shapley_kernels._command import CommandError
+from shapley_kernels.cli.compute import Results
+from shapley_kernels.cli.parquet import ParquetRows, SchemaGuess
+from shapley_kernels.cli.reading import BATCH_ROWS, Advance, File, JsonLines, RewardBatch, Source
+from shapley_kernels.cli.rows import Columns, key
 from shapley_kernels.rl import RewardAllocator, merge_diagnostics
 
 BUCKET_BYTES = 256 << 20
@@ -41,28 +41,28 @@ ROWS = pa.schema(
 )
 
 
-def refuse(inputs: list[str], plot: Path | None) -> None:
-    """InputError for what this engine cannot do."""
+def refuse(inputs: list[str], plot: Path | None, columns: Columns) -> None:
+    """CommandError for what this engine cannot do."""
     for name in inputs:
         path = Path(name)
         if name == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
-            raise InputError(f"--engine ray: expected files that all machines see, found the stream {name!r}")
+            raise CommandError(f"--engine ray: expected files that all machines see, found the stream {name!r}")
     if plot:
-        raise InputError("--engine ray draws no --plot; plot a file of some of the prompts without it")
+        raise CommandError("--engine ray draws no --plot; plot a file of some of the prompts without it")
+    if columns.data:
+        names = ", ".join(repr(column.name) for column in columns.data)
+        raise CommandError(
+            f"--engine ray: expected a utility of rewards alone, found one that reads {names}; use local"
+        )
 
 
 def fill(
-    table: Table,
-    source: Source,
-    guess: SchemaGuess | None,
-    allocator: RewardAllocator,
-    keep_prompts: int,
-    advance: Advance,
+    results: Results, sources: Sequence[Source], guess: SchemaGuess | None, allocator: RewardAllocator, advance: Advance
 ) -> None:
-    """What `Table.add` and `Table.share` do, for all rows of the source, which learns which rows are bad.
+    """What `Results.add` and `Results.compute` do, for all rows of the sources, which learn which rows are bad.
 
     Raises:
-        InputError: as the source does for a bad row, of the first file that has one; and where rewards are too large.
+        CommandError: as the source does for a bad row, of the first file that has one; and where rewards are too large.
     """
     ours = not ray.is_initialized()
     if ours:
@@ -70,11 +70,14 @@ def fill(
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        buckets = max(int(ray.cluster_resources().get("CPU", 1)), source.size // BUCKET_BYTES)
-        numbers, rows = _read_all(table, source, guess, keep_prompts, buckets, advance)
+        size = sum(source.file.size for source in sources)
+        buckets = max(int(ray.cluster_resources().get("CPU", 1)), size // BUCKET_BYTES)
+        numbers, rows = _read_all(results, sources, guess, buckets, advance)
         found: list[dict[str, float]] = []
-        table.take(sum(rows), _shared(numbers, rows, allocator, buckets, found), allocator)
-        table.diagnostics = merge_diagnostics(found)
+        if numbers:
+            _share(results, numbers, rows, allocator, buckets, found)
+        results.diagnostics = merge_diagnostics(found)
+        results.divide_by_std(allocator)
     finally:
         if ours:
             ray.shutdown()
@@ -84,56 +87,61 @@ def fill(
 class _Read:
     """What is told of a file beside its numbers."""
 
-    rows: int = 0  # good ones
+    lengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # of good rows
     skipped: list[int] = field(default_factory=list)  # ordinals of bad ones
-    prompts: list[str | int] = field(default_factory=list)
+    prompts: list[Any] = field(default_factory=list)
     guess: SchemaGuess | None = None
     problem: str | None = None
 
 
 def _read_all(
-    table: Table, source: Any, guess: SchemaGuess | None, keep_prompts: int, buckets: int, advance: Advance
+    results: Results, sources: Sequence[Any], guess: SchemaGuess | None, buckets: int, advance: Advance
 ) -> tuple[list[Any], list[int]]:
     """References to a pyarrow.Table of the numbers of each file with any, and how many good rows each file has."""
     task = ray.remote(num_returns=2)(_read)
-    how = (type(source), source.columns, source.skip_bad, guess is not None, keep_prompts, buckets)
-    there = [replace(file, path=file.path.absolute()) for file in source.files]  # workers have another directory
-    refs = [task.remote(file, i, *how) for i, file in enumerate(there)]
-    before, kept, rows = 0, [], []
-    for file, (numbers, info) in zip(source.files, refs, strict=True):
+    keep = results.keep_prompts
+    refs = []
+    for i, source in enumerate(sources):
+        there = replace(source.file, path=source.file.path.absolute())  # workers have another directory
+        refs.append(
+            task.remote(there, i, type(source), source.columns, source.skip_bad, guess is not None, keep, buckets)
+        )
+    kept, lengths = [], [results.lengths]
+    for source, (numbers, info) in zip(sources, refs, strict=True):
         found: _Read = ray.get(info)
         if found.problem is not None:
-            raise InputError(found.problem)
-        source.skipped.extend(before + ordinal for ordinal in found.skipped)
-        before += found.rows + len(found.skipped)
-        table.first_prompts += found.prompts[: keep_prompts - len(table.first_prompts)]
+            raise CommandError(found.problem)
+        source.skipped.extend(found.skipped)
+        results.first_prompts += found.prompts[: keep - len(results.first_prompts)]
         if guess and found.guess:
             guess.join(found.guess)
-        rows.append(found.rows)
-        if found.rows:
+        lengths.append(found.lengths)
+        if len(found.lengths):
             kept.append(numbers)
-        advance(file.size)
-    return kept, rows
+        advance(source.file.size)
+    results.set_lengths(np.concatenate(lengths))
+    return kept, [len(part) for part in lengths[1:]]
 
 
 def _read(
-    file: File, number: int, kind: Any, columns: Any, skip_bad: bool, guesses: bool, keep_prompts: int, buckets: int
+    file: File, number: int, kind: Any, columns: Columns, skip_bad: bool, guesses: bool, keep_prompts: int, buckets: int
 ) -> tuple[pa.Table, _Read]:
     """The numbers of one file; runs on a worker."""
-    found, tables = _Read(guess=SchemaGuess(columns.rewards) if guesses else None), [ROWS.empty_table()]
+    found, tables = _Read(), [ROWS.empty_table()]
     try:
         file.refuse_changed()  # also where it is another file than there
         source: Source
-        if kind is ParquetFiles:
-            source = ParquetFiles([file], columns, skip_bad)
+        if kind is ParquetRows:
+            source = ParquetRows(file, columns, skip_bad)
         else:
-            source = JsonLines([file], columns, skip_bad, see=found.guess.see if found.guess else None)
-        for numbers in source.numbers(lambda _: None):
-            tables.append(_table(numbers, number, found.rows, buckets))
-            found.rows += len(numbers.lengths)
-            found.prompts += numbers.prompts[: keep_prompts - len(found.prompts)]
+            found.guess = SchemaGuess(columns.rewards) if guesses else None
+            source = JsonLines(file, columns, skip_bad, see=found.guess.see if found.guess else None)
+        for batch in source.batches(lambda _: None):
+            tables.append(_table(batch, number, len(found.lengths), buckets))
+            found.lengths = np.concatenate([found.lengths, batch.lengths])
+            found.prompts += batch.prompts[: keep_prompts - len(found.prompts)]
         found.skipped = source.skipped.tolist()
-    except InputError as error:
+    except CommandError as error:
         found.problem = str(error)
     except OSError as error:
         found.problem = (
@@ -142,7 +150,7 @@ def _read(
     return pa.concat_tables(tables), found
 
 
-def _table(numbers: Numbers, file: int, first: int, buckets: int) -> pa.Table:
+def _table(numbers: RewardBatch, file: int, first: int, buckets: int) -> pa.Table:
     prompts = [_bytes(prompt) for prompt in numbers.prompts]
     count = len(prompts)
     columns = [
@@ -155,8 +163,8 @@ def _table(numbers: Numbers, file: int, first: int, buckets: int) -> pa.Table:
     return pa.table(columns, schema=ROWS)
 
 
-def _bytes(prompt: str | int) -> bytes:
-    """Equal for equal prompt ids only, in all processes."""
+def _bytes(prompt: Any) -> bytes:
+    """Equal for equal prompts only, in all processes."""
     short = key(prompt)
     if isinstance(short, bytes):
         return b"h" + short
@@ -171,32 +179,35 @@ def _flat(lists: pa.ChunkedArray) -> np.ndarray:
     return pc.list_flatten(lists).to_numpy()
 
 
-def _shared(
-    numbers: list[Any], rows: list[int], allocator: RewardAllocator, buckets: int, found: list[dict[str, float]]
-) -> Iterator[Shared]:
-    """The results of all rows; the diagnostics go to `found`.
+def _share(
+    results: Results,
+    numbers: list[Any],
+    rows: list[int],
+    allocator: RewardAllocator,
+    buckets: int,
+    found: list[dict[str, float]],
+) -> None:
+    """Put the results of all rows in their places; the diagnostics go to `found`.
 
     Raises:
-        InputError: some rewards are too large.
+        CommandError: some rewards are too large.
     """
-    if not numbers:
-        return
     alone = replace(allocator, scale="none") if allocator.scale == "batch" else allocator
     groups = ray.data.from_arrow_refs(numbers).groupby("bucket", num_partitions=buckets)
-    shared = groups.map_groups(_sharer(alone), batch_format="pyarrow")
+    shared = groups.map_groups(_sharer(alone, results.columns), batch_format="pyarrow")
     before = np.cumsum(rows) - rows
     for batch in shared.iter_batches(batch_format="pyarrow", batch_size=BATCH_ROWS):
         for told in map(json.loads, filter(None, batch["told"].to_pylist())):
             if isinstance(told, str):
-                raise InputError(told)
+                raise CommandError(told)
             found.append(told)
         places = before[batch["file"].to_numpy()] + batch["row"].to_numpy()
         lengths = pc.list_value_length(batch["rewards"]).to_numpy()
-        yield Shared(places, lengths, *(_flat(batch[name]) for name in ("rewards", "credits", "advantages")))
+        results.put(places, lengths, *(_flat(batch[name]) for name in ("rewards", "credits", "advantages")))
 
 
-def _sharer(allocator: RewardAllocator) -> Callable[[pa.Table], pa.Table]:
-    """The function that runs on workers, on all rows of a bucket: whole groups, as `Table` shares them."""
+def _sharer(allocator: RewardAllocator, columns: Columns) -> Callable[[pa.Table], pa.Table]:
+    """The function that runs on workers, on all rows of a bucket: whole groups, as `Results` computes them."""
 
     def share(rows: pa.Table) -> pa.Table:
         rows = rows.sort_by([(name, "ascending") for name in PLACE]).combine_chunks()
@@ -204,16 +215,15 @@ def _sharer(allocator: RewardAllocator) -> Callable[[pa.Table], pa.Table]:
         prompts = pc.dictionary_encode(rows["prompt"].combine_chunks()).indices.to_pylist()
         told: Any = ""
         credits = advantages = np.zeros_like(rewards)
-        with scratch_directory() as scratch, Table(scratch) as table:
-            table.add(Numbers(prompts, rewards, lengths))
-            try:
-                table.share(allocator, lambda _: lambda _: None)
-                credits, advantages, _ = table.results(0, len(rows))
-                told = table.diagnostics
-            except InputError as error:
-                told = str(error)
-        columns = {name: rows[name] for name in (*PLACE, "rewards")}
-        columns |= {"credits": _lists(credits, lengths), "advantages": _lists(advantages, lengths)}
-        return pa.table(columns | {"told": [json.dumps(told)] + [""] * (len(rows) - 1)})
+        results = Results(columns)
+        results.add(RewardBatch(prompts, lengths, rewards))
+        try:
+            results.compute(allocator, lambda _: lambda _: None)
+            credits, advantages, told = results.credits, results.advantages, results.diagnostics
+        except CommandError as error:
+            told = str(error)
+        lists = {"rewards": rewards, "credits": credits, "advantages": advantages}
+        kept = {name: rows[name] for name in PLACE} | {name: _lists(x, lengths) for name, x in lists.items()}
+        return pa.table(kept | {"told": [json.dumps(told)] + [""] * (len(rows) - 1)})
 
     return share

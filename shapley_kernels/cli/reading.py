@@ -1,11 +1,13 @@
-"""Input files: a first pass that yields numbers, a second one that yields whole rows to be written out again.
+"""Input files: a first pass that yields what is computed with, a second one that yields whole rows to be written again.
 
 Nothing is kept between the passes but the ordinals of bad rows, so a file may be larger than the memory. Rows come in
 batches of at most `BATCH_ROWS` rows and about `BATCH_BYTES` bytes.
 """
 
+import bz2
 import gzip
 import json
+import lzma
 import shutil
 import stat
 import sys
@@ -13,16 +15,18 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 
+from shapley_kernels._command import CommandError
 from shapley_kernels._files import naming, open_scratch
-from shapley_kernels.cli.rows import ARRAY_HINT, BadRow, Columns, InputError, parts
+from shapley_kernels.cli.rows import ARRAY_HINT, BadRow, Columns, Data, parts
 
 BATCH_ROWS = 4096
 BATCH_BYTES = 8 << 20
@@ -33,17 +37,39 @@ LONGEST_LINE = 128 << 20
 DEEPEST = 500
 """Lists and objects within each other in a row, few enough for every step's recursion, whatever stands on the stack."""
 
+SKIP_HINT = "; put it right, or leave such rows out with --on-bad-row skip"
+LINES_HINT = "; it looks like JSON over several lines, put each row on one with: jq -c ."
+CHANGED = "the file changed while it was read; run the command again when it is complete"
+TOO_DEEP = f"expected a JSON object nested up to {DEEPEST} deep, found one nested too deeply"
+
 Advance = Callable[[int], None]
 """Called with the number of input bytes gone through since the last call."""
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """What the first pass reads of a batch of rows."""
+class RewardBatch:
+    """What the first pass reads of some rows; candidates stand one after the other, row by row."""
 
-    prompts: list[str | int]
-    rewards: np.ndarray  # [candidates of all rows, one row after the other] float64
+    prompts: list[Any]
     lengths: np.ndarray  # [rows] int64
+    rewards: np.ndarray  # [candidates] float64
+    data: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    """Of each data column: numbers float64, and how many each candidate of a row has, [rows] int64."""
+
+    @classmethod
+    def of(cls, rows: list[tuple[Any, list[float], list[Data]]]) -> "RewardBatch":
+        """Of rows as `parts` gives them."""
+        lengths = np.fromiter((len(rewards) for _, rewards, _ in rows), np.int64, len(rows))
+        rewards = np.fromiter(chain.from_iterable(rewards for _, rewards, _ in rows), np.float64, lengths.sum())
+        return cls([prompt for prompt, *_ in rows], lengths, rewards, columns_of([data for *_, data in rows]))
+
+
+def columns_of(rows: list[list[Data]]) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """`RewardBatch.data` from the data of each row."""
+    return tuple(
+        (np.array(list(chain.from_iterable(numbers for numbers, _ in column)), float), np.array([w for _, w in column]))
+        for column in zip(*rows, strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -55,23 +81,6 @@ class Rejected:
     number: int
     reason: str
     row: Any
-
-    def __str__(self) -> str:
-        return f"{self.file}, {self.place} {self.number}: {self.reason}"
-
-
-class Chunk(Protocol):
-    """A batch of whole rows in the second pass, good ones only."""
-
-    rejected: list[Rejected]
-
-    def __len__(self) -> int: ...
-
-    def to_lines(self) -> list[bytes]:
-        """Each row as the text of a JSON object."""
-
-    def to_arrow(self, schema: Any) -> Any:
-        """The rows as a pyarrow.RecordBatch of that schema."""
 
 
 @dataclass(frozen=True)
@@ -91,29 +100,25 @@ class File:
     def refuse_changed(self) -> None:
         """Raise if the file is no longer what the first pass read."""
         if File.at(self.name, self.path) != self:
-            raise InputError(f"{self.name}: {CHANGED}")
+            raise CommandError(f"{self.name}: {CHANGED}")
 
 
 class Source(Protocol):
-    """The rows of one or more files of one format."""
+    """The rows of a file."""
 
-    files: list[File]
-    size: int  # bytes
+    file: File
     skipped: "array[int]"  # ordinals of the bad rows that the first pass found
 
-    def numbers(self, advance: Advance) -> Iterator[Numbers]:
-        """The first pass. A bad row raises InputError unless they are to be skipped."""
+    def batches(self, advance: Advance) -> Iterator[RewardBatch]:
+        """The first pass. A bad row raises CommandError unless they are to be skipped."""
 
-    def chunks(self, advance: Advance) -> Iterator[Chunk]:
-        """The second pass."""
-
-
-CHANGED = "the file changed while it was read; run the command again when it is complete"
+    def rows(self, advance: Advance) -> Iterator[tuple[Any, list[Rejected]]]:
+        """The second pass: good rows, as lines of JSON or a pyarrow.RecordBatch, and bad ones."""
 
 
 @contextmanager
 def unchanged(inputs: list[File]) -> Iterator[None]:
-    """Raise InputError if a file changes meanwhile, also instead of whatever error comes of that."""
+    """Raise CommandError if a file changes meanwhile, also instead of whatever error comes of that."""
     try:
         yield
     except OSError:  # which says what it is about
@@ -129,7 +134,7 @@ def unchanged(inputs: list[File]) -> Iterator[None]:
 def files(names: list[str], scratch: Path) -> list[File]:
     """The named files; what can be read only once ("-" and pipes) is first copied to the scratch directory."""
     if names.count("-") > 1:
-        raise InputError("'-' (standard input) can be given once")
+        raise CommandError("'-' (standard input) can be given once")
     return [_file(name, scratch / f"input{i}") for i, name in enumerate(names)]
 
 
@@ -138,15 +143,57 @@ def _file(name: str, copy: Path) -> File:
         path = Path(name)
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise InputError(f"{name}: expected a file, found a directory; name the files in it")
+            raise CommandError(f"{name}: expected a file, found a directory; name the files in it")
         if stat.S_ISREG(mode):
             return File.at(name, path)
     if name == "-" and sys.stdin is None:
-        raise InputError("-: stdin is closed; pipe rows into it, or name a file")
+        raise CommandError("-: stdin is closed; pipe rows into it, or name a file")
     shown = "<stdin>" if name == "-" else name
     with sys.stdin.buffer if name == "-" else open(name, "rb") as stream, open_scratch(copy, "w") as out, naming(shown):
         shutil.copyfileobj(stream, out, 1 << 20)
     return File.at(shown, copy)
+
+
+def _zstd(raw: IO[bytes]) -> Any:
+    import pyarrow as pa
+
+    return BufferedReader(pa.CompressedInputStream(raw, "zstd"))
+
+
+OPENERS: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
+    b"\x1f\x8b": ("gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
+    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+}
+"""First bytes of compressed data: its name, and what reads it."""
+
+UNREADABLE = {
+    b"PK\x03\x04": "a zip archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\x04\x22\x4d\x18": "lz4 data",
+    b"\x1f\x9d": "data of compress",
+}
+
+
+@contextmanager
+def _opened(file: File) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The file's text, decompressed, and the raw stream below it, which knows how far we are."""
+    with open(file.path, "rb") as raw, naming(file.name):
+        first = raw.read(6)
+        raw.seek(0)
+        for magic, what in UNREADABLE.items():
+            if first.startswith(magic):
+                raise CommandError(f"{file.name}: expected JSON lines or Parquet, found {what}; unpack it first")
+        kind, opener = next(
+            (opener for magic, opener in OPENERS.items() if first.startswith(magic)), ("", lambda raw: raw)
+        )
+        try:
+            yield opener(raw), raw
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            if not kind or getattr(error, "errno", None) is not None:
+                raise
+            raise CommandError(f"{file.name}: the {kind} data is damaged or cut off ({error})") from None
 
 
 def is_parquet(file: File) -> bool:
@@ -156,117 +203,101 @@ def is_parquet(file: File) -> bool:
 
 
 class JsonLines:
-    """Files of JSON objects, one a line, gzipped or not.
+    """A file of JSON objects, one a line, compressed or not.
 
     Args:
         see: told the parsed good rows of each batch in the first pass, to guess the columns of Parquet output from.
     """
 
     def __init__(
-        self, inputs: list[File], columns: Columns, skip_bad: bool, see: Callable[[list[Any]], None] | None = None
+        self, file: File, columns: Columns, skip_bad: bool, see: Callable[[list[Any]], None] | None = None
     ) -> None:
-        self.files = inputs
+        self.file = file
         self.columns = columns
         self.skip_bad = skip_bad
         self.see = see
-        self.size = sum(file.size for file in inputs)
         self.skipped: array[int] = array("q")
-        self._checksums: dict[File, int] = {}
+        self._checksum: int | None = None
 
-    def numbers(self, advance: Advance) -> Iterator[Numbers]:
+    def batches(self, advance: Advance) -> Iterator[RewardBatch]:
         ordinal = 0
-        for batch in self._batches(advance):
-            prompts, rewards, rows = [], [], []
-            for file, number, line in batch:
+        for batch in self._lines(advance):
+            found, rows = [], []
+            for number, line in batch:
                 try:
                     row = parse(line)
-                    prompt, row_rewards = parts(row, self.columns)
+                    found.append(parts(row, self.columns))
                 except BadRow as error:
                     if not self.skip_bad:
-                        raise InputError(f"{file}, line {number}: {error}{SKIP_HINT}") from None
+                        raise CommandError(f"{self.file.name}, line {number}: {error}{SKIP_HINT}") from None
                     self.skipped.append(ordinal)
                 else:
-                    self.columns.refuse_taken(row, f"{file}, line {number}")
-                    prompts.append(prompt)
-                    rewards.append(row_rewards)
+                    self.columns.refuse_taken(row, f"{self.file.name}, line {number}")
                     if self.see:
                         rows.append(row)
                 ordinal += 1
             if self.see:
                 self.see(rows)
-            lengths = np.fromiter(map(len, rewards), np.int64, len(rewards))
-            yield Numbers(prompts, np.fromiter(chain.from_iterable(rewards), np.float64, lengths.sum()), lengths)
+            yield RewardBatch.of(found)
 
-    def chunks(self, advance: Advance) -> Iterator[Chunk]:
+    def rows(self, advance: Advance) -> Iterator[tuple[list[bytes], list[Rejected]]]:
         bad = chain(self.skipped, [-1])
         next_bad, ordinal = next(bad), 0
-        for batch in self._batches(advance):
-            chunk = LineChunk()
-            for file, number, line in batch:
+        for batch in self._lines(advance):
+            lines, rejected = [], []
+            for number, line in batch:
                 if ordinal == next_bad:
-                    chunk.rejected.append(self._rejected(file, number, line))
+                    rejected.append(self._rejected(number, line))
                     next_bad = next(bad)
                 else:
-                    chunk.lines.append(line)
+                    lines.append(line)
                 ordinal += 1
-            yield chunk
+            yield lines, rejected
 
-    def _rejected(self, file: str, number: int, line: bytes) -> Rejected:
+    def _rejected(self, number: int, line: bytes) -> Rejected:
         try:
             parts(parse(line), self.columns)
             reason = ""
         except BadRow as error:
             reason = str(error)
-        return Rejected(file, "line", number, reason, line.rstrip(b"\r\n").decode("utf-8", "surrogateescape"))
+        text = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+        return Rejected(self.file.name, "line", number, reason, text)
 
-    def _batches(self, advance: Advance) -> Iterator[list[tuple[str, int, bytes]]]:
-        """(file, line number, line) of all lines that are not blank.
+    def _lines(self, advance: Advance) -> Iterator[list[tuple[int, bytes]]]:
+        """(number, line) of all lines that are not blank.
 
         Raises:
-            InputError: a file is damaged, has an endless line, or has other lines than the first time.
+            CommandError: the file is damaged, has an endless line, or has other lines than the first time.
         """
-        for file in self.files:
-            with _opened(file) as (stream, raw):
-                batch: list[tuple[str, int, bytes]] = []
-                weight = seen = checksum = 0
-                for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE + 1), b""), 1):
-                    if len(line) > LONGEST_LINE:
-                        hint = ARRAY_HINT if line.startswith(b"[") else ""
-                        raise InputError(
-                            f"{file.name}, line {number}: expected at most {LONGEST_LINE >> 20} MiB, "
-                            f"found a longer line{hint}"
-                        )
-                    checksum = zlib.crc32(line, checksum)
-                    if number == 1 and line.startswith(b"\xef\xbb\xbf"):  # a byte order mark
-                        line = line[3:]
-                    if line and not line.isspace():
-                        batch.append((file.name, number, line))
-                        weight += len(line)
-                    if len(batch) >= BATCH_ROWS or weight >= BATCH_BYTES:
-                        yield batch
-                        batch, weight = [], 0
-                        advance(raw.tell() - seen)
-                        seen = raw.tell()
-                if batch:
+        with _opened(self.file) as (stream, raw):
+            batch: list[tuple[int, bytes]] = []
+            weight = seen = checksum = 0
+            for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE + 1), b""), 1):
+                if len(line) > LONGEST_LINE:
+                    hint = ARRAY_HINT if line.startswith(b"[") else ""
+                    what = f"expected at most {LONGEST_LINE >> 20} MiB, found a longer line{hint}"
+                    raise CommandError(f"{self.file.name}, line {number}: {what}")
+                if number == 1 and line.startswith(b"PAR1"):
+                    raise CommandError(
+                        f"{self.file.name}: found Parquet inside of compressed data; decompress it first"
+                    )
+                checksum = zlib.crc32(line, checksum)
+                if number == 1 and line.startswith(b"\xef\xbb\xbf"):  # a byte order mark
+                    line = line[3:]
+                if line and not line.isspace():
+                    batch.append((number, line))
+                    weight += len(line)
+                if len(batch) >= BATCH_ROWS or weight >= BATCH_BYTES:
                     yield batch
-                if self._checksums.setdefault(file, checksum) != checksum:
-                    raise InputError(f"{file.name}: {CHANGED}")
-                advance(file.size - seen)
-
-
-SKIP_HINT = "; put it right, or leave such rows out with --on-bad-row skip"
-
-
-@contextmanager
-def _opened(file: File) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The file's text, unzipped, and the raw stream below it, which knows how far we are."""
-    with open(file.path, "rb") as raw, naming(file.name):
-        zipped = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            yield (gzip.GzipFile(fileobj=raw), raw) if zipped else (raw, raw)  # type: ignore[misc]
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"{file.name}: the gzip data is damaged or cut off ({error})") from None
+                    batch, weight = [], 0
+                    advance(raw.tell() - seen)
+                    seen = raw.tell()
+            if batch:
+                yield batch
+            if self._checksum not in (None, checksum):
+                raise CommandError(f"{self.file.name}: {CHANGED}")
+            self._checksum = checksum
+            advance(self.file.size - seen)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -294,7 +325,8 @@ def parse(line: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BadRow(f"expected UTF-8, found byte 0x{line[error.start]:02x} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
-        hint = ARRAY_HINT if line.startswith(b"[") else ""
+        goes_on = line.rstrip().endswith((b"{", b"[", b",", b":"))
+        hint = ARRAY_HINT if line.startswith(b"[") else LINES_HINT if goes_on else ""
         what = error.msg.removesuffix(" at")
         raise BadRow(f"expected a JSON object, found invalid JSON ({what} at character {error.colno}){hint}") from None
     except RecursionError:
@@ -308,9 +340,6 @@ def parse(line: bytes) -> Any:
     return row
 
 
-TOO_DEEP = f"expected a JSON object nested up to {DEEPEST} deep, found one nested too deeply"
-
-
 def _is_deeper(value: Any, levels: int) -> bool:
     level = [value]
     for _ in range(levels):
@@ -318,22 +347,3 @@ def _is_deeper(value: Any, levels: int) -> bool:
             chain.from_iterable(x.values() if type(x) is dict else x for x in level if type(x) in (dict, list))
         )
     return any(type(x) in (dict, list) for x in level)
-
-
-@dataclass
-class LineChunk:
-    """JSON lines in the second pass: unchanged bytes, parsed only where Parquet is wanted."""
-
-    lines: list[bytes] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def to_lines(self) -> list[bytes]:
-        return self.lines
-
-    def to_arrow(self, schema: Any) -> Any:
-        from shapley_kernels.cli.parquet import record_batch
-
-        return record_batch([parse(line) for line in self.lines], schema)

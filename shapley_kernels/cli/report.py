@@ -1,41 +1,18 @@
-"""What a person sees while the command runs and when it is done; all of it on stderr."""
+"""What a person is told when the command is done; all of it on stderr."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table as RichTable
+from rich.table import Table
 
-from shapley_kernels.cli.compute import Table
+from shapley_kernels.cli.compute import Results
 
 SHOWN_CANDIDATES = 12
 
 
-class Steps:
-    """A progress bar for each step; none when stderr is no terminal."""
-
-    def __init__(self, console: Console, visible: bool) -> None:
-        columns = (TextColumn("{task.description:<9}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        self._progress = Progress(
-            *columns, console=console, transient=True, disable=not (visible and console.is_terminal)
-        )
-
-    @contextmanager
-    def running(self) -> Iterator["Steps"]:
-        with self._progress:
-            yield self
-
-    def start(self, name: str, total: int) -> Callable[[int], None]:
-        """A new bar of `total` units, and the function that moves it on."""
-        task = self._progress.add_task(name, total=total)
-        return lambda amount: self._progress.advance(task, amount)
-
-
-def summary(found: Mapping[str, float], skipped: int, seconds: float) -> RichTable:
+def summary(found: Mapping[str, float], skipped: int, seconds: float) -> Table:
     """The counts of `rl.diagnostics` with a word on what each means."""
-    table = RichTable(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim")
@@ -45,6 +22,8 @@ def summary(found: Mapping[str, float], skipped: int, seconds: float) -> RichTab
         table.add_row(name, f"{found[f'shapley/{key}']:,.0f}{part}", meaning)
 
     line("rollouts", "rollouts", "")
+    if found["shapley/empty_rollouts"]:
+        line("  empty", "empty_rollouts", "without candidates: the set is worth what nothing is worth")
     line("  turned", "turned_rollouts", "their candidates together, against their set", "turned_rollout_share")
     each, spread = (found[f"shapley/candidates_per_rollout{name}"] for name in ("", "_std"))
     line("candidates", "candidates", f"{each:.3g} per rollout, standard deviation {spread:.3g}")
@@ -59,26 +38,18 @@ def summary(found: Mapping[str, float], skipped: int, seconds: float) -> RichTab
     return table
 
 
-def smaller_sets(option: str, number: int, longest: int) -> str:
-    """What is said where no set has as many candidates as the utility counts."""
-    what = "all sets are worth --v-empty" if option == "--k" else "all candidates of every set count"
-    return f"{option} {number} is more than any set has candidates, {longest} at most, so {what}"
-
-
-def first_rollouts(table: Table, rows: int) -> RichTable:
+def first_rollouts(results: Results, rows: int) -> Table:
     """Rewards, credits and advantages of the first rollouts, a line per candidate."""
-    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("prompt", max_width=32, overflow="ellipsis", no_wrap=True)
     for name in ("rollout", "candidate", "reward", "credit", "advantage"):
         shown.add_column(name, justify="right", no_wrap=True)
-    rows = min(rows, len(table.lengths))
-    credits, advantages, lengths = table.results(0, rows)
-    rewards, start = table.rewards(0, rows), 0
-    for row, n in enumerate(lengths.tolist()):
+    start = 0
+    for row, n in enumerate(results.lengths[:rows].tolist()):
         for j in range(min(n, SHOWN_CANDIDATES)):
-            names = (printable(table.first_prompts[row]), str(row + 1)) if j == 0 else ("", "")
-            numbers = (f"{x[start + j]:.4g}" for x in (rewards, credits))
-            shown.add_row(*names, str(j + 1), *numbers, f"{advantages[start + j]:+.3f}")
+            names = (printable(results.first_prompts[row]), str(row + 1)) if j == 0 else ("", "")
+            numbers = (f"{x[start + j]:.4g}" for x in (results.rewards, results.credits))
+            shown.add_row(*names, str(j + 1), *numbers, f"{results.advantages[start + j]:+.3f}")
         if n > SHOWN_CANDIDATES:
             shown.add_row("", "", f"+{n - SHOWN_CANDIDATES} more", "", "", "")
         shown.add_section()

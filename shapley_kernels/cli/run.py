@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from os.path import realpath
@@ -15,15 +15,23 @@ from typing import IO, Any
 
 from rich.console import Console
 
-from shapley_kernels._files import open_scratch, scratch_directory
-from shapley_kernels.cli.compute import Table
+from shapley_kernels._command import CommandError, Steps, picture_kind
+from shapley_kernels._files import Staged, open_scratch, scratch_directory
+from shapley_kernels.cli.compute import Results
 from shapley_kernels.cli.reading import CHANGED, JsonLines, Rejected, Source, files, is_parquet, unchanged
-from shapley_kernels.cli.report import Steps, first_rollouts, printable, smaller_sets, summary
-from shapley_kernels.cli.rows import BadRow, Columns, InputError, NoGoodRow
-from shapley_kernels.cli.writing import JsonLinesSink, Sink, Staged, json_line
+from shapley_kernels.cli.report import first_rollouts, printable, summary
+from shapley_kernels.cli.rows import BadRow, Columns
+from shapley_kernels.cli.utility import Utility
+from shapley_kernels.cli.writing import JsonLinesSink, json_line
 from shapley_kernels.rl import RewardAllocator
 
 ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+
+
+class NoGoodRow(CommandError):
+    """There was none, which is complete and yet no success."""
+
+    status = 3
 
 
 @dataclass(frozen=True)
@@ -32,8 +40,7 @@ class Job:
 
     inputs: list[str]
     allocator: RewardAllocator
-    value_name: str
-    least: tuple[str, int] | None = None  # --m or --k, candidates that a set should have
+    value_name: str = "shapley"
     columns: Columns = field(default_factory=Columns)
     output: str | None = None  # "-" is stdout, None nowhere
     input_format: str | None = None
@@ -41,6 +48,7 @@ class Job:
     skip_bad: bool = False
     bad_rows: Path | None = None
     plot: Path | None = None
+    title: str | None = None
     head: int = 0
     quiet: bool = False
     force: bool = False
@@ -51,7 +59,7 @@ def run(job: Job, console: Console) -> None:
     """Do it. All output files appear at the end, or none does.
 
     Raises:
-        InputError: what the user has to put right.
+        CommandError: what the user has to put right.
         OSError: what the system refuses.
         KeyboardInterrupt: with what became of the output.
     """
@@ -61,41 +69,61 @@ def run(job: Job, console: Console) -> None:
     if job.engine == "ray":
         from shapley_kernels.cli import ray_engine
 
-        ray_engine.refuse(job.inputs, job.plot)
+        ray_engine.refuse(job.inputs, job.plot, job.columns)
+    kind = picture_kind(job.plot) if job.plot else ""
     staged = Staged(job.force)
     try:
-        with _termination_as_exit(), scratch_directory() as scratch, staged, Table(scratch) as table:
+        with _termination_as_exit(), scratch_directory() as scratch, staged:
             out = _output_stream(job.output, output_format, staged)
             bad = BadRowsFile(staged.open(bad_rows)) if bad_rows else None
-            picture = _Picture(job, staged) if job.plot else None
-            with Steps(console, not job.quiet).running() as steps:
-                source, guess = _source(job, scratch, output_format)
-                with unchanged(source.files):
-                    _compute(job, source, guess, table, picture.rollouts if picture else 0, steps)
+            picture = staged.open(job.plot) if job.plot else None
+            results = Results(job.columns, job.head)
+            with Steps(not job.quiet) as steps:
+                sources, guess = _sources(job, scratch, output_format)
+                with unchanged([source.file for source in sources]):
+                    _compute(job, sources, guess, results, steps)
                     if out or bad:
-                        _write(job, source, table, guess, out, bad, None if staged.holds(out) else scratch, steps)
+                        kept = None if staged.holds(out) else scratch
+                        _write(job, sources, results, guess, out, bad, kept, steps)
                 if picture:
-                    picture.draw(table)
+                    from shapley_kernels.cli import plot
+
+                    plot.draw(picture, kind, results, _title(job), job.value_name)
             staged.commit()
-            _tell(job, console, table, source, guess, bad_rows, time.monotonic() - began)
+            skipped = sum(len(source.skipped) for source in sources)
+            _tell(job, console, results, skipped, guess, bad_rows, time.monotonic() - began)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(staged.outcome()) from None
-    if source.skipped and not len(table.lengths):
-        where = f", with reasons in {bad_rows}" if bad_rows else ""
-        raise NoGoodRow(f"no good rows, {len(source.skipped):,} bad{where}")
+    if not len(results.lengths):
+        where = f", with reasons in {bad_rows}" if bad_rows and skipped else ""
+        found = f"no good rows, {skipped:,} bad{where}" if skipped else f"no rows in {_names(job)}"
+        raise NoGoodRow(found)
 
 
-def _compute(job: Job, source: Source, guess: Any, table: Table, drawn: int, steps: Steps) -> None:
+def _names(job: Job) -> str:
+    return printable(", ".join("stdin" if name == "-" else name for name in job.inputs))
+
+
+def _title(job: Job) -> str:
+    """Of the picture."""
+    names = [Path(name).name if name != "-" else "stdin" for name in job.inputs]
+    what = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+    utility = getattr(job.allocator.utility, "text", "")
+    return job.title if job.title is not None else f"{what}: {utility} shared by {job.value_name}"
+
+
+def _compute(job: Job, sources: Sequence[Source], guess: Any, results: Results, steps: Steps) -> None:
     """The first pass, and the results of all rows."""
-    advance = steps.start("reading", source.size)
+    advance = steps.start("reading", sum(source.file.size for source in sources))
     if job.engine == "ray":
         from shapley_kernels.cli import ray_engine
 
-        ray_engine.fill(table, source, guess, job.allocator, job.head, advance)
+        ray_engine.fill(results, sources, guess, job.allocator, advance)
         return
-    for numbers in source.numbers(advance):
-        table.add(numbers, keep_prompts=job.head)
-    table.share(job.allocator, lambda rows: steps.start("sharing", rows), drawn)
+    for source in sources:
+        for batch in source.batches(advance):
+            results.add(batch)
+    results.compute(job.allocator, lambda rows: steps.start("sharing", rows), against_grpo=job.plot is not None)
 
 
 class BadRowsFile:
@@ -117,36 +145,20 @@ class BadRowsFile:
                 self._written += 1
 
 
-class _Picture:
-    """The plot; matplotlib is imported only if there is one."""
-
-    def __init__(self, job: Job, staged: Staged) -> None:
-        from shapley_kernels.cli import plot
-
-        assert job.plot is not None
-        self._plot, self._value_name = plot, job.value_name
-        self._kind = plot.kind(job.plot.name)
-        self._stream = staged.open(job.plot)
-        self.rollouts = plot.SAMPLED_ROLLOUTS
-
-    def draw(self, table: Table) -> None:
-        self._plot.draw(self._stream, self._kind, table.sample, table.diagnostics, self._value_name)
-
-
 def _output_stream(name: str | None, output_format: str, staged: Staged) -> IO[bytes] | None:
     if name is None:
         return None
     if name != "-":
         return staged.open(Path(name))
     if output_format == "parquet" and sys.stdout.isatty():
-        raise InputError("Parquet is not for the terminal; give -o FILE, or a pipe to a program that reads it")
+        raise CommandError("Parquet is not for the terminal; give -o FILE, or a pipe to a program that reads it")
     return staged.stdout()
 
 
 def _write(
     job: Job,
-    source: Source,
-    table: Table,
+    sources: Sequence[Source],
+    results: Results,
     guess: Any,
     out: IO[bytes] | None,
     bad: BadRowsFile | None,
@@ -159,100 +171,109 @@ def _write(
         scratch: where to keep the output until it is complete, for streams from which nothing can be taken back.
     """
     if out is None:
-        _copy(source, table, None, bad, steps)
-    elif _output_format(job) == "jsonl":
+        _copy(sources, results, None, bad, steps)
+    elif guess is None:
         with JsonLinesSink(out, job.columns, zipped=str(job.output).endswith(".gz")) as sink:
-            _copy(source, table, sink, bad, steps)
+            _copy(sources, results, lambda rows, *found: sink.write(_lines(rows), *found), bad, steps)
     elif scratch is None:
-        _write_parquet(source, table, guess, job.columns, out, bad, steps)
+        _write_parquet(sources, results, guess, out, bad, steps)
     else:
         with open_scratch(scratch / "output", "w+") as kept:
-            _write_parquet(source, table, guess, job.columns, kept, bad, steps)
+            _write_parquet(sources, results, guess, kept, bad, steps)
             kept.seek(0)
             shutil.copyfileobj(kept, out, 1 << 20)
 
 
+def _lines(rows: Any) -> list[bytes]:
+    if isinstance(rows, list):
+        return rows
+    from shapley_kernels.cli.parquet import json_lines
+
+    return json_lines(rows)
+
+
 def _write_parquet(
-    source: Source,
-    table: Table,
-    guess: Any,
-    columns: Columns,
-    out: IO[bytes],
-    bad: BadRowsFile | None,
-    steps: Steps,
+    sources: Sequence[Source], results: Results, guess: Any, out: IO[bytes], bad: BadRowsFile | None, steps: Steps
 ) -> None:
     """The second pass; once more with a column as JSON text for as long as one does not fit its guessed type."""
     from shapley_kernels.cli.parquet import Misfit, ParquetSink
 
     while True:
-        schema = guess.schema() if guess else source.schema  # type: ignore[attr-defined]
         try:
-            with ParquetSink(out, schema, columns) as sink:
-                _copy(source, table, sink, bad, steps)
-            sink.refuse_unreadable()
-            return
-        except Misfit as misfit:
+            with ParquetSink(out, guess.schema(), results.columns) as sink:
+                _copy(sources, results, sink.write, bad, steps)
+        except Misfit as misfit:  # noqa: PERF203 (rare)
             guess.demote(str(misfit))
             out.seek(0)
             out.truncate()
+        else:
+            sink.refuse_unreadable()
+            return
 
 
-def _copy(source: Source, table: Table, sink: Sink | None, bad: BadRowsFile | None, steps: Steps) -> None:
-    """The second pass: every row with its results to the sink, every bad one to its file.
+def _copy(
+    sources: Sequence[Source],
+    results: Results,
+    write: Callable[..., None] | None,
+    bad: BadRowsFile | None,
+    steps: Steps,
+) -> None:
+    """The second pass: every row with its results to `write`, every bad one to its file.
 
     Raises:
-        InputError: other rows than those of the first pass, whatever the file system says about the files.
+        CommandError: other rows than those of the first pass, whatever the file system says about the files.
     """
     if bad:
         bad.start()
-    row, rows = 0, len(table.lengths)
+    advance = steps.start("writing", sum(source.file.size for source in sources))
+    row, rows = 0, len(results.lengths)
     try:
-        for chunk in source.chunks(steps.start("writing", source.size)):
-            if row + len(chunk) > rows:
-                raise BadRow("there was no such row")
-            if sink:
-                sink.write(chunk, *table.results(row, row + len(chunk)))
-            row += len(chunk)
-            if bad:
-                bad.write(chunk.rejected)
+        for source in sources:
+            for good, rejected in source.rows(advance):
+                if row + len(good) > rows:
+                    raise BadRow("there was no such row")
+                if write and len(good):
+                    write(good, *results.of(row, row + len(good)))
+                row += len(good)
+                if bad:
+                    bad.write(rejected)
         if row < rows:
             raise BadRow("there was another row")
     except BadRow:  # none was left in the first pass
-        raise InputError(f"{', '.join(file.name for file in source.files)}: {CHANGED}") from None
+        raise CommandError(f"{', '.join(source.file.name for source in sources)}: {CHANGED}") from None
 
 
 def _tell(
-    job: Job, console: Console, table: Table, source: Source, guess: Any, bad_rows: Path | None, seconds: float
+    job: Job, console: Console, results: Results, skipped: int, guess: Any, bad_rows: Path | None, seconds: float
 ) -> None:
-    if not len(table.lengths) and not source.skipped:
-        names = ", ".join("stdin" if name == "-" else name for name in job.inputs)
-        console.print(f"shapley-allocate: no rows in {printable(names)}")
-    elif job.head and len(table.lengths):
-        console.print(first_rollouts(table, job.head))
-    if job.least and 0 < (longest := table.lengths.max(initial=0)) < job.least[1]:
-        console.print(f"warning: {smaller_sets(*job.least, longest)}")
+    if job.head and len(results.lengths):
+        console.print(first_rollouts(results, job.head))
+    longest = int(results.lengths.max(initial=0))
+    utility = job.allocator.utility
+    for warning in utility.smaller_sets(longest) if isinstance(utility, Utility) and longest else ():
+        console.print(f"warning: {warning}")
     if job.quiet:
         return
-    console.print(summary(table.diagnostics, len(source.skipped), seconds))
-    if table.diagnostics["shapley/groups"] == len(table.lengths) > 0:
+    console.print(summary(results.diagnostics, skipped, seconds))
+    if results.diagnostics["shapley/groups"] == len(results.lengths) > 0:
         console.print(
             "note: every prompt has one rollout, so none is compared with another; --prompt-column names the column "
-            f"that the rollouts of a prompt share, now {printable(repr(job.columns.prompt))}"
+            f"that the rollouts of a prompt share, now {printable(', '.join(map(repr, job.columns.prompt)))}"
         )
     if guess and guess.as_text:
         names = ", ".join(map(repr, guess.as_text))
         console.print(f"written as JSON text, since their values have no common type: {printable(names)}")
-    if source.skipped and bad_rows:
+    if skipped and bad_rows:
         console.print(f"the skipped rows, with reasons, are in {printable(bad_rows)}")
 
 
 def _bad_rows_file(job: Job) -> Path | None:
     if not job.skip_bad:
         if job.bad_rows:
-            raise InputError("--bad-rows needs --on-bad-row skip; without it the first bad row ends the run")
+            raise CommandError("--bad-rows needs --on-bad-row skip; without it the first bad row ends the run")
         return None
     if job.bad_rows is None and job.output == "-":
-        raise InputError(
+        raise CommandError(
             "--on-bad-row skip needs --bad-rows FILE, since there is no -o FILE to name the side file after"
         )
     return job.bad_rows or (Path(f"{job.output}.bad.jsonl") if job.output else None)
@@ -266,7 +287,7 @@ def _refuse_same_file(job: Job, bad_rows: Path | None) -> None:
         if path is None or (path.exists() and not path.is_file()):
             continue
         if realpath(path) in taken and not (option == "-o" and taken[realpath(path)] is None):
-            raise InputError(
+            raise CommandError(
                 f"{option} {path}: this file is an input, or another output, of the same run; name another"
             )
         taken[realpath(path)] = option
@@ -279,28 +300,37 @@ def _output_format(job: Job) -> str:
         return "jsonl"
     suffix = Path(job.output.removesuffix(".gz")).suffix.lower()
     if suffix not in ENDINGS:
-        raise InputError(
-            f"-o {job.output}: the name tells no format; end it in .jsonl or .parquet, or give --output-format"
+        raise CommandError(
+            f"-o {job.output}: the name tells no format; end it in .jsonl, .jsonl.gz or .parquet, or give "
+            "--output-format"
         )
     return ENDINGS[suffix]
 
 
-def _source(job: Job, scratch: Path, output_format: str) -> tuple[Source, Any]:
-    """The rows, and for Parquet out of JSON lines the guess of the columns' types, else None."""
+def _sources(job: Job, scratch: Path, output_format: str) -> tuple[list[Source], Any]:
+    """The files, and for Parquet output the guess of the columns' types, else None."""
     inputs = files(job.inputs, scratch)
-    formats = {job.input_format or ("parquet" if is_parquet(file) else "jsonl") for file in inputs}
-    if len(formats) > 1:
-        raise InputError("some inputs are Parquet and some are not; run the command on each kind")
-    if formats == {"parquet"}:
-        from shapley_kernels.cli.parquet import ParquetFiles
+    formats = [job.input_format or ("parquet" if is_parquet(file) else "jsonl") for file in inputs]
+    guess: Any = None
+    if output_format == "parquet":
+        from shapley_kernels.cli.parquet import SchemaGuess
 
-        return ParquetFiles(inputs, job.columns, job.skip_bad), None
-    if output_format != "parquet":
-        return JsonLines(inputs, job.columns, job.skip_bad), None
-    from shapley_kernels.cli.parquet import SchemaGuess
+        guess = SchemaGuess(job.columns.rewards)
+    if "parquet" not in formats:
+        return [JsonLines(file, job.columns, job.skip_bad, guess and guess.see) for file in inputs], guess
+    from shapley_kernels.cli.parquet import ParquetRows, refuse_other_prompts
 
-    guess = SchemaGuess(job.columns.rewards)
-    return JsonLines(inputs, job.columns, job.skip_bad, see=guess.see), guess
+    sources: list[Source] = []
+    for file, kind in zip(inputs, formats, strict=True):
+        if kind == "parquet":
+            source = ParquetRows(file, job.columns, job.skip_bad)
+            sources.append(source)
+            if guess:
+                guess.see_file(source.schema)
+        else:
+            sources.append(JsonLines(file, job.columns, job.skip_bad, guess and guess.see))
+    refuse_other_prompts([source for source in sources if isinstance(source, ParquetRows)])
+    return sources, guess
 
 
 @contextmanager

@@ -17,10 +17,24 @@ from typing import Any
 
 import shapley_kernels.cli
 
-HOME = str(Path(shapley_kernels.cli.__file__).parent)
+HOME = Path(shapley_kernels.__file__).parent
+OURS = {str(path) for path in (HOME / "_files.py", HOME / "_command.py", *(HOME / "cli").iterdir())}
 
 
-UNGUARDED = {"main", "allocate", "scratch_directory", "open", "take", "end", "_locked", "_remove", "__init__"}
+UNGUARDED = {
+    "main",
+    "start",
+    "ending",
+    "fail",
+    "allocate",
+    "scratch_directory",
+    "open",
+    "take",
+    "end",
+    "_locked",
+    "_remove",
+    "__init__",
+}
 """Before a file has the name that its lock goes with, after all is done, and while it is removed: a few lines, where a
 signal may leave an empty file, or end the command without a word."""
 
@@ -36,7 +50,7 @@ def traced(arguments: list[str], see: Callable[[FrameType], None]) -> Any:
     """The exit status of the command in this process; `see` is called before each line of it that is run."""
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(HOME):
+        if frame.f_code.co_filename not in OURS:
             return None
         if event == "line":
             see(frame)

@@ -89,8 +89,8 @@ def test_ended_at_any_line(place: Place, scratch: Path, output: str, number: int
 
 def test_what_a_killed_run_left_goes_at_the_next_start_and_nothing_else(place: Place, scratch: Path) -> None:
     place.write("in.jsonl", ROWS)
-    strangers = [place.path / ".shapley-allocate-0123456789abcdef.tmp", scratch / "shapley-allocate-abcdef"]
-    strangers += [place.path / ".shapley-allocate-fedcba987654-0123456789abcdef.tmp"]  # of another machine
+    strangers = [place.path / ".shapley-kernels-0123456789abcdef.tmp", scratch / "shapley-kernels-abcdef"]
+    strangers += [place.path / ".shapley-kernels-fedcba987654-0123456789abcdef.tmp"]  # of another machine
     for path in strangers:
         path.write_bytes(b"not ours")
 
@@ -115,7 +115,7 @@ def test_what_a_killed_run_left_goes_at_the_next_start_and_nothing_else(place: P
 def test_without_locks_nothing_is_removed(place: Place, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("in.jsonl", ROWS)
     place.run("in.jsonl", "-o", "out.jsonl")
-    stale = place.path / f".shapley-allocate-{_files._kernel()}-0.tmp"
+    stale = place.path / f".shapley-kernels-{_files._kernel()}-0.tmp"
     stale.touch()
 
     def refuse(*_: Any) -> None:
@@ -189,14 +189,12 @@ def test_a_full_disk(place: Place, scratch: Path, name: str) -> None:
     assert not list(scratch.iterdir())
 
 
-@pytest.mark.parametrize("stdin", [False, True])
-def test_no_temporary_space(place: Place, monkeypatch: pytest.MonkeyPatch, stdin: bool) -> None:
+def test_no_temporary_space(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     path = place.write("in.jsonl", [{**row, "rewards": row["rewards"] * 9} for row in LARGE])
     full = place.path / "full"
     with small_disk(full) as reason:
         monkeypatch.setattr(tempfile, "tempdir", str(full))
-        arguments, given = (["-"], path.read_bytes()) if stdin else (["in.jsonl"], None)
-        said = place.run(*arguments, "-o", "out.jsonl", status=1, stdin=given).stderr
+        said = place.run("-", "-o", "out.jsonl", status=1, stdin=path.read_bytes()).stderr
         assert said == f"shapley-allocate: temporary files in {full} ($TMPDIR): {reason}\n"
         assert not list(full.iterdir())
     assert place.names() == {"in.jsonl", "full"}
@@ -279,7 +277,7 @@ def test_an_input_that_changes(
         pytest.skip("cannot be made of any size")
     if when == "first pass" and change in (_overwrite, _longer):
         pytest.skip("is what is read, then")
-    owner, name = (run, "_copy") if when == "second pass" else (compute.Table, "add")
+    owner, name = (run, "_copy") if when == "second pass" else (compute.Results, "add")
     monkeypatch.setattr(owner, name, _before(getattr(owner, name), _once(lambda: change(path))))
     said = place.run(source, "-o", output, status=2).stderr
     if change is not _overwrite or path.suffix == ".jsonl":
@@ -311,7 +309,8 @@ def test_links_in_a_circle(place: Place) -> None:
         (["in.jsonl", "-o", "folder/out.jsonl"], "folder"),
     ):
         said = place.run(*arguments, status=1).stderr
-        assert said == f"shapley-allocate: {name}: {os.strerror(errno.ELOOP)}\n"
+        of = ", the folder of folder/out.jsonl" if name == "folder" else ""
+        assert said == f"shapley-allocate: {name}: {os.strerror(errno.ELOOP)}{of}\n"
     assert place.names() == names
     assert (place.path / "circle.jsonl").is_symlink()
 
@@ -355,10 +354,9 @@ def test_parquet_that_decodes_to_very_much(place: Place, monkeypatch: pytest.Mon
         return batch
 
     monkeypatch.setattr(parquet, "_next", limited)
-    source = parquet.ParquetFiles([reading.File.at("in.parquet", Path("in.parquet"))], Columns(), False)
+    source = parquet.ParquetRows(reading.File.at("in.parquet", Path("in.parquet")), Columns(), False)
     prompts: list[int] = []
-    for chunk in source.chunks(lambda _: None):
-        batch = chunk.to_arrow(None)
+    for batch, _ in source.rows(lambda _: None):
         assert len(batch) * width <= 8 << 20
         assert set(pc.binary_length(batch["x"]).to_pylist()) == {width}
         prompts += batch["prompt_id"].to_pylist()
@@ -466,7 +464,7 @@ def test_an_output_that_cannot_be_read_is_not_put_in_place(place: Place, monkeyp
 def test_all_rows_bad_is_no_success(place: Place, source: str) -> None:
     place.write("in.jsonl", [b"{}\n", b"[]\n"])
     pq.write_table(
-        pa.table({"prompt_id": [1, 2], "rewards": pa.array([[], None], pa.list_(pa.float64()))}), "in.parquet"
+        pa.table({"prompt_id": [1, 2], "rewards": pa.array([[None], None], pa.list_(pa.float64()))}), "in.parquet"
     )
     said = place.run(source, "-o", "out.jsonl", *SKIP, "--quiet", status=3).stderr
     assert said == "shapley-allocate: no good rows, 2 bad, with reasons in out.jsonl.bad.jsonl\n"

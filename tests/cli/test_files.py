@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer.testing
 
+from shapley_kernels import _files
 from shapley_kernels.cli import run, writing
 from tests import GUARD
 from tests.cli.conftest import COMMAND, Place
@@ -154,7 +155,7 @@ def test_a_directory_that_cannot_be_written(place: Place, monkeypatch: pytest.Mo
     place.write("in.jsonl", ROWS)
 
     refuse = _raise(PermissionError(13, "Permission denied"))
-    monkeypatch.setattr(writing, "open_named", refuse)  # root may write everywhere
+    monkeypatch.setattr(_files, "open_named", refuse)  # root may write everywhere
     assert ".: Permission denied" in place.run("in.jsonl", "-o", "out.jsonl", status=1).stderr
 
 
@@ -201,7 +202,7 @@ def test_signals(tmp_path: Path, number: int, status: int) -> None:
         process.stdin.write(json.dumps(ROWS[0]).encode() + b"\n")
         process.stdin.flush()  # and kept open: the run waits for more
         _wait(lambda: any((d / "input0").exists() for d in scratch.iterdir()))
-        assert len(list(tmp_path.glob(".shapley-allocate-*.tmp"))) == 2
+        assert len(list(tmp_path.glob(".shapley-kernels-*.tmp"))) == 2
         process.send_signal(number)
         _, error = process.communicate()
     assert process.returncode == status
@@ -231,7 +232,7 @@ def test_killed_without_warning_leaves_the_old_output(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(b"old")
     with subprocess.Popen([*COMMAND, "-", "-o", str(out), "--force"], stdin=subprocess.PIPE) as process:
-        _wait(lambda: bool(list(tmp_path.glob(".shapley-allocate-*.tmp"))))
+        _wait(lambda: bool(list(tmp_path.glob(".shapley-kernels-*.tmp"))))
         process.kill()
     assert out.read_bytes() == b"old"
 

@@ -24,7 +24,7 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from shapley_kernels.cli.parquet import ParquetFiles  # noqa: E402
+from shapley_kernels.cli.parquet import ParquetRows  # noqa: E402
 from shapley_kernels.cli.reading import File, JsonLines, parse  # noqa: E402
 from shapley_kernels.cli.rows import Columns, parts  # noqa: E402
 from shapley_kernels.cli.run import Job  # noqa: E402
@@ -111,10 +111,11 @@ def damaged(rng: np.random.Generator, data: bytes) -> bytes:
 
 def usable(row: Any) -> bool:
     """The definition of a good row."""
-    if not isinstance(row, dict) or type(row.get("prompt_id")) not in (str, int):
+    if not isinstance(row, dict):
         return False
-    rewards = row.get("rewards")
-    if not isinstance(rewards, list) or not rewards:
+    prompt, rewards = row.get("prompt_id"), row.get("rewards")
+    messages = isinstance(prompt, list) and prompt and all(isinstance(message, dict) for message in prompt)
+    if not (messages or type(prompt) in (str, int)) or not isinstance(rewards, list):
         return False
     try:
         return all(type(x) in (int, float, bool) and isfinite(x) for x in rewards)
@@ -141,20 +142,20 @@ def read_row(line: bytes) -> Any:
     return row if usable(row) else None
 
 
-def row_by_row(line: bytes) -> tuple[Any, list[float]]:
+def row_by_row(line: bytes) -> Any:
     return parts(parse(line), Columns())
 
 
 def of_lines(rng: np.random.Generator) -> None:
     """A line of JSON, good or not: the prompt and the rewards that it holds, or words about what is wrong."""
     good = row_of(rng)
-    prompt, rewards = serve(row_by_row, line_of(rng, good))
+    prompt, rewards, _ = serve(row_by_row, line_of(rng, good))
     assert (prompt, rewards) == (good["prompt_id"], good["rewards"])
     for line in (line_of(rng, bad_row_of(rng)), damaged(rng, line_of(rng, row_of(rng)))):
         found, expected = attempt(row_by_row, line), read_row(line)
         assert isinstance(found, Refused) == (expected is None), (line, found)
         if expected is not None:
-            assert repr(found) == repr((expected["prompt_id"], expected["rewards"])), line
+            assert repr(found) == repr((expected["prompt_id"], expected["rewards"], [])), line
 
 
 def file_of(name: str, data: bytes) -> File:
@@ -166,7 +167,7 @@ def file_of(name: str, data: bytes) -> File:
 def all_numbers(source: Any) -> list[tuple[Any, list[float]]]:
     """The prompts and rewards of all good rows."""
     found = []
-    for part in source.numbers(lambda size: None):
+    for part in source.batches(lambda size: None):
         rewards = np.split(part.rewards, np.cumsum(part.lengths)[:-1])
         found += (
             [(prompt, row.tolist()) for prompt, row in zip(part.prompts, rewards, strict=True)]
@@ -190,16 +191,16 @@ def of_json_lines(rng: np.random.Generator) -> None:
         data = gzip.compress(data, 1)
         if chance(rng, 0.2):
             data = damaged(rng, data)
-            attempt(lambda: all_numbers(JsonLines([file_of("in.gz", data)], Columns(), True)))
+            attempt(lambda: all_numbers(JsonLines(file_of("in.gz", data), Columns(), True)))
             return
-    skipping = JsonLines([file_of("in.jsonl", data)], Columns(), True)
+    skipping = JsonLines(file_of("in.jsonl", data), Columns(), True)
     found = attempt(all_numbers, skipping)
     if isinstance(found, Refused):  # such as a column that is to be added and is there already
         assert any({"credits", "advantages"} & set(row) for row in good), found.error
         return
     assert found == [(row["prompt_id"], [float(x) for x in row["rewards"]]) for row in good]
     assert len(skipping.skipped) == len(lines) - len(blank) - len(good)
-    strict = attempt(all_numbers, JsonLines([file_of("in.jsonl", data)], Columns(), False))
+    strict = attempt(all_numbers, JsonLines(file_of("in.jsonl", data), Columns(), False))
     assert isinstance(strict, Refused) == bool(len(skipping.skipped))
 
 
@@ -239,15 +240,15 @@ def parquet_of(rng: np.random.Generator) -> tuple[bytes, list[Any], list[Any]]:
 def of_parquet(rng: np.random.Generator) -> None:
     """Parquet files: whole ones give their numbers, damaged ones numbers or words."""
     data, prompts, rewards = parquet_of(rng)
-    source = serve(ParquetFiles, [file_of("in.parquet", data)], Columns(), True)
+    source = serve(ParquetRows, file_of("in.parquet", data), Columns(), True)
     good = [
         (prompt, [float(x) for x in row])
         for prompt, row in zip(prompts, rewards, strict=True)
-        if prompt is not None and row and all(x is not None and isfinite(x) for x in row)
+        if prompt is not None and row is not None and all(x is not None and isfinite(x) for x in row)
     ]
     assert serve(all_numbers, source) == good
     assert len(source.skipped) == len(prompts) - len(good)
-    broken = attempt(lambda: all_numbers(ParquetFiles([file_of("bad.parquet", damaged(rng, data))], Columns(), True)))
+    broken = attempt(lambda: all_numbers(ParquetRows(file_of("bad.parquet", damaged(rng, data)), Columns(), True)))
     assert isinstance(broken, Refused | list)
 
 
@@ -276,7 +277,7 @@ def of_command(rng: np.random.Generator) -> None:
 TARGETS: dict[str, Target] = {
     "cli.parse": of_lines,
     "cli.JsonLines": of_json_lines,
-    "cli.ParquetFiles": of_parquet,
+    "cli.ParquetRows": of_parquet,
     "cli.run": of_command,
 }
 
