@@ -43,7 +43,6 @@ types:
 
 tests:
 	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(PYTEST) --ignore=tests/kernels --ignore=tests/frameworks
-	$(BIN)/python -m pytest benchmarks --benchmark-disable
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:
@@ -100,7 +99,7 @@ dist: .venv/dist
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/pip
 	$(PIP) torch
 	$(PIP) triton
-	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-benchmark pytest-xdist ruff tokenizers
+	$(PIP) --editable '.[bench,cli,testing,peers]' array-api-strict mypy pytest-xdist ruff tokenizers
 	touch $@
 
 .venv/docs: pyproject.toml constraints.txt | .venv/bin/pip

@@ -1,8 +1,8 @@
 """What is timed: every game on inputs of many shapes. A *point* is a game on inputs of one shape."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from math import prod
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 
 import shapley_kernels as sk
 from shapley_kernels.arrays import numbers
+from shapley_kernels.bench.lines import Unsuited, five_liner, numpy_rows, torch_rows
 from shapley_kernels.games import GAMES, Game, OrderGame
 from shapley_kernels.games.base import COALITIONS
-from shapley_kernels.testing.samples import Sample, rounded
+from shapley_kernels.testing.samples import Sample, place, rounded
 
 LATENCY = (32, 8, 5)
 """A call of one GRPO step: 32 prompts, 8 rollouts, 5 candidates."""
@@ -24,19 +25,22 @@ PLAYERS, ELEMENTS = (8, 64, 1024), {"cpu": 2**21, "cuda": 2**24}
 OTHER_PLAYERS, OTHER_ELEMENTS = (8, 64), {"cpu": 2**18, "cuda": 2**21}
 """Of the other families, some of which do more work per number."""
 
+TRAINING: dict[str, tuple[tuple[int, ...], ...]] = {
+    **dict.fromkeys(("advantages", "advantages-by-id"), (LATENCY, (2**14, 8, 8))),
+    "gradient": (LATENCY, (2**15, 64)),
+    "tokens": ((32, 256), (256, 2048), (1024, 8192)),
+}
+"""Pieces of training (`bench.training`) and their shapes."""
+
 QUICK_PLAYERS, QUICK_ELEMENTS = (64,), 2**14
 
 TABLE_PLAYERS = 16
 """The most players of games whose data are a worth for each coalition."""
 
 
-class Unsuited(Exception):
-    """Why a method, or all of them, do not take part at a point; the message is shown."""
-
-
 @dataclass(frozen=True)
 class Point:
-    """A game on inputs of one shape [..., players]."""
+    """A game, or a piece of training, on inputs of one shape [..., players]."""
 
     game: str
     shape: tuple[int, ...]
@@ -45,13 +49,18 @@ class Point:
     threads: int = 1
     clock: str = "wall"
     """"wall", or "cpu" for one thread on the CPU: see `measure.CLOCKS`."""
+    masked: bool = False
+    """Whether a fifth of the players is masked."""
 
     def __str__(self) -> str:
-        return f"{self.game} {'x'.join(map(str, self.shape))} {self.dtype}"
+        return f"{self.game} {'x'.join(map(str, self.shape))} {self.dtype}{' masked' * self.masked}"
+
+
+Call = Callable[[], Any]
 
 
 class Inputs:
-    """The numbers of a point: made once, handed to every method.
+    """The numbers of a point, made once and handed to every method, and what each of them does with them.
 
     Args:
         seed: others give the same games in another order, for buffers that are rotated.
@@ -64,6 +73,8 @@ class Inputs:
         self.point, self.seed = point, seed
         self.utility = named(point.game)
         sample = _sample(self.utility, prod(point.shape[:-1]), self.players)
+        if point.masked:
+            sample = replace(sample, mask=np.random.default_rng(0).random(sample.shape) < 0.8)
         sample = sample.map(lambda x: np.roll(rounded(x, point.dtype) if x.dtype.kind == "f" else x, seed, axis=0))
         self.sample = sample
         """float64 and int64, [rows, ...]: numbers of the dtype of the point."""
@@ -79,8 +90,9 @@ class Inputs:
         if container == "numpy" and dtype == "bfloat16":
             raise Unsuited("numpy has no bfloat16")
         batch = self.point.shape[:-1]
-        placed = self.sample.placed(container, dtype, self.point.device).arrays
-        return {name: x.reshape((*batch, *x.shape[1:])) for name, x in placed.items()}
+        placed = self.sample.placed(container, dtype, self.point.device)
+        found = placed.arrays if placed.mask is None else {**placed.arrays, "mask": placed.mask}
+        return {name: x.reshape((*batch, *x.shape[1:])) for name, x in found.items()}
 
     def rewards(self, container: str, dtype: str | None = None) -> Any:
         """`arrays` of a game that has one."""
@@ -91,10 +103,52 @@ class Inputs:
         """The game of the point on (some rows of) the data."""
         return self.utility(**arrays, **self.others)
 
+    def ours(self, container: str, backend: str) -> Call:
+        """What this package does."""
+        arrays, build = self.arrays(container), self.game
+        return lambda: sk.shapley(build(arrays), backend=backend)
+
+    def lines(self, container: str) -> Call:
+        """What a user would write in "numpy", "torch", or torch that is "compiled"."""
+        if self.point.masked:
+            raise Unsuited("no five-liner knows masks")
+        lines, inside = five_liner(self)
+        if container == "numpy":
+            arrays, weights = self.arrays("numpy"), inside.astype(self.point.dtype)
+            return lambda: lines(numpy_rows, arrays, weights)
+        arrays, weights = self.arrays("torch"), place(inside, "torch", self.point.dtype, self.point.device)
+        if container == "torch":
+            return lambda: lines(torch_rows, arrays, weights)
+        import torch
+
+        if self.seed == 0:
+            torch.compiler.reset()  # after some shapes it would give up compiling, and say so only in a log
+        compiled = torch.compile(lambda x, a: lines(torch_rows, x, a), dynamic=False)
+        return lambda: compiled(arrays, weights)
+
+    def sorting(self) -> Call:
+        """A bare sort of the same rows."""
+        if not issubclass(self.utility, OrderGame) or self.point.device != "cpu":
+            raise Unsuited("no rows to sort")
+        rewards = self.arrays("numpy")["rewards"]
+        return lambda: np.sort(rewards)
+
     @cached_property
     def reference(self) -> np.ndarray:
-        """Credits [..., players] in float64 throughout; the gate holds it, too, against rational numbers."""
+        """The result in float64 throughout; the gate holds credits, too, against rational numbers."""
         return numbers(sk.shapley(self.game(self.arrays("numpy", "float64"))))
+
+    @property
+    def unit(self) -> np.ndarray:
+        """[rows, 1]: the largest credit or number of each game, which no rounded term exceeds."""
+        largest = [np.abs(x).reshape(len(x), -1).max(1) for x in self.sample.arrays.values() if x.dtype.kind == "f"]
+        credits = self.reference.reshape(-1, self.reference.shape[-1])
+        return np.maximum.reduce([np.abs(credits).max(1), *largest])[:, None]
+
+    @property
+    def terms(self) -> int:
+        """Rounded numbers that a result sums up, at most."""
+        return self.elements + self.players + 2
 
     @property
     def elements(self) -> int:
@@ -104,9 +158,15 @@ class Inputs:
     @property
     def bytes(self) -> int:
         """Traffic that no method can avoid: data in, credits out."""
-        size = 2 if "16" in self.point.dtype else int(self.point.dtype[-2:]) // 8
-        arrays = self.sample.arrays.values()
-        return prod(self.point.shape) * size + sum(x.size * (size if x.dtype.kind == "f" else 8) for x in arrays)
+        size, sample = size_of(self.point.dtype), self.sample
+        mask = 0 if sample.mask is None else sample.mask.size
+        data = sum(x.size * (size if x.dtype.kind == "f" else 8) for x in sample.arrays.values())
+        return prod(self.point.shape) * size + data + mask
+
+
+def size_of(dtype: str) -> int:
+    """Bytes of a number."""
+    return 2 if "16" in dtype else int(dtype[-2:]) // 8
 
 
 DRAWS = 8
@@ -158,6 +218,8 @@ def shapes(game: str, players: Iterable[int], elements: int) -> list[tuple[int, 
 
 def standard_shapes(game: str, device: str, quick: bool = False) -> list[tuple[int, ...]]:
     """One GRPO step, and whole data sets."""
+    if game in TRAINING:
+        return list(TRAINING[game][: 1 if quick else None])
     if quick:
         return [LATENCY, *shapes(game, QUICK_PLAYERS, QUICK_ELEMENTS)]
     if issubclass(named(game), OrderGame):

@@ -1,14 +1,14 @@
 """Two sets of records: what became faster or slower, as far as the samples can tell."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.stats import bootstrap
 
-from shapley_kernels.bench.records import BenchError, Record, pooled
+from shapley_kernels._command import CommandError
+from shapley_kernels.bench.records import Record, pooled
 
 CONFIDENCE = 0.95
 MARGIN = 0.05
@@ -18,13 +18,8 @@ FEWEST = 5
 """Blocks on each side below which there is no interval."""
 
 
-class Verdict(str, Enum):
-    """How b stands to a."""
-
-    SLOWER = "SLOWER"
-    FASTER = "FASTER"
-    UNDECIDED = "UNDECIDED"
-    SAME = "SAME"
+Verdict = Literal["SLOWER", "FASTER", "UNDECIDED", "SAME"]
+"""How b stands to a."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +53,21 @@ def compare(
     left, right = _blocks(a), _blocks(b)
     found = []
     for key in left:
-        keys = [key] if control is None else [key, (*key[:2], control, *key[3:])]
-        if all(k in side for k in keys for side in (left, right)) and key[2] != control:
+        keys = [key] if control is None else [key, (control, *key[1:])]
+        if all(k in side for k in keys for side in (left, right)) and key[0] != control:
             found.append(_compared(key, [side[k] for k in keys for side in (right, left)], margin))
-    return sorted(found, key=lambda c: list(Verdict).index(c.verdict))
+    return sorted(found, key=lambda c: get_args(Verdict).index(c.verdict))
+
+
+def missing(
+    sides: Mapping[str, Sequence[Record]], found: Sequence[Comparison], control: str | None = None
+) -> list[str]:
+    """What to say of points that were not compared, by the names of the files: those of the control are its own."""
+    keys = {name: {record.key for record in records if record.method != control} for name, records in sides.items()}
+    (a, of_a), (b, of_b) = keys.items()
+    said = [(len(of_a - of_b), f"of {a} are not in {b}"), (len(of_b - of_a), f"of {b} are not in {a}")]
+    said += [(len(of_a & of_b) - len(found), f"of both have no {control} beside them")]
+    return [f"{points} points {what}" for points, what in said if points]
 
 
 def _blocks(records: Iterable[Record]) -> dict[tuple[Any, ...], np.ndarray]:
@@ -83,12 +89,12 @@ def _ratio(*blocks: np.ndarray, axis: int) -> Any:
 def verdict(low: float, high: float, margin: float) -> Verdict:
     """See `compare`."""
     if high < 1 - margin:
-        return Verdict.FASTER
+        return "FASTER"
     if low > 1 + margin:
-        return Verdict.SLOWER
+        return "SLOWER"
     if low >= 1 - margin and high <= 1 + margin:
-        return Verdict.SAME
-    return Verdict.UNDECIDED
+        return "SAME"
+    return "UNDECIDED"
 
 
 def _interval(blocks: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -109,11 +115,11 @@ def refuse_other_machines(a: Sequence[Record], b: Sequence[Record]) -> None:
     """Times of different machines say nothing about the code.
 
     Raises:
-        BenchError: the records are not all of one machine; the message names what differs.
+        CommandError: the records are not all of one machine; the message names what differs.
     """
-    first = a[0].machine
+    first = a[0].of.machine
     for record in (*a, *b):
-        names = sorted({*first, *record.machine})
-        if different := [name for name in names if first.get(name) != record.machine.get(name)]:
-            what = "; ".join(f"{name} {first.get(name)!r} and {record.machine.get(name)!r}" for name in different)
-            raise BenchError(f"the records are of different machines: {what}; --force compares them all the same")
+        other = record.of.machine
+        if different := [name for name in sorted({*first, *other}) if first.get(name) != other.get(name)]:
+            what = "; ".join(f"{name} {first.get(name)!r} and {other.get(name)!r}" for name in different)
+            raise CommandError(f"the records are of different machines: {what}; --force compares them all the same")

@@ -181,15 +181,14 @@ def gpu_sampler(calls: Sequence[Call]) -> Call:
     return sample
 
 
-def host_seconds(call: Call, samples: int = 50) -> float:
-    """Median seconds until the call returns, the device idle at its start."""
+def host_sampler(call: Call) -> Call:
+    """Seconds until the call returns, the device idle at its start."""
     import torch
 
-    found = []
-    for _ in range(samples):
+    def sample() -> float:
         torch.cuda.synchronize()
         start = perf_counter()
         call()
-        found.append(perf_counter() - start)
-    torch.cuda.synchronize()
-    return float(np.median(found))
+        return perf_counter() - start
+
+    return sample

@@ -1,8 +1,9 @@
 """The picture: time against players and rows, bandwidth under the measured roof, and speed-ups."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from io import BytesIO
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from shapley_kernels.bench.records import BenchError, Record, pooled
+from shapley_kernels._command import CommandError
+from shapley_kernels.bench.records import Record, pooled
 from shapley_kernels.bench.scaling import series
 from shapley_kernels.bench.table import by_point, duration, ours, shape_name
 
@@ -31,33 +33,59 @@ OTHER = "#7F7F7F"
 SHOWN_BARS = 16
 
 
-def check_name(path: Path) -> None:
-    """Raise a BenchError for a format that matplotlib does not write."""
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise BenchError(f"{path}: expected a file name that ends in .png, .pdf or .svg")
-
-
-def draw(stream: IO[bytes], suffix: str, records: Sequence[Record], game: str) -> None:
-    """Write the picture of the records; several of one point are pooled.
+def draw(kind: str, records: Sequence[Record], game: str, title: str | None = None) -> bytes:
+    """The picture of the records as png, pdf or svg; several of one point are pooled. What has no data has no axes.
 
     Args:
         game: whose times are drawn.
+
+    Raises:
+        CommandError: no records of the game; records of different clocks, which cannot stand in one picture.
     """
     records = pooled(records)
+    clocks = sorted({record.clock for record in records})
+    if len(clocks) > 1:
+        raise CommandError("some records are of wall time and some of CPU time, which no picture compares; draw each")
     its = [record for record in records if record.game == game]
     if not its:
         have = ", ".join(sorted({record.game for record in records}))
-        raise BenchError(f"no records of {game}; there are {have}")
-    figure = Figure(figsize=(13, 9.5), dpi=100, layout="constrained")
+        raise CommandError(f"no records of {game}; there are {have}")
+    panels: list[Callable[[Axes], None]] = []
+    for axis, what in (("players", "candidates per set"), ("rows", "the number of sets")):
+        found = {name: s for name, s in series(its, axis).items() if len(s) > 1}
+        if found:
+            panels.append(partial(_times, found=found, axis=axis, title=f"Time against {what}: {game}{sizes(found)}"))
+    panels.append(partial(_roofline, records=its, every=records))
+    if ratios := _ratios(records):
+        panels.append(partial(_speed_ups, found=ratios))
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(6.5 * columns, 4.7 * rows + 0.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    (players, rows), (roof, speed) = figure.subplots(2, 2)
-    _times(players, its, "players", f"Time against candidates per set: {game}")
-    _times(rows, its, "rows", f"Time against the number of sets: {game}")
-    _roofline(roof, its)
-    _speed_ups(speed, records)
-    machines = sorted({str(r.machine.get("gpu") if r.device != "cpu" else r.machine.get("cpu")) for r in records})
-    figure.suptitle("; ".join(machines), fontsize=12)
-    figure.savefig(stream, format=suffix)
+    for i, panel in enumerate(panels, 1):
+        panel(figure.add_subplot(rows, columns, i))
+    figure.suptitle(f"{title}\n{provenance(its)}" if title else provenance(its), fontsize=11, parse_math=False)
+    drawn = BytesIO()
+    figure.savefig(drawn, format=kind)
+    return drawn.getvalue()
+
+
+def provenance(records: Sequence[Record]) -> str:
+    """Where, when, and how the time was read."""
+
+    def of(values: Iterable[Any]) -> str:
+        return ", ".join(sorted(set(map(str, values))))
+
+    machines = of(r.of.machine["gpu" if r.device != "cpu" else "cpu"] for r in records)
+    clock = {"wall": "wall time", "cpu": "CPU time"}[records[0].clock]
+    threads, dtypes, days = (of(x) for x in zip(*((r.threads, r.dtype, r.time[:10]) for r in records), strict=True))
+    return f"{machines}\n{clock}, threads: {threads}, {dtypes}, {days}"
+
+
+def sizes(found: Mapping[Any, Sequence[Record]]) -> str:
+    """The shapes of what is drawn, from the first to the last."""
+    longest = max(found.values(), key=len)
+    return f", {shape_name(longest[0].shape)} to {shape_name(longest[-1].shape)}"
 
 
 def _style(method: str) -> dict[str, Any]:
@@ -72,15 +100,11 @@ def _log_axes(axes: Axes, x: str, y: str) -> None:
     axes.grid(True, which="major", alpha=0.25)
 
 
-def _times(axes: Axes, records: Sequence[Record], axis: str, title: str) -> None:
+def _times(axes: Axes, found: Mapping[tuple[str, str], Sequence[Record]], axis: str, title: str) -> None:
     """Medians with the band of the 20 % and 80 % quantiles."""
-    axes.set_title(title)
+    axes.set_title(title, fontsize=10)
     _log_axes(axes, {"players": "candidates per set", "rows": "sets"}[axis], "time of a call")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
-    found = {name: s for name, s in series(records, axis).items() if len(s) > 1}
-    if not found:
-        _nothing(axes, f"no records that differ in {axis} alone: shapley-bench scaling -o FILE")
-        return
     for (_, method), s in sorted(found.items()):
         x = [getattr(r, axis) for r in s]
         axes.plot(x, [r.median_s for r in s], label=method, **_style(method))
@@ -90,41 +114,43 @@ def _times(axes: Axes, records: Sequence[Record], axis: str, title: str) -> None
     axes.legend(frameon=False, fontsize=8)
 
 
-def _nothing(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=9, color=OTHER)
-
-
-def _roofline(axes: Axes, records: Sequence[Record]) -> None:
-    """Unavoidable bytes per second; a copy of as many bytes, measured in the same rounds, is the roof."""
-    axes.set_title("Bandwidth under the measured roof")
+def _roofline(axes: Axes, records: Sequence[Record], every: Sequence[Record]) -> None:
+    """Unavoidable bytes per second; the roof are copies of as many bytes, grey dots whose spread is its noise."""
+    axes.set_title("Bandwidth under the measured roof", fontsize=10)
     _log_axes(axes, "bytes read and written, at least", "GB/s")
     for method in dict.fromkeys(r.method for r in records if r.kind != "peer"):
         its = [r for r in records if r.method == method]
         style = {**_style(method), "linestyle": "none"}
         axes.plot([r.bytes for r in its], [r.bytes / r.median_s / 1e9 for r in its], label=method, **style)
-    sizes = sorted({r.bytes for r in records})
-    roofs = [np.median([r.bytes / r.roof_s for r in records if r.bytes == size]) / 1e9 for size in sizes]
-    axes.plot(sizes, roofs, color="black", linestyle=":", label="copy (roof)")
+    copies = np.array(sorted({(r.bytes, r.bytes / r.roof_s / 1e9) for r in every}))
+    low, high = min(r.bytes for r in records) / 2, max(r.bytes for r in records) * 2
+    copies = copies[(copies[:, 0] >= low) & (copies[:, 0] <= high)]
+    axes.plot(*copies.T, color=OTHER, marker=".", markersize=4, linestyle="none", alpha=0.5, label="a copy")
+    bins = np.round(np.log2(copies[:, 0]))
+    middle = np.array([np.median(copies[bins == b], axis=0) for b in np.unique(bins)])
+    axes.plot(*middle.T, color="black", linestyle=":", label="copies: median")
     axes.legend(frameon=False, fontsize=8)
 
 
-def _speed_ups(axes: Axes, records: Sequence[Record]) -> None:
-    """How many times faster than the best five-liner; bars to the left of 1 are losses."""
-    axes.set_title("Speed-up over the better five-liner")
+def _ratios(records: Sequence[Record]) -> list[tuple[str, float, str]]:
+    """Name of the point, how many times faster than the better five-liner, and which that is; the least first."""
     found = []
     for its in by_point(records).values():
         lines = [r for r in its if r.kind == "five-liner" and r.method != "compiled-five-liner"]
-        own = ours(its)
-        if own and lines:
+        if (own := ours(its)) and lines:
             best = min(lines, key=lambda r: r.median_s)
-            found.append((f"{own.game} {shape_name(own.shape)}", best.median_s / own.median_s, best.method))
-    if not found:
-        _nothing(axes, "no point with a five-liner beside ours")
-        return
-    found = sorted(found, key=lambda item: item[1])
+            name = f"{own.game} {shape_name(own.shape)}{' masked' * own.masked}"
+            found.append((name, best.median_s / own.median_s, best.method))
+    return sorted(found, key=lambda item: item[1])
+
+
+def _speed_ups(axes: Axes, found: Sequence[tuple[str, float, str]]) -> None:
+    """How many times faster than the better five-liner; bars to the left of 1 are losses."""
+    title = "Speed-up over the better five-liner"
     if len(found) > SHOWN_BARS:  # evenly over the range, both ends included
-        axes.set_title(f"Speed-up over the better five-liner ({SHOWN_BARS} of {len(found)} points)")
+        title += f" ({SHOWN_BARS} of {len(found)} points)"
         found = [found[i] for i in np.linspace(0, len(found) - 1, SHOWN_BARS).astype(int)]
+    axes.set_title(title, fontsize=10)
     place = np.arange(len(found))
     ratios = np.array([ratio for _, ratio, _ in found])
     axes.barh(place, ratios - 1, left=1, color=[COLOURS[method] for *_, method in found], alpha=0.8)

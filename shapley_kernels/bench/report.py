@@ -1,23 +1,21 @@
 """What a person sees: tables on stdout, progress and notes on stderr."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from shapley_kernels.bench.cases import Point
-from shapley_kernels.bench.compare import Comparison, Verdict
+from shapley_kernels.bench.compare import Comparison
 from shapley_kernels.bench.records import Record
 from shapley_kernels.bench.run import Skipped
 from shapley_kernels.bench.scaling import Fit
 from shapley_kernels.bench.table import by_point, call_name, duration, ours, percent, times
 
-STYLES = {Verdict.SLOWER: "bold red", Verdict.FASTER: "bold green", Verdict.UNDECIDED: "yellow", Verdict.SAME: "dim"}
+STYLES = {"SLOWER": "bold red", "FASTER": "bold green", "UNDECIDED": "yellow", "SAME": "dim"}
 
 
 def out(stderr: bool = False) -> Console:
@@ -28,13 +26,6 @@ def out(stderr: bool = False) -> Console:
     return console
 
 
-def progress() -> Progress:
-    """A bar on stderr that vanishes when done; nothing if stderr is no terminal."""
-    console = out(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
-
-
 def _columns(widths: dict[str, int], left: int, show_header: bool) -> Table:
     """Columns of fixed widths, so that tables under each other look like one."""
     table = Table(box=None, padding=(0, 1, 0, 0), show_header=show_header)
@@ -43,7 +34,7 @@ def _columns(widths: dict[str, int], left: int, show_header: bool) -> Table:
     return table
 
 
-MEASURED = {"": 20, "median": 7, "20 to 80 %": 17, "of ours": 8, "% of copy": 9, "first call": 10}
+MEASURED = {"": 20, "median": 7, "20 to 80 %": 17, "of ours": 8, "% of copy": 9, "of sort": 8, "first call": 10}
 """Columns and their widths."""
 
 
@@ -60,6 +51,7 @@ def measured(records: Iterable[Record]) -> Group:
                 f"{duration(r.q20_s)} to {duration(r.q80_s)}",
                 times(r.median_s / own.median_s) if own else "",
                 "" if r.of_roof is None else percent(r.of_roof),
+                "" if r.of_roof is None or not r.sort_s else times(r.median_s / r.sort_s),
                 duration(r.first_call_s),
                 style="bold" if r.median_s == fastest else None,
             )
@@ -81,14 +73,15 @@ COMPARED = {"": 11, "method": 20, "a": 7, "b": 7, "b / a": 7, "95 % interval": 1
 def compared(comparisons: Sequence[Comparison], control: str | None) -> Group:
     """A line per comparison under the name of its call; equal verdicts together, as they come."""
     parts: list[RenderableType] = []
-    for (_, *rest), found in groupby(comparisons, lambda c: (c.verdict, c.key[0], c.key[3:])):
-        game, (dtype, shape, *where) = rest
+    for (_, (game, dtype, shape, device, masked, threads, clock)), found in groupby(
+        comparisons, lambda c: (c.verdict, c.key[1:])
+    ):
         table = _columns(COMPARED, left=2, show_header=not parts)
         for c in found:
             interval = f"{c.low:.3f} to {c.high:.3f}" if c.high < float("inf") else "too few samples"
-            verdict = Text(f"  {c.verdict.value}", style=STYLES[c.verdict])
-            table.add_row(verdict, c.key[2], duration(c.a), duration(c.b), f"{c.ratio:.3f}", interval)
-        parts += [Text(call_name(Point(game, shape, dtype, *where)), style="bold cyan"), table]
+            verdict = Text(f"  {c.verdict}", style=STYLES[c.verdict])
+            table.add_row(verdict, c.key[0], duration(c.a), duration(c.b), f"{c.ratio:.3f}", interval)
+        parts += [Text(call_name(Point(game, shape, dtype, device, threads, clock, masked)), style="bold cyan"), table]
     if control:
         parts.append(Text(f"b / a and intervals over those of {control}", style="dim"))
     return Group(*parts)

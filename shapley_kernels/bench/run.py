@@ -1,17 +1,22 @@
 """The loop over points: inputs, gate, times, records."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from functools import cache
 
 from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.bench import machine, measure
-from shapley_kernels.bench.cases import Inputs, Point, Unsuited
+from shapley_kernels.bench.cases import Call, Inputs, Point
 from shapley_kernels.bench.gate import check
+from shapley_kernels.bench.lines import Unsuited
 from shapley_kernels.bench.measure import Timing
-from shapley_kernels.bench.methods import ROOF, Method
-from shapley_kernels.bench.records import Record
+from shapley_kernels.bench.methods import COPY, ROOFS, SORT, Method
+from shapley_kernels.bench.records import Record, Run
+from shapley_kernels.bench.training import inputs_of
+
+HOST_SECONDS = 0.01
+"""Of samples of the time until a call on a GPU returns."""
 
 
 @dataclass(frozen=True)
@@ -30,93 +35,92 @@ def run(point: Point, methods: Sequence[Method], seconds: float) -> Iterator[Rec
         GateFailed: a method gave wrong credits.
     """
     try:
-        inputs = Inputs(point)
+        inputs = inputs_of(point)
     except Unsuited as reason:
         yield Skipped(point, "all methods", str(reason))
         return
-    calls = [(method, _prepared(method, inputs)) for method in methods]
     with machine.limited_to(point.threads):
-        yield from _measured(inputs, [*calls, (ROOF, ROOF.call(inputs))], seconds)
+        yield from _measured(inputs, [*methods, *ROOFS], seconds)
 
 
-def _measured(inputs: Inputs, calls: Sequence[tuple[Method, Any]], seconds: float) -> Iterator[Record | Skipped]:
-    device = inputs.point.device
+def _measured(inputs: Inputs, methods: Sequence[Method], seconds: float) -> Iterator[Record | Skipped]:
+    point = inputs.point
     timings: dict[str, Timing] = {}
+    calls: dict[str, Call] = {}
     errors: dict[str, float] = {}
-    taking_part = []
-    for method, call in calls:
-        first = call if isinstance(call, Skipped) else _first(method, inputs, call)
-        if isinstance(first, Skipped):
-            yield first
+    for method in methods:
+        try:
+            call = method.call(inputs)
+            result, first = measure.first_call(call, point.device)
+        except (Unsuited, BackendUnavailable) as reason:
+            if method not in ROOFS:
+                yield Skipped(point, method.name, str(reason))
             continue
-        credits, timings[method.name] = first
-        errors[method.name] = 0.0 if method is ROOF else check(method, inputs, credits)
-        taking_part.append((method, call))
-    if len(taking_part) == 1:  # the roof alone
+        errors[method.name] = 0.0 if method in ROOFS else check(method, inputs, result)
+        calls[method.name], timings[method.name] = call, Timing(first)
+    measured = [method for method in methods if method.name in calls and method not in ROOFS]
+    if not measured:
         return
-    measure.interleaved(timings, _samplers(inputs, taking_part), seconds)
-    for method, call in taking_part:
-        timing = timings[method.name]
-        if device != "cpu":
-            timing.host = measure.host_seconds(call)
-        if method is not ROOF:
-            yield _record(inputs, method, timing, timings[ROOF.name].median, errors[method.name])
+    measure.interleaved(timings, _samplers(inputs, methods, calls), seconds)
+    hosts = {name: Timing(0.0) for name in calls if point.device != "cpu"}
+    measure.interleaved(hosts, {name: measure.host_sampler(calls[name]) for name in hosts}, HOST_SECONDS)
+    for method in measured:
+        host = hosts[method.name].median if hosts else None
+        yield _record(inputs, method, timings, host, errors[method.name])
 
 
-def _first(method: Method, inputs: Inputs, call: Any) -> Any:
-    """Result and timing of the first call, or why there is none."""
-    try:
-        credits, seconds = measure.first_call(call, inputs.point.device)
-    except BackendUnavailable as reason:
-        return Skipped(inputs.point, method.name, str(reason))
-    return credits, Timing(seconds)
-
-
-def _prepared(method: Method, inputs: Inputs) -> Any:
-    """The call, or why there is none."""
-    try:
-        return method.call(inputs)
-    except Unsuited as reason:
-        return Skipped(inputs.point, method.name, str(reason))
-
-
-def _samplers(inputs: Inputs, taking_part: Sequence[tuple[Method, Any]]) -> dict[str, Callable[[], Any]]:
+def _samplers(inputs: Inputs, methods: Sequence[Method], calls: Mapping[str, Call]) -> dict[str, Call]:
     if inputs.point.device == "cpu":
         clock = measure.CLOCKS[inputs.point.clock]
-        return {method.name: measure.cpu_sampler(call, clock) for method, call in taking_part}
-    more = [Inputs(inputs.point, seed) for seed in range(1, measure.gpu_copies(inputs.bytes))]
+        return {name: measure.cpu_sampler(call, clock) for name, call in calls.items()}
+    more = [inputs_of(inputs.point, seed) for seed in range(1, measure.gpu_copies(inputs.bytes))]
     return {
-        method.name: measure.gpu_sampler([call, *(method.call(other) for other in more)])
-        for method, call in taking_part
+        method.name: measure.gpu_sampler([calls[method.name], *(method.call(other) for other in more)])
+        for method in methods
+        if method.name in calls
     }
 
 
-def _record(inputs: Inputs, method: Method, timing: Timing, roof: float, error: float) -> Record:
-    point = inputs.point
+@cache
+def this_run(clock: str, threads: int) -> Run:
+    """What the records of this process share."""
+    return Run(
+        machine=machine.machine(),
+        versions=machine.versions(),
+        clock=clock,  # type: ignore[arg-type]
+        threads=threads,
+        commit=machine.commit(),
+        command=machine.command(),
+        date=_now(),
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _record(inputs: Inputs, method: Method, timings: Mapping[str, Timing], host: float | None, error: float) -> Record:
+    point, timing, sort = inputs.point, timings[method.name], timings.get(SORT.name)
     return Record(
         game=point.game,
-        value="Shapley",
         method=method.name,
         kind=method.kind,
         dtype=point.dtype,
         shape=point.shape,
         device=point.device,
-        threads=point.threads,
-        clock=point.clock,
+        masked=point.masked,
         median_s=timing.median,
         q20_s=timing.quantile(0.2),
         q80_s=timing.quantile(0.8),
         samples=len(timing.samples),
         blocks_s=tuple(timing.blocks()),
         first_call_s=timing.first,
-        host_s=timing.host,
+        host_s=host,
         bytes=inputs.bytes,
-        roof_s=roof,
+        roof_s=timings[COPY.name].median,
+        sort_s=sort.median if sort else None,
         max_error=error,
-        machine=machine.machine(),
-        versions=machine.versions(),
         load=machine.load(),
-        commit=machine.commit(),
-        command=machine.command(),
-        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        time=_now(),
+        run=this_run(point.clock, point.threads),
     )

@@ -51,10 +51,9 @@ def series(records: Iterable[Record], axis: str) -> dict[tuple[str, str], list[R
     """(game, method) -> records that differ in `axis` alone, of the longest such series."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in pooled(records):
-        fixed = (len(record.shape), *(getattr(record, other) for other in AXES if other != axis))
-        groups.setdefault((record.game, record.method, record.dtype, record.device, record.clock, *fixed), []).append(
-            record
-        )
+        others = (getattr(record, other) for other in AXES if other != axis)
+        kind = (record.game, record.method, record.dtype, record.device, record.masked, record.clock)
+        groups.setdefault((*kind, len(record.shape), *others), []).append(record)
     longest: dict[tuple[str, str], list[Record]] = {}
     for found in groups.values():
         name = (found[0].game, found[0].method)

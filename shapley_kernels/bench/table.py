@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from shapley_kernels._command import CommandError
 from shapley_kernels.bench.cases import Point
-from shapley_kernels.bench.records import BenchError, Record, pooled
+from shapley_kernels.bench.records import Record, pooled
 
 NAMES = {
     "numba": "`shapley_kernels`",
@@ -50,7 +51,7 @@ def shape_name(shape: Iterable[int]) -> str:
 
 def call_name(point: Point | Record) -> str:
     """Game, shape, dtype, and what is not usual."""
-    more = [] if point.device == "cpu" else [point.device]
+    more = ["masked"] * point.masked + ([] if point.device == "cpu" else [point.device])
     more += [f"{point.threads} threads"] if point.threads > 1 else []
     return ", ".join([f"{point.game} {shape_name(point.shape)} {point.dtype}", *more])
 
@@ -99,12 +100,12 @@ def _cell(record: Record | None, own: Record | None, fastest: float) -> str:
 
 def provenance(records: Sequence[Record]) -> str:
     """On what, with what and when."""
-    machines = sorted({r.machine["gpu"] if r.device != "cpu" else r.machine["cpu"] for r in records}, key=str)
+    machines = sorted({r.of.machine["gpu" if r.device != "cpu" else "cpu"] for r in records}, key=str)
     packages = ("python", "numpy", "numba", "torch", "triton")
-    found = sorted({", ".join(f"{p} {r.versions[p]}" for p in packages if p in r.versions) for r in records})
+    found = sorted({", ".join(f"{p} {r.of.versions[p]}" for p in packages if p in r.of.versions) for r in records})
     loads = [r.load for r in records if r.load is not None]
     load = f", load average up to {max(loads):.1f}" if loads else ""
-    commits = ", ".join(sorted({r.commit or "no commit" for r in records}))
+    commits = ", ".join(sorted({r.of.commit or "no commit" for r in records}))
     days = ", ".join(sorted({r.time[:10] for r in records}))
     threads = ", ".join(map(str, sorted({r.threads for r in records})))
     clocks = " and ".join(sorted({{"wall": "wall time", "cpu": "CPU time"}.get(r.clock, r.clock) for r in records}))
@@ -125,20 +126,20 @@ def filled(text: str, records: Sequence[Record], name: str = "text") -> str:
         <!-- shapley-bench: end -->
 
     Raises:
-        BenchError: there is no marker, one is not closed, or a table would be empty.
+        CommandError: there is no marker, one is not closed, or a table would be empty.
     """
     pieces, position = [], 0
     while start := START.search(text, position):
         end = text.find(END, start.end())
         if end < 0:
-            raise BenchError(f"{name}: {start.group().strip()} is not closed by {END}")
+            raise CommandError(f"{name}: {start.group().strip()} is not closed by {END}")
         chosen = _chosen(records, start.group(1), start.group(2).split())
         if not chosen:
-            raise BenchError(f"{name}: no records for {start.group().strip()}")
+            raise CommandError(f"{name}: no records for {start.group().strip()}")
         pieces += [text[position : start.end()], markdown(chosen), "\n"]
         position = end
     if not pieces:
-        raise BenchError(f"{name}: no marker such as <!-- shapley-bench: five-liners Max --> in it")
+        raise CommandError(f"{name}: no marker such as <!-- shapley-bench: five-liners Max --> in it")
     return "".join([*pieces, text[position:]])
 
 

@@ -42,6 +42,7 @@ FILES, UTILITY, VALUE, ADVANTAGES, ROWS, REPORT = (
 
 
 @app.command(cls=Command, no_args_is_help=True)
+@ending("shapley-allocate")
 def allocate(
     inputs: Annotated[
         list[str],
@@ -207,45 +208,44 @@ def allocate(
 
     Exit status: 0 written, 1 refused by the system, 2 input or options to put right, 3 no row, or all bad and skipped.
     """  # a line per paragraph: help keeps the ends of lines in all but the first
-    with ending("shapley-allocate"):
-        from rich.console import Console
+    from rich.console import Console
 
-        from shapley_kernels.cli.run import Job, run
-        from shapley_kernels.rl import RewardAllocator
+    from shapley_kernels.cli.run import Job, run
+    from shapley_kernels.rl import RewardAllocator
 
-        if sys.stdout is None and output in (None, "-"):
-            raise CommandError("stdout is closed, where the rows would go; give -o FILE")
-        on_terminal = output is None and sys.stdout.isatty()
-        weights = weight_list.split(",") if weight_list is not None else None
-        worth = utility(utility_text, v_empty, m=m, k=k, weights=weights)
-        run(
-            Job(
-                inputs=inputs,
-                allocator=RewardAllocator(
-                    worth, value(value_name, p=p, alpha=alpha, beta=beta, size=size), center, scale, sizes=sizes
-                ),
-                value_name=value_name,
-                columns=Columns(
-                    tuple(prompt_column),
-                    rewards_column if worth.reads_rewards else None,
-                    credits_column,
-                    advantages_column,
-                    worth.columns,
-                    worth.chances,
-                ),
-                output=None if on_terminal else output or "-",
-                input_format=input_format,
-                output_format=output_format,
-                skip_bad=on_bad_row == "skip",
-                bad_rows=bad_rows,
-                plot=plot,
-                title=title,
-                head=(HEAD_ON_TERMINAL if on_terminal else 0) if head is None else head,
-                quiet=not summary,
-                force=force,
-                engine=engine,
+    if sys.stdout is None and output in (None, "-"):
+        raise CommandError("stdout is closed, where the rows would go; give -o FILE")
+    on_terminal = output is None and sys.stdout.isatty()
+    weights = weight_list.split(",") if weight_list is not None else None
+    worth = utility(utility_text, v_empty, m=m, k=k, weights=weights)
+    run(
+        Job(
+            inputs=inputs,
+            allocator=RewardAllocator(
+                worth, value(value_name, p=p, alpha=alpha, beta=beta, size=size), center, scale, sizes=sizes
             ),
-            Console(stderr=True, soft_wrap=True, highlight=False),
-        )
-        if on_terminal and summary:
-            typer.echo("nothing was written; -o FILE writes the rows", err=True)
+            value_name=value_name,
+            columns=Columns(
+                tuple(prompt_column),
+                rewards_column if worth.reads_rewards else None,
+                credits_column,
+                advantages_column,
+                worth.columns,
+                worth.chances,
+            ),
+            output=None if on_terminal else output or "-",
+            input_format=input_format,
+            output_format=output_format,
+            skip_bad=on_bad_row == "skip",
+            bad_rows=bad_rows,
+            plot=plot,
+            title=title,
+            head=(HEAD_ON_TERMINAL if on_terminal else 0) if head is None else head,
+            quiet=not summary,
+            force=force,
+            engine=engine,
+        ),
+        Console(stderr=True, soft_wrap=True, highlight=False),
+    )
+    if on_terminal and summary:
+        typer.echo("nothing was written; -o FILE writes the rows", err=True)

@@ -5,14 +5,25 @@ from typing import Any
 
 import pytest
 
-for package in ("typer", "rich", "scipy", "matplotlib", "threadpoolctl"):
+for package in ("typer", "rich", "scipy", "matplotlib", "threadpoolctl", "msgspec"):
     pytest.importorskip(package)
 
 import typer.testing  # noqa: E402
 
-from shapley_kernels.bench.records import Record  # noqa: E402
+from shapley_kernels.bench.records import Record, Run, lines  # noqa: E402
 
 MACHINE = {"cpu": "a", "cores": 2, "usable_cores": 2, "governor": None, "gpu": None, "system": "Linux"}
+
+
+RUN = {
+    "machine": MACHINE,
+    "versions": {"python": "3.11.7", "numpy": "2.4.6"},
+    "clock": "wall",
+    "threads": 1,
+    "commit": "0123456789ab",
+    "command": "shapley-bench run",
+    "date": "2026-11-25T19:00:00+00:00",
+}
 
 
 def record(seconds: Any = 1e-3, **changes: Any) -> Record:
@@ -21,36 +32,29 @@ def record(seconds: Any = 1e-3, **changes: Any) -> Record:
     middle = sorted(blocks)[len(blocks) // 2]
     given = {
         "game": "Max",
-        "value": "Shapley",
         "method": "numba",
         "kind": "ours",
         "dtype": "float32",
         "shape": (4, 8),
         "device": "cpu",
-        "threads": 1,
-        "clock": "wall",
         "median_s": middle,
         "q20_s": middle,
         "q80_s": middle,
         "samples": len(blocks),
         "blocks_s": blocks,
         "first_call_s": 1.0,
-        "host_s": None,
         "bytes": 256,
         "roof_s": 1e-6,
         "max_error": 0.0,
-        "machine": MACHINE,
-        "versions": {"python": "3.11.7", "numpy": "2.4.6"},
         "load": 0.5,
-        "commit": "0123456789ab",
-        "command": "shapley-bench run",
         "time": "2026-11-25T19:00:00+00:00",
     }
-    return Record(**{**given, **changes})
+    run = Run(**{name: changes.pop(name, value) for name, value in RUN.items()})
+    return Record(**{**given, **changes}, run=run)
 
 
 def write(path: Path, *records: Record) -> Path:
-    path.write_text("".join(r.line() + "\n" for r in records))
+    path.write_bytes(b"".join(lines(records)))
     return path
 
 

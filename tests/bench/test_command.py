@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.bench import command, methods
+from shapley_kernels._command import CommandError
+from shapley_kernels.bench import command, methods, peers, plot
+from shapley_kernels.bench.cases import Point
 from shapley_kernels.bench.machine import limited_to
-from shapley_kernels.bench.records import read
+from shapley_kernels.bench.records import Record, read
+from shapley_kernels.bench.run import run
 from tests import GUARD
 from tests.conftest import need
 
@@ -34,15 +37,15 @@ def test_run_writes_a_record_per_point_and_method(bench):
     for r in records:
         assert r.threads == 1
         assert r.samples >= 3
-        assert r.machine["cpu"]
-        assert r.versions["numpy"]
+        assert r.of.machine["cpu"]
+        assert r.of.versions["numpy"]
         assert r.q20_s <= r.median_s <= r.q80_s
-    assert not list(Path().glob(".shapley-bench-*"))
+    assert not list(Path().glob(".shapley-kernels-*"))
 
 
 def test_records_on_stdout_are_nothing_but_records(bench):
     result = bench("run", *TINY, "--game", "Max", "-m", "numba", "-o", "-")
-    assert [json.loads(line)["method"] for line in result.stdout.splitlines()] == ["numba"]
+    assert [json.loads(line).get("method") for line in result.stdout.splitlines()] == [None, "numba"]
 
 
 def test_an_existing_file_is_replaced_only_when_forced(bench, monkeypatch):
@@ -130,7 +133,7 @@ def test_peers(bench):
     for package in ("shapiq", "coopgame", "shapley_numba", "shap"):
         if methods.importlib.util.find_spec(package) is None:
             need("peers", f"{package} is not installed")
-    chosen = [m.name for m in command.peers.PEERS]
+    chosen = [m.name for m in command.peers.PEERS if m.name != "powerindices"]  # knows votes alone
     bench(
         "peers",
         "--seconds",
@@ -179,6 +182,40 @@ def test_time_of_the_processor(bench):
     assert "--clock wall" in bench("run", *TINY, "-g", "Max", "--clock", "cpu", "-t", "2", status=2).output
 
 
+SIZES = {"Pairwise": 5, "WeightedVoting": 6, "FacilityLocation": 5, "NoisyOr": 6, "Table": 4}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("game", peers.FAMILIES)
+def test_peers_of_other_families_agree_with_ours(game):
+    """The gate looks at all of them; what is not installed is asked for elsewhere."""
+    point = Point(game, (2, SIZES[game]), "float64")
+    found = [r.method for r in run(point, (methods.OURS[0], *peers.PEERS), 0) if isinstance(r, Record)]
+    assert found[:2] == ["numba", "numpy-enumeration"]
+    installed = all(methods.importlib.util.find_spec(package) for package in methods.PEER_PACKAGES)
+    assert len(found) >= 3 or not installed
+
+
+def panels(records, game="Max"):
+    """Titles of the axes that are drawn, and the heading."""
+    figures = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plot.Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+        plot.draw("png", records, game)
+    return [axes.get_title() for axes in figures[0].axes], figures[0].get_suptitle()
+
+
+def test_a_plot_draws_what_there_is_and_says_what_that_is():
+    its = [record(2.0**k * 1e-6, shape=(2**k, 8)) for k in range(3, 6)]
+    titles, heading = panels(its)
+    assert titles == ["Time against the number of sets: Max, [8, 8] to [32, 8]", "Bandwidth under the measured roof"]
+    assert heading == "a\nwall time, threads: 1, float32, 2026-11-25"
+    lines = [record(3e-6, shape=(8, 8), method="torch-five-liner", kind="five-liner")]
+    assert panels([*its, *lines])[0][2:] == ["Speed-up over the better five-liner"]
+    with pytest.raises(CommandError, match="some records are of wall time and some of CPU time"):
+        panels([*its, record(clock="cpu")])
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_plot(bench, suffix):
     its = [record(2.0**k * 1e-6, shape=(2**k, 8)) for k in range(3, 6)]
@@ -198,7 +235,7 @@ def test_machine(bench):
 
 def test_mistakes_are_one_line(bench):
     assert "players last" in bench("run", "--shape", "3,x", status=2).output
-    assert "No such file" in bench("plot", "absent.jsonl", status=2).output
+    assert "No such file" in bench("plot", "absent.jsonl", status=1).output
     assert "no records" in bench("table", status=2).output
 
 

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from shapley_kernels.bench.cases import TABLE_PLAYERS, Inputs, Point, Unsuited
+from shapley_kernels.bench.cases import TABLE_PLAYERS, Inputs, Point
 from shapley_kernels.bench.gate import GateFailed, check
+from shapley_kernels.bench.gpu_forms import FORMS, fits
+from shapley_kernels.bench.lines import Unsuited
 from shapley_kernels.bench.methods import FIVE_LINERS, OURS, Method
+from shapley_kernels.bench.training import PIECES, inputs_of
 from shapley_kernels.games import GAMES
 
 POINT = Point("Max", (40, 6))
@@ -35,6 +38,50 @@ def test_right_credits_pass(game, shape, dtype):
         check(method, inputs, call())
         passed += 1
     assert passed
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("game", PIECES)
+def test_right_pieces_of_training_pass_and_wrong_ones_do_not(game, masked):
+    shape = (4, 30) if game == "tokens" else (4, 5, 6)
+    point = Point(game, shape, masked=masked)
+    if game == "tokens" and masked:
+        with pytest.raises(Unsuited, match="no mask"):
+            inputs_of(point)
+        return
+    inputs = inputs_of(point)
+    passed = []
+    for method in (*OURS[:2], *FIVE_LINERS):
+        try:
+            result = method.call(inputs)()
+        except Unsuited:
+            continue
+        check(method, inputs, result)
+        wrong = np.array(result.tolist(), "float32")
+        wrong[tuple(np.argwhere(wrong)[-1])] *= 1.01
+        with pytest.raises(GateFailed):
+            check(method, inputs, wrong)
+        passed.append(method.name)
+    assert "numba" in passed
+    assert masked or game == "advantages-by-id" or "torch-five-liner" in passed
+
+
+@pytest.mark.parametrize("game", ["Max", "Mean", "NoisyOr"])
+def test_masked_points(game):
+    inputs = Inputs(Point(game, (6, 5, 8), masked=True))
+    assert not inputs.sample.mask.all()
+    check(OURS[0], inputs, OURS[0].call(inputs)())
+    for method in FIVE_LINERS:
+        with pytest.raises(Unsuited, match="masks"):
+            method.call(inputs)
+
+
+def test_forms_of_the_gpu_are_for_max_on_a_gpu():
+    assert {m.name.split("-")[1] for m in FORMS if fits(m.name.split("-")[1], 4, False, "float32")} == {"unrolled"}
+    assert {m.name.split("-")[1] for m in FORMS if fits(m.name.split("-")[1], 64, True, "float32")} == {"tile"}
+    for method in FORMS:
+        with pytest.raises(Unsuited):
+            method.prepare(Inputs(POINT))
 
 
 CHANGES = {
@@ -97,6 +144,7 @@ def test_a_graph_replay_times_every_call():
     from shapley_kernels.bench.records import Record
     from shapley_kernels.bench.run import run
 
-    found = [r for r in run(Point("Max", (64, 8), device="cuda"), OURS, 0.01) if isinstance(r, Record)]
-    assert {r.method for r in found} == {"torch", "triton"}
+    found = [r for r in run(Point("Max", (64, 8), device="cuda"), (*OURS, *FORMS), 0.01) if isinstance(r, Record)]
+    forms = {"triton-unrolled-64", "triton-unrolled-128", "triton-rolled-64"}
+    assert {r.method for r in found} >= {"torch", "triton"} | forms
     assert all(r.host_s > 0 for r in found)

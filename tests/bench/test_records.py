@@ -1,63 +1,68 @@
 """The file format, and the tables made of it."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from shapley_kernels._command import CommandError
+from shapley_kernels._files import whole_file
 from shapley_kernels.bench import table
-from shapley_kernels.bench.records import EXPECTED, BenchError, pooled, read, whole_file
+from shapley_kernels.bench.records import pooled, read
 
-from .conftest import record, write
+from .conftest import RUN, record, write
 
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.jsonl"))
 
 
 def test_round_trip(tmp_path):
-    records = [record(), record(load=None, commit=None, host_s=1e-6, shape=(3,))]
-    assert read([write(tmp_path / "r.jsonl", *records)]) == records
-
-
-def test_every_field_has_an_expectation():
-    assert set(EXPECTED) == set(asdict(record()))
+    records = [record(), record(load=None, host_s=1e-6, shape=(3,)), record(threads=2, commit=None), record(threads=2)]
+    path = write(tmp_path / "r.jsonl", *records)
+    assert read([path]) == records
+    kinds = [json.loads(line)["type"] for line in path.read_text().splitlines()]
+    assert kinds == ["run", "time", "time", "run", "time", "run", "time"]  # a header where it differs
+    path.write_bytes(path.read_bytes() * 2)
+    assert read([path]) == records * 2
 
 
 MISTAKES = {
-    "not JSON": lambda row: "{",
-    "an object": lambda row: "[1]",
-    "median_s missing": lambda row: {k: v for k, v in row.items() if k != "median_s"},
-    "unknown fields: speed": lambda row: {**row, "speed": 1},
-    "schema 2, this version reads 1": lambda row: {**row, "schema": 2},
-    "median_s: expected a number > 0, got None": lambda row: {**row, "median_s": None},
-    "median_s: expected a number > 0, got True": lambda row: {**row, "median_s": True},
-    "median_s: expected a number > 0, got nan": lambda row: {**row, "median_s": float("nan")},
-    "shape: expected a list of integers >= 1, got [0, 2]": lambda row: {**row, "shape": [0, 2]},
-    "blocks_s: expected a list of numbers > 0, got []": lambda row: {**row, "blocks_s": []},
-    "machine: expected an object, got 'x'": lambda row: {**row, "machine": "x"},
-    "threads: expected an integer >= 1, got 0": lambda row: {**row, "threads": 0},
+    "truncated": lambda row: "{",
+    "Expected `object`": lambda row: "[1]",
+    "missing required field `median_s`": lambda row: {k: v for k, v in row.items() if k != "median_s"},
+    "unknown field `speed`": lambda row: {**row, "speed": 1},
+    "Expected `float`, got `null` - at `$.median_s`": lambda row: {**row, "median_s": None},
+    "Expected `float`, got `bool` - at `$.median_s`": lambda row: {**row, "median_s": True},
+    "JSON is malformed": lambda row: {**row, "median_s": float("nan")},
+    "Expected `int` >= 1 - at `$.shape[0]`": lambda row: {**row, "shape": [0, 2]},
+    "Expected `array` of length >= 1 - at `$.blocks_s`": lambda row: {**row, "blocks_s": []},
+    "Expected `object`, got `str` - at `$.machine`": lambda row: {"type": "run", **RUN, "machine": "x"},
+    "Expected `int` >= 1 - at `$.threads`": lambda row: {"type": "run", **RUN, "threads": 0},
+    "measure again if it is of an older version": lambda row: {**row, "schema": 1},
 }
 
 
 @pytest.mark.parametrize("words", MISTAKES)
 def test_a_bad_line_is_named(tmp_path, words):
     path = write(tmp_path / "r.jsonl", record())
-    row = MISTAKES[words](json.loads(path.read_text()))
+    row = MISTAKES[words](json.loads(path.read_text().splitlines()[1]))
     with path.open("a") as stream:
         stream.write("\n" + (row if isinstance(row, str) else json.dumps(row)) + "\n")
-    with pytest.raises(BenchError) as error:
+    with pytest.raises(CommandError) as error:
         read([path])
-    assert str(error.value).startswith(f"{path}:3: ")
+    assert str(error.value).startswith(f"{path}:4: ")
     assert words in str(error.value)
+    path.write_text(path.read_text().splitlines()[1])
+    with pytest.raises(CommandError, match=r"r\.jsonl:1: expected the header of a run before its first record"):
+        read([path])
 
 
 def test_a_file_without_records_is_an_error(tmp_path):
     (tmp_path / "r.jsonl").write_text("\n")
-    with pytest.raises(BenchError, match="no records"):
+    with pytest.raises(CommandError, match="no records"):
         read([tmp_path / "r.jsonl"])
     (tmp_path / "r.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(BenchError, match="not a text file"):
+    with pytest.raises(CommandError, match="expected a record of shapley-bench"):
         read([tmp_path / "r.jsonl"])
 
 
@@ -112,7 +117,7 @@ def test_filled_replaces_what_is_between_markers_alone():
     ],
 )
 def test_marker_mistakes(text, words):
-    with pytest.raises(BenchError, match=words):
+    with pytest.raises(CommandError, match=words):
         table.filled(text, [record()])
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shapley_kernels._command import CommandError
 from shapley_kernels.bench import measure, scaling
-from shapley_kernels.bench.compare import Verdict, compare, refuse_other_machines
+from shapley_kernels.bench.compare import compare, refuse_other_machines
 from shapley_kernels.bench.measure import Timing
-from shapley_kernels.bench.records import BenchError, read
+from shapley_kernels.bench.records import read
 
 from .conftest import MACHINE, record, write
 
@@ -29,7 +30,7 @@ CASES = {
 def test_verdicts_and_exit_status(bench, verdict):
     a, b = (write(Path(f"{name}.jsonl"), record(s)) for name, s in zip("ab", CASES[verdict], strict=True))
     (found,) = compare(read([a]), read([b]))
-    assert found.verdict.value == verdict
+    assert found.verdict == verdict
     assert found.low <= found.ratio <= found.high
     result = bench("compare", a, b, status=int(verdict == "SLOWER"))
     assert f"1 {verdict}" in result.output
@@ -37,7 +38,7 @@ def test_verdicts_and_exit_status(bench, verdict):
 
 def test_few_samples_decide_nothing():
     (found,) = compare([record([1e-3] * 4)], [record([9e-3] * 40)])
-    assert found.verdict is Verdict.UNDECIDED
+    assert found.verdict == "UNDECIDED"
 
 
 def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says():
@@ -53,7 +54,7 @@ def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says():
 def test_slower_ones_come_first_and_runs_are_pooled():
     a = [record(noisy(1e-3, 0.01), shape=(1, n)) for n in (2, 3, 4)]
     b = [record(noisy(x * 1e-3, 0.01, seed=n), shape=(1, n)) for n, x in ((2, 0.5), (3, 1), (4, 2))]
-    assert [c.verdict.value for c in compare(a, b)] == ["SLOWER", "FASTER", "SAME"]
+    assert [c.verdict for c in compare(a, b)] == ["SLOWER", "FASTER", "SAME"]
     pooled = compare([record(1e-3), record(3e-3), record(3e-3)], [record(3e-3)])
     assert pooled[0].a == 3e-3
 
@@ -64,12 +65,17 @@ def test_a_control_takes_off_what_slowed_everything_down(bench):
         return [record(noisy(machine * ours, 0.02, seed=3)), record(noisy(machine * 1e-3, 0.02, seed=4), **line)]
 
     a, b, c = side(1, 1e-3), side(1.5, 1e-3), side(1.5, 2e-3)
-    assert [x.verdict for x in compare(a, b)] == [Verdict.SLOWER, Verdict.SLOWER]
+    assert [x.verdict for x in compare(a, b)] == ["SLOWER", "SLOWER"]
     (same,), (slower,) = (compare(a, other, control="numpy-five-liner") for other in (b, c))
-    assert (same.verdict, slower.verdict) == (Verdict.SAME, Verdict.SLOWER)
+    assert (same.verdict, slower.verdict) == ("SAME", "SLOWER")
     assert slower.ratio == pytest.approx(2)
     paths = [write(Path(name), *records) for name, records in (("a.jsonl", a), ("c.jsonl", c))]
-    assert "1 SLOWER" in bench("compare", *paths, "--control", "numpy-five-liner", status=1).output
+    result = bench("compare", *paths, "--control", "numpy-five-liner", status=1)
+    assert "1 SLOWER" in result.output
+    assert "are not in" not in result.output  # the points of the control are its own
+    alone = [write(Path(f"{name}2.jsonl"), *records, record(game="Min")) for name, records in (("a", a), ("b", b))]
+    said = " ".join(bench("compare", *alone, "--control", "numpy-five-liner").output.split())
+    assert said.endswith("1 points of both have no numpy-five-liner beside them")
     assert (
         "with torch-five-liner beside it" in bench("compare", *paths, "--control", "torch-five-liner", status=2).output
     )
@@ -78,7 +84,7 @@ def test_a_control_takes_off_what_slowed_everything_down(bench):
 def test_other_machines_are_refused_with_what_differs(bench):
     a = write(Path("a.jsonl"), record())
     b = write(Path("b.jsonl"), record(machine={**MACHINE, "cpu": "b"}))
-    with pytest.raises(BenchError, match="cpu 'a' and 'b'"):
+    with pytest.raises(CommandError, match="cpu 'a' and 'b'"):
         refuse_other_machines(read([a]), read([b]))
     assert "--force" in bench("compare", a, b, status=2).output
     bench("compare", a, b, "--force")

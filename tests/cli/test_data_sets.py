@@ -177,7 +177,7 @@ def test_compressed_input(place: Place, suffix: str) -> None:
     assert "data is damaged or cut off" in said
     pq.write_table(pa.table({"prompt_id": [1], "rewards": [[1.0]]}), "x.parquet")
     (place.path / f"p.{suffix}").write_bytes(PACKED[suffix]((place.path / "x.parquet").read_bytes()))
-    assert "found Parquet in compressed data" in place.run(f"p.{suffix}", "-o", "p.jsonl", status=2).stderr
+    assert "found Parquet inside of compressed data" in place.run(f"p.{suffix}", "-o", "p.jsonl", status=2).stderr
 
 
 def test_archives_are_named(place: Place) -> None:
