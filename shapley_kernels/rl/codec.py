@@ -1,24 +1,12 @@
 """Candidates and their credits, or rewards, in one number per token, for trainers that hand on nothing but those."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    boolean,
-    broadcast,
-    cast,
-    constant,
-    floating,
-    is_torch,
-    like,
-    named_dtype,
-    native,
-)
-
-ENCODE, DECODE = "encode_credits", "decode_credits"
-REWARDS = "encode_rewards"
+from shapley_kernels.arrays import Array, Ops, boolean, broadcast, floating, like, native, ops_of
 
 # Too small to change any sum of rewards, exact in float32, and apart from all credits: those below LEAST count as 0.
 GAP, ZERO, START, CHECK, CHECKED_START, LEAST = (2.0**e for e in (-102, -101, -100, -99, -98, -90))
@@ -30,14 +18,8 @@ STOPPED, BORROWED = 1, 2
 NOTHING = np.float32(2.0**-80)
 """It, where nothing is missing."""
 
-# What checksums are mixed with, so that one kind is not read as the other.
-CREDITS_KEY, REWARDS_KEY = 0, 0x2B5A17
-_MIXED_UP = {
-    CREDITS_KEY: f"{DECODE}: token_rewards must hold credits, got rewards of {REWARDS}, as for a value that sees the "
-    "group; give the estimator the allocator that the rewards were encoded for",
-    REWARDS_KEY: f"decode_rewards: token_rewards must hold rewards of {REWARDS}, got credits of {ENCODE}; give whoever "
-    "scores the responses the allocator of the estimator",
-}
+KEYS = {"credits": 0, "rewards": 0x2B5A17}
+"""What checksums are mixed with, so that token rewards of one kind are not read as the other."""
 
 
 def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_mask: Any = None) -> Any:
@@ -72,43 +54,8 @@ def encode_credits(credits: Any, candidate_ids: Any, mask: Any = None, *, token_
     >>> rewards.round(6).tolist(), float(rewards.sum())
     ([[0.0, 0.0, 0.25, 0.0, 0.75]], 1.0)
     """
-    array, restore = native(credits, f"{ENCODE}: credits")
-    values = _float32(_host(floating(array, f"{ENCODE}: credits")))
-    ids = _host(like(candidate_ids, array, f"{ENCODE}: candidate_ids"))
-    live = (
-        None
-        if mask is None
-        else _host(broadcast(boolean(mask, array, f"{ENCODE}: mask"), array.shape, f"{ENCODE}: mask", "as the credits"))
-    )
-    _check(values, ids, live)
-    room = np.ones(ids.shape, bool)
-    if token_mask is not None:
-        room = _host(boolean(token_mask, array, f"{ENCODE}: token_mask"))
-        if room.shape != ids.shape:
-            raise ValueError(
-                f"{ENCODE}: token_mask must have the shape of candidate_ids, {ids.shape}, got {room.shape}"
-            )
-    return _like(_encoded(values, ids, live, room, CREDITS_KEY), array, restore)
-
-
-def _encoded(values: np.ndarray, ids: np.ndarray, live: np.ndarray | None, room: np.ndarray, key: int) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        values, ids = _settled(values, ids, live, room)
-    if (bad := np.argwhere(~np.isfinite(values))).size:
-        raise OverflowError(
-            f"{ENCODE}: credits of candidates that share a token must add up to a number in the range of float32, got "
-            f"{values[tuple(bad[0])]} at row {bad[0][0]}"
-        )
-    inside, gap = ids > 0, ids < 0
-    first = inside & (ids != _shifted(abs(ids), 1))
-    last = inside & (ids != _shifted(abs(ids), -1))
-    ids = np.where(gap, 0, ids)
-    table = np.concatenate([np.zeros((len(values), 1), np.float32), values], 1)
-    credit = np.take_along_axis(table, ids.astype(np.int64), 1)
-    credit = np.where(np.abs(credit) < LEAST, np.float32(ZERO), credit)
-    out = np.where(last, credit, np.where(first, START, np.where(gap, GAP, 0.0)).astype(np.float32))
-    _sign(out, first & ~last, room & ~inside & ~gap, key)
-    return out
+    given = _Given.read("credits", credits, candidate_ids, mask, token_mask)
+    return given.handed_back(_encoded(given, given.values, given.ids, given.live))
 
 
 def decode_credits(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, Any, Any]:
@@ -135,33 +82,8 @@ def decode_credits(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, 
     >>> credits.tolist(), mask.tolist(), ids.tolist()
     ([[0.25, 0.75]], [[True, True]], [[0, 1, 1, 0, 2]])
     """
-    array, restore = native(token_rewards, f"{DECODE}: token_rewards")
-    return tuple(_like(x, array, restore) for x in _decoded(array, token_mask, CREDITS_KEY))
-
-
-def _decoded(array: Array, token_mask: Any, key: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    x = _host(floating(array, f"{DECODE}: token_rewards"))
-    if x.ndim != 2:
-        raise ValueError(f"{DECODE}: token_rewards must have shape [rollouts, tokens], got {x.shape}")
-    x = _float32(x)
-    tokens = None
-    if token_mask is not None:
-        tokens = _host(
-            broadcast(boolean(token_mask, array, f"{DECODE}: token_mask"), array.shape, DECODE, "as rewards")
-        )
-    plain = _verified(x, tokens, key)
-    ends = (plain != 0) & (plain != START) & (plain != GAP)
-    before = np.cumsum(ends, 1) - ends  # candidates that ended before this token
-    place = np.broadcast_to(np.arange(x.shape[1]), x.shape)
-    opened = np.maximum.accumulate(np.where(plain == START, place, -1), 1) if x.size else place
-    closed = np.maximum.accumulate(np.where(ends, place, -1), 1) if x.size else place
-    inside = ends | (opened > closed)
-    ids = np.where(inside & (plain != GAP), before + 1, 0).astype(np.int64)
-    count = ends.sum(1)
-    mask = np.arange(count.max(initial=0)) < count[:, None]
-    credits = np.zeros(mask.shape, np.float32)
-    credits[mask] = np.where(plain == ZERO, np.float32(0), plain)[ends]  # both in the order of rows, then candidates
-    return credits, mask, ids
+    array, restore = native(token_rewards, "decode_credits: token_rewards")
+    return _handed_back(array, restore, *_decoded("credits", array, token_mask))
 
 
 def encode_rewards(
@@ -193,29 +115,21 @@ def encode_rewards(
     >>> rewards.round(6).tolist(), float(rewards.sum())
     ([[0.0, 0.0, 0.25, 0.0, 0.75, -0.25]], 0.75)
     """
-    array, restore = native(rewards, f"{REWARDS}: rewards")
-    values = _float32(_host(floating(array, f"{REWARDS}: rewards")))
-    ids = _host(like(candidate_ids, array, f"{REWARDS}: candidate_ids"))
-    live = None if mask is None else _bools(mask, array, values.shape, "mask")
-    room = np.ones(ids.shape, bool) if token_mask is None else _bools(token_mask, array, ids.shape, "token_mask")
-    chose = np.ones(len(ids), bool) if stopped is None else _bools(stopped, array, ids.shape[:1], "stopped")
-    _check(values, ids, live)
-    total = _host(
-        broadcast(like(worth, array, f"{REWARDS}: worth"), array.shape[:1], f"{REWARDS}: worth", "[rollouts]")
-    )
-    out, found = np.zeros((len(ids), values.shape[1] + 1), np.float32), np.zeros(ids.shape, np.int64)
+    given = _Given.read("rewards", rewards, candidate_ids, mask, token_mask)
+    values, ids, name = given.values, given.ids, "encode_rewards: worth"
+    chose = given.bools(stopped, ids.shape[:1], "stopped", "rollouts")
+    worths = given.ops.to_float64(broadcast(like(worth, given.array, name), ids.shape[:1], name, "[rollouts]"))
+    out, out_ids = np.zeros((len(ids), values.shape[1] + 1), np.float32), np.zeros_like(ids)
     for i, row in enumerate(ids):
-        everybody = np.unique(row[row > 0]) if live is None else np.flatnonzero(live[i]) + 1
-        found[i], numbers = _with_difference(
-            row.astype(np.int64), values[i], everybody.astype(np.int64), room[i], float(total[i]), bool(chose[i])
-        )
-        out[i, : len(numbers)] = numbers
-        if not np.isfinite(numbers).all():
+        live = np.unique(row[row > 0]) if given.live is None else np.flatnonzero(given.live[i]) + 1
+        out_ids[i], best = _with_difference(row, values[i], live, given.tokens[i], float(worths[i]), bool(chose[i]))
+        out[i, : len(best)] = best
+        if not np.isfinite(best).all():
             raise ValueError(
-                f"{REWARDS}: worth must be finite in float32, and so its difference to the sum of the rewards, got "
-                f"{total[i]} at row {i}"
+                f"{name} must be finite in float32, and so its difference to the sum of the rewards, got {worths[i]} "
+                f"at row {i}"
             )
-    return _like(_encoded(out, found, None, room, REWARDS_KEY), array, restore)
+    return given.handed_back(_encoded(given, out, out_ids, None))
 
 
 def decode_rewards(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, Any, Any, Any]:
@@ -228,8 +142,8 @@ def decode_rewards(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, 
     >>> rewards.tolist(), mask.tolist(), ids.tolist(), stopped.tolist()
     ([[0.25, 0.75]], [[True, True]], [[0, 1, 1, 0, 2, 0]], [True])
     """
-    array, restore = native(token_rewards, f"{DECODE}: token_rewards")
-    values, mask, ids = _decoded(array, token_mask, REWARDS_KEY)
+    array, restore = native(token_rewards, "decode_rewards: token_rewards")
+    values, mask, ids = _decoded("rewards", array, token_mask)
     count = mask.sum(1)
     rows = np.flatnonzero(count > 1)
     bits = np.full(len(count), STOPPED)
@@ -238,28 +152,125 @@ def decode_rewards(token_rewards: Any, *, token_mask: Any = None) -> tuple[Any, 
     ids = np.where(ids > kept[:, None], np.where(bits & BORROWED, kept, 0)[:, None], ids)
     mask = np.arange(kept.max(initial=0)) < kept[:, None]
     rewards = np.where(mask, values[:, : mask.shape[1]], np.float32(0))
-    return tuple(_like(x, array, restore) for x in (rewards, mask, ids, bits & STOPPED > 0))
+    return _handed_back(array, restore, rewards, mask, ids, bits & STOPPED > 0)
+
+
+# -- in and out --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Given:
+    """What an encoder was given, checked and on the host.
+
+    Args:
+        kind: "credits" or "rewards".
+        array, restore: the first argument as `native` makes it, and how results go back to its container.
+        values: [N, K] float32; ids: [N, T] int64; live: bool [N, K], or None; tokens: bool [N, T].
+    """
+
+    kind: str
+    ops: Ops
+    array: Array
+    restore: Callable[[Array], Any] | None
+    values: np.ndarray
+    ids: np.ndarray
+    live: Any = None
+    tokens: Any = None
+
+    @classmethod
+    def read(cls, kind: str, x: Any, candidate_ids: Any, mask: Any, token_mask: Any) -> "_Given":
+        owner, name = f"encode_{kind}", f"encode_{kind}: candidate_ids"
+        array, restore = native(x, f"{owner}: {kind}")
+        ops = ops_of(array)
+        values = _float32(ops.to_float64(floating(array, f"{owner}: {kind}")))
+        ids = ops.to_host(like(candidate_ids, array, name))
+        if values.ndim != 2:
+            raise ValueError(f"{owner}: {kind} must have shape [rollouts, candidates], got {values.shape}")
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be integers, got dtype {ids.dtype}")
+        if ids.ndim != 2 or len(ids) != len(values):
+            raise ValueError(
+                f"{name} must have shape [{len(values)}, tokens], a row for each row of {kind}, got {ids.shape}"
+            )
+        given = cls(kind, ops, array, restore, values, ids)
+        given.live = None if mask is None else given.bools(mask, values.shape, "mask", kind)
+        given.tokens = given.bools(token_mask, ids.shape, "token_mask", "candidate_ids")
+        given.check()
+        given.ids = ids.astype(np.int64)
+        return given
+
+    def bools(self, x: Any, shape: tuple[int, ...], name: str, of: str) -> np.ndarray:
+        """An argument of bools, all True for None."""
+        if x is None:
+            return np.ones(shape, bool)
+        name = f"encode_{self.kind}: {name}"
+        return self.ops.to_host(broadcast(boolean(x, self.array, name), shape, name, f"as the {of}"))
+
+    def check(self) -> None:
+        """ValueError for ids that are not in order, or not of live candidates, and for values that are not finite."""
+        values, players = self.values, self.values.shape[1]
+        subject = f"encode_{self.kind}: candidate_ids {self.ids.shape}"
+        if (bad := np.argwhere((self.ids < 0) | (self.ids > players))).size:
+            i, t = bad[0]
+            raise ValueError(f"{subject} must be in 0..{players}, got {self.ids[i, t]} at row {i}, token {t}")
+        for i, row in enumerate(self.ids):
+            written = row[row > 0].astype(np.int64)
+            if (np.diff(written) < 0).any():
+                raise ValueError(
+                    f"{subject} must be in the order of candidates, got {written.tolist()} at row {i}; "
+                    "number them in the order of their text"
+                )
+            used = np.zeros(players, bool) if self.live is None else self.live[i].copy()
+            if self.live is not None and not used[written - 1].all():
+                raise ValueError(
+                    f"{subject} must be those of live candidates {(np.flatnonzero(used) + 1).tolist()}, "
+                    f"got {written.tolist()} at row {i}"
+                )
+            used[written - 1] = True
+            if (wrong := np.flatnonzero(used & ~np.isfinite(values[i]))).size:
+                raise ValueError(
+                    f"encode_{self.kind}: {self.kind} {values.shape} must be finite in float32, "
+                    f"got {values[i, wrong[0]]} at row {i}, candidate {wrong[0]}"
+                )
+
+    def handed_back(self, token_rewards: np.ndarray) -> Any:
+        return _handed_back(self.array, self.restore, token_rewards)[0]
+
+
+def _handed_back(array: Array, restore: Callable[[Array], Any] | None, *results: np.ndarray) -> tuple[Any, ...]:
+    """In the container and on the device of the argument that `native` made `array` of."""
+    ops = ops_of(array)
+    placed = [ops.array_like(x, array, ops.dtype(str(x.dtype))) for x in results]
+    return tuple(restore(x) if restore else x for x in placed)
+
+
+def _float32(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32)
+
+
+# -- which tokens each candidate has -----------------------------------------------------------------------------------
 
 
 def _with_difference(
-    row: np.ndarray, values: np.ndarray, everybody: np.ndarray, room: np.ndarray, total: float, chose: bool
+    row: np.ndarray, values: np.ndarray, live: np.ndarray, tokens: np.ndarray, total: float, chose: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ids 1, 2, .. of the candidates of a row, the last of which makes up the sum, and the numbers of these."""
-    there, row = np.unique(row[row > 0]), row.copy()
-    if not everybody.size or not room.any():
+    """Ids 1, 2, .. of the candidates of a row, the last of which makes up the sum, and the values of these."""
+    written, row = np.unique(row[row > 0]), row.copy()
+    if not live.size or not tokens.any():
         return np.zeros_like(row), np.zeros(0, np.float32)
-    if not there.size:  # the last token is theirs, as in `encode_credits`
-        there = everybody[:1]
-        row[np.flatnonzero(room)[-1]] = there[0]
-    best = np.full(len(there), -np.inf, np.float32)
-    np.maximum.at(best, np.maximum(np.searchsorted(there, everybody, "right") - 1, 0), values[everybody - 1])
-    row = np.where(row > 0, np.searchsorted(there, row) + 1, 0)
+    if not written.size:  # the last token is theirs, as in `encode_credits`
+        written = live[:1]
+        row[np.flatnonzero(tokens)[-1]] = written[0]
+    best = np.full(len(written), -np.inf, np.float32)
+    np.maximum.at(best, np.maximum(np.searchsorted(written, live, "right") - 1, 0), values[live - 1])
+    row = np.where(row > 0, np.searchsorted(written, row) + 1, 0)
     while True:
         last = np.flatnonzero(row == len(best))
-        behind = np.flatnonzero(room & (np.arange(len(row)) > last[-1]))
-        enough = room.sum() - len(best) >= 2  # a token that makes up the sum, and one for the checksum
+        behind = np.flatnonzero(tokens & (np.arange(len(row)) > last[-1]))
+        enough = tokens.sum() - len(best) >= 2  # a token that makes up the sum, and one for the checksum
         if enough and not behind.size and len(last) == 1:
-            free = np.flatnonzero(room[: last[0]] & (row[: last[0]] == 0))
+            free = np.flatnonzero(tokens[: last[0]] & (row[: last[0]] == 0))
             if free.size and not row[free[-1] : last[0]].any():  # it has the token before it, too, which led to it
                 row[free[-1]] = len(best)
                 last = np.append(free[-1], last)
@@ -283,27 +294,81 @@ def _marked(difference: np.float32, bits: int) -> np.float32:
     return ((difference.view(np.uint32) & ~np.uint32(STOPPED | BORROWED)) | np.uint32(bits)).view(np.float32)
 
 
-def _bools(x: Any, array: Array, shape: tuple[int, ...], name: str) -> np.ndarray:
-    name = f"{REWARDS}: {name}"
-    return _host(broadcast(boolean(x, array, name), shape, name, "as what it is of"))
+def _settled(
+    values: np.ndarray, ids: np.ndarray, live: np.ndarray | None, tokens: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Credits and ids such that each row can be written: candidates with tokens only, 1, 2, .., tokens of none between
+    those of candidate k as -k, and a token for the checksum, if there are two."""
+    out, out_ids = np.zeros(values.shape, np.float32), np.zeros(ids.shape, np.int64)
+    for i, row in enumerate(ids.copy()):
+        written = np.unique(row[row > 0])
+        paid = written if live is None else np.flatnonzero(live[i]) + 1
+        if not written.size and paid.size and tokens[i].any():
+            written = paid[:1]
+            row[np.flatnonzero(tokens[i])[-1]] = written[0]
+        if not written.size:
+            continue
+        owner = np.maximum(np.searchsorted(written, paid, "right") - 1, 0)  # of the credit of each live candidate
+        total = np.bincount(owner, values[i, paid - 1].astype(np.float64), len(written))
+        own = np.where(row > 0, np.searchsorted(written, row), -1)  # of each token, from 0
+        if len(written) > 1 and not _leaves_a_token(own, tokens[i]):
+            total = np.append(total[:-2], total[-2:].sum())
+            own = np.minimum(own, len(total) - 1)
+        out[i, : len(total)] = total
+        before = np.maximum.accumulate(own)
+        behind = np.flip(np.minimum.accumulate(np.flip(np.where(own < 0, len(total), own))))
+        out_ids[i] = np.where(own >= 0, own + 1, np.where(before == behind, -(before + 1), 0))
+    return out, out_ids
 
 
-def _host(x: Array) -> np.ndarray:
-    if not is_torch(x):
-        return x
-    x = x.detach().cpu()
-    return x.double().numpy() if x.is_floating_point() else x.numpy()
+def _leaves_a_token(own: np.ndarray, tokens: np.ndarray) -> bool:
+    """For a checksum: one outside, or the first of a candidate of several."""
+    return bool((np.bincount(own[own >= 0]) > 1).any() or (tokens & (own < 0)).any())
 
 
-def _like(x: np.ndarray, array: Array, restore: Any) -> Any:
-    """In the container and on the device of the argument that `native` made `array` of."""
-    x = constant(x, array, named_dtype(array, str(x.dtype)))
-    return restore(x) if restore else x
+# -- marks and checksums -----------------------------------------------------------------------------------------------
 
 
-def _float32(x: np.ndarray) -> np.ndarray:
+def _encoded(given: _Given, values: np.ndarray, ids: np.ndarray, live: np.ndarray | None) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return cast(x, np.dtype(np.float32))
+        values, ids = _settled(values, ids, live, given.tokens)
+    if (bad := np.argwhere(~np.isfinite(values))).size:
+        raise OverflowError(
+            f"encode_{given.kind}: credits of candidates that share a token must add up to a number in the range of "
+            f"float32, got {values[tuple(bad[0])]} at row {bad[0][0]}"
+        )
+    own, gap = ids > 0, ids < 0
+    first = own & (ids != _shifted(abs(ids), 1))
+    last = own & (ids != _shifted(abs(ids), -1))
+    table = np.concatenate([np.zeros((len(values), 1), np.float32), values], 1)
+    credit = np.take_along_axis(table, np.where(gap, 0, ids), 1)
+    credit = np.where(np.abs(credit) < LEAST, np.float32(ZERO), credit)
+    out = np.where(last, credit, np.where(first, START, np.where(gap, GAP, 0.0)).astype(np.float32))
+    _sign(out, first & ~last, given.tokens & ~own & ~gap, KEYS[given.kind])
+    return out
+
+
+def _decoded(kind: str, array: Array, token_mask: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    owner, ops = f"decode_{kind}", ops_of(array)
+    x = _float32(ops.to_float64(floating(array, f"{owner}: token_rewards")))
+    if x.ndim != 2:
+        raise ValueError(f"{owner}: token_rewards must have shape [rollouts, tokens], got {x.shape}")
+    tokens, name = None, f"{owner}: token_mask"
+    if token_mask is not None:
+        tokens = ops.to_host(broadcast(boolean(token_mask, array, name), array.shape, name, "as the token_rewards"))
+    plain = _verified(kind, x, tokens)
+    ends = (plain != 0) & (plain != START) & (plain != GAP)
+    before = np.cumsum(ends, 1) - ends  # candidates that ended before this token
+    place = np.broadcast_to(np.arange(x.shape[1]), x.shape)
+    opened = np.maximum.accumulate(np.where(plain == START, place, -1), 1) if x.size else place
+    closed = np.maximum.accumulate(np.where(ends, place, -1), 1) if x.size else place
+    own = ends | (opened > closed)
+    ids = np.where(own & (plain != GAP), before + 1, 0).astype(np.int64)
+    count = ends.sum(1)
+    mask = np.arange(count.max(initial=0)) < count[:, None]
+    credits = np.zeros(mask.shape, np.float32)
+    credits[mask] = np.where(plain == ZERO, np.float32(0), plain)[ends]  # both in the order of rows, then candidates
+    return credits, mask, ids
 
 
 def _shifted(ids: np.ndarray, by: int) -> np.ndarray:
@@ -314,75 +379,6 @@ def _shifted(ids: np.ndarray, by: int) -> np.ndarray:
     else:
         out[:, :by] = ids[:, -by:]
     return out
-
-
-def _check(values: np.ndarray, ids: np.ndarray, live: np.ndarray | None) -> None:
-    if values.ndim != 2:
-        raise ValueError(f"{ENCODE}: credits must have shape [rollouts, candidates], got {values.shape}")
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"{ENCODE}: candidate_ids must be integers, got dtype {ids.dtype}")
-    if ids.ndim != 2 or len(ids) != len(values):
-        raise ValueError(
-            f"{ENCODE}: candidate_ids must have shape [{len(values)}, tokens], a row for each row of credits, "
-            f"got {ids.shape}"
-        )
-    players = values.shape[1]
-    subject = f"{ENCODE}: candidate_ids {ids.shape}"
-    if (bad := np.argwhere((ids < 0) | (ids > players))).size:
-        i, t = bad[0]
-        raise ValueError(f"{subject} must be in 0..{players}, got {ids[i, t]} at row {i}, token {t}")
-    for i, row in enumerate(ids):
-        there = row[row > 0].astype(np.int64)
-        if (np.diff(there) < 0).any():
-            raise ValueError(
-                f"{subject} must be in the order of candidates, got {there.tolist()} at row {i}; "
-                "number them in the order of their text"
-            )
-        used = np.zeros(players, bool) if live is None else live[i].copy()
-        if live is not None and not used[there - 1].all():
-            raise ValueError(
-                f"{subject} must be those of live candidates {(np.flatnonzero(used) + 1).tolist()}, "
-                f"got {there.tolist()} at row {i}"
-            )
-        used[there - 1] = True
-        if (wrong := np.flatnonzero(used & ~np.isfinite(values[i]))).size:
-            raise ValueError(
-                f"{ENCODE}: credits {values.shape} must be finite in float32, got {values[i, wrong[0]]} at row {i}, "
-                f"candidate {wrong[0]}"
-            )
-
-
-def _settled(
-    values: np.ndarray, ids: np.ndarray, live: np.ndarray | None, room: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Credits and ids such that each row can be written: candidates with tokens only, 1, 2, .., tokens of none between
-    those of candidate k as -k, and a token for the checksum, if there are two."""
-    out, found = np.zeros(values.shape, np.float32), np.zeros(ids.shape, np.int64)
-    for i, row in enumerate(ids):
-        there = np.unique(row[row > 0]).astype(np.int64)
-        everybody = there if live is None else np.flatnonzero(live[i]) + 1
-        tokens = row.astype(np.int64)
-        if not there.size and everybody.size and room[i].any():
-            there = everybody[:1]
-            tokens[np.flatnonzero(room[i])[-1]] = there[0]
-        if not there.size:
-            continue
-        owner = np.maximum(np.searchsorted(there, everybody, "right") - 1, 0)  # of the credit of each live candidate
-        total = np.bincount(owner, values[i, everybody - 1].astype(np.float64), len(there))
-        own = np.where(tokens > 0, np.searchsorted(there, tokens), -1)  # of each token, from 0
-        if len(there) > 1 and not _has_room(own, room[i]):
-            total = np.append(total[:-2], total[-2:].sum())
-            own = np.minimum(own, len(total) - 1)
-        out[i, : len(total)] = total
-        before = np.maximum.accumulate(own)
-        behind = np.flip(np.minimum.accumulate(np.flip(np.where(own < 0, len(total), own))))
-        found[i] = np.where(own >= 0, own + 1, np.where(before == behind, -(before + 1), 0))
-    return out, found
-
-
-def _has_room(own: np.ndarray, room: np.ndarray) -> bool:
-    """Whether a token is left for a checksum: one outside, or the first of a candidate of several."""
-    return bool((np.bincount(own[own >= 0]) > 1).any() or (room & (own < 0)).any())
 
 
 def _checksum(x: np.ndarray) -> np.ndarray:
@@ -406,36 +402,40 @@ def _sign(x: np.ndarray, starts: np.ndarray, others: np.ndarray, key: int) -> No
     x[rows, at] = base * (1 + (_checksum(x)[rows] ^ key) / 2.0**_BITS)
 
 
-def _verified(x: np.ndarray, tokens: np.ndarray | None, key: int) -> np.ndarray:
+def _verified(kind: str, x: np.ndarray, tokens: np.ndarray | None) -> np.ndarray:
     """The rewards without checksums; ValueError unless each row with anything in it (or with tokens) has one, and a
     right one, or is a single token, and some row has."""
+    (other,) = KEYS.keys() - {kind}
+    subject = f"decode_{kind}: token_rewards {x.shape} must be as encode_{kind} gave them"
     size = np.abs(x)
     signs = (x >= CHECK) & (x < 2 * CHECKED_START)
     plain = np.where(signs, np.where(x >= CHECKED_START, np.float32(START), np.float32(0)), x)
     known = ((plain == 0) | (plain == START) | (plain == ZERO) | (plain == GAP) | (size >= LEAST)) & np.isfinite(x)
     right = (signs.sum(1) == 1) & known.all(1)
     if x.size:
-        found = np.where(signs, x, 0).max(1).astype(np.float64)
-        found /= np.where(found >= CHECKED_START, CHECKED_START, CHECK)
-        told = np.where(right, (found - 1) * 2.0**_BITS, -1).astype(np.int64)
+        sign = np.where(signs, x, 0).max(1).astype(np.float64)
+        sign /= np.where(sign >= CHECKED_START, CHECKED_START, CHECK)
+        told = np.where(right, (sign - 1) * 2.0**_BITS, -1).astype(np.int64)
         checksum = _checksum(plain)
-        if (right & (told == checksum ^ key ^ CREDITS_KEY ^ REWARDS_KEY)).any():
-            raise ValueError(_MIXED_UP[key])
-        right &= told == checksum ^ key
+        if (right & (told == checksum ^ KEYS[other])).any():
+            raise ValueError(
+                f"decode_{kind}: token_rewards must hold {kind} of encode_{kind}, got {other} of encode_{other}; give "
+                "who encodes and who decodes one allocator: a value that sees the group takes rewards, others credits"
+            )
+        right &= told == checksum ^ KEYS[kind]
     used = np.any(x != 0, 1)
     if tokens is not None:
         alone = (tokens.sum(1) == 1) & ((x != 0) & tokens).any(1) & ((x != 0).sum(1) == 1) & ~signs.any(1)
         right |= alone & known.all(1) & (plain != START).all(1) & (plain != GAP).all(1)
     if x.size and not used.any():
         raise ValueError(
-            f"{DECODE}: token_rewards {x.shape} must be as encode_credits gave them, got nothing but zeros; switch off "
-            "what changes rewards in between, half precision first, in which small ones vanish"
+            f"{subject}, got nothing but zeros; switch off what changes rewards in between, half precision first, in "
+            "which small ones vanish"
         )
     wrong = np.flatnonzero(~right & (used if tokens is None else used | tokens.any(1)))
     if wrong.size:
         raise ValueError(
-            f"{DECODE}: token_rewards {x.shape} must be as encode_credits gave them, got a wrong checksum at row "
-            f"{wrong[0]}; switch off what changes rewards in between: KL in the reward, clipping, scaling, whitening, "
-            "half precision"
+            f"{subject}, got a wrong checksum at row {wrong[0]}; switch off what changes rewards in between: KL in the "
+            "reward, clipping, scaling, whitening, half precision"
         )
     return plain
