@@ -60,7 +60,7 @@ def test_token_ids_that_are_no_integers_of_any_kind():
     for bad in (torch.ones(1, 2).to(torch.float8_e4m3fn), torch.ones(1, 2, dtype=torch.bfloat16)):
         with pytest.raises(TypeError, match=r"candidate_ids: token_ids\[0\] must be integers, got dtype float64"):
             rl.candidate_ids(bad, [b"a"], rl.json_list())
-    with pytest.raises(ValueError, match=r"candidate_ids: finished must be bools, one per response, got"):
+    with pytest.raises(ValueError, match=r"candidate_ids: finished must be bools, one per rollout, got"):
         rl.candidate_ids([[0]], [b"a"], rl.json_list(), finished=[[True], [True, False]])
     scorer = rl.SetScorer(lambda text: torch.ones(1, device="meta"), rl.separated("|"), [b"a"])
     with pytest.raises(TypeError, match=r"SetScorer: score must give a number, got tensor"):

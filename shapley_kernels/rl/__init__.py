@@ -1,10 +1,10 @@
-"""From responses to training: their candidates, advantages per candidate, laid on tokens. No framework; numpy and torch
+"""From rollouts to training: their candidates, advantages per candidate, laid on tokens. No framework; numpy and torch
 alike."""
 
 from shapley_kernels.rl.advantages import grpo_advantages
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Baseline, Broadcast, PrefixMarginals, WinnerTakesAll
-from shapley_kernels.rl.candidates import candidate_ids
+from shapley_kernels.rl.candidates import candidate_ids, segments
 from shapley_kernels.rl.codec import decode_credits, decode_rewards, encode_credits, encode_rewards
 from shapley_kernels.rl.combine import combine_advantages
 from shapley_kernels.rl.diagnostics import diagnostics, merge_diagnostics
@@ -40,6 +40,7 @@ __all__ = [
     "numbered",
     "rollout_advantages",
     "scatter_to_tokens",
+    "segments",
     "separated",
     "tagged",
 ]

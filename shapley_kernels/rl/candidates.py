@@ -14,7 +14,7 @@ from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Found, Parser
 from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
 
 STRADDLE = ("first", "last", "none")
-POLICIES = ("whole", "keep", "raise")
+POLICIES = ("whole", "keep", "abstain", "raise")
 MOST_CANDIDATES = 1 << 20
 
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
@@ -22,16 +22,17 @@ _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The candidates of N responses.
+    """The candidates of N rollouts.
 
     Attributes:
         ids: int64 [N, T], the candidate 1..K of each token, 0 for none.
-        mask: bool [N, K], which candidates there are. ids, mask and stopped are torch tensors on the device of the
-            token ids where these are torch tensors, else numpy arrays.
-        texts: the texts of the candidates of each response.
-        problems: per response None, "malformed" or "truncated".
-        stopped: bool [N], whether the response ended as its model chose: it was not cut, as far as known, and has no
+        mask: bool [N, K], which candidates there are. ids, mask, stopped and counted are torch tensors on the
+            device of the token ids where these are torch tensors, else numpy arrays.
+        texts: the texts of the candidates of each rollout.
+        problems: per rollout None, "malformed" or "truncated".
+        stopped: bool [N], whether the rollout ended as its model chose: it was not cut, as far as known, and has no
             problem. `RewardAllocator` takes it.
+        counted: bool [N], False for rollouts to be left out of the statistics of their group, by the policy "abstain".
         unknown_tokens: how many tokens have an id that is not in the vocabulary.
     """
 
@@ -40,11 +41,12 @@ class Candidates:
     texts: list[list[str]]
     problems: list[str | None]
     stopped: Any
+    counted: Any
     unknown_tokens: int
 
     @property
     def metrics(self) -> dict[str, float]:
-        """How many responses were malformed and how many truncated, and unknown tokens, for a logger."""
+        """How many rollouts were malformed and how many truncated, and unknown tokens, for a logger."""
         found = {f"{PREFIX}{kind}_rollouts": float(self.problems.count(kind)) for kind in (MALFORMED, TRUNCATED)}
         return found | {f"{PREFIX}unknown_tokens": float(self.unknown_tokens)}
 
@@ -60,6 +62,7 @@ def candidate_ids(
     malformed: str = "whole",
     truncated: str = "whole",
     max_candidates: int | None = None,
+    pad_to: int | None = None,
 ) -> Candidates:
     """The candidate of each sampled token, from the bytes of the tokens themselves: no text is encoded anew.
 
@@ -68,25 +71,29 @@ def candidate_ids(
     are not UTF-8 read as U+FFFD.
 
     Args:
-        token_ids: ints [N, T], or N lists or 1-D arrays of any lengths. Prompts belong outside, or masked.
+        token_ids: ints [N, T], or N lists or 1-D arrays of any lengths. Prompts belong outside, or masked. Or N texts,
+            whose tokens are their characters, with tokenizer=None.
         tokenizer: of the packages tokenizers or transformers (a fast one), byte-level BPE or SentencePiece; a function
             from an id to its bytes (None for special tokens); or a list or dict of these.
         parser: `json_list()`, `tagged("candidate")`, `numbered()`, `separated("\\n")`, or a function from the text to
-            ([(start, end, candidate), ...], problem), spans in characters and in order.
+            ([(start, end, candidate), ...], problem), spans in characters and in order. `segments`, without brackets:
+            the candidates are the runs of tokens that the mask leaves, such as the turns of an episode.
         mask: bools or 0/1, of the shape of token_ids; masked tokens (padding, prompt, output of tools) have no text.
-        finished: bools [N], False where the response was cut at the length limit. Not finished and the last candidate
+        finished: bools [N], False where the rollout was cut at the length limit. Not finished and the last candidate
             reaches the end of the text: truncated, which separated and numbered candidates do not show by themselves.
             Finished but open at the end: malformed.
         straddle: whose a token is that covers more than one candidate, or a candidate and text outside: of the "first"
             or "last" candidate that it covers, or "none" of them.
-        malformed: what becomes of a malformed response, which includes one without candidates: "whole": all its text is
+        malformed: what becomes of a malformed rollout, which includes one without candidates: "whole": all its text is
             its one candidate, to be given the lowest reward (as `SetScorer` does); "keep" the candidates before the
-            fault (without any, nothing punishes it); "raise" a ValueError.
-        truncated: the same for truncated responses; "keep" keeps the complete candidates.
-        max_candidates: more of them are malformed; also the number of columns of the mask.
+            fault (without any, nothing punishes it); "abstain": it has none and is not `counted`; "raise" a ValueError.
+        truncated: the same for truncated rollouts; "keep" keeps the complete candidates.
+        max_candidates: more of them are malformed.
+        pad_to: K, the number of columns of the mask; more candidates are malformed. None: max_candidates, or else the
+            most that a rollout has.
 
     Returns:
-        `Candidates`: ids [N, T], mask [N, K], texts, problems; K = max_candidates, or the most that a response has.
+        `Candidates`: ids [N, T], mask [N, K], texts, problems.
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind or shape, negative ids, more unknown ids than known ones, a
@@ -100,40 +107,113 @@ def candidate_ids(
     >>> found.ids.tolist(), found.mask.tolist(), found.texts
     ([[1, 1, 2, 0, 0]], [[True, True]], [['red', 'blue']])
     """
-    check_policies(OWNER, straddle, malformed, truncated, max_candidates)
+    check_policies(OWNER, straddle, malformed, truncated, max_candidates, pad_to)
     if not callable(parser):
         raise TypeError(
             f"{OWNER}: parser must be a function, such as rl.json_list(), got {describe(parser)}; the order is "
             "token_ids, tokenizer, parser"
         )
+    if tokenizer is None:
+        token_ids, tokenizer = _characters(token_ids), _character
     vocabulary = _Vocabulary(token_reader(tokenizer))
-    rows = _rows(token_ids, "token_ids", "iu")
+    rows = _rows(token_ids, f"{OWNER}: token_ids", "iu")
     masks = _masks(mask, rows)
     ended = _finished(finished, len(rows))
-    policies = {MALFORMED: malformed, TRUNCATED: truncated}
+    policies = {None: "", MALFORMED: malformed, TRUNCATED: truncated}
     tokens = max(map(len, rows), default=getattr(token_ids, "shape", (0,))[-1])
+    width = max_candidates if pad_to is None else pad_to
+    limit = min((x for x in (max_candidates, pad_to) if x is not None), default=None)
     ids = np.zeros((len(rows), tokens), np.int64)
     texts, problems = [], []
     for i, (row, live) in enumerate(zip(rows, masks, strict=True)):
         pieces = vocabulary.pieces(row, live, i)
-        text = b"".join(pieces).decode("utf-8", "surrogateescape")
-        found, problem = _found(parser, text, i)
-        found, problem = _limited(found, problem, text, ended[i], max_candidates)
+        runs = None
+        if parser is segments:
+            runs = _runs(np.ones(len(row), bool) if live is None else live)
+            text, found, problem = _texts_of(runs, pieces)
+        else:
+            text = _decoded(pieces)
+            found, problem = _found(parser, text, i)
+        found, problem = _limited(found, problem, text, ended[i], limit)
+        policy = policies[problem]
         if problem is not None:
-            found = _settled(found, problem, policies[problem], text, i)
-        ids[i, : len(row)] = _owners(pieces, text, found, straddle)
+            found = _settled(found, problem, policy, text, i)
+        known = runs is not None and policy != "whole"
+        ids[i, : len(row)] = runs * (runs <= len(found)) if known else _owners(pieces, text, found, straddle)
         texts.append([_NOT_UTF8.sub("\ufffd", candidate) for _, _, candidate in found])
         problems.append(problem)
     vocabulary.refuse_another_model(rows, masks)
     counts = np.array([len(row) for row in texts], int)
-    width = max(counts, default=0) if max_candidates is None else max_candidates
-    present = np.arange(width) < counts[:, None]
+    present = np.arange(max(counts, default=0) if width is None else width) < counts[:, None]
     stopped = np.array([end is not False and bad is None for end, bad in zip(ended, problems, strict=True)], bool)
-    ids, present, stopped = (_as_given(x, token_ids) for x in (ids, present, stopped))
-    return Candidates(ids, present, texts, problems, stopped, vocabulary.unknown_tokens)
+    counted = np.array([policies[problem] != "abstain" for problem in problems], bool)
+    ids, present, stopped, counted = (_as_given(x, token_ids) for x in (ids, present, stopped, counted))
+    return Candidates(ids, present, texts, problems, stopped, counted, vocabulary.unknown_tokens)
 
 
-def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, max_candidates: Any) -> None:
+def segments(loss_mask: Any) -> Any:
+    """Candidate ids of what the model wrote in one go: 1 on the first run of tokens with loss, 2 on the next, ...
+
+    For rollouts that tools or an environment write parts of: the players are then the turns of an episode. Any other
+    division of a rollout, such as by the agents of a conversation, is an array of such ids.
+
+    Args:
+        loss_mask: bools or 0/1 [N, T], or N rows of any lengths: False for the prompt, padding, output of tools.
+
+    Returns:
+        int64 [N, T], in the container and on the device of the mask; 0 where it is False.
+
+    Raises:
+        TypeError, ValueError: a mask of another kind or shape.
+
+    >>> segments([[0, 1, 1, 0, 0, 1, 1], [1, 1, 0]]).tolist()
+    [[0, 1, 1, 0, 0, 2, 2], [1, 1, 0, 0, 0, 0, 0]]
+    """
+    rows = _flags(loss_mask, "segments: loss_mask")
+    ids = np.zeros((len(rows), max(map(len, rows), default=getattr(loss_mask, "shape", (0,))[-1])), np.int64)
+    for out, row in zip(ids, rows, strict=True):
+        out[: len(row)] = _runs(row)
+    return _as_given(ids, loss_mask)
+
+
+def _runs(live: np.ndarray) -> np.ndarray:
+    """[tokens]: 1 on the first run of True, 2 on the next, ..., 0 elsewhere."""
+    return np.cumsum(live & ~np.append(False, live)[:-1]) * live
+
+
+def _texts_of(runs: np.ndarray, pieces: list[bytes]) -> tuple[str, Found, None]:
+    """The text of the runs as one, and their spans in it."""
+    text, found = "", []
+    for k in range(1, int(runs.max(initial=0)) + 1):
+        written = _decoded([pieces[at] for at in np.flatnonzero(runs == k)])
+        found.append((len(text), len(text) + len(written), written))
+        text += written
+    return text, found, None
+
+
+def _decoded(pieces: list[bytes]) -> str:
+    return b"".join(pieces).decode("utf-8", "surrogateescape")
+
+
+def _characters(texts: Any) -> list[np.ndarray]:
+    """Texts as rows of ids, one for each character."""
+    try:
+        are_texts = not isinstance(texts, (str, bytes)) and all(isinstance(text, str) for text in texts)
+    except TypeError:
+        are_texts = False
+    if not are_texts:
+        raise TypeError(
+            f"{OWNER}: token_ids must be a list of texts where tokenizer is None, got {describe(texts)}; for ids, pass "
+            "the model's tokenizer"
+        )
+    return [np.array(list(map(ord, text)), np.int64) for text in texts]
+
+
+def _character(token: int) -> bytes:
+    return chr(token).encode("utf-8", "surrogatepass")
+
+
+def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, max_candidates: Any, pad_to: Any) -> None:
     """Raises ValueError or TypeError for options of `candidate_ids` that it does not have."""
     for name, got, options in (
         ("straddle", straddle, STRADDLE),
@@ -141,17 +221,18 @@ def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, ma
         ("truncated", truncated, POLICIES),
     ):
         one_of(f"{owner}: {name}", got, options)
-    if max_candidates is None:
-        return
-    if not isinstance(max_candidates, Integral) or isinstance(max_candidates, bool):
-        raise TypeError(f"{owner}: max_candidates must be an int >= 1 or None, got {max_candidates!r}")
-    if max_candidates < 1:
-        raise ValueError(f"{owner}: max_candidates must be an int >= 1 or None, got {max_candidates!r}")
-    if int(max_candidates) > MOST_CANDIDATES:
-        raise ValueError(
-            f"{owner}: max_candidates must be at most {MOST_CANDIDATES}, since the mask has so many columns, got "
-            f"{max_candidates}; None is no limit"
-        )
+    for name, number in (("max_candidates", max_candidates), ("pad_to", pad_to)):
+        if number is None:
+            continue
+        if not isinstance(number, Integral) or isinstance(number, bool):
+            raise TypeError(f"{owner}: {name} must be an int >= 1 or None, got {number!r}")
+        if number < 1:
+            raise ValueError(f"{owner}: {name} must be an int >= 1 or None, got {number!r}")
+        if int(number) > MOST_CANDIDATES:
+            raise ValueError(
+                f"{owner}: {name} must be at most {MOST_CANDIDATES}, since the mask has so many columns, got "
+                f"{number}; None is no limit"
+            )
 
 
 class _Vocabulary:
@@ -215,22 +296,22 @@ def _found(parser: Parser, text: str, i: int) -> tuple[Found, str | None]:
         found = [(start, end, candidate) for start, end, candidate in found]
     except (TypeError, ValueError):
         raise TypeError(
-            f"{OWNER}: parser must return ([(start, end, candidate), ...], problem), got {result!r} for response {i}; "
+            f"{OWNER}: parser must return ([(start, end, candidate), ...], problem), got {result!r} for rollout {i}; "
             "write rl.json_list(), with brackets"
         ) from None
     if problem not in (None, MALFORMED, TRUNCATED):
         raise ValueError(
             f"{OWNER}: parser must give None, 'malformed' or 'truncated' as the problem, "
-            f"got {problem!r} for response {i}"
+            f"got {problem!r} for rollout {i}"
         )
     at = 0
     for start, end, candidate in found:
         if not isinstance(candidate, str):
-            raise TypeError(f"{OWNER}: parser must give candidates as str, got {candidate!r} for response {i}")
+            raise TypeError(f"{OWNER}: parser must give candidates as str, got {candidate!r} for rollout {i}")
         if not at <= start <= end <= len(text):
             raise ValueError(
                 f"{OWNER}: parser must give spans in order, without overlap, within the {len(text)} characters, "
-                f"got {(start, end)} after {at} for response {i}"
+                f"got {(start, end)} after {at} for rollout {i}"
             )
         at = end
     return found, problem
@@ -239,7 +320,7 @@ def _found(parser: Parser, text: str, i: int) -> tuple[Found, str | None]:
 def _limited(
     found: Found, problem: str | None, text: str, ended: bool | None, limit: int | None
 ) -> tuple[Found, str | None]:
-    """The candidates and the problem, in view of how the response ended and how many candidates are allowed."""
+    """The candidates and the problem, in view of how the rollout ended and how many candidates are allowed."""
     if ended and problem == TRUNCATED:
         problem = MALFORMED
     if ended is False and problem is None and found and not text[found[-1][1] :].strip():
@@ -252,14 +333,14 @@ def _limited(
 
 
 def _settled(found: Found, problem: str, policy: str, text: str, i: int) -> Found:
-    """The candidates of a response with a problem."""
+    """The candidates of a rollout with a problem."""
     if policy == "raise":
         shown = text if len(text) <= 80 else f"{text[:50]} ... {text[-25:]}"
         raise ValueError(
-            f"{OWNER}: response {i} is {problem}, with {len(found)} candidates before that: {shown!r}; "
+            f"{OWNER}: rollout {i} is {problem}, with {len(found)} candidates before that: {shown!r}; "
             f"{problem}='whole' punishes it, 'keep' keeps these candidates"
         )
-    return found if policy == "keep" else [(0, len(text), text)]
+    return {"keep": found, "abstain": []}.get(policy, [(0, len(text), text)])
 
 
 def _owners(pieces: list[bytes], text: str, found: Found, straddle: str) -> np.ndarray:
@@ -291,34 +372,33 @@ def _byte_offsets(text: str) -> np.ndarray:
 def _rows(values: Any, name: str, kinds: str) -> list[np.ndarray]:
     """A padded array or a list of rows, as numpy arrays on the host, of the dtype kinds given."""
     if getattr(values, "is_nested", False):
-        raise TypeError(f"{OWNER}: {name} must be [N, T] or a list of rows, got a nested tensor; pass list(x.unbind())")
+        raise TypeError(f"{name} must be [N, T] or a list of rows, got a nested tensor; pass list(x.unbind())")
     if isinstance(values, np.ndarray) and values.dtype == object:
         values = list(values)
     if isinstance(values, np.ndarray) or is_torch(values):
         if values.ndim != 2:
             raise ValueError(
-                f"{OWNER}: {name} must have shape [responses, tokens], got {tuple(values.shape)}; "
-                "for one response, pass x[None]"
+                f"{name} must have shape [rollouts, tokens], got {tuple(values.shape)}; for one rollout, pass x[None]"
             )
     elif not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
-        raise TypeError(f"{OWNER}: {name} must be an array [N, T] or a list of rows, got {describe(values)}")
+        raise TypeError(f"{name} must be an array [N, T] or a list of rows, got {describe(values)}")
     return [_row(row, f"{name}[{i}]", kinds) for i, row in enumerate(_host(values, name))]
 
 
 def _row(row: Any, name: str, kinds: str) -> np.ndarray:
     if isinstance(row, Integral):
-        raise TypeError(f"{OWNER}: {name} must be a row, got {row!r}; for one response, pass [ids]")
+        raise TypeError(f"{name} must be a row, got {row!r}; for one rollout, pass [ids]")
     if isinstance(row, (str, bytes)) or not hasattr(row, "__len__") or not hasattr(row, "__getitem__"):
-        raise TypeError(f"{OWNER}: {name} must be a list or 1-D array, got {describe(row)}")
+        raise TypeError(f"{name} must be a list or 1-D array, got {describe(row)}")
     try:
         array = np.asarray(_host(row, name))
     except ValueError as error:
-        raise ValueError(f"{OWNER}: {name} must be a row of numbers, got {error}") from None
+        raise ValueError(f"{name} must be a row of numbers, got {error}") from None
     if array.ndim != 1:
-        raise ValueError(f"{OWNER}: {name} must be a row, got shape {array.shape}")
+        raise ValueError(f"{name} must be a row, got shape {array.shape}")
     if array.size and array.dtype.kind not in kinds:
         raise TypeError(
-            f"{OWNER}: {name} must be {'integers' if kinds == 'iu' else 'bools or integers'}, got dtype {array.dtype}; "
+            f"{name} must be {'integers' if kinds == 'iu' else 'bools or integers'}, got dtype {array.dtype}; "
             f"{'pass the sampled ids, not text' if kinds == 'iu' else 'compare first, for example mask > 0'}"
         )
     return array if array.size else array.astype(np.int64)
@@ -327,27 +407,33 @@ def _row(row: Any, name: str, kinds: str) -> np.ndarray:
 def _masks(mask: Any, rows: list[np.ndarray]) -> Sequence[np.ndarray | None]:
     if mask is None:
         return [None] * len(rows)
-    masks = _rows(mask, "mask", "biu")
-    lengths, wanted = [len(row) for row in masks], [len(row) for row in rows]
+    masks = _flags(mask, f"{OWNER}: mask")
     if len(masks) != len(rows):
-        raise ValueError(f"{OWNER}: mask must have one row per response ({len(rows)}), got {len(masks)}")
-    for i, (got, want) in enumerate(zip(lengths, wanted, strict=True)):
-        if got != want:
-            raise ValueError(f"{OWNER}: mask[{i}] must have one entry per token ({want}), got {got}")
-        if ((masks[i] != 0) & (masks[i] != 1)).any():
-            raise ValueError(f"{OWNER}: mask[{i}] must be bools or 0 and 1, got {masks[i].min()} .. {masks[i].max()}")
-    return [row.astype(bool) for row in masks]
+        raise ValueError(f"{OWNER}: mask must have one row per rollout ({len(rows)}), got {len(masks)}")
+    for i, (got, row) in enumerate(zip(masks, rows, strict=True)):
+        if len(got) != len(row):
+            raise ValueError(f"{OWNER}: mask[{i}] must have one entry per token ({len(row)}), got {len(got)}")
+    return masks
+
+
+def _flags(mask: Any, name: str) -> list[np.ndarray]:
+    """Rows of bools, or of 0 and 1, as bools."""
+    rows = _rows(mask, name, "biu")
+    for i, row in enumerate(rows):
+        if ((row != 0) & (row != 1)).any():
+            raise ValueError(f"{name}[{i}] must be bools or 0 and 1, got {row.min()} .. {row.max()}")
+    return [row.astype(bool) for row in rows]
 
 
 def _finished(finished: Any, count: int) -> Sequence[bool | None]:
     if finished is None:
         return [None] * count
     try:
-        array = np.asarray(_host(finished, "finished"))
+        array = np.asarray(_host(finished, f"{OWNER}: finished"))
     except ValueError as error:
-        raise ValueError(f"{OWNER}: finished must be bools, one per response, got {error}") from None
+        raise ValueError(f"{OWNER}: finished must be bools, one per rollout, got {error}") from None
     if array.shape != (count,):
-        raise ValueError(f"{OWNER}: finished must have shape ({count},), one per response, got {array.shape}")
+        raise ValueError(f"{OWNER}: finished must have shape ({count},), one per rollout, got {array.shape}")
     if array.size and array.dtype.kind != "b":
         raise TypeError(
             f"{OWNER}: finished must be bools (False = cut at the length limit), got dtype {array.dtype}; "
@@ -360,7 +446,7 @@ def _host(x: Any, name: str) -> Any:
     """A tensor as numpy, in float64 where that has no name for its dtype, which is to be refused."""
     if not is_torch(x):
         return x
-    x = native(x, f"{OWNER}: {name}")[0].detach().cpu().resolve_neg()
+    x = native(x, name)[0].detach().cpu().resolve_neg()
     try:
         return x.numpy()
     except TypeError:  # bfloat16, float8

@@ -1,4 +1,4 @@
-"""Where the candidates of a response stand in its text: one parser per format.
+"""Where the candidates of a rollout stand in its text: one parser per format.
 
 A parser is a function from the text to `([(start, end, candidate), ...], problem)`: characters start .. end - 1 are the
 candidate with the marks that are its own (quotes, tags, number), `candidate` is what a scorer gets to read, and problem

@@ -1,16 +1,16 @@
-"""Responses in, rewards of their candidates out: parse, ask a user's function, pad."""
+"""Rollouts in, rewards of their candidates out: parse, ask a user's function, pad."""
 
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable, iscoroutinefunction
 from itertools import takewhile
 from math import inf, isfinite
 from numbers import Integral, Real
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,20 +24,22 @@ from shapley_kernels.rl.vocabulary import token_reader
 
 OWNER = "SetScorer"
 TAKES = ("candidate", "set", "batch")
+NONE = (None, "floor", "abstain", "raise")
 MANY = 4
-"""Responses of a batch; when all of so many are malformed, that is no accident."""
+"""Rollouts of a batch; when all of so many are malformed, that is no accident."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored(Candidates):
-    """The candidates of N responses with their rewards, as `RewardAllocator` takes them.
+    """The candidates of N rollouts with their rewards, as `RewardAllocator` takes them.
 
     Attributes:
-        ids, mask, texts, problems, stopped, unknown_tokens: as of `Candidates`.
+        ids, mask, texts, problems, stopped, counted, unknown_tokens: as of `Candidates`; candidates that were left out
+            (none="abstain") are masked, and their tokens nobody's.
         rewards: [N, K], 0 where the mask is False; float64, or the default dtype of torch where the token ids are torch
             tensors, on their device.
         set_rewards: [N], what the utility says that each set is worth.
-        failed_scores: how many candidates got the reward of `on_error`.
+        failed_scores: how many candidates score gave no number for.
     """
 
     rewards: Any
@@ -46,12 +48,12 @@ class Scored(Candidates):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """How many responses were malformed and truncated, unknown tokens and failed scores, for a logger."""
+        """How many rollouts were malformed and truncated, unknown tokens and failed scores, for a logger."""
         return super().metrics | {f"{PREFIX}failed_scores": float(self.failed_scores)}
 
 
 class _Call(NamedTuple):
-    """One call of the user's function: what it is given, whose rewards it answers, (response, candidate), and the dtype
+    """One call of the user's function: what it is given, whose rewards it answers, (rollout, candidate), and the dtype
     that these get."""
 
     given: Any
@@ -60,24 +62,35 @@ class _Call(NamedTuple):
     dtype: Any
 
 
+class _Failed(NamedTuple):
+    """In place of a score: the reward, or None for a candidate to be left out."""
+
+    reward: float | None
+
+
+Scores: TypeAlias = list[float | _Failed]
+
+
 @dataclass(frozen=True, eq=False)
 class SetScorer:
-    """Rewards for the candidates of responses: `scorer(token_ids, ...)`, or `await scorer.ascore(token_ids, ...)`.
+    """Rewards for the candidates of rollouts: `scorer(token_ids, ...)`, or `await scorer.ascore(token_ids, ...)`.
 
     Args:
         score: your function, plain or `async def`. What one call of it takes and gives says `takes`; it also gets the
             columns that the scorer is called with (a reference answer, say) by name.
-        parser, tokenizer: as in `candidate_ids`.
+        parser, tokenizer: as in `candidate_ids`; without a tokenizer, texts are scored in place of token ids.
         utility: what a set is worth, for `set_rewards`: a game such as `Max`, or a function (rewards, mask=) -> game.
         on_error: where score raises, or gives what is not one finite number per candidate, in the dtype of the rewards:
-            "raise", naming response and candidate, or the reward these candidates get instead: "floor", or a number.
+            "raise", naming rollout and candidate, or the reward these candidates get instead: "floor", or a number.
+        none: what None from score means, if not the same: "floor", the floor; "abstain", the candidate is left out, as
+            if it had not been written; "raise", an error even where on_error is something else.
         takes: "candidate": score(text, **entries of the columns) -> number. "set": score(texts, **entries) -> one
-            number per candidate of a response. "batch": score(texts, **columns) -> one number per candidate of all
-            responses; columns are repeated to one entry per text.
-        floor: the reward of a malformed or truncated response under "whole", which score never sees; it should be below
-            every score, or such responses pay: a warning says so when one is not.
+            number per candidate of a rollout. "batch": score(texts, **columns) -> one number per candidate of all
+            rollouts; columns are repeated to one entry per text.
+        floor: the reward of a malformed or truncated rollout under "whole", which score never sees; it should be below
+            every score, or such rollouts pay: a warning says so when one is not.
         concurrency: how many calls of an async score run at a time. A plain one is called one by one.
-        straddle, malformed, truncated, max_candidates: as in `candidate_ids`.
+        straddle, malformed, truncated, max_candidates, pad_to: as in `candidate_ids`.
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind or value.
@@ -91,9 +104,10 @@ class SetScorer:
 
     score: Callable[..., Any]
     parser: Parser
-    tokenizer: Any
+    tokenizer: Any = None
     utility: Callable[..., Game] = Max
     on_error: str | float = "raise"
+    none: str | None = field(default=None, kw_only=True)
     takes: str = field(default="candidate", kw_only=True)
     floor: float = field(default=0.0, kw_only=True)
     concurrency: int = field(default=32, kw_only=True)
@@ -101,14 +115,17 @@ class SetScorer:
     malformed: str = field(default="whole", kw_only=True)
     truncated: str = field(default="whole", kw_only=True)
     max_candidates: int | None = field(default=None, kw_only=True)
+    pad_to: int | None = field(default=None, kw_only=True)
     _warned: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("score", "parser", "utility"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"{OWNER}: {name} must be a function, got {getattr(self, name)!r}")
-        token_reader(self.tokenizer)
+        if self.tokenizer is not None:
+            token_reader(self.tokenizer)
         one_of(f"{OWNER}: takes", self.takes, TAKES)
+        one_of(f"{OWNER}: none", self.none, NONE)
         named = isinstance(self.on_error, str) and self.on_error in ("raise", "floor")
         if not named and not _is_number(self.on_error):
             raise ValueError(f"{OWNER}: on_error must be 'raise', 'floor' or a finite number, got {self.on_error!r}")
@@ -116,17 +133,17 @@ class SetScorer:
             raise ValueError(f"{OWNER}: floor must be a finite number, got {self.floor!r}")
         if not isinstance(self.concurrency, Integral) or isinstance(self.concurrency, bool) or self.concurrency < 1:
             raise ValueError(f"{OWNER}: concurrency must be an int >= 1, got {self.concurrency!r}")
-        check_policies(OWNER, self.straddle, self.malformed, self.truncated, self.max_candidates)
+        check_policies(OWNER, self.straddle, self.malformed, self.truncated, self.max_candidates, self.pad_to)
 
     def __call__(self, token_ids: Any, mask: Any = None, *, finished: Any = None, **columns: Any) -> Scored:
-        """Parses and scores responses.
+        """Parses and scores rollouts.
 
         An async score runs on an event loop of its own. Where a loop runs already, as in a notebook, this works too,
         but blocks it; `await scorer.ascore(...)` does not, and score may use what belongs to that loop.
 
         Args:
             token_ids, mask, finished: as in `candidate_ids`.
-            columns: data for score by name, each with one entry per response.
+            columns: data for score by name, each with one entry per rollout.
 
         Returns:
             `Scored`: rewards, mask and ids for `RewardAllocator`, set_rewards, texts, problems, metrics.
@@ -168,6 +185,7 @@ class SetScorer:
             malformed=self.malformed,
             truncated=self.truncated,
             max_candidates=self.max_candidates,
+            pad_to=self.pad_to,
         )
 
     def _is_floored(self, problem: str | None) -> bool:
@@ -197,8 +215,8 @@ class SetScorer:
             else:
                 yield from (_Call(text, entries, [answer], dtype) for text, answer in zip(texts, answers, strict=True))
 
-    def _ask(self, call: _Call) -> list[float | None] | None:
-        """The rewards that score gives; None where it fails and on_error says what instead."""
+    def _ask(self, call: _Call) -> Scores:
+        """The rewards that score gives, one for each answer."""
         try:
             result = self.score(call.given, **call.columns)
         except Exception as error:
@@ -209,18 +227,18 @@ class SetScorer:
             raise TypeError(f"{OWNER}: score must be declared `async def` to be awaited, got {result!r} from it")
         return self._read(call, result)
 
-    async def _ask_async(self, call: _Call) -> list[float | None] | None:
+    async def _ask_async(self, call: _Call) -> Scores:
         try:
             result = await self.score(call.given, **call.columns)
         except Exception as error:
             return self._failed(call, error)
         return self._read(call, result)
 
-    async def _ask_all(self, calls: list[_Call]) -> list[list[float | None] | None]:
+    async def _ask_all(self, calls: list[_Call]) -> list[Scores]:
         """All calls, `concurrency` at a time, results in the order of the calls; what raises, ends the others."""
         import asyncio
 
-        rewards: list[list[float | None] | None] = [None] * len(calls)
+        rewards: list[Scores] = [[]] * len(calls)
         queue = iter(enumerate(calls))
 
         async def work() -> None:
@@ -236,7 +254,7 @@ class SetScorer:
             await asyncio.gather(*workers, return_exceptions=True)
         return rewards
 
-    def _failed(self, call: _Call, error: Exception) -> list[float | None] | None:
+    def _failed(self, call: _Call, error: Exception) -> Scores:
         if isinstance(error, TypeError) and not takes(self.score, call.given, **call.columns):
             raise TypeError(
                 f"{OWNER}: score must take what it is given and the columns {sorted(call.columns)}, got {error}; "
@@ -247,58 +265,75 @@ class SetScorer:
                 f"{OWNER}: score failed for {_name(call.answers)}: {type(error).__name__}: {error}; "
                 "on_error='floor' gives such candidates the lowest reward instead"
             ) from error
-        return None
+        return [self._instead(self.on_error)] * len(call.answers)
 
-    def _read(self, call: _Call, result: Any) -> list[float | None] | None:
-        """The numbers that score gave, None for one that is none."""
-        wanted = () if self.takes == "candidate" else (len(call.answers),)
-        found, answers = _array(result), call.answers
-        problem, bad = _problem(found, wanted, result), np.zeros(found.size, bool)
-        flat = found.reshape(-1)
-        if problem is None and (bad := ~(abs(numbers(flat)) <= _largest(call.dtype))).any():
-            first = int(bad.argmax())
-            expected = f"a number in the range of {call.dtype}" if np.isfinite(flat[first]) else "a finite number"
-            problem, answers = ValueError(f"{expected}, got {flat[first]}"), [answers[first]]
-        if problem is not None and self.on_error == "raise":
-            raise type(problem)(
-                f"{OWNER}: score must give {problem} for {_name(answers)}; "
-                "on_error='floor' gives such candidates the lowest reward instead"
+    def _instead(self, policy: str | float) -> _Failed:
+        return _Failed(None if policy == "abstain" else float(self.floor if isinstance(policy, str) else policy))
+
+    def _read(self, call: _Call, result: Any) -> Scores:
+        """The numbers that score gave, and what stands in for those that are none."""
+        scores, wanted = _listed(result, self.takes), len(call.answers)
+        if scores is None or len(scores) != wanted:
+            what = "a number" if self.takes == "candidate" else f"{wanted} numbers, one per candidate"
+            error = TypeError if scores is None else ValueError
+            got = f"{len(scores)}: {result!r}" if scores else repr(result)
+            return [self._bad(error(f"{what}, got {got} for {_name(call.answers)}"))] * wanted
+        return [self._one(x, answer, call.dtype) for x, answer in zip(scores, call.answers, strict=True)]
+
+    def _one(self, x: Any, answer: tuple[int, int], dtype: Any) -> float | _Failed:
+        who = _name([answer])
+        if x is None and self.none is not None:
+            if self.none == "raise":
+                raise TypeError(f"{OWNER}: score must give a number, got None for {who}; none='abstain' leaves it out")
+            return self._instead(self.none)
+        if (number := _number(x)) is None:
+            return self._bad(TypeError(f"a number, got {x!r} for {who}"))
+        if not abs(number) <= _largest(dtype):
+            expected = f"a number in the range of {dtype}" if isfinite(number) else "a finite number"
+            return self._bad(ValueError(f"{expected}, got {number} for {who}"))
+        return number
+
+    def _bad(self, error: TypeError | ValueError) -> _Failed:
+        if self.on_error == "raise":
+            raise type(error)(
+                f"{OWNER}: score must give {error}; on_error='floor' gives such candidates the lowest reward instead"
             )
-        if problem is not None and not bad.any():  # no numbers that belong to candidates
-            return None
-        return [None if wrong else number for number, wrong in zip(flat.tolist(), bad.tolist(), strict=True)]
+        return self._instead(self.on_error)
 
-    def _scored(self, found: Candidates, calls: list[_Call], rewards: list[list[float | None] | None]) -> Scored:
-        floor = float(self.floor)
-        instead = floor if isinstance(self.on_error, str) else float(self.on_error)
+    def _scored(self, found: Candidates, calls: list[_Call], rewards: list[Scores]) -> Scored:
         table, failed = np.zeros(tuple(found.mask.shape)), 0
+        left_out = np.zeros(table.shape, bool)
         for i, problem in enumerate(found.problems):
             if self._is_floored(problem):
-                table[i, 0] = floor
+                table[i, 0] = float(self.floor)
         for call, given in zip(calls, rewards, strict=True):
-            for answer, number in zip(call.answers, given or [None] * len(call.answers), strict=True):
-                failed += number is None
-                table[answer] = instead if number is None else number
+            for answer, score in zip(call.answers, given, strict=True):
+                reward = score.reward if isinstance(score, _Failed) else score
+                failed += isinstance(score, _Failed)
+                left_out[answer] = reward is None
+                table[answer] = reward or 0.0
+        if left_out.any():
+            found = _without(found, left_out)
         padded = constant(table, found.mask, _dtype(found))
         self._warn(found, rewards)
         game = make_game(OWNER, self.utility, padded, found.mask, {})
         return Scored(**vars(found), rewards=padded, set_rewards=game.worth(), failed_scores=failed)
 
-    def _warn(self, found: Candidates, rewards: list[list[float | None] | None]) -> None:
+    def _warn(self, found: Candidates, rewards: list[Scores]) -> None:
         """Once per scorer, about what would be trained in silence."""
         floors = "whole" in (self.malformed, self.truncated) or self.on_error == "floor"
-        lowest = min((score for given in rewards for score in given or () if score is not None), default=inf)
+        lowest = min((x for given in rewards for x in given if not isinstance(x, _Failed)), default=inf)
         if floors and lowest < self.floor:
             self._warn_once(
                 "floor",
-                f"floor={self.floor!r}, the reward of a malformed response, is above a score of {lowest}: "
-                "malformed responses pay; pass floor= below every score",
+                f"floor={self.floor!r}, the reward of a malformed rollout, is above a score of {lowest}: "
+                "malformed rollouts pay; pass floor= below every score",
             )
         if len(found.problems) >= MANY and set(found.problems) == {MALFORMED}:
             shown = (found.texts[0] or [""])[0][:80]
             self._warn_once(
                 "malformed",
-                f"all {len(found.problems)} responses of a batch are malformed, the first begins {shown!r}; the model "
+                f"all {len(found.problems)} rollouts of a batch are malformed, the first begins {shown!r}; the model "
                 "writes another format than the parser reads, or its marks are special tokens, which have no text",
             )
 
@@ -352,13 +387,13 @@ def _checked_columns(columns: dict[str, Any], count: int) -> dict[str, list[Any]
         sequence = hasattr(column, "__len__") and hasattr(column, "__getitem__")
         if isinstance(column, (str, bytes, Mapping)) or not sequence:
             raise TypeError(
-                f"{OWNER}: {name} must be a list or array with one entry per response ({count}), "
+                f"{OWNER}: {name} must be a list or array with one entry per rollout ({count}), "
                 f"got {describe(column)}; for one value for all, use functools.partial(score, {name}=...)"
             )
         if len(column) != count:
             raise ValueError(
-                f"{OWNER}: {name} must have one entry per response ({count}), got {len(column)}; "
-                "repeat the entry of a prompt once per response"
+                f"{OWNER}: {name} must have one entry per rollout ({count}), got {len(column)}; "
+                "repeat the entry of a prompt once per rollout"
             )
     return {name: list(column) for name, column in columns.items()}
 
@@ -367,8 +402,8 @@ def _name(answers: list[tuple[int, int]]) -> str:
     """Whom a call is about, counted from 0."""
     (i, k), (last, _) = answers[0], answers[-1]
     if len(answers) == 1:
-        return f"response {i}, candidate {k} (from 0)"
-    return f"the candidates of response {i}" if i == last else f"the candidates of responses {i} .. {last}"
+        return f"rollout {i}, candidate {k} (from 0)"
+    return f"the candidates of rollout {i}" if i == last else f"the candidates of rollouts {i} .. {last}"
 
 
 def _dtype(found: Candidates) -> Any:
@@ -381,23 +416,26 @@ def _largest(dtype: Any) -> float:
     return float(info.finfo(dtype).max)
 
 
-def _array(result: Any) -> np.ndarray:
+def _without(found: Candidates, left_out: np.ndarray) -> Candidates:
+    """The candidates without those of left_out, bool [N, K]."""
+    out = constant(left_out, found.mask, found.mask.dtype)
+    nobodys = namespace(out).concatenate([out[:, :1] & False, out], -1)  # by id
+    row = constant(np.arange(len(left_out)), found.ids, found.ids.dtype)[:, None]
+    return replace(found, mask=found.mask & ~out, ids=found.ids * ~nobodys[row, found.ids])
+
+
+def _listed(result: Any, takes: str) -> list[Any] | None:
+    """The scores one by one, None where they are no list of such."""
+    if takes == "candidate":
+        return [result]
+    if is_torch(result) or isinstance(result, np.ndarray):
+        return None if result.ndim != 1 else list(result)
+    return list(result) if isinstance(result, (list, tuple)) else None
+
+
+def _number(x: Any) -> float | None:
     try:
-        if is_torch(result):
-            return np.asarray(None) if result.is_complex() else numbers(result)
-        if isinstance(result, (list, tuple)):
-            result = [_array(x) if is_torch(x) else x for x in result]
-        return np.asarray(result)
-    except (ValueError, TypeError, RuntimeError):  # ragged, or what numpy cannot read, such as tensors without numbers
-        return np.asarray(None)
-
-
-def _problem(numbers: np.ndarray, wanted: tuple[int, ...], result: Any) -> TypeError | ValueError | None:
-    """What is wrong with what score gave, as the end of a message."""
-    kind = "a number" if not wanted else f"{wanted[0]} numbers, one per candidate"
-    if numbers.dtype.kind not in "biuf":
-        return TypeError(f"{kind}, got {result!r}")
-    if numbers.shape != wanted:
-        got = repr(result) if not numbers.shape else f"shape {numbers.shape}"
-        return ValueError(f"{kind}, got {got}")
-    return None
+        array = numbers(x) if is_torch(x) and not x.is_complex() else np.asarray(x)
+        return float(array) if array.shape == () and array.dtype.kind in "biuf" else None
+    except (OverflowError, RuntimeError, TypeError, ValueError):  # what numpy cannot read, such as ragged lists
+        return None

@@ -1,4 +1,4 @@
-"""From candidates to tokens: each token of a response gets the advantage of the candidate it belongs to."""
+"""From candidates to tokens: each token of a rollout gets the advantage of the candidate it belongs to."""
 
 from math import prod
 from typing import Any

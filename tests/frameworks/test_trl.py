@@ -94,7 +94,7 @@ def test_losses(trl_run, loss):
     if f'"{loss}"' not in inspect.getsource(GRPOTrainer._compute_loss):
         pytest.skip(f"this version of TRL has no {loss}")
     level = "sequence" if loss == "luspo" else "token"
-    texts = ['["4", "3"]', '["7", "7", "1"]', *TEXTS[2:]]  # per response, nothing is learnt from sets that tie
+    texts = ['["4", "3"]', '["7", "7", "1"]', *TEXTS[2:]]  # per rollout, nothing is learnt from sets that tie
     trainer = trl_run.train(texts=texts, config={"loss_type": loss, "importance_sampling_level": level})
     moved = trl_run.parameters(trainer) - trl_run.parameters(trl_run.make())
     assert moved.isfinite().all()

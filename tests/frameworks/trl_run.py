@@ -163,7 +163,7 @@ def fail_together(rank):
 
     trainer = make(Trainer, ranks=2, scorer=scorer(score))
     for part, error, message in (
-        ("score", RuntimeError, "score failed for response 0, candidate 0"),
+        ("score", RuntimeError, "score failed for rollout 0, candidate 0"),
         ("ids", ValueError, "completion_ids .* must be the ids that set_reward was given"),
     ):
         wrong = part

@@ -1,7 +1,7 @@
 """Candidates of responses, against responses built piece by piece: who owns each byte is known, not parsed."""
 
 from array import array
-from itertools import pairwise
+from itertools import accumulate, groupby, pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapley_kernels.rl import candidate_ids, json_list, separated, tagged
+from shapley_kernels.rl import candidate_ids, json_list, segments, separated, tagged
 from tests.rl.responses import (
     cut,
     expected,
@@ -119,9 +119,9 @@ def test_policies():
     assert found.mask.tolist() == [[True], [True], [True], [False]]
     assert found.ids.tolist() == [[0, 1, 1, 1, 0, 0, 0, 0]] * 3 + [[0] * 8]
     assert found.problems == [None, "truncated", "malformed", "malformed"]
-    with pytest.raises(ValueError, match=r"response 1 is truncated, with 1 candidates before that: '\[\"a\", \"b'"):
+    with pytest.raises(ValueError, match=r"rollout 1 is truncated, with 1 candidates before that: '\[\"a\", \"b'"):
         of_bytes(TEXTS, json_list(), truncated="raise")
-    with pytest.raises(ValueError, match=r"response 2 is malformed, .*malformed='whole' punishes"):
+    with pytest.raises(ValueError, match=r"rollout 2 is malformed, .*malformed='whole' punishes"):
         of_bytes(TEXTS, json_list(), malformed="raise")
     with pytest.raises(ValueError, match=r"'x{50} \.\.\. x{25}'; "):
         of_bytes(["x" * 1000], json_list(), malformed="raise")
@@ -239,7 +239,7 @@ ERRORS = [
     (ValueError, {"token_ids": [[-1, 0, -1]], "mask": [[0, 1, 1]]}, r"got -1 at \[0, 2\]"),
     (ValueError, {"token_ids": [[5]], "tokenizer": {1: b"a"}}, r"got 5 at \[0, 0\]"),
     (TypeError, {"token_ids": "ab"}, r"token_ids must be an array \[N, T\] or a list of rows, got builtins.str"),
-    (TypeError, {"token_ids": [0, 1]}, r"token_ids\[0\] must be a row, got 0; for one response, pass \[ids\]"),
+    (TypeError, {"token_ids": [0, 1]}, r"token_ids\[0\] must be a row, got 0; for one rollout, pass \[ids\]"),
     (TypeError, {"token_ids": ["ab"]}, r"token_ids\[0\] must be a list or 1-D array, got builtins.str"),
     (TypeError, {"token_ids": [[0], ["a"]]}, r"token_ids\[1\] must be integers, got dtype <U1; pass the sampled ids"),
     (TypeError, {"token_ids": [[0.0]]}, r"token_ids\[0\] must be integers, got dtype float64"),
@@ -247,9 +247,9 @@ ERRORS = [
     (TypeError, {"token_ids": [[True]]}, r"token_ids\[0\] must be integers, got dtype bool"),
     (ValueError, {"token_ids": [[[0]]]}, r"token_ids\[0\] must be a row, got shape \(1, 1\)"),
     (ValueError, {"token_ids": [[0, [1]]]}, r"token_ids\[0\] must be a row of numbers"),
-    (ValueError, {"token_ids": torch.zeros(3, dtype=int)}, r"shape \[responses, tokens\], got \(3,\); .* x\[None\]"),
+    (ValueError, {"token_ids": torch.zeros(3, dtype=int)}, r"shape \[rollouts, tokens\], got \(3,\); .* x\[None\]"),
     (ValueError, {"token_ids": np.zeros((1, 1, 1), int)}, r"got \(1, 1, 1\)"),
-    (ValueError, {"mask": [[1, 1]]}, r"mask must have one row per response \(2\), got 1"),
+    (ValueError, {"mask": [[1, 1]]}, r"mask must have one row per rollout \(2\), got 1"),
     (ValueError, {"mask": [[1, 1], [1, 1]]}, r"mask\[1\] must have one entry per token \(1\), got 2"),
     (ValueError, {"mask": [[1, 2], [1]]}, r"mask\[0\] must be bools or 0 and 1, got 1 .. 2"),
     (
@@ -257,26 +257,26 @@ ERRORS = [
         {"mask": [[1.0, 0.0], [1.0]]},
         r"mask\[0\] must be bools or integers, got dtype float64; compare first",
     ),
-    (ValueError, {"finished": [True]}, r"finished must have shape \(2,\), one per response, got \(1,\)"),
+    (ValueError, {"finished": [True]}, r"finished must have shape \(2,\), one per rollout, got \(1,\)"),
     (TypeError, {"finished": [1, 0]}, "finished must be bools .* got dtype int64"),
-    (TypeError, {"tokenizer": None}, "tokenizer must be one of .* got NoneType"),
+    (TypeError, {"tokenizer": 5}, "tokenizer must be one of .* got int"),
     (
         TypeError,
         {"tokenizer": ["a", "b"]},
         "tokenizer must give bytes, or None for a special token, got 'a' for the id 0",
     ),
     (TypeError, {"parser": "json"}, r"parser must be a function, such as rl.json_list\(\), got builtins.str"),
-    (TypeError, {"parser": json_list}, r"parser must return .* for response 0; write rl.json_list\(\), with brackets"),
+    (TypeError, {"parser": json_list}, r"parser must return .* for rollout 0; write rl.json_list\(\), with brackets"),
     (TypeError, {"parser": separated}, r"parser must return .* with brackets"),
     (TypeError, {"parser": lambda text: None}, "parser must return .* got None"),
     (TypeError, {"parser": lambda text: ([(0, 1)], None)}, r"parser must return .* got \(\[\(0, 1\)\], None\)"),
-    (TypeError, {"parser": lambda text: ([(0, 1, None)], None)}, "candidates as str, got None for response 0"),
+    (TypeError, {"parser": lambda text: ([(0, 1, None)], None)}, "candidates as str, got None for rollout 0"),
     (ValueError, {"parser": lambda text: ([], "bad")}, "None, 'malformed' or 'truncated' as the problem, got 'bad'"),
     (ValueError, {"parser": lambda text: ([(0, 9, "")], None)}, r"within the 2 characters, got \(0, 9\) after 0"),
-    (ValueError, {"parser": lambda text: ([(0, 2, ""), (1, 2, "")], None)}, r"got \(1, 2\) after 2 for response 0"),
+    (ValueError, {"parser": lambda text: ([(0, 2, ""), (1, 2, "")], None)}, r"got \(1, 2\) after 2 for rollout 0"),
     (ValueError, {"straddle": "majority"}, "straddle must be one of 'first', 'last', 'none', got 'majority'"),
-    (ValueError, {"malformed": "zero"}, "malformed must be one of 'whole', 'keep', 'raise', got 'zero'"),
-    (ValueError, {"truncated": None}, "truncated must be one of 'whole', 'keep', 'raise', got None"),
+    (ValueError, {"malformed": "zero"}, "malformed must be one of 'whole', 'keep', 'abstain', 'raise', got 'zero'"),
+    (ValueError, {"truncated": None}, "truncated must be one of 'whole', 'keep', 'abstain', 'raise', got None"),
     (ValueError, {"max_candidates": 0}, "max_candidates must be an int >= 1 or None, got 0"),
     (ValueError, {"max_candidates": 2**70}, "max_candidates must be at most 1048576, .*, got 1180591620717411303424"),
     (TypeError, {"max_candidates": 2.0}, "max_candidates must be an int >= 1 or None, got 2.0"),
@@ -312,3 +312,57 @@ def test_who_stopped():
     texts, parser = ['["a"]', '["a"]', "no", '["a", "b'], json_list()
     assert of_bytes(texts, parser).stopped.tolist() == [True, True, False, False]
     assert of_bytes(texts, parser, finished=[True, False, True, True]).stopped.tolist() == [True, False, False, False]
+
+
+def test_rollouts_that_are_left_out():
+    """They have no candidates, and are not counted; why is still told."""
+    found = of_bytes(TEXTS, json_list(), truncated="abstain")
+    assert found.texts == [["a"], [], ['["a", b]'], ["no"]]
+    assert found.problems == [None, "truncated", "malformed", "malformed"]
+    assert found.counted.tolist() == [True, False, True, True]
+    assert found.mask.tolist() == [[True], [False], [True], [True]]
+    assert not found.ids[1].any()
+    assert of_bytes(TEXTS, json_list(), malformed="abstain").counted.tolist() == [True, True, False, False]
+
+
+MASKS = st.lists(st.lists(st.booleans(), max_size=12), min_size=1, max_size=4)
+
+
+@settings(max_examples=60)
+@given(MASKS)
+def test_segments_are_the_runs_of_the_mask(masks):
+    wanted = []
+    for row in masks:
+        runs = [(on, len(list(run))) for on, run in groupby(row)]
+        number = accumulate((on for on, _ in runs), initial=0)
+        numbered = zip(runs, list(number)[1:], strict=True)
+        wanted.append([k * on for (on, length), k in numbered for _ in range(length)])
+    width = max(map(len, masks))
+    padded = [row + [0] * (width - len(row)) for row in wanted]
+    assert segments(masks).tolist() == padded
+    masks = [row + [False] * (width - len(row)) for row in masks]
+    for make in (np.array, torch.tensor):
+        ids = segments(make(masks).reshape(len(masks), width))
+        assert ids.tolist() == padded
+        assert type(ids) is type(make([0]))
+
+
+def test_segments_as_candidates():
+    """Turns between the output of tools; the end of a turn is part of it, though a special token."""
+    vocabulary = [None, b"ab", b"\xf0\x9f", b"\x99\x82", b'["tool"]', b" c"]
+    ids, mask = [[4, 1, 2, 0, 4, 4, 3, 5, 0, 0]], [[0, 1, 1, 1, 0, 0, 1, 1, 1, 0]]
+    found = candidate_ids(ids, vocabulary, segments, mask=mask)
+    assert found.ids.tolist() == segments(mask).tolist() == [[0, 1, 1, 1, 0, 0, 2, 2, 2, 0]]
+    assert found.texts == [["ab\ufffd\ufffd", "\ufffd\ufffd c"]]
+    assert found.problems == [None]
+    found = candidate_ids(ids, vocabulary, segments, mask=mask, finished=[False], truncated="keep")
+    assert (found.texts, found.problems) == ([["ab\ufffd\ufffd"]], ["truncated"])
+    assert found.ids.tolist() == [[0, 1, 1, 1, 0, 0, 0, 0, 0, 0]]
+    found = candidate_ids(ids, vocabulary, segments, mask=mask, max_candidates=1)
+    assert found.problems == ["malformed"]
+    assert found.ids.tolist() == [[0, 1, 1, 0, 0, 0, 1, 1, 0, 0]]  # as a whole, by what is written
+    assert candidate_ids(["a", ""], None, segments).texts == [["a"], [""]]
+    with pytest.raises(ValueError, match=r"segments: loss_mask\[1\] must be bools or 0 and 1, got -1 .. 1"):
+        segments([[0, 1], [-1, 1]])
+    with pytest.raises(ValueError, match=r"segments: loss_mask must have shape \[rollouts, tokens\], got \(2,\)"):
+        segments(torch.ones(2, dtype=torch.int64))

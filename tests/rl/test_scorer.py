@@ -225,7 +225,7 @@ def test_rewards_beyond_their_dtype():
 
     assert SetScorer(score, separated(","), read_byte)(texts).rewards.tolist() == [[1.0, 1e300]]
     tensor = torch.tensor(texts)
-    with pytest.raises(ValueError, match=r"range of torch.float32, got 1e\+300 for response 0, candidate 1 \(from 0\)"):
+    with pytest.raises(ValueError, match=r"range of torch.float32, got 1e\+300 for rollout 0, candidate 1 \(from 0\)"):
         SetScorer(score, separated(","), read_byte)(tensor)
     scored = SetScorer(score, separated(","), read_byte, on_error="floor", floor=-2)(tensor)
     assert (scored.rewards.tolist(), scored.failed_scores) == ([[1.0, -2.0]], 1)
@@ -245,6 +245,30 @@ def test_scores_with_the_negative_bit(takes):
     assert scored.rewards.tolist() == [[-1.0, -1.0] if takes == "candidate" else [-2.0, -2.0]]
     with pytest.raises(TypeError, match="must give a number, got tensor"):
         SetScorer(lambda text: torch.tensor(1j), separated(","), read_byte)(rows(["a"]))
+
+
+def test_texts_in_place_of_token_ids():
+    """Their characters are the tokens."""
+    scored = SetScorer(len, json_list(), floor=-1)(['["é🙂", "b"]', "no"])
+    assert scored.texts == [["é🙂", "b"], ["no"]]
+    assert scored.rewards.tolist() == [[2, 1], [-1, 0]]
+    assert scored.ids.tolist() == [[0, 1, 1, 1, 1, 0, 0, 2, 2, 2, 0], [1, 1, *[0] * 9]]
+    again = pickle.loads(pickle.dumps(SetScorer(len, json_list())))(np.array(['["\ud800a"]', "[]"]))
+    assert again.texts == [["\ufffd\ufffd\ufffda"], ["[]"]]
+    for wrong in ("no", [[1, 2]], 3, [b"a"]):
+        with pytest.raises(TypeError, match=r"must be a list of texts where tokenizer is None, got"):
+            SetScorer(len, json_list())(wrong)
+
+
+def test_padding_pins_the_shape():
+    scorer = SetScorer(len, json_list(), pad_to=3, floor=-1)
+    for texts in (['["a"]'], ['["a", "b", "c"]'], ["no"], []):
+        scored = scorer(texts)
+        assert scored.rewards.shape == scored.mask.shape == (len(texts), 3)
+    assert scorer(['["a", "b", "c", "d"]']).problems == ["malformed"]
+    scored = SetScorer(len, json_list(), pad_to=4, max_candidates=1)(['["a", "b"]', '["a"]'])
+    assert scored.problems == ["malformed", None]
+    assert scored.mask.shape == (2, 4)
 
 
 def test_options_reach_the_parsing():
@@ -282,12 +306,10 @@ def test_columns():
     SetScorer(score, separated(","), read_byte)(rows(["a,b", "c"]), **columns)
     assert seen == [("a", 1, "x"), ("b", 1, "x"), ("c", 2, "y")]
     scorer = SetScorer(score, separated(","), read_byte)
-    with pytest.raises(ValueError, match=r"SetScorer: tag must have one entry per response \(2\), got 1; repeat"):
+    with pytest.raises(ValueError, match=r"SetScorer: tag must have one entry per rollout \(2\), got 1; repeat"):
         scorer(rows(["a", "b"]), answer=[1, 2], tag=["x"])
     for bad in ("xy", 1, {1, 2}):
-        with pytest.raises(
-            TypeError, match=r"SetScorer: tag must be a list or array with one entry per response \(2\)"
-        ):
+        with pytest.raises(TypeError, match=r"SetScorer: tag must be a list or array with one entry per rollout \(2\)"):
             scorer(rows(["a", "b"]), answer=[1, 2], tag=bad)
     with pytest.raises(TypeError, match=r"columns \['answer'\], got .*missing 1 required positional argument: 'tag'"):
         scorer(rows(["a"]), answer=[1])
@@ -315,6 +337,8 @@ GOOD = {"score": len, "parser": json_list(), "tokenizer": read_byte}
         (ValueError, {"straddle": "both"}, "SetScorer: straddle must be one of"),
         (ValueError, {"malformed": "floor"}, "SetScorer: malformed must be one of"),
         (TypeError, {"max_candidates": "8"}, "SetScorer: max_candidates must be an int"),
+        (ValueError, {"pad_to": 0}, "SetScorer: pad_to must be an int >= 1 or None, got 0"),
+        (ValueError, {"none": "skip"}, "none must be one of None, 'floor', 'abstain', 'raise', got 'skip'"),
     ],
 )
 def test_errors_name_the_argument(error, arguments, message):

@@ -3,10 +3,14 @@
 import asyncio
 import signal
 import threading
+from decimal import Decimal
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
+import shapley_kernels as sk
 from shapley_kernels.rl import SetScorer, json_list, separated
 from tests import GUARD
 from tests.rl.test_scorer import call, read_byte, rows
@@ -27,7 +31,7 @@ async def picky_async(text):
 def test_failures(score, how):
     ids = rows(["a,b", "c,bad", "d"])
     scorer = SetScorer(score, separated(","), read_byte)
-    message = r"SetScorer: score failed for response 1, candidate 1 \(from 0\): KeyError: 'mine'; on_error='floor'"
+    message = r"SetScorer: score failed for rollout 1, candidate 1 \(from 0\): KeyError: 'mine'; on_error='floor'"
     with pytest.raises(RuntimeError, match=message) as caught:
         call(scorer, ids, how=how)
     assert isinstance(caught.value.__cause__, KeyError)
@@ -45,33 +49,28 @@ def test_failures(score, how):
             "candidate",
             lambda text: None,
             TypeError,
-            "score must give a number, got None for response 0, candidate 0",
+            "score must give a number, got None for rollout 0, candidate 0",
             3,
         ),
         ("candidate", lambda text: "1.0", TypeError, "a number, got '1.0'", 3),
-        ("candidate", lambda text: [1.0], ValueError, r"a number, got shape \(1,\) for response 0, candidate 0", 3),
-        ("candidate", lambda text: float("nan"), ValueError, "a finite number, got nan for response 0, candidate 0", 3),
+        ("candidate", lambda text: [1.0], TypeError, r"a number, got \[1.0\] for rollout 0, candidate 0", 3),
+        ("candidate", lambda text: float("nan"), ValueError, "a finite number, got nan for rollout 0, candidate 0", 3),
         ("candidate", lambda text: 1j, TypeError, "a number, got 1j", 3),
-        ("set", lambda texts: [1.0], ValueError, r"2 numbers, one per candidate, got shape \(1,\) .* of response 0", 2),
+        ("set", lambda texts: [1.0], ValueError, r"2 numbers, one per candidate, got 1: \[1.0\] .* of rollout 0", 2),
         (
             "set",
             lambda texts: 1.0,
-            ValueError,
-            "2 numbers, one per candidate, got 1.0 for the candidates of response 0",
-            3,
-        ),
-        (
-            "set",
-            lambda texts: [[1], [1, 2]][: len(texts)],
             TypeError,
-            "2 numbers, .* for the candidates of response 0",
+            "2 numbers, one per candidate, got 1.0 for the candidates of rollout 0",
             3,
         ),
-        ("set", lambda texts: [1.0, np.inf][: len(texts)], ValueError, "finite .* inf for response 0, candidate 1", 1),
-        ("set", lambda texts: ["1"] * len(texts), TypeError, r"got \['1', '1'\]", 3),
-        ("batch", lambda texts: [1, 2], ValueError, r"3 numbers, .* got shape \(2,\) .* of responses 0 .. 2", 3),
-        ("batch", lambda texts: [1, 2, np.nan], ValueError, "finite number, got nan for response 2, candidate 0", 1),
-        ("batch", lambda texts: [1, None, 2], TypeError, r"got \[1, None, 2\]", 3),
+        ("set", lambda texts: [[1], [1, 2]][: len(texts)], TypeError, r"a number, got \[1\] for rollout 0, cand", 3),
+        ("set", lambda texts: np.ones((len(texts), 1)), TypeError, r"2 numbers, .* got array\(", 3),
+        ("set", lambda texts: [1.0, np.inf][: len(texts)], ValueError, "finite .* inf for rollout 0, candidate 1", 1),
+        ("set", lambda texts: ["1"] * len(texts), TypeError, "a number, got '1' for rollout 0, candidate 0", 3),
+        ("batch", lambda texts: [1, 2], ValueError, r"3 numbers, .* got 2: \[1, 2\] .* of rollouts 0 .. 2", 3),
+        ("batch", lambda texts: [1, 2, np.nan], ValueError, "finite number, got nan for rollout 2, candidate 0", 1),
+        ("batch", lambda texts: [1, None, 2], TypeError, "got None for rollout 0, candidate 1", 1),
     ],
 )
 def test_what_is_no_reward(takes, score, error, message, failed):
@@ -99,7 +98,7 @@ def test_a_failure_ends_the_other_calls():
 
     async def outlives_it():
         scorer = SetScorer(score, separated(","), read_byte, concurrency=3)
-        with pytest.raises(RuntimeError, match="response 0, candidate 1"):
+        with pytest.raises(RuntimeError, match="rollout 0, candidate 1"):
             await asyncio.wait_for(scorer.ascore(rows(["a,bad", "c,never"])), 20)
         return list(ended)
 
@@ -213,7 +212,7 @@ def test_a_floor_above_a_score_is_told_once():
     """Malformed output would earn more than a poor list."""
     scorer = SetScorer(lambda text: -float(len(text)), json_list(), read_byte)
     with pytest.warns(
-        UserWarning, match=r"floor=0.0, .* is above a score of -3.0: malformed responses pay; pass floor="
+        UserWarning, match=r"floor=0.0, .* is above a score of -3.0: malformed rollouts pay; pass floor="
     ):
         scorer(rows(['["aaa"]', "no"]))
     scorer(rows(['["aaa"]', "no"]))
@@ -223,21 +222,48 @@ def test_a_floor_above_a_score_is_told_once():
         SetScorer(lambda text: 0.0, json_list(), read_byte, floor=1.0, takes="candidate")(rows(['["a"]']))
 
 
-def test_a_batch_of_malformed_responses_is_told_once():
+def test_a_batch_of_malformed_rollouts_is_told_once():
     scorer = SetScorer(len, json_list(), read_byte)
-    with pytest.warns(UserWarning, match="all 4 responses of a batch are malformed, the first begins 'red, blue'"):
+    with pytest.warns(UserWarning, match="all 4 rollouts of a batch are malformed, the first begins 'red, blue'"):
         scorer(rows(["red, blue", "no", "no", "no"]))
     scorer(rows(["no"] * 5))
     SetScorer(len, json_list(), read_byte)(rows(["no"] * 3))
     SetScorer(len, json_list(), read_byte)(rows(["no"] * 3 + ['["a"]']))
 
 
-@pytest.mark.parametrize("takes", ["set", "batch"])
-def test_one_bad_score_spoils_no_other(takes):
-    def score(texts):
-        return [float("nan") if text == "b" else len(text) for text in texts]
+@pytest.mark.parametrize("bad", [None, float("nan"), "n/a", Decimal("0.5"), [1.0], torch.ones(2), 1j, 10**400])
+@pytest.mark.parametrize("takes", ["candidate", "set", "batch"])
+def test_one_bad_score_spoils_no_other(takes, bad):
+    def one(text):
+        return bad if text == "b" else len(text)
 
+    score = one if takes == "candidate" else lambda texts: list(map(one, texts))
     scorer = SetScorer(score, json_list(), read_byte, takes=takes, on_error="floor", floor=-5.0)
     scored = scorer(rows(['["aa", "b"]', '["ccc"]']))
     assert scored.rewards.tolist() == [[2.0, -5.0], [3.0, 0.0]]
     assert scored.failed_scores == 1
+
+
+@pytest.mark.parametrize("takes", ["candidate", "set", "batch"])
+def test_what_none_means(takes):
+    """None says that there is no score: another matter than a score that failed."""
+
+    def one(text):
+        return {"b": None, "bad": "n/a"}.get(text, float(len(text)))
+
+    score = one if takes == "candidate" else lambda texts: list(map(one, texts))
+    ids = torch.tensor(rows(['["aa","b","bad"]', '["b"]           ']))
+    make = partial(SetScorer, score, json_list(), read_byte, sk.Mean, takes=takes, floor=-5.0)
+    scored = make(on_error=0.5, none="floor")(ids)
+    assert scored.rewards.tolist() == [[2.0, -5.0, 0.5], [-5.0, 0.0, 0.0]]
+    scored = make(on_error="floor", none="abstain")(ids)
+    assert scored.rewards.tolist() == [[2.0, 0.0, -5.0], [0.0, 0.0, 0.0]]
+    assert scored.mask.tolist() == [[True, False, True], [False] * 3]
+    assert scored.set_rewards.tolist() == [-1.5, 0.0]
+    assert scored.failed_scores == 3
+    assert set(scored.ids[0].tolist()) == {0, 1, 3}
+    assert not scored.ids[1].any()
+    advantages = sk.RewardAllocator(sk.Mean).token_advantages(scored.rewards, scored.ids, scored.mask)
+    assert advantages[0].unique().numel() == 3
+    with pytest.raises(TypeError, match=r"got None for rollout 0, candidate 1 .*; none='abstain' leaves it out"):
+        make(on_error="floor", none="raise")(ids)
