@@ -138,8 +138,9 @@ def candidate_ids(
         policy = policies[problem]
         if problem is not None:
             found = _settled(found, problem, policy, text, i)
-        known = runs is not None and policy != "whole"
-        ids[i, : len(row)] = runs * (runs <= len(found)) if known else _owners(pieces, text, found, straddle)
+        if runs is None or policy == "whole":
+            runs = _owners(pieces, text, found, straddle)
+        ids[i, : len(row)] = runs * (runs <= len(found))
         texts.append([_NOT_UTF8.sub("\ufffd", candidate) for _, _, candidate in found])
         problems.append(problem)
     vocabulary.refuse_another_model(rows, masks)

@@ -205,6 +205,16 @@ def of_candidates(rng: np.random.Generator) -> None:
             attempt(rl.candidate_ids, **wrong)
 
 
+def of_segments(rng: np.random.Generator) -> None:
+    """The numbers of a row count its runs."""
+    mask = rng.integers(0, 2, (int(rng.integers(0, 4)), int(rng.integers(0, 9))))
+    given = pick(rng, (mask, mask.astype(bool), torch.tensor(mask), mask.tolist()))
+    for row, ids in zip(mask, serve(rl.segments, given), strict=True):
+        assert ((np.asarray(ids) > 0) == row).all()
+        assert np.max(np.asarray(ids), initial=0) == (np.diff(row, prepend=0) > 0).sum()
+    attempt(rl.segments, hostile(rng))
+
+
 def of_scorer(rng: np.random.Generator) -> None:
     """Rewards stand where their candidates do; what score gives is checked; async as plain."""
     responses = [written(rng, json_written)[0] for _ in range(int(rng.integers(1, 4)))]
@@ -255,6 +265,7 @@ TARGETS: dict[str, Target] = {
     **{f"rl.{make.__name__}": partial(of_parser, make, kind) for make, kind in KINDS.items()},
     "rl.after": partial(of_parser, rl.after, json_written),
     "rl.candidate_ids": of_candidates,
+    "rl.segments": of_segments,
     "rl.SetScorer": of_scorer,
 }
 

@@ -372,8 +372,10 @@ def test_the_page_in_docs():
     for expression, comment in shown:
         found = eval(expression, names)
         assert (found if isinstance(found, list) else found.tolist()) == ast.literal_eval(comment), expression
-    assert names["advantages"].shape == (3, 6)
-    assert names["policy"].weight.grad.abs().sum() > 0
+    assert names["kept"].tolist() == [True, False, True]
+    assert names["turns"].tolist() == [[1, 1, 0, 2, 2], [1, 1, 1, 0, 0]]
+    assert names["episodes"].texts == [['["red', 'blue"]'], ['["red"]']]
+    assert names["advantages"].shape == (2, 5)
     assert names["parser"]('<think>Draft: ["maybe", "no"]</think>["red"]') == ([(38, 43, "red")], None)
 
 
