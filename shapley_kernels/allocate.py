@@ -59,7 +59,7 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
             "wrap the rewards in the utility they earn"
         )
     if not isinstance(value, Semivalue):
-        raise TypeError(f"value: expected a semivalue such as sk.Shapley(), got {value!r}{brackets(value, Semivalue)}")
+        raise TypeError(f"value: expected a semivalue such as sk.Shapley(), got {value!r}{_remedy(value)}")
     one_of("nan", nan, (None, "raise", "propagate"))
     one_of("backend", backend, BACKENDS)
     eager_cpu = on_cpu(game.data) and not is_traced(game.data)
@@ -72,6 +72,14 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
 
         credits = within_range(game, "credits", credits, anew, trailing=1, propagate=not raises)
     return game.restore(credits) if game.restore else credits
+
+
+def _remedy(value: Any) -> str:
+    """The end of a message about a value that is no semivalue."""
+    kind = value if isinstance(value, type) else type(value)
+    if kind.__module__.startswith("shapley_kernels.rl."):
+        return f"; for RewardAllocator: rl.RewardAllocator(utility, rl.{kind.__name__}()).credits(rewards)"
+    return brackets(value, Semivalue)
 
 
 def _computed(game: Game, value: Semivalue, backend: str, raises: bool) -> tuple[Array, bool]:

@@ -126,3 +126,9 @@ def test_weights_whose_sums_overflow(make, name):
 def test_beta_whose_sum_overflows():
     with pytest.raises(ValueError, match=r"BetaShapley: alpha \+ beta must be finite"):
         sk.BetaShapley(1e308, 1e308)
+
+
+@pytest.mark.parametrize("value", [sk.rl.SuffixSwap(), sk.rl.SuffixSwap])
+def test_a_value_of_training_says_where_it_goes(value):
+    with pytest.raises(TypeError, match=r"for RewardAllocator: rl.RewardAllocator\(utility, rl.SuffixSwap\(\)\)"):
+        sk.semivalue(sk.Max([0.5, 1.0]), value)

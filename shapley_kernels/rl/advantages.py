@@ -50,6 +50,9 @@ def grpo_advantages(
 ) -> Any:
     """Advantages of candidates: A = (credit - mean) / (std + eps), over the live candidates of all rollouts of a group.
 
+    Rows [N, K] without `group_ids` or `num_generations` are **one** group: all rollouts are compared with each other,
+    those of other prompts too. Above 64 rows that draws a warning, as do ids that differ from rollout to rollout.
+
     Advantages are constants of the policy gradient: no gradient flows back into the credits.
 
     Args:

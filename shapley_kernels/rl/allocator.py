@@ -142,7 +142,8 @@ class RewardAllocator:
     ) -> Any:
         """`grpo_advantages` of the credits, times the number of candidates of their rollout as `sizes` says.
 
-        Warns once in a process, on the CPU, where sets of different sizes are all worth less than the v_empty of 0.
+        Say which rollouts answer one prompt: rows [N, K] without group_ids or num_generations are one group. Warns once
+        in a process, on the CPU, where sets of different sizes are all worth less than the v_empty of 0.
 
         Args:
             rewards: [B, G, K], [G, K], or [N, K] with group_ids or num_generations; these and process_group as in

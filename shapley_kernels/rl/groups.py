@@ -1,6 +1,7 @@
 """Which rollouts form a group: what users say of it, read once in a call."""
 
 import pickle
+import warnings
 from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -11,6 +12,10 @@ import numpy as np
 
 from shapley_kernels.arrays import describe, is_integer, is_torch, listed, native
 from shapley_kernels.rl.ranks import Ranks
+
+LARGEST_GROUP, FEW_ROLLOUTS = 64, 8
+"""Beyond the first, rows that nothing is said of are hardly rollouts of one prompt; beyond the second, ids that all
+differ are hardly those of prompts."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,11 @@ def read_groups(
                 f"{owner}: {what} must have shape [groups, rollouts, candidates] or [rollouts, candidates], "
                 f"got {shape}; reshape them, or flatten to [N, K] and pass group_ids"
             )
+        if len(shape) == 2 and shape[0] > LARGEST_GROUP:
+            _warn(
+                f"{owner}: {what} {shape} without group_ids or num_generations are one group of {shape[0]} rollouts, as "
+                "of one prompt; say which belong together, or pass [1, rollouts, candidates]"
+            )
         groups, size, _ = (1, *shape)[-3:]
         return Groups(owner, groups, size)
     if len(shape) != 2 and (group_ids is None or num_generations is None):
@@ -120,10 +130,21 @@ def read_flat(owner: str, rollouts: int, group_ids: Any, num_generations: Any, r
         group_ids, _ = native(group_ids, f"{owner}: group_ids")
     if ranks is None and (integers := _integers(group_ids, rollouts)) is not None:
         values, index = np.unique(integers, return_inverse=True)
-        return Groups(owner, len(values), index=index)
-    ids = _ids(owner, group_ids, rollouts)
-    names = _distinct(owner, ids)
-    return Groups(owner, len(names), index=_places(ids, names), ranks=ranks, names=names if ranks else ())
+        groups = Groups(owner, len(values), index=index)
+    else:
+        ids = _ids(owner, group_ids, rollouts)
+        names = _distinct(owner, ids)
+        groups = Groups(owner, len(names), index=_places(ids, names), ranks=ranks, names=names if ranks else ())
+    if ranks is None and groups.count == rollouts > FEW_ROLLOUTS:
+        _warn(
+            f"{owner}: group_ids are {rollouts} different ids of {rollouts} rollouts, so each is compared with itself "
+            "alone; pass the id of the prompt, not that of the rollout"
+        )
+    return groups
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=5)
 
 
 def _group_size(owner: str, num_generations: Any, rollouts: int) -> int:

@@ -22,8 +22,8 @@ def test_differences_beyond_the_dtype_are_refused(dtype):
 
 def test_advantages_beyond_float16_are_refused():
     """A million credits, one of them a unit in the last place above the others: it is 1000 standard deviations off."""
-    credits = np.full((1 << 20, 1), 60000, np.float16)
-    credits[0] += 32
+    credits = np.full((1, 1 << 20, 1), 60000, np.float16)
+    credits[0, 0] += 32
     assert np.isfinite(grpo_advantages(credits, eps=0.0)).all()
     with pytest.raises(OverflowError, match=r"advantages must be in the range of float16"):
         grpo_advantages(credits, center="none", eps=0.0)
@@ -188,3 +188,16 @@ def test_credits_too_large_to_be_squared_are_nan_elsewhere():
     found = grpo_advantages(x)
     assert found[0].isnan().all()
     torch.testing.assert_close(found[1], grpo_advantages(x[1]))
+
+
+@pytest.mark.parametrize("call", [grpo_advantages, RewardAllocator().advantages])
+def test_rows_that_are_surely_not_grouped_as_meant_draw_a_warning(call):
+    credits = np.random.default_rng(0).random((65, 5))
+    with pytest.warns(UserWarning, match=r"\(65, 5\) without .* are one group of 65 rollouts, as of one prompt"):
+        call(credits)
+    with pytest.warns(UserWarning, match="9 different ids of 9 rollouts, .* pass the id of the prompt"):
+        call(credits[:9], group_ids=range(9))
+    call(credits[:64])
+    call(credits[None])
+    call(credits, num_generations=1)
+    call(credits[:9], group_ids=[0, *range(8)])
