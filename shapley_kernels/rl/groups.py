@@ -105,8 +105,8 @@ def read_groups(
             )
         if len(shape) == 2 and shape[0] > LARGEST_GROUP:
             _warn(
-                f"{owner}: {what} {shape} without group_ids or num_generations are one group of {shape[0]} rollouts, as "
-                "of one prompt; say which belong together, or pass [1, rollouts, candidates]"
+                f"{owner}: {what} {shape} without group_ids or num_generations are one group of {shape[0]} rollouts, "
+                "as of one prompt; say which belong together, or pass [1, rollouts, candidates]"
             )
         groups, size, _ = (1, *shape)[-3:]
         return Groups(owner, groups, size)
