@@ -1,7 +1,9 @@
 """From credits to advantages: what GRPO does with rewards, done with the credits of all candidates of a group."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from numbers import Integral, Real
 from typing import Any
 
@@ -30,7 +32,6 @@ from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.rl.groups import Groups, read_groups
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks, ranks_of
-from shapley_kernels.rl.reductions import Reductions, reductions
 
 OWNER = "grpo_advantages"
 
@@ -152,55 +153,44 @@ def read_mask(owner: str, mask: Any, reference: Array, shape: tuple[int, ...], o
     return broadcast(boolean(mask, reference, name), shape, name, f"as the {of}")
 
 
-def normalised(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float = 0.0) -> Array:
+def normalised(
+    array: Array,
+    live: Array | None,
+    groups: Groups,
+    how: Normalisation,
+    rounding: float = 0.0,
+    others: Array | None = None,
+) -> Array:
     """`grpo_advantages` of credits in numpy or torch that need no gradient.
 
     Args:
         live: bool, of the shape of the credits, or None.
         rounding: of the credits, relative, where it is known: a std that it explains counts as 0.
+        others: [..., numbers], the leading axes and the dtype those of the credits: numbers to be centred and scaled in
+            place of the credits, by the statistics of these; not with slots.
     """
     if on_cpu(array) and groups.ranks is None:
-        return _by_numba(array, live, groups, how, rounding)
-    if (result := _by_triton(array, live, groups, how, rounding)) is None:
-        result = _by_operations(array, live, groups, how, rounding)
+        return _by_numba(array, live, groups, how, rounding, others)
+    if others is not None or (result := _by_triton(array, live, groups, how, rounding)) is None:
+        result = _by_torch(array, live, groups, how, rounding, others)
     return result
 
 
-def beside(
-    others: Array, credits: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float
+def _by_numba(
+    array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float, others: Array | None
 ) -> Array:
-    """What `normalised` does to the credits, done to other numbers of the rollouts: centred and scaled by the
-    statistics of the live credits of the group. center="slot" means "group" here.
-
-    Args:
-        others: [..., numbers], the leading axes and the dtype those of the credits, numpy or torch.
-    """
-    x = _only(cast(credits, widest(credits)), live)
-    with on_all_ranks(groups.ranks):
-        groups = groups.agreed(device(x))
-    if 0 in x.shape and groups.ranks is None:
-        return cast(others, credits.dtype)
-    sums = reductions(groups, x)
-    live = None if live is None else live.reshape(sums.shape)
-    numbers = cast(others, x.dtype).reshape((*sums.shape[:-1], others.shape[-1]))
-    result = _normalise(x.reshape(sums.shape), live, sums, groups.owner, how.of_sets(), rounding, numbers)
-    return cast(result.reshape(others.shape), credits.dtype)
-
-
-def _by_numba(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float) -> Array:
-    x = _numpy(array if array.dtype.itemsize == 4 else cast(array, named_dtype(array, "float64")))
-    mask = None if live is None else _numpy(live)
-    out = np.empty(x.shape, x.dtype)
+    wide = array.dtype if array.dtype.itemsize == 4 else named_dtype(array, "float64")
+    x, mask, numbers = (_flat(a, _numpy) for a in (cast(array, wide), live, others))
+    numbers = None if numbers is None else numbers.astype(x.dtype)
+    out = np.empty(x.shape, x.dtype) if numbers is None else numbers.copy()
     if x.size:
-        shape = (-1, x.shape[-1])
-        flat = None if mask is None else mask.reshape(shape)
-        options = (CENTERS.index(how.center), SCALES.index(how.scale), how.ddof, how.min_std, how.eps, rounding)
-        run = kernel("group_norm", "numba").run
-        if run(x.reshape(shape), flat, *groups.runs(), *options, out.reshape(shape)) != -1:
-            raise ValueError(_nonfinite(groups.owner, x, mask))
+        options = (how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
+        if kernel("group_norm", "numba").run(x, mask, *groups.runs(), numbers, *options, None, out) != -1:
+            raise ValueError(_nonfinite(groups.owner, array, live))
+    out = out.reshape((*array.shape[:-1], out.shape[1]))
     result = cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
-    narrow = how.scale == "none" or array.dtype.itemsize == 2
-    if narrow and (where := first_nonfinite(result, live)) is not None:
+    may_overflow = others is None and (how.scale == "none" or array.dtype.itemsize == 2)
+    if may_overflow and (where := first_nonfinite(result, live)) is not None:
         raise OverflowError(
             f"{groups.owner}: advantages must be in the range of {array.dtype}, which that at {list(where)} is not; "
             "scale the rewards down, or pass a wider dtype"
@@ -208,50 +198,57 @@ def _by_numba(array: Array, live: Array | None, groups: Groups, how: Normalisati
     return result
 
 
-def _numpy(x: Array) -> np.ndarray:
-    return np.asarray(x.numpy() if is_torch(x) else x, order="C")
-
-
 def _by_triton(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float) -> Array | None:
     """By the kernel of the GPU where the credits are there and it takes such groups, else None."""
     if not on_cuda(array) or groups.size is None or triton_missing():
         return None
-    shape, module = (groups.count, groups.size, array.shape[-1]), kernel("group_norm", "triton")
-    if not module.serves(*shape[1:], how.center, how.scale):
+    module = kernel("group_norm", "triton")
+    if not module.serves(groups.size, array.shape[-1], how.center, how.scale):
         return None
-    x = array.contiguous().view(shape)
+    x, mask = (_flat(a, lambda a: a.contiguous()) for a in (array, live))
     out = namespace(x).empty_like(x)
-    mask = None if live is None else live.contiguous().view(shape)
-    module.run(x, mask, how.center, how.scale, how.ddof, how.min_std, how.eps, rounding, out)
+    options = (how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
+    module.run(x, mask, *groups.runs(), None, *options, None, out)
     return out.view(array.shape)
 
 
-def _by_operations(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float) -> Array:
-    """One operation of numpy or torch after the other, with sums over ranks between them."""
-    x, ranks = _only(cast(array, widest(array)), live), groups.ranks
+def _by_torch(
+    array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float, others: Array | None
+) -> Array:
+    """One operation of torch after the other, with sums over ranks between them."""
+    import torch
+
+    ranks = groups.ranks
     with on_all_ranks(ranks):
-        if on_cpu(array) and not namespace(x).isfinite(x).all():
-            raise ValueError(_nonfinite(groups.owner, x, live))
+        if on_cpu(array) and first_nonfinite(array, live) is not None:
+            raise ValueError(_nonfinite(groups.owner, array, live))
         if ranks is not None:
-            _compare(ranks, x, how)
-        groups = groups.agreed(device(x))
-    if 0 not in array.shape or ranks is not None:
-        sums = reductions(groups, x)
-        live = None if live is None else live.reshape(sums.shape)
-        x = _normalise(x.reshape(sums.shape), live, sums, groups.owner, how, rounding)
-    return narrowed(x.reshape(array.shape), array.dtype, f"{groups.owner}: advantages")
+            _compare(ranks, array, how)
+        groups = groups.agreed(device(array))
+    x, mask, numbers = (_flat(a, lambda a: torch.as_tensor(a).contiguous()) for a in (array, live, others))
+    out = torch.empty_like(x if numbers is None else numbers, dtype=widest(x))
+    options = (how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
+    bad = kernel("group_norm", "torch").run(x, mask, *groups.runs(), numbers, *options, ranks, out)
+    if bad is not None and bad >= 0:
+        raise ValueError(_too_large(groups.owner))
+    result = narrowed(out.view(*array.shape[:-1], out.shape[1]), x.dtype, f"{groups.owner}: advantages")
+    return result if is_torch(array) else result.numpy()
+
+
+def _flat(x: Array | None, placed: Callable[[Array], Any]) -> Any:
+    """[rollouts, numbers], contiguous."""
+    return None if x is None else placed(x).reshape(prod(x.shape[:-1]), x.shape[-1])
+
+
+def _numpy(x: Array) -> np.ndarray:
+    return np.asarray(x.numpy() if is_torch(x) else x, order="C")
 
 
 def _compare(ranks: Ranks, x: Array, how: Normalisation) -> None:
     """What decides the statistics, or the collectives that they take, has to be the same on all ranks."""
     ranks.compare(**asdict(how))
     candidates = x.shape[-1] if how.center == "slot" and x.shape else None
-    ranks.compare(dtype=str(x.dtype).removeprefix("torch."), candidates=candidates)
-
-
-def _only(x: Array, live: Array | None) -> Array:
-    """x at live candidates, 0 elsewhere."""
-    return x if live is None else namespace(x).where(live, x, 0.0)
+    ranks.compare(dtype=str(widest(x)).removeprefix("torch."), candidates=candidates)
 
 
 def _nonfinite(owner: str, x: Array, live: Array | None) -> str:
@@ -271,77 +268,3 @@ def _too_large(owner: str) -> str:
         f"{owner}: differences of live credits must be small enough to be squared, below about 1e154; "
         "scale the rewards down"
     )
-
-
-def _normalise(
-    x: Array,
-    live: Array | None,
-    groups: Reductions,
-    owner: str,
-    how: Normalisation,
-    rounding: float,
-    others: Array | None = None,
-) -> Array:
-    """`grpo_advantages` on native arrays in the shape of `groups`, masked entries 0; or of `others`, further numbers of
-    the rollouts in place of x, by the statistics of x (without slots)."""
-    center, scale, ddof, min_std, eps = how.center, how.scale, how.ddof, how.min_std, how.eps
-    if center == "none" and scale == "none":
-        return (x if others is None else others) * 1.0  # a copy: no result shares memory with the input
-    xp, slots = namespace(x), center == "slot"
-    if not on_cpu(x):
-        x = xp.where(xp.isfinite(x), x, float("nan"))  # so that infinity, too, makes its whole group NaN
-    numbers = x if others is None else others
-    ones = xp.ones_like(x) if live is None else cast(live, x.dtype)
-    count = groups.total(ones, slots)
-    if 0 in count.shape:  # no rollouts on any rank
-        return numbers
-    # The lowest credit as origin: equal credits then are exactly 0 from here on, whatever the sums round to.
-    origin = groups.lowest(x if live is None else xp.where(live, x, float("inf")), slots)
-    origin = xp.where(count > 0, origin, 0.0)
-    above = (x - groups.spread(origin)) * ones
-    total = groups.total(above, slots)
-    mean = total / count.clip(1)
-    deviation = (above - groups.spread(mean)) * ones
-    if center == "none":
-        centred = numbers
-    else:
-        raised = above if others is None else others - groups.spread(origin)
-        if center == "loo":
-            centred = _minus_others(raised, above, ones, groups.spread(total), groups.spread(count))
-        else:
-            centred = raised - groups.spread(mean)
-    shown = live if others is None else None
-    if scale == "none":
-        return _only(centred, shown)
-    squares, size = groups.total(deviation * deviation, slots), abs(origin + mean)
-    if scale == "batch":
-        count, squares, size = _pool(count, origin, mean, squares)
-    std = (squares / (count - ddof).clip(1)) ** 0.5
-    if on_cpu(x) and not bool(xp.isfinite(std).all()):
-        raise ValueError(_too_large(owner))
-    std = xp.where(std < float("inf"), std, float("nan"))
-    vanish = (count <= ddof) | (std < min_std) | (std <= rounding * size)
-    divisor = xp.where(vanish, float("inf"), std + eps)
-    return _only(centred / (divisor if scale == "batch" else groups.spread(divisor)) + 0.0, shown)  # no negative zeros
-
-
-def _minus_others(numbers: Array, above: Array, ones: Array, total: Array, count: Array) -> Array:
-    """Numbers of a rollout minus the mean over the other rollouts of its group, 0 where these have no live candidate;
-    all measured from the origin."""
-    others = count - ones.sum(-1, keepdims=True)
-    mean = (total - above.sum(-1, keepdims=True)) / others.clip(1)
-    return namespace(above).where(others > 0, numbers - mean, 0.0)
-
-
-def _pool(count: Array, origin: Array, mean: Array, squares: Array) -> tuple[Array, Array, Array]:
-    """Count, sum of squared deviations, and size of the mean of the whole batch from those of its groups, whose means
-    are measured from their origins; NaN groups are left out."""
-    xp = namespace(mean)
-    good = (count > 0) & (mean == mean)
-    count = xp.where(good, count, 0.0)
-    lowest = xp.amin(xp.where(good, origin, float("inf")))
-    above = xp.where(good, origin - lowest + mean, 0.0)
-    everything = count.sum()
-    overall = (count * above).sum() / everything.clip(1)
-    above = above - overall
-    return everything, (xp.where(good, squares, 0.0) + count * above * above).sum(), abs(lowest + overall)

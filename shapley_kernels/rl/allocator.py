@@ -35,7 +35,7 @@ from shapley_kernels.games.order.base import OrderTerm
 from shapley_kernels.games.tables import Tables
 from shapley_kernels.kernels._call import run_torch
 from shapley_kernels.launch import Run
-from shapley_kernels.rl.advantages import Normalisation, beside, normalised, read_mask
+from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.group_value import GroupValue, Value
 from shapley_kernels.rl.groups import Groups, read_groups
@@ -337,7 +337,7 @@ class RewardAllocator:
         decisions = self._decisions(call, value, in_double(game))
         decisions = decisions.detach() if is_torch(decisions) else decisions
         credits, rounding = decisions[..., :-1], _rounding(decisions.dtype)
-        stop = beside(decisions[..., -1:], credits, call.live, call.groups, self._how, rounding)
+        stop = normalised(credits, call.live, call.groups, self._how.of_sets(), rounding, decisions[..., -1:])
         advantages = normalised(credits, call.live, call.groups, self._how, rounding)
         outside = _leading_to(advantages, stop, game.mask)
         return call.narrowed(advantages), call.narrowed(outside)

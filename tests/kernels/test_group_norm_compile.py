@@ -21,9 +21,9 @@ kernel = need("triton", "shapley_kernels.kernels.group_norm._triton")
     ("size", "width", "dtype"), [(8, 5, torch.float32), (16, 32, torch.bfloat16), (64, 32, torch.float64)], ids=str
 )
 def test_no_spills(target, size, width, dtype, center, masked):
-    x = aot.empty(dtype, 32, size, width)
-    mask = aot.empty(torch.bool, 32, size, width) if masked else None
-    function, *call = kernel.call(x, mask, center, "group", 1, 1e-6, 1e-4, 0.0, x)
+    x = aot.empty(dtype, 32 * size, width)
+    mask = aot.empty(torch.bool, 32 * size, width) if masked else None
+    function, *call = kernel.call(x, mask, 32, center, "group", 1, 1e-6, 1e-4, 0.0, x)
     found = aot.usage(aot.compile_call(target, function, call))
     assert 0 < found.registers <= 128
     assert found.spills == 0

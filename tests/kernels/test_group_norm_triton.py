@@ -30,7 +30,9 @@ def credits(shape, dtype=torch.float64, seed=0, masked=False):
 
 def run(x, mask, center="group", scale="group", ddof=1, min_std=1e-6, eps=1e-4, rounding=0.0, out_dtype=None):
     def call(x, mask, out):
-        kernel.run(x, mask, center, scale, ddof, min_std, eps, rounding, out)
+        flat = [None if t is None else t.view(-1, t.shape[-1]) for t in (x, mask, out)]
+        starts = np.arange(len(x) + 1) * x.shape[1]
+        kernel.run(*flat[:2], None, starts, None, center, scale, ddof, min_std, eps, rounding, None, flat[2])
 
     return launch(call, (x, mask), x.shape, "triton", out_dtype or x.dtype)[0]
 

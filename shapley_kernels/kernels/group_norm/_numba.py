@@ -1,22 +1,21 @@
 """`group_norm` on the CPU: compiled without the GIL, so it may be called from many threads at once and after a fork."""
 
-from functools import lru_cache
-from itertools import product
-from math import inf, isfinite, sqrt
+from math import inf, isfinite, nan, sqrt
 from typing import Any
 
-import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import REAL, compiled, helper, inlined, read, written
-from shapley_kernels.kernels._threads import over_rows
+from shapley_kernels.kernels._compile import helper
+from shapley_kernels.kernels._marshal import Kernel
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 
-GROUP, LOO, SLOT, NONE = range(len(CENTERS))
-BY_GROUP, BY_BATCH, UNSCALED = range(len(SCALES))
+LOO, SLOT, NONE = (CENTERS.index(center) for center in ("loo", "slot", "none"))
+BY_GROUP, UNSCALED = (SCALES.index(scale) for scale in ("group", "none"))
 
-THREADED = 1 << 17
-"""Credits that are worth a thread: 0.2 ms or more."""
+SMALL = 1 << 14
+"""Credits of float32 that are rather copied to float64, whose kernel is needed in any case, than wait for their own."""
+
+_NONE = np.empty((4, 0))
 
 
 def run(
@@ -24,99 +23,157 @@ def run(
     mask: Any,
     order: Any,
     starts: Any,
-    center: int,
-    scale: int,
+    others: Any,
+    center: str,
+    scale: str,
     ddof: int,
     min_std: float,
     eps: float,
     rounding: float,
+    ranks: None,
     out: Any,
 ) -> int:
-    """See the package docstring; numpy arrays.
+    """See the package docstring; numpy arrays of float32 or float64.
 
-    Cost: three passes over a group, which stays in the cache; two passes more with scale "batch",
-        on one thread.
+    Cost: three passes over a group, which stays in the cache; two passes more with scale "batch".
     """
-    kernel = _kernel(x.dtype.char, mask is not None, order is not None)
-    if x.size < 2 * THREADED or scale == BY_BATCH:
-        return kernel(x, mask, order, starts, center, scale, ddof, min_std, eps, rounding, out)
-    groups = len(starts) - 1
-
-    def work(first: int, last: int) -> int:
-        return kernel(x, mask, order, starts[first : last + 1], center, scale, ddof, min_std, eps, rounding, out)
-
-    return over_rows(work, groups, 1, -(-groups * THREADED // x.size))
+    if x.itemsize == 4 and x.size < SMALL:
+        wide = np.empty(out.shape)
+        others = None if others is None else others.astype(wide.dtype)
+        x = x.astype(wide.dtype)
+        bad = run(x, mask, order, starts, others, center, scale, ddof, min_std, eps, rounding, ranks, wide)
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[...] = wide
+        return bad
+    groups, columns = len(starts) - 1, x.shape[1] if center == "slot" else 1
+    arrays = [None if array is None else array.reshape(-1) for array in (x, mask, order, starts, others)]
+    options = (x.shape[1], out.shape[1], CENTERS.index(center), SCALES.index(scale), ddof, min_std, eps, rounding)
+    steps, divisor, flat = 2 * x.size // max(1, groups), 1.0, out.reshape(-1)
+    if scale == "batch":
+        moments = np.empty((4, groups * columns))
+        if (bad := _KERNEL(groups, steps, x.dtype, *arrays, *options, divisor, moments, flat)) >= 0:
+            return bad
+        with np.errstate(over="ignore", invalid="ignore"):
+            divisor = _divisor_of_all(moments, ddof, min_std, eps, rounding)
+        if divisor != divisor:
+            return 0
+    return _KERNEL(groups, steps, x.dtype, *arrays, *options, divisor, _NONE, flat)
 
 
 def warm_up(dtypes: list[str]) -> None:
     """Have the kernels ready for these dtypes."""
-    for dtype, masked, ordered in product(dtypes, (False, True), (False, True)):
-        _kernel(np.dtype(dtype).char, masked, ordered)
+    for dtype in dtypes:
+        _KERNEL.ready(np.dtype(dtype).char)
 
 
-@lru_cache
-def _kernel(dtype: str, masked: bool, ordered: bool) -> Any:
-    real = REAL[dtype]
-    signature = numba.int64(
-        read(real, 2),
-        read(numba.boolean, 2) if masked else numba.types.none,
-        read(numba.int64, 1) if ordered else numba.types.none,
-        read(numba.int64, 1),
-        *[numba.int64] * 3,
-        *[numba.float64] * 3,
-        written(real, 2),
-    )
-    return compiled(_group_norm, signature)
+def _divisor_of_all(moments: Any, ddof: int, min_std: float, eps: float, rounding: float) -> float:
+    """`_divisor` of all live credits around their mean, from the `moments` of all parts; NaN where their sum of
+    squares is not finite."""
+    count, origin, mean, squares = moments[:, moments[0] > 0]
+    if not count.size:
+        return inf
+    everybody, mean = count.sum(), origin - origin[0] + mean  # measured from the first origin
+    lowest = mean.min()
+    overall = np.cumsum(count * (mean - lowest))[-1] / everybody  # in order: `sum` would depend on their number
+    squares = np.concatenate([squares, count * (mean - lowest - overall) ** 2]).cumsum()[-1]
+    if not isfinite(squares):
+        return nan
+    return _divisor(everybody, squares, origin[0] + lowest + overall, ddof, min_std, eps, rounding)
+
+
+def _group_norm(  # type: ignore[no-untyped-def]
+    x,
+    mask,
+    order,
+    starts,
+    others,
+    width,
+    wide,
+    center,
+    scale,
+    ddof,
+    min_std,
+    eps,
+    rounding,
+    divisor,
+    first,
+    last,
+    moments,
+    out,
+):
+    """The groups first .. last; x, mask [rollouts * width], others, out [rollouts * wide]. Where there is room for
+    moments [4, parts], only these: count, origin, mean above
+    that, and sum of squared deviations."""
+    span = 1 if center == SLOT else width  # columns of a part of a group that has statistics of its own
+    columns = width // max(span, 1)
+    largest = 0
+    for g in range(first, last):
+        largest = max(largest, starts[g + 1] - starts[g])
+    credits = np.empty(largest * span, np.float64)  # the live ones of a part
+    for part in range(first * columns, last * columns):
+        g, left = part // columns, part % columns
+        count = _gather(x, mask, order, starts[g], starts[g + 1], width, left, span, credits)
+        origin, total, squares = _moments(credits, count)
+        if center != NONE or scale != UNSCALED:
+            if not isfinite(total if scale == UNSCALED else squares):
+                return g
+        elif not isfinite(total):
+            for i in range(count):
+                if not isfinite(credits[i]):
+                    return g
+        mean = total / max(count, 1)
+        if moments.size:
+            moments[0, part], moments[1, part], moments[2, part], moments[3, part] = count, origin, mean, squares
+            continue
+        if scale == BY_GROUP:
+            divisor = _divisor(count, squares, origin + mean, ddof, min_std, eps, rounding)
+        if center == NONE:
+            origin, mean = 0.0, 0.0
+        for j in range(starts[g], starts[g + 1]):
+            row = order[j] if order.size else j
+            at, to = row * width + left, row * wide
+            _write(x, mask, others, at, span, to, wide, center, count, origin, mean, total, divisor, out)
+    return -1
 
 
 @helper
-def _part(x, live, width, order, starts, span, i, room):  # type: ignore[no-untyped-def]
-    """Where the live credits of part i of the groups, `span` columns of one, stand in x; or, copied, in `room`."""
-    g, left = i // (width // span), i % (width // span)
-    if room.size == 0:
-        return starts[g] * width, starts[g + 1] * width
+def _gather(x, mask, order, start, stop, width, left, span, credits):  # type: ignore[no-untyped-def]
+    """To `credits` the live ones of the rollouts start .. stop, columns left .. left + span -> their number."""
     n = 0
-    for j in range(starts[g], starts[g + 1]):
-        row = j if order is None else order[j]
+    for j in range(start, stop):
+        row = order[j] if order.size else j
         for k in range(row * width + left, row * width + left + span):
-            room[np.uintp(n)] = x[np.uintp(k)]
-            n += 1 if live is None else live[np.uintp(k)]
-    return 0, n
+            at = np.uintp(k)  # unsigned, an index need not be looked at: it does not count from the end
+            credits[np.uintp(n)] = x[at]
+            n += mask[at] if mask.size else 1
+    return n
 
 
 @helper
-def _moments(x, start, stop):  # type: ignore[no-untyped-def]
-    """Of x[start:stop]: one of them as origin, sum above that, sum of squared deviations. Four sums each, which need
-    not wait for another."""
-    if start == stop:
+def _moments(credits, count):  # type: ignore[no-untyped-def]
+    """Of the first `count`: one of them as origin, sum above that, sum of squared deviations. Four sums each, which
+    need not wait for another."""
+    if count == 0:
         return 0.0, 0.0, 0.0
-    origin, even = np.float64(x[start]), start + (stop - start) // 4 * 4
-    a = b = c = d = 0.0
-    for i in range(start, even, 4):
-        a += _above(x, i, origin, 0.0)
-        b += _above(x, i + 1, origin, 0.0)
-        c += _above(x, i + 2, origin, 0.0)
-        d += _above(x, i + 3, origin, 0.0)
-    for i in range(even, stop):
-        a += _above(x, i, origin, 0.0)
-    total = (a + b) + (c + d)
-    mean = total / (stop - start)
-    a = b = c = d = 0.0
-    for i in range(start, even, 4):
-        a += _above(x, i, origin, mean) ** 2
-        b += _above(x, i + 1, origin, mean) ** 2
-        c += _above(x, i + 2, origin, mean) ** 2
-        d += _above(x, i + 3, origin, mean) ** 2
-    for i in range(even, stop):
-        a += _above(x, i, origin, mean) ** 2
+    origin, even, mean, total = credits[0], count // 4 * 4, 0.0, 0.0
+    for power in (1, 2):
+        a = b = c = d = 0.0
+        for i in range(0, even, 4):
+            at = np.uintp(i)
+            w, x = credits[at] - origin - mean, credits[at + np.uintp(1)] - origin - mean
+            y, z = credits[at + np.uintp(2)] - origin - mean, credits[at + np.uintp(3)] - origin - mean
+            a += w if power == 1 else w * w
+            b += x if power == 1 else x * x
+            c += y if power == 1 else y * y
+            d += z if power == 1 else z * z
+        for i in range(even, count):
+            w = credits[np.uintp(i)] - origin - mean
+            a += w if power == 1 else w * w
+        if power == 2:
+            break
+        total = (a + b) + (c + d)
+        mean = total / count
     return origin, total, (a + b) + (c + d)
-
-
-@inlined
-def _above(x, i, origin, mean):  # type: ignore[no-untyped-def]
-    """A credit above the mean, both measured from the origin. Unsigned, an index need not be looked at: it does not
-    count from the end."""
-    return np.float64(x[np.uintp(i)]) - origin - mean
 
 
 @helper
@@ -129,110 +186,26 @@ def _divisor(count, squares, mean, ddof, min_std, eps, rounding):  # type: ignor
 
 
 @helper
-def _divisor_of_all(  # type: ignore[no-untyped-def]
-    x, live, width, order, starts, span, credits, room, ddof, min_std, eps, rounding
+def _write(  # type: ignore[no-untyped-def]
+    x, mask, others, at, span, to, wide, center, count, origin, mean, total, divisor, out
 ):
-    """`_divisor` of all live credits around their mean, and where the first group begins that is bad, or -1."""
-    parts = (len(starts) - 1) * (width // span)
-    counts, means = np.empty(parts, np.float64), np.empty(parts, np.float64)
-    inside, found, lowest, base = 0.0, 0.0, inf, inf  # means are measured from `base`, the first origin
-    for i in range(parts):
-        start, stop = _part(x, live, width, order, starts, span, i, room)
-        origin, total, squares = _moments(credits, start, stop)
-        if not isfinite(squares):
-            return inf, starts[i // (width // span)]
-        if stop > start and base == inf:
-            base = origin
-        counts[i], means[i] = stop - start, origin - base + total / max(stop - start, 1)
-        if stop > start:
-            lowest = min(lowest, means[i])
-        found += counts[i]
-        inside += squares
-    above = 0.0
-    for i in range(parts):
-        if counts[i]:
-            above += counts[i] * (means[i] - lowest)
-    overall = above / max(found, 1.0)
-    for i in range(parts):
-        if counts[i]:
-            inside += counts[i] * (means[i] - lowest - overall) ** 2
-    mean = base + lowest + overall if found else 0.0
-    return _divisor(found, inside, mean, ddof, min_std, eps, rounding), -1 if isfinite(inside) else 0
+    """Of one rollout: its credits x[at : at + span], or its others, above the mean over the divisor."""
+    if center == LOO:  # the mean over the other rollouts of its group
+        here, own = 0, 0.0
+        for k in range(at, at + span):
+            if mask.size == 0 or mask[k]:
+                own += x[k] - origin
+                here += 1
+        mean = (total - own) / max(count - here, 1)
+        divisor = inf if here == count else divisor
+    if others.size:
+        for k in range(to, to + wide):
+            out[k] = (others[k] - origin - mean) / divisor + 0.0  # no negative zeros
+        return
+    for k in range(at, at + span):
+        i = np.uintp(k)
+        advantage = (x[i] - origin - mean) / divisor + 0.0
+        out[i] = advantage if mask.size == 0 or mask[i] else 0.0
 
 
-@helper
-def _is_bad(x, start, stop, center, scale, total, squares):  # type: ignore[no-untyped-def]
-    """Whether one of x[start:stop] is not finite, or what their advantages are computed from."""
-    if center != NONE or scale != UNSCALED:
-        return not isfinite(total if scale == UNSCALED else squares)
-    if not isfinite(total):
-        for i in range(start, stop):
-            if not isfinite(x[i]):
-                return True
-    return False
-
-
-@helper
-def _write(x, live, start, stop, origin, mean, divisor, out):  # type: ignore[no-untyped-def]
-    """The credits x[start:stop] above the mean over the divisor, to the same places of out."""
-    for i in range(start, stop):
-        at = np.uintp(i)
-        advantage = _above(x, i, origin, mean) / divisor + 0.0  # no negative zeros
-        if live is None:
-            out[at] = advantage
-        else:
-            out[at] = advantage if live[at] else 0.0
-
-
-@helper
-def _write_above_others(x, live, start, stop, count, origin, total, divisor, out):  # type: ignore[no-untyped-def]
-    """The credits x[start:stop] of a rollout above the mean over the others of its group, over the divisor."""
-    here, own = 0, 0.0
-    for i in range(start, stop):
-        if live is None or live[i]:
-            own += np.float64(x[i]) - origin
-            here += 1
-    mean = (total - own) / max(count - here, 1)
-    _write(x, live, start, stop, origin, mean, inf if here == count else divisor, out)
-
-
-def _group_norm(x, mask, order, starts, center, scale, ddof, min_std, eps, rounding, out):  # type: ignore[no-untyped-def]
-    groups, width = len(starts) - 1, x.shape[1]
-    span = 1 if center == SLOT else width
-    columns = width // span
-    longest = 0
-    if mask is not None or order is not None or columns > 1:  # live credits that do not stand together
-        for g in range(groups):
-            longest = max(longest, (starts[g + 1] - starts[g]) * span)
-    flat, result, room = x.reshape(x.size), out.reshape(x.size), np.empty(longest, x.dtype)
-    live = None if mask is None else mask.reshape(x.size)
-    credits = room if longest else flat
-    divisor = 1.0
-    if scale == BY_BATCH:
-        divisor, bad = _divisor_of_all(
-            flat, live, width, order, starts, span, credits, room, ddof, min_std, eps, rounding
-        )
-        if bad >= 0:
-            return bad
-    for i in range(groups * columns):
-        g, left = i // columns, i % columns
-        start, stop = _part(flat, live, width, order, starts, span, i, room)
-        origin, total, squares = _moments(credits, start, stop)
-        if _is_bad(credits, start, stop, center, scale, total, squares):
-            return starts[g]
-        count = stop - start
-        mean = total / max(count, 1)
-        if scale == BY_GROUP:
-            divisor = _divisor(count, squares, origin + mean, ddof, min_std, eps, rounding)
-        if center == NONE:
-            origin, mean = 0.0, 0.0
-        if order is None and span == width and center != LOO:
-            _write(flat, live, starts[g] * width, starts[g + 1] * width, origin, mean, divisor, result)
-            continue
-        for j in range(starts[g], starts[g + 1]):
-            at = (j if order is None else order[j]) * width + left
-            if center == LOO:
-                _write_above_others(flat, live, at, at + width, count, origin, total, divisor, result)
-            else:
-                _write(flat, live, at, at + span, origin, mean, divisor, result)
-    return -1
+_KERNEL = Kernel(_group_norm, "r1 b1 l1 l1 r1 l l l l l e e e e", "e2 r1")

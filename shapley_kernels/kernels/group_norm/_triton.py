@@ -25,31 +25,48 @@ def serves(size: int, width: int, center: str, scale: str) -> bool:
 
 
 def run(
-    x: Any, mask: Any, center: str, scale: str, ddof: int, min_std: float, eps: float, rounding: float, out: Any
+    x: Any,
+    mask: Any,
+    order: None,
+    starts: Any,
+    others: None,
+    center: str,
+    scale: str,
+    ddof: int,
+    min_std: float,
+    eps: float,
+    rounding: float,
+    ranks: None,
+    out: Any,
 ) -> None:
-    """See the package docstring. A credit that is not finite, or too large to be squared, makes its
-    group NaN (with "slot", its slot).
-
-    Args:
-        x, out: [groups, size, K], contiguous, of any float dtype each, on one CUDA device, or on the CPU when triton
-            interprets.
-        mask: [groups, size, K] bool or None.
+    """See the package docstring; what `serves` takes, x and out of any float dtype each, on one CUDA device, or on the
+    CPU when triton interprets. A credit too large to be squared makes its group NaN, too.
 
     Cost: one launch, no synchronisation; compiles once per power of two of size and K, dtypes, options, with or
         without mask.
     """
     if out.numel() == 0:
         return
-    kernel, grid, arguments, options = call(x, mask, center, scale, ddof, min_std, eps, rounding, out)
+    kernel, grid, arguments, options = call(x, mask, len(starts) - 1, center, scale, ddof, min_std, eps, rounding, out)
     with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
         kernel[grid](*arguments, **options)
 
 
 def call(
-    x: Any, mask: Any, center: str, scale: str, ddof: int, min_std: float, eps: float, rounding: float, out: Any
+    x: Any,
+    mask: Any,
+    groups: int,
+    center: str,
+    scale: str,
+    ddof: int,
+    min_std: float,
+    eps: float,
+    rounding: float,
+    out: Any,
 ) -> tuple[Any, Any, Any, Any]:
     """Kernel, grid, arguments and options of the launch."""
-    groups, size, width = x.shape
+    rollouts, width = x.shape
+    size = rollouts // groups
     options = _constants(size, width, center, scale)
     return (
         _group_norm,
