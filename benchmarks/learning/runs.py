@@ -1,132 +1,150 @@
-"""Which runs there are, which of them are done, and doing the rest: `runs.jsonl` holds a line per finished run."""
+"""The runs of the transformer: their task, and in which order they are done.
 
-import json
-import multiprocessing
-import os
-import signal
+Write six expressions, each of two dice and + or *, for a target between 4 and 8. A set is worth its best candidate alone,
+or how many different solutions it holds; every target has at least six, among 72 expressions.
+"""
+
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
-from multiprocessing.pool import Pool
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.learning.tasks import SCHEMES, TASKS
-from shapley_kernels import BackendUnavailable
+import shapley_kernels as sk
+from benchmarks.learning.records import Records
+from shapley_kernels import BackendUnavailable, rl
 from shapley_kernels.bench.machine import commit
 
-RECORDS = Path(__file__).with_name("runs.jsonl")
-LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
-TUNING_SEEDS = (1000, 1001, 1002, 1003)
+RECORDS = Records("transformer")
+CANDIDATES = 6
+DIGITS = range(1, 7)
+TARGETS = range(4, 9)
+EXPRESSIONS = [f"{a}{op}{b}" for a in DIGITS for op in "+*" for b in DIGITS]
 BLOCK = 5
 """A curve has one point for so many steps, their mean."""
 PACKAGES = ("numpy", "torch", "transformers", "trl")
-FIRST = ("GRPO", "Stratum(1)", "LeaveOneOut", "Shapley")
-"""These are run before the other schemes, which follow one by one, and at every learning rate on some seeds more."""
-GRID_SEEDS = range(6)
+
+
+def value_of(expression: str) -> int | None:
+    """None: it is none."""
+    if expression not in EXPRESSIONS:
+        return None
+    a, op, b = int(expression[0]), expression[1], int(expression[2])
+    return a + b if op == "+" else a * b
+
+
+def closeness(texts: list[str], target: list[int]) -> list[float]:
+    """1 / (1 + distance to the target); 0 for what is no expression."""
+    values = map(value_of, texts)
+    return [0.0 if v is None else 1 / (1 + abs(v - t)) for v, t in zip(values, target, strict=True)]
+
+
+def solution(texts: list[str], target: list[int]) -> list[float]:
+    """Which solution it is, a number >= 1; 0 for what is none."""
+    hits = [value_of(text) == t for text, t in zip(texts, target, strict=True)]
+    return [1.0 + EXPRESSIONS.index(text) if hit else 0.0 for text, hit in zip(texts, hits, strict=True)]
+
+
+def distinct(solutions: Any, mask: Any = None) -> sk.Game:
+    """Different solutions in the set, as a share of six."""
+    numbers = np.asarray(solutions)
+    return sk.Clusters(numbers.astype(int), (numbers > 0).astype(float), mask=mask) * (1 / CANDIDATES)
+
+
+@dataclass(frozen=True)
+class Task:
+    """score(texts, target) gives the candidates numbers, the utility turns these into the worth of the set, <= 1."""
+
+    score: Callable[[list[str], list[int]], list[float]]
+    utility: Callable[..., sk.Game]
+    words: str
+
+
+TASKS = {
+    "hit": Task(closeness, sk.Max, "the best candidate's closeness to the target, 1 / (1 + distance)"),
+    "cover": Task(solution, distinct, "the number of different solutions in the set, divided by six"),
+}
+
+
+class Scheme(NamedTuple):
+    """Arguments of `RewardAllocator`."""
+
+    value: sk.Semivalue | rl.Baseline | rl.GroupValue
+    sizes: str = "worth"
+
+
+SCHEMES = {
+    "GRPO": Scheme(rl.Broadcast()),
+    "SuffixSwap(0.5)": Scheme(rl.SuffixSwap(0.5)),
+    "Shapley": Scheme(sk.Shapley()),
+    "LeaveOneOut": Scheme(sk.LeaveOneOut()),
+    "CandidateSwap": Scheme(rl.CandidateSwap()),
+    "SuffixSwap(0)": Scheme(rl.SuffixSwap(0.0)),
+    "SuffixSwap(1)": Scheme(rl.SuffixSwap(1.0)),
+    "SuffixSwap(0.25)": Scheme(rl.SuffixSwap(0.25)),
+    "Shapley, share": Scheme(sk.Shapley(), "share"),
+    "Banzhaf": Scheme(sk.Banzhaf()),
+}
+FIRST = tuple(SCHEMES)[:5]
+
+
+class Setting(NamedTuple):
+    """sets: per update; kl: weight of the KL term."""
+
+    sets: int
+    steps: int
+    learning_rates: tuple[float, ...]
+    kl: float = 0.0
+
+
+SETTINGS = {
+    "64 sets": Setting(64, 120, (1e-3, 2e-3, 4e-3, 8e-3)),
+    "8 sets": Setting(8, 240, (2.5e-4, 5e-4, 1e-3, 2e-3)),
+    "64 sets, KL": Setting(64, 120, (1e-3, 2e-3, 4e-3, 8e-3), kl=0.04),
+}
 
 
 class Run(NamedTuple):
-    """What decides about a run."""
+    """What decides about a run. The seed gives the warm start and the target that is held out, too."""
 
+    setting: str
     task: str
     scheme: str
     learning_rate: float
     seed: int
 
-
-def read(path: Path = RECORDS) -> dict[Run, dict[str, Any]]:
-    """The finished runs. A last line that an interrupt cut is not one."""
-    found = {}
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
-        if line.endswith("\n"):
-            record = json.loads(line)
-            found[Run(*(record[name] for name in Run._fields))] = record
-    return found
+    @property
+    def held_out(self) -> int:
+        return TARGETS[self.seed % len(TARGETS)]
 
 
-def mean_reward(record: dict[str, Any]) -> float:
-    """The set reward, averaged over all steps: what learning rates are chosen by."""
-    return float(np.mean(record["set_reward"]))
+def plan(seeds: int, schemes: Iterable[str]) -> Iterator[Run]:
+    """First the schemes that matter most, and eight seeds of each setting. Of these, seeds are outermost, so that what
+    is done at any time compares like with like."""
+    main, rest = ([s for s in SCHEMES if s in schemes and (s in FIRST) == first] for first in (True, False))
+    stages = (("64 sets", main), ("8 sets", main), ("64 sets", rest), ("64 sets, KL", main), ("8 sets", rest))
+    for block, (name, its) in product((range(min(8, seeds)), range(8, seeds)), stages):
+        for seed, task, rate, scheme in product(block, TASKS, SETTINGS[name].learning_rates, its):
+            yield Run(name, task, scheme, rate, seed)
 
 
-def best_learning_rate(done: dict[Run, dict[str, Any]], task: str, scheme: str) -> float | None:
-    """The one with the highest `mean_reward` over the tuning seeds; None until all of these runs are done."""
-    needed = {rate: [Run(task, scheme, rate, seed) for seed in TUNING_SEEDS] for rate in LEARNING_RATES}
-    if not all(run in done for runs in needed.values() for run in runs):
-        return None
-    return max(LEARNING_RATES, key=lambda rate: sum(mean_reward(done[run]) for run in needed[rate]))
+def read(records: Records | None = None) -> dict[Run, dict[str, Any]]:
+    """The finished runs."""
+    return {Run(*(r[name] for name in Run._fields)): r for r in (records or RECORDS).read()}
 
 
-def phases(done: dict[Run, dict[str, Any]], seeds: int, schemes: Iterable[str]) -> Iterator[list[Run]]:
-    """The runs that can be done at a time: those that tune; when these are in `done`, those that are reported; for the
-    schemes that come first, those that show what other learning rates do."""
-    chosen = [scheme for scheme in SCHEMES if scheme in schemes]
-    for some in ([s for s in chosen if s in FIRST], *([s] for s in chosen if s not in FIRST)):
-        yield [Run(*run) for run in product(TASKS, some, LEARNING_RATES, TUNING_SEEDS)]
-        rates = {pair: best_learning_rate(done, *pair) for pair in product(TASKS, some)}
-        yield [Run(*pair, rate, seed) for seed in range(seeds) for pair, rate in rates.items() if rate]
-        grid = product(GRID_SEEDS, rates, LEARNING_RATES) if some[0] in FIRST else ()
-        yield [Run(*pair, rate, seed) for seed, pair, rate in grid if seed < seeds]
-
-
-def do(run: Run) -> dict[str, Any]:
-    """In a process of a worker."""
-    import warnings
-
-    import torch
-
-    warnings.simplefilter("ignore")  # of the frameworks
-    torch.set_num_threads(1)
-    from benchmarks.learning.train import train
-
-    return {**run._asdict(), **train(*run)}
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that decide about a run.
+def origin() -> dict[str, Any]:
+    """Commit, and versions of the packages that decide about a run.
 
     Raises:
         BackendUnavailable: one of them is not installed.
     """
     try:
-        return {name: version(name) for name in PACKAGES}
+        return {"versions": {name: version(name) for name in PACKAGES}, "commit": commit()}
     except PackageNotFoundError as error:
         raise BackendUnavailable(
             f"training needs {', '.join(PACKAGES)}, found no {error.name}; use `make learning`, which makes the "
             "environment with all of them, .nox/learning, and trains there"
         ) from None
-
-
-def pool(workers: int) -> Pool:
-    """Of processes that leave Ctrl-C to this one."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which they inherit
-    try:
-        return multiprocessing.get_context("spawn").Pool(workers)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def run_all(seeds: int, schemes: Iterable[str], workers: int, tell: Callable[[int, int], None]) -> None:
-    """Do what is not done yet, a line per run as soon as it is finished. tell: finished runs, and all, of a phase.
-
-    Stopped at any time, it goes on where it was.
-
-    Raises:
-        BackendUnavailable: as `versions`.
-    """
-    os.environ["OMP_NUM_THREADS"] = "1"
-    origin = {"versions": versions(), "commit": commit()}
-    done = read()
-    RECORDS.write_text("".join(json.dumps(record) + "\n" for record in done.values()))  # without a cut line
-    with pool(workers) as processes, RECORDS.open("a") as stream:
-        for runs in phases(done, seeds, schemes):
-            missing = [run for run in runs if run not in done]
-            for finished, record in enumerate(processes.imap_unordered(do, missing), 1):
-                record |= origin
-                stream.write(json.dumps(record) + "\n")
-                stream.flush()
-                done[Run(*(record[name] for name in Run._fields))] = record
-                tell(finished, len(missing))

@@ -1,10 +1,10 @@
 """One run: a transformer of some 40,000 parameters, from nothing but a warm start, through TRL and the adapter."""
 
-import hashlib
 import os
 import tempfile
 import time
-from functools import cache
+import warnings
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,26 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen2Config, 
 from trl import GRPOConfig
 
 import shapley_kernels as sk
-from benchmarks.learning.runs import BLOCK
-from benchmarks.learning.tasks import CANDIDATES, DIGITS, EXPRESSIONS, SCHEMES, TARGETS, TASKS
+from benchmarks.learning.runs import (
+    BLOCK,
+    CANDIDATES,
+    DIGITS,
+    EXPRESSIONS,
+    SCHEMES,
+    SETTINGS,
+    TARGETS,
+    TASKS,
+    Run,
+    origin,
+    value_of,
+)
 from shapley_kernels import rl
 from shapley_kernels.adapters.trl import ShapeGRPOTrainer
 
-STEPS = 120
 GENERATIONS = 8
 WARM_STEPS = 400
+KNOWN = 0.2
+"""In every second warm start, so many of the expressions are right for their target."""
 CURVES = ("set_reward", "candidate_reward", "distinct", "candidates")
 
 
@@ -40,9 +52,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=found, pad_token="<pad>", eos_token="<eos>", padding_side="left")
 
 
-def new_model() -> Qwen2ForCausalLM:
+def new_model(seed: int) -> Qwen2ForCausalLM:
     words = tokenizer()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=len(words),
@@ -59,22 +71,27 @@ def new_model() -> Qwen2ForCausalLM:
     )
 
 
-@cache
-def warm_start() -> tuple[dict[str, torch.Tensor], str]:
-    """Weights that know the format, and their hash: trained on random expressions, whatever the target."""
-    model, rng = new_model(), np.random.default_rng(0)
+@lru_cache(2)
+def warm_start(seed: int) -> dict[str, torch.Tensor]:
+    """Weights that know the format, and of odd seeds a little about targets."""
+    model, rng = new_model(seed), np.random.default_rng(seed)
+    right = {t: [e for e in EXPRESSIONS if value_of(e) == t] for t in TARGETS}
+    known = KNOWN * (seed % 2)
+
+    def line() -> str:
+        target = int(rng.choice(TARGETS))
+        return f"{target}=" + "".join(
+            f"{rng.choice(right[target] if rng.random() < known else EXPRESSIONS)};" for _ in range(CANDIDATES)
+        )
+
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     for step in range(WARM_STEPS):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / WARM_STEPS)
-        texts = [
-            f"{rng.choice(TARGETS)}=" + "".join(f"{e};" for e in rng.choice(EXPRESSIONS, CANDIDATES)) for _ in range(64)
-        ]
-        ids = torch.tensor(tokenizer()(texts)["input_ids"])
+        ids = torch.tensor(tokenizer()([line() for _ in range(64)])["input_ids"])
         optimizer.zero_grad()
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
-    state = model.state_dict()
-    return state, hashlib.sha256(b"".join(x.numpy().tobytes() for x in state.values())).hexdigest()[:12]
+    return {name: weights.clone() for name, weights in model.state_dict().items()}
 
 
 class Recorder(ShapeGRPOTrainer):
@@ -88,51 +105,77 @@ class Recorder(ShapeGRPOTrainer):
         self.points.append(
             (
                 float(np.mean(rewards)),
-                float(alone.sum() / scored.mask.sum() * self.unit),
+                float(alone.sum() / max(1, scored.mask.sum()) * self.unit),
                 float(np.mean([len(set(texts)) for texts in scored.texts])),
                 float(scored.mask.sum() / len(scored.mask)),
             )
         )
         return rewards
 
+    def reward_of(self, target: int, sets: int = 64) -> float:
+        """The mean worth of so many sets for a target."""
+        prompt = tokenizer()([f"{target}="] * sets, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            tokens = self.model.generate(
+                prompt, attention_mask=torch.ones_like(prompt), do_sample=True, max_new_tokens=2 * CANDIDATES
+            )[:, 1:]
+        end = tokenizer().eos_token_id
+        written = [row[: row.index(end) + 1] if end in row else row for row in tokens.tolist()]
+        return float(np.mean(ShapeGRPOTrainer.set_reward(self, [f"{target}="] * sets, written, target=[target] * sets)))
 
-def train(task_name: str, scheme: str, learning_rate: float, seed: int, steps: int = STEPS) -> dict[str, Any]:
-    """The curves of a run, and what it took."""
-    task, (state, weights) = TASKS[task_name], warm_start()
-    model = new_model()
-    model.load_state_dict(state)
+
+def do(run: Run) -> dict[str, Any]:
+    """In a process of a worker."""
+    warnings.simplefilter("ignore")  # of the frameworks
+    torch.set_num_threads(1)
+    return {**run._asdict(), **train(run), **origin()}
+
+
+def train(run: Run, steps: int | None = None) -> dict[str, Any]:
+    """The curves of a run, the set reward on the target that it did not see before and after, and what it took."""
+    task, scheme, setting = TASKS[run.task], SCHEMES[run.scheme], SETTINGS[run.setting]
+    model = new_model(run.seed)
+    model.load_state_dict(warm_start(run.seed))
+    seen = [t for t in TARGETS if t != run.held_out]
     scorer = rl.SetScorer(task.score, rl.separated(";"), tokenizer(), utility=task.utility, takes="batch")
     with tempfile.TemporaryDirectory() as folder:
+        if setting.kl:  # TRL reads the model to stay near to from where this one came from
+            model.save_pretrained(folder)
+            model = Qwen2ForCausalLM.from_pretrained(folder)
         trainer = Recorder(
             model=model,
             scorer=scorer,
-            allocator=rl.RewardAllocator(task.utility, SCHEMES[scheme], sizes="share"),  # as all records were made
-            args=config(folder, learning_rate, seed, steps),
+            allocator=rl.RewardAllocator(task.utility, scheme.value, sizes=scheme.sizes),
+            args=config(folder, run, steps or setting.steps),
             processing_class=tokenizer(),
-            train_dataset=Dataset.from_dict({"prompt": [f"{t}=" for t in TARGETS] * 2, "target": [*TARGETS] * 2}),
+            train_dataset=Dataset.from_dict({"prompt": [f"{t}=" for t in seen] * 2, "target": seen * 2}),
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.points, trainer.unit = [], 1 / task.alone
+        trainer.points, trainer.unit = [], 1.0 if run.task == "hit" else CANDIDATES
         start = time.process_time()
+        before = trainer.reward_of(run.held_out)
         trainer.train()
+        held_out = [round(x, 4) for x in (before, trainer.reward_of(run.held_out))]
         seconds = time.process_time() - start
     curves = np.array(trainer.points).reshape(-1, BLOCK, len(CURVES)).mean(1).round(4)
-    return {"weights": weights, "cpu_s": round(seconds, 2), **dict(zip(CURVES, curves.T.tolist(), strict=True))}
+    return {"cpu_s": round(seconds, 2), "held_out": held_out, **dict(zip(CURVES, curves.T.tolist(), strict=True))}
 
 
-def config(folder: str, learning_rate: float, seed: int, steps: int) -> GRPOConfig:
-    """Every step: two groups of eight responses of 12 tokens for each target, one update."""
+def config(folder: str, run: Run, steps: int) -> GRPOConfig:
+    """Groups of eight responses of 12 tokens, and one update per step."""
+    setting = SETTINGS[run.setting]
     return GRPOConfig(
         output_dir=folder,
-        seed=seed,
+        seed=run.seed,
         use_cpu=True,
         bf16=False,
         gradient_checkpointing=False,
         max_steps=steps,
-        learning_rate=learning_rate,
+        beta=setting.kl,
+        learning_rate=run.learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=10,
-        per_device_train_batch_size=GENERATIONS * len(TARGETS) * 2,
+        per_device_train_batch_size=setting.sets,
         num_generations=GENERATIONS,
         max_completion_length=2 * CANDIDATES,
         logging_strategy="no",
