@@ -8,7 +8,8 @@
 #                   (CLOCK=cpu on a machine that others use, too; PASSES=1 takes a third of the time)
 # make docs         set up .venv with what the site needs, and build the site into site/, strictly
 # make dist         wheel and source distribution into dist/, byte for byte the same each time, checked
-# make learning   train tiny transformers with each kind of credit, and make docs/results/learning.md; stop it and go on at any time
+# make learning    train small policies and transformers with each credit, and make docs/results/learning.md; stop it, and
+#                   it goes on where it was
 #                   (WORKERS=2: that many processes)
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 

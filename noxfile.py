@@ -114,6 +114,5 @@ def tunix(session: nox.Session) -> None:
 def learning(session: nox.Session) -> None:
     """`make learning`: hours the first time; it goes on where it was stopped."""
     install(session, *TRL["newest"], extras="bench")
-    session.run("python", "-m", "benchmarks.learning", "exact")
-    session.run("python", "-m", "benchmarks.learning", "run", *session.posargs)
-    session.run("python", "-m", "benchmarks.learning", "page")
+    for command in (["exact"], ["simulate", *session.posargs], ["run", *session.posargs], ["page"]):
+        session.run("python", "-m", "benchmarks.learning", *command)

@@ -1,59 +1,75 @@
-"""Does it learn? `exact` enumerates, `run` trains, `page` fills docs/results/learning.md; `make learning` does all of
-it."""
+"""Which credit teaches? `exact` enumerates, `simulate` and `run` train, `page` fills docs/results/learning.md.
+
+`make learning` does all of it.
+"""
 
 import argparse
-import json
 import sys
 import time
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks.learning import exact, report, runs
-from benchmarks.learning.tasks import SCHEMES
+from benchmarks.learning import exact, report, runs, simulator
+from benchmarks.learning.records import Record, Records
 from shapley_kernels import BackendUnavailable
 
 EVERY_S = 60.0
 """Where there is no bar, a line comes at most so often."""
 
 
-def bar(words: str) -> Progress:
-    """None when stderr is no terminal."""
-    columns = (TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
 def say(words: str) -> None:
     print(f"benchmarks.learning: {words}", file=sys.stderr, flush=True)
 
 
+def finish(records: Records, jobs: Iterable[Any], done: Iterable[Any], do: Callable[..., Record], workers: int) -> None:
+    """What is not in the records yet, behind a bar, or with a line now and then where stderr is no terminal."""
+    jobs, done = list(jobs), set(done)
+    missing = [job for job in jobs if job not in done]
+    say(f"{len(jobs) - len(missing)} of {len(jobs)} are in {records.packed.name}; the others follow")
+    columns = (
+        TextColumn(records.packed.name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console, told = Console(stderr=True), time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(missing))
+
+        def tell(finished: int) -> None:
+            nonlocal told
+            progress.update(task, completed=finished)
+            if progress.disable and (finished == len(missing) or time.monotonic() - told >= EVERY_S):
+                say(f"{finished} of these {len(missing)} are done")
+                told = time.monotonic()
+
+        records.run(missing, do, workers, tell)
+
+
 def enumerate_policies(args: argparse.Namespace) -> None:
-    with bar("exact") as progress:
-        found = list(progress.track(exact.measure_all(), total=2 * len(exact.GAMES) * len(exact.ALL)))
-    exact.RECORDS.write_text("".join(json.dumps(record) + "\n" for record in found))
+    exact.RECORDS.pack(exact.measure_all())
+
+
+def simulate(args: argparse.Namespace) -> None:
+    finish(simulator.RECORDS, simulator.plan(), simulator.read(), simulator.do, args.workers)
 
 
 def run(args: argparse.Namespace) -> None:
-    say(f"{len(runs.read())} runs are in {runs.RECORDS.name}; what is missing is trained")
-    with bar("runs") as progress:
-        task, told = progress.add_task("runs", total=None), time.monotonic()
+    runs.origin()  # before anything is imported that may be missing
+    from benchmarks.learning import train
 
-        def tell(finished: int, total: int) -> None:
-            nonlocal told
-            progress.update(task, completed=finished, total=total)
-            if progress.disable and (finished == total or time.monotonic() - told >= EVERY_S):
-                say(f"{finished} of the {total} runs of this phase are done")
-                told = time.monotonic()
-
-        runs.run_all(args.seeds, args.schemes, args.workers, tell)
+    finish(runs.RECORDS, runs.plan(args.seeds), runs.read(), train.do, args.workers)
 
 
 def page(args: argparse.Namespace) -> None:
-    done, enumerated = runs.read(), exact.read()
+    evidence = report.Evidence.read()
     pages = (report.PAGE, report.VALUES)
-    texts = [report.filled(path.read_text(encoding="utf-8"), done, enumerated) for path in pages]
-    report.draw(report.PICTURE, done)  # first, since matplotlib may be missing
+    texts = [report.filled(path.read_text(encoding="utf-8"), evidence) for path in pages]
+    report.draw(report.PICTURE, evidence)  # first, since matplotlib may be missing
     for path, text in zip(pages, texts, strict=True):
         path.write_text(text, encoding="utf-8")
 
@@ -61,14 +77,18 @@ def page(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    exactly = commands.add_parser("exact", help="gradient estimates of random small policies, in seconds")
-    training = commands.add_parser("run", help="train what is not in runs.jsonl yet; can be stopped at any time")
-    training.add_argument("--seeds", type=int, default=10, help="reported runs per scheme and task")
-    training.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES))
-    training.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
-    writing = commands.add_parser("page", help="tables and curves from the records")
-    for command, do in ((exactly, enumerate_policies), (training, run), (writing, page)):
+    for do, name, words in (
+        (enumerate_policies, "exact", "gradient estimates of random small policies, in seconds"),
+        (simulate, "simulate", "small policies on six utilities, what is missing; can be stopped at any time"),
+        (run, "run", "a transformer through TRL, what is missing; can be stopped at any time"),
+        (page, "page", "tables and picture from the records"),
+    ):
+        command = commands.add_parser(name, help=words)
         command.set_defaults(do=do)
+        if name in ("simulate", "run"):
+            command.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
+        if name == "run":
+            command.add_argument("--seeds", type=int, default=20, help="per task, credit and learning rate")
     args = parser.parse_args()
     try:
         args.do(args)
@@ -76,7 +96,7 @@ def main() -> None:
         say(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        say(f"interrupted; finished runs are kept in {runs.RECORDS.name}, and `run` goes on from there")
+        say("interrupted; what is finished is kept, and the same command goes on from there")
         sys.exit(130)
 
 

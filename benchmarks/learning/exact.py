@@ -5,20 +5,19 @@ are enumerated in float64, for large groups: what a scheme learns from the other
 `python -m benchmarks.learning exact` does this for random policies.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import shapley_kernels as sk
-from benchmarks.learning.tasks import SCHEMES
+from benchmarks.learning.records import Records
+from benchmarks.learning.schemes import POOLED, SCHEMES
 from shapley_kernels import rl
 
-RECORDS = Path(__file__).with_name("exact.jsonl")
+RECORDS = Records("exact")
 POLICIES = 50
 K = 4
 SETS_PER_UPDATE = (8, 64, 512)
@@ -150,25 +149,22 @@ def quietest_unbiased(worth: np.ndarray, chances: np.ndarray, scores: np.ndarray
 
 
 GROUP_SCHEMES = {
-    "SuffixSwap(0)": suffix_swap(0.0),
-    "SuffixSwap(0.5)": suffix_swap(0.5),
-    "SuffixSwap(1)": suffix_swap(1.0),
+    **{name: suffix_swap(x.value.lam) for name, x in SCHEMES.items() if isinstance(x.value, rl.SuffixSwap)},
     "CandidateSwap": candidate_swap,
-    "pooled Stratum(K)": pooled_stratum,
+    POOLED: pooled_stratum,
     "quietest unbiased": quietest_unbiased,
 }
-VALUES = [name for name, scheme in SCHEMES.items() if isinstance(scheme, sk.Semivalue)]
 ALL: dict[str, Any] = {
-    **{name: SCHEMES[name] for name in ["GRPO", *VALUES, *SCHEMES]},
+    **{name: x.value for name, x in SCHEMES.items() if name not in ("Shapley, share", *GROUP_SCHEMES)},
     "WorthToGo": WorthToGo(),
     **GROUP_SCHEMES,
 }
-"""In the order of the records: GRPO, the semivalues, the other baselines, the credits that see the group."""
+"""In the order of the records."""
 
 
 def serves(scheme: str, sequential: bool) -> bool:
     """Whether the scheme is meant for such candidates."""
-    return not (sequential and scheme == "pooled Stratum(K)")
+    return not (sequential and scheme == POOLED)
 
 
 def credits_of(policy: Policy, game: str, scheme: Any, size: int = K) -> np.ndarray:
@@ -239,7 +235,3 @@ def measure_all() -> Iterator[dict[str, Any]]:
         found = [measure(random_policy(sequential, seed), game, ALL[name]) for seed in range(POLICIES)]
         columns = {key: [float(f"{row[key]:.4g}") for row in found] for key in found[0]}
         yield {"game": game, "sequential": sequential, "scheme": name, **columns}
-
-
-def read(path: Path = RECORDS) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,43 +1,31 @@
 """The page docs/results/learning.md, and a table of docs/guides/values.md, from the records: tables between markers,
-and curves."""
+and a picture."""
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import ttest_1samp
 
-from benchmarks.learning import exact, runs
-from benchmarks.learning.runs import BLOCK
-from benchmarks.learning.tasks import SCHEMES, TASKS
+from benchmarks.learning import exact, runs, simulator
+from benchmarks.learning.runs import BLOCK, SETTINGS, TASKS
+from benchmarks.learning.schemes import SCHEMES
+from benchmarks.learning.simulator import UTILITIES
 from shapley_kernels import BackendUnavailable
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "learning.md"
 PICTURE = PAGE.with_suffix(".png")
 VALUES = PAGE.parents[1] / "guides" / "values.md"
 """Another page that shows tables of the records."""
-MARKED = re.compile(r"(<!-- learning: ([a-z ]+) -->\n).*?(<!-- learning: end -->)", re.DOTALL)
-FINAL = 4
-"""The last 20 steps, in points."""
-SHARE = 0.9
-COLOURS = ("#000000", "#E69F00", "#009E73", "#0072B2", "#56B4E9", "#CC79A7", "#D55E00", "#7F7F7F")  # Okabe and Ito
-
-
-def interval(samples: np.ndarray, statistic: Any = np.mean) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile bootstrap over the first axis: low and high, of the shape of a sample."""
-    drawn = np.random.default_rng(0).integers(len(samples), size=(2000, len(samples)))
-    low, high = np.quantile(statistic(samples[drawn], axis=1), (0.025, 0.975), axis=0, method="nearest")
-    return low, high
-
-
-def cell(samples: Iterable[float], statistic: Any = np.mean, digits: str = ".3f") -> str:
-    """0.941 [0.932, 0.950]"""
-    found = np.asarray(list(samples), float)
-    low, high = interval(found, statistic)
-    return f"{statistic(found):{digits}} [{low:{digits}}, {high:{digits}}]"
+MARKED = re.compile(r"(<!-- learning: (.+?) -->\n).*?(<!-- learning: end -->)", re.DOTALL)
+FINAL = 20
+"""The last steps of a run, which its end is the mean of."""
+SHOWN = {"SuffixSwap(0.5)": "#0072B2", "CandidateSwap": "#56B4E9", "LeaveOneOut": "#009E73", "Shapley": "#D55E00"}
+"""In the picture, with colours of Okabe and Ito."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -45,7 +33,43 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
+class Lead(NamedTuple):
+    """Of a scheme over GRPO, on the same instances or seeds: the mean difference, half its 95 % interval by Student's
+    t, and the p of no difference."""
+
+    mean: float
+    half: float
+    p: float
+
+
+def lead(its: np.ndarray, grpo: np.ndarray) -> Lead:
+    found = ttest_1samp(its - grpo, 0.0)
+    low, high = found.confidence_interval()
+    return Lead(float((its - grpo).mean()), float(high - low) / 2, float(found.pvalue))
+
+
+def holm(leads: dict[Any, Lead], level: float = 0.05) -> set[Any]:
+    """The leads that stand when all of these are asked for at once, by Holm's procedure."""
+    order = sorted(leads, key=lambda key: leads[key].p)
+    fits = [leads[key].p <= level / (len(order) - i) for i, key in enumerate(order)]
+    return set(order[: fits.index(False) if False in fits else len(fits)])
+
+
+def lead_cell(found: Lead, stands: bool) -> str:
+    """**+0.131** ± 0.009; bold where it stands."""
+    mean = f"{found.mean:+.3f}"
+    return f"{f'**{mean}**' if stands else mean} ± {found.half:.3f}"
+
+
 # -- exact -----------------------------------------------------------------------------------------------------------
+
+
+def cell(samples: Iterable[float], digits: str = ".3g") -> str:
+    """0.941 [0.932, 0.950]: the median and its 95 % percentile bootstrap."""
+    found = np.asarray(list(samples), float)
+    drawn = np.random.default_rng(0).integers(len(found), size=(2000, len(found)))
+    low, high = np.quantile(np.median(found[drawn], axis=1), (0.025, 0.975), method="nearest")
+    return f"{np.median(found):{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
 def exact_table(records: Sequence[dict[str, Any]], game: str, sequential: bool) -> str:
@@ -58,8 +82,8 @@ def exact_table(records: Sequence[dict[str, Any]], game: str, sequential: bool) 
 
 def exact_cells(record: dict[str, Any]) -> list[str]:
     unbiased = max(record["bias"]) < 1e-9
-    cells = ["0" if unbiased else cell(record["bias"], np.median, ".3g")]
-    cells += [cell(record[key], np.median, ".3g") for key in ("cosine", "snr", "centred_snr", "slot_snr")]
+    cells = ["0" if unbiased else cell(record["bias"])]
+    cells += [cell(record[key]) for key in ("cosine", "snr", "centred_snr", "slot_snr")]
     cells += [f"{np.median(gains(record, sets)):.3f}" for sets in exact.SETS_PER_UPDATE]
     overtaken = np.median(record["overtaken"])
     if record["scheme"] == "GRPO":
@@ -85,231 +109,179 @@ def gains_table(records: Sequence[dict[str, Any]]) -> str:
     return table(head, rows)
 
 
-# -- runs ------------------------------------------------------------------------------------------------------------
+# -- simulator -------------------------------------------------------------------------------------------------------
+
+Simulated = dict[simulator.Cell, dict[str, Any]]
 
 
-def reported(done: dict[runs.Run, dict[str, Any]], task: str) -> dict[str, list[dict[str, Any]]]:
-    """Scheme -> its runs at the tuned learning rate, seeds other than those it was tuned on."""
+def simulated(done: Simulated, name: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """Scheme and utility -> record, of the schemes that a table has in full."""
+    found = {(c.scheme, c.utility): r for c, r in done.items() if tuple(c[2:]) == simulator.rest_of(name)}
+    return {key: r for key, r in found.items() if all((key[0], u) in found for u in UTILITIES)}
+
+
+def simulated_leads(done: Simulated, name: str, column: str = "mean") -> dict[tuple[str, str], Lead]:
+    """By scheme and utility; column: the worth over all steps, "mean", or at the end, "final"."""
+    found = simulated(done, name)
+    worth = {key: np.array(r[column]) for key, r in found.items()}
+    return {(s, u): lead(x, worth["GRPO", u]) for (s, u), x in worth.items() if s != "GRPO" and ("GRPO", u) in worth}
+
+
+def simulator_table(done: Simulated, name: str, column: str) -> str:
+    """GRPO's worth, and that of the others less GRPO's; or "candidates", "distinct" at the end, or "rate"."""
+    found = simulated(done, name)
+    leads = simulated_leads(done, name, column) if column in ("mean", "final") else {}
+    stands = holm(leads)
+
+    def text(scheme: str, utility: str) -> str:
+        if (scheme, utility) in leads:
+            return lead_cell(leads[scheme, utility], (scheme, utility) in stands)
+        x = found[scheme, utility][column]
+        return f"{np.mean(x):.3f}" if leads else f"{x:.2f}"
+
+    schemes = [s for s in SCHEMES if (s, UTILITIES[0]) in found]
+    return table(["credit", *UTILITIES], [[s, *(text(s, u) for u in UTILITIES)] for s in schemes])
+
+
+# -- transformer -----------------------------------------------------------------------------------------------------
+
+Done = dict[runs.Run, dict[str, Any]]
+
+
+def overall(record: dict[str, Any]) -> float:
+    """The set reward, averaged over all steps: what learning rates are chosen by."""
+    return float(np.mean(record["set_reward"]))
+
+
+def final(record: dict[str, Any], name: str = "set_reward") -> float:
+    return float(np.mean(record[name][-FINAL // BLOCK :]))
+
+
+def lost(record: dict[str, Any]) -> bool:
+    """Whether the set reward ends under half of where it began."""
+    return final(record) < 0.5 * record["set_reward"][0]
+
+
+class Trained(NamedTuple):
+    """The runs of a scheme in a setting on one task. grid: [learning rates, seeds]; chosen: for each seed, the run at
+    the rate with the highest mean over all steps of the *other* seeds, so that no seed has a say in its own rate."""
+
+    seeds: list[int]
+    grid: list[list[dict[str, Any]]]
+    chosen: list[dict[str, Any]]
+
+
+def trained(done: Done, setting: str, task: str, scheme: str, among: Iterable[int] | None = None) -> Trained | None:
+    """Of the seeds (among these) that were run at all rates; None for fewer than three."""
+    rates = SETTINGS[setting].learning_rates
+    its = {(r.learning_rate, r.seed): x for r, x in done.items() if r[:3] == (setting, task, scheme)}
+    seeds = sorted(s for s in {seed for _, seed in its} if all((rate, s) in its for rate in rates))
+    seeds = [s for s in seeds if among is None or s in among]
+    if len(seeds) < 3:
+        return None
+    grid = [[its[rate, s] for s in seeds] for rate in rates]
+    means = np.array([[overall(r) for r in row] for row in grid])
+    best = (means.sum(1, keepdims=True) - means).argmax(0)
+    return Trained(seeds, grid, [grid[rate][i] for i, rate in enumerate(best)])
+
+
+def both(done: Done, setting: str, task: str, scheme: str) -> tuple[Trained, Trained] | None:
+    """The scheme and GRPO, on the seeds that both have."""
+    its, grpo = (trained(done, setting, task, name) for name in (scheme, "GRPO"))
+    if its is None or grpo is None:
+        return None
+    among = set(its.seeds) & set(grpo.seeds)
+    pair = tuple(trained(done, setting, task, name, among) for name in (scheme, "GRPO"))
+    return None if None in pair else pair  # type: ignore[return-value]
+
+
+MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {"mean": overall, "final": final}
+
+
+def trained_leads(done: Done, setting: str) -> dict[tuple[str, str, str], Lead]:
+    """By scheme, task and measure, with the rates that `Trained` chooses."""
     found = {}
-    for scheme in SCHEMES:
-        rate = runs.best_learning_rate(done, task, scheme)
-        its = [r for run, r in done.items() if run[:3] == (task, scheme, rate) and run.seed not in runs.TUNING_SEEDS]
-        if len(its) > 1:
-            found[scheme] = its
+    for scheme in (s for s in SCHEMES if s != "GRPO"):
+        for task in TASKS:
+            if pair := both(done, setting, task, scheme):
+                for name, of in MEASURES.items():
+                    found[scheme, task, name] = lead(*(np.array([of(r) for r in x.chosen]) for x in pair))
     return found
 
 
-def curves(records: Sequence[dict[str, Any]], name: str) -> np.ndarray:
-    """[seeds, points]"""
-    return np.array([r[name] for r in records])
-
-
-def middles(records: Sequence[dict[str, Any]]) -> np.ndarray:
-    """[points]: the steps at which to draw them."""
-    return BLOCK * (0.5 + np.arange(len(records[0]["set_reward"])))
-
-
-def final(records: Sequence[dict[str, Any]], name: str) -> np.ndarray:
-    """[seeds], over the last 20 steps."""
-    return np.array([np.mean(r[name][-FINAL:]) for r in records])
-
-
-def overall(records: Sequence[dict[str, Any]]) -> np.ndarray:
-    """[seeds], over all steps."""
-    return np.array([runs.mean_reward(r) for r in records])
-
-
-def fallen(records: Sequence[dict[str, Any]]) -> np.ndarray:
-    """[seeds]: whether the set reward ends lower than it began."""
-    return final(records, "set_reward") < curves(records, "set_reward")[:, 0]
-
-
-def lost(records: Sequence[dict[str, Any]]) -> np.ndarray:
-    """[seeds]: whether the format was lost at some time, a point of the set reward under a tenth of the first."""
-    points = curves(records, "set_reward")
-    return points.min(1) < 0.1 * points[:, 0]
-
-
-def back(records: Sequence[dict[str, Any]]) -> np.ndarray:
-    """[seeds]: whether it was lost, and the set reward ends at half of where it began or more."""
-    return lost(records) & (final(records, "set_reward") >= 0.5 * curves(records, "set_reward")[:, 0])
-
-
-def threshold(found: dict[str, list[dict[str, Any]]]) -> float:
-    """90 % of the final set reward of the best scheme."""
-    return SHARE * max(final(its, "set_reward").mean() for its in found.values())
-
-
-def steps_to(records: Sequence[dict[str, Any]], level: float) -> np.ndarray:
-    """[seeds]: steps until a point of the curve reaches the level; infinite where none does."""
-    reached = curves(records, "set_reward") >= level
-    return np.where(reached.any(1), BLOCK * (1.0 + reached.argmax(1)), np.inf)
-
-
-def speed_cell(steps: np.ndarray) -> str:
-    """The median, where it is finite, and how many seeds arrive."""
-    arrived = f"{np.isfinite(steps).sum()} of {len(steps)}"
-    low, high = interval(steps, lambda x, axis: np.quantile(x, 0.5, axis=axis, method="inverted_cdf"))
-    middle = np.quantile(steps, 0.5, method="inverted_cdf")
-    shown = [f"{x:.0f}" if np.isfinite(x) else "never" for x in (middle, low, high)]
-    return f"{shown[0]} [{shown[1]}, {shown[2]}], {arrived}"
-
-
-def difference(its: np.ndarray, others: np.ndarray) -> tuple[float, float, float]:
-    """Of the means, with the bootstrap over both: middle, low, high."""
-    rng = np.random.default_rng(0)
-    drawn = [x[rng.integers(len(x), size=(2000, len(x)))].mean(1) for x in (its, others)]
-    low, high = np.quantile(drawn[0] - drawn[1], (0.025, 0.975))
-    return float(its.mean() - others.mean()), float(low), float(high)
-
-
-def difference_cell(its: np.ndarray, others: np.ndarray) -> str:
-    """+0.106 [+0.017, +0.213]"""
-    if min(len(its), len(others)) < 2:
-        return "–"
-    middle, low, high = difference(its, others)
-    return f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def result_table(done: dict[runs.Run, dict[str, Any]], task: str) -> str:
-    """A row per scheme, in the order of `SCHEMES`."""
-    found = reported(done, task)
-    if "GRPO" not in found:
-        return "GRPO, which the others are compared with, has not been run yet.\n"
-    level = threshold(found)
-    head = ["scheme", "seeds", "final set reward", "mean over all steps", "that less GRPO's", f"steps to {level:.3f}"]
-    head += ["end below start", "candidate's own reward", "different candidates", "candidates"]
-    grpo = overall(found["GRPO"])
-    rows = []
-    for scheme, its in found.items():
-        cells = [str(len(its)), cell(final(its, "set_reward")), cell(overall(its))]
-        cells += ["–" if scheme == "GRPO" else difference_cell(overall(its), grpo), speed_cell(steps_to(its, level))]
-        cells += [f"{fallen(its).sum()} of {len(its)}", cell(final(its, "candidate_reward"))]
-        cells += [cell(final(its, name), digits=".2f") for name in ("distinct", "candidates")]
-        rows.append([scheme, *cells])
-    return table(head, rows)
-
-
-def at_rates(done: dict[runs.Run, dict[str, Any]], task: str, scheme: str) -> dict[float, list[dict[str, Any]]]:
-    """Learning rate -> its runs on all seeds, those for tuning included."""
-    return {rate: [r for run, r in done.items() if run[:3] == (task, scheme, rate)] for rate in runs.LEARNING_RATES}
-
-
-def at_the_best_rate(done: dict[runs.Run, dict[str, Any]], task: str, scheme: str) -> list[dict[str, Any]]:
-    """Its runs at the rate with the highest mean over all seeds, in hindsight."""
-    return max(at_rates(done, task, scheme).values(), key=lambda its: overall(its).mean() if len(its) > 1 else 0.0)
-
-
-def rates_table(done: dict[runs.Run, dict[str, Any]], task: str) -> str:
-    """Mean set reward over all steps at every learning rate, and the number of seeds."""
-    rows = []
-    for scheme in runs.FIRST:
-        cells = [
-            f"{cell(overall(its))}, {len(its)}" if len(its) > 1 else "–"
-            for its in at_rates(done, task, scheme).values()
-        ]
-        rows.append([scheme, *cells])
-    return table(["scheme", *(f"{rate:g}" for rate in runs.LEARNING_RATES)], rows)
-
-
-def leads(done: dict[runs.Run, dict[str, Any]], task: str, scheme: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The scheme's means over all steps and GRPO's [seeds]: at each learning rate, then each at its best one; last, the
-    final set rewards of these."""
-
-    def columns(name: str) -> list[np.ndarray]:
-        best = at_the_best_rate(done, task, name)
-        return [*map(overall, at_rates(done, task, name).values()), overall(best), final(best, "set_reward")]
-
-    return [*zip(columns(scheme), columns("GRPO"), strict=True)]
-
-
-def leads_table(done: dict[runs.Run, dict[str, Any]]) -> str:
-    """What `rates_table` shows, less GRPO's."""
-    pairs = [(task, scheme) for task in TASKS for scheme in runs.FIRST if scheme != "GRPO"]
-    head = ["task, scheme", *(f"{rate:g}" for rate in runs.LEARNING_RATES), "each at its best", "the same, final"]
-    return table(head, [[", ".join(pair), *(difference_cell(*x) for x in leads(done, *pair))] for pair in pairs])
-
-
-def lost_table(done: dict[runs.Run, dict[str, Any]]) -> str:
-    """At every learning rate: runs that lost the format / of these, back in the end / that end below their start."""
-    rows = []
-    for task in TASKS:
-        for scheme in runs.FIRST:
-            found = at_rates(done, task, scheme).values()
-            cells = [f"{lost(x).sum()} / {back(x).sum()} / {fallen(x).sum()} of {len(x)}" if x else "–" for x in found]
-            rows.append([f"{task}, {scheme}", *cells])
-    return table(["task, scheme", *(f"{rate:g}" for rate in runs.LEARNING_RATES)], rows)
-
-
-def tuning_table(done: dict[runs.Run, dict[str, Any]]) -> str:
-    """Mean set reward over all steps and the tuning seeds; the chosen one is bold."""
-    head = ["task, scheme", *(f"{rate:g}" for rate in runs.LEARNING_RATES)]
-    rows = []
+def transformer_table(done: Done, setting: str) -> str:
+    """A row per task and scheme."""
+    leads = trained_leads(done, setting)
+    stands, rows = holm(leads), []
     for task in TASKS:
         for scheme in SCHEMES:
-            best = runs.best_learning_rate(done, task, scheme)
-            if best is None:
+            if (its := trained(done, setting, task, scheme)) is None:
                 continue
-            means = {
-                rate: np.mean([runs.mean_reward(done[runs.Run(task, scheme, rate, s)]) for s in runs.TUNING_SEEDS])
-                for rate in runs.LEARNING_RATES
-            }
-            cells = [f"**{mean:.3f}**" if rate == best else f"{mean:.3f}" for rate, mean in means.items()]
+            cells = [str(len(its.seeds))]
+            for name, of in MEASURES.items():
+                x = (scheme, task, name)
+                cells.append(
+                    lead_cell(leads[x], x in stands) if x in leads else f"{np.mean([*map(of, its.chosen)]):.3f}"
+                )
+            cells += [" / ".join(str(sum(map(lost, row))) for row in its.grid)]
+            cells += [f"{np.mean([final(r, name) for r in its.chosen]):.2f}" for name in ("distinct", "candidates")]
+            if "held_out" in its.chosen[0]:
+                cells.append(" → ".join(f"{x:.3f}" for x in np.mean([r["held_out"] for r in its.chosen], axis=0)))
             rows.append([f"{task}, {scheme}", *cells])
-    return table(head, rows)
+    rates = " / ".join(f"{rate:g}" for rate in SETTINGS[setting].learning_rates)
+    head = ["task, credit", "seeds", "mean over all steps", "end", f"lost at {rates}", "different", "candidates"]
+    return table([*head, "held-out target"][: len(rows[0]) if rows else None], rows)
 
 
-def origin(done: dict[runs.Run, dict[str, Any]]) -> str:
+def origin(done: Done) -> str:
     """With what, and at what cost."""
-    records = list(done.values())
-    if not records:
-        return "No run is done yet.\n"
-    packages = sorted({", ".join(f"{name} {v}" for name, v in r["versions"].items()) for r in records})
-    commits = ", ".join(sorted({str(r["commit"]) for r in records}))
-    hours = sum(r["cpu_s"] for r in records) / 3600
-    weights = ", ".join(sorted({r["weights"] for r in records}))
-    return (
-        f"{len(records)} runs, {np.median([r['cpu_s'] for r in records]):.0f} s of one core each ({hours:.1f} h); "
-        f"{'; '.join(packages)}; commit {commits}; weights after the warm start {weights}.\n"
-    )
+    packages = sorted({", ".join(f"{name} {v}" for name, v in r["versions"].items()) for r in done.values()})
+    commits = ", ".join(sorted({str(r["commit"]) for r in done.values()}))
+    hours = sum(r["cpu_s"] for r in done.values()) / 3600
+    return f"{len(done)} runs, {hours:.1f} h of one core; {'; '.join(packages)}; commits {commits}.\n"
 
 
 # -- page ------------------------------------------------------------------------------------------------------------
 
 
-def filled(text: str, done: dict[runs.Run, dict[str, Any]], enumerated: Sequence[dict[str, Any]]) -> str:
+class Evidence(NamedTuple):
+    """All records."""
+
+    enumerated: list[dict[str, Any]]
+    simulated: Simulated
+    trained: Done
+
+    @classmethod
+    def read(cls) -> "Evidence":
+        return cls(exact.RECORDS.read(), simulator.read(), runs.read())
+
+    def fingerprint(self) -> str:
+        """Stands in the picture, so that one of other records is found out."""
+        return "records " + hashlib.sha256(json.dumps(list(self.simulated.values())).encode()).hexdigest()[:16]
+
+
+def filled(text: str, evidence: Evidence) -> str:
     """The text with what stands between its markers made anew."""
 
     def part(name: str) -> str:
-        match name.split():
+        match name.split(": "):
             case ["exact", game, candidates]:
-                return exact_table(enumerated, game, candidates == "sequential")
+                return exact_table(evidence.enumerated, game, candidates == "sequential")
             case ["gains"]:
-                return gains_table(enumerated)
-            case ["runs", task]:
-                return result_table(done, task)
-            case ["rates", task]:
-                return rates_table(done, task)
-            case ["leads"]:
-                return leads_table(done)
-            case ["lost"]:
-                return lost_table(done)
-            case ["tuning"]:
-                return tuning_table(done)
+                return gains_table(evidence.enumerated)
+            case ["simulator", column, cells]:
+                return simulator_table(evidence.simulated, cells, column)
+            case ["transformer", setting]:
+                return transformer_table(evidence.trained, setting)
             case ["origin"]:
-                return origin(done)
+                return origin(evidence.trained)
         raise ValueError(f"{PAGE}: no table is called {name!r}")
 
     return MARKED.sub(lambda match: match[1] + part(match[2]) + match[3], text)
 
 
-def fingerprint(done: dict[runs.Run, dict[str, Any]]) -> str:
-    """Stands in the picture, so that one of other records is found out."""
-    return "records " + hashlib.sha256(json.dumps(list(done.values())).encode()).hexdigest()[:16]
-
-
-def draw(path: Path, done: dict[runs.Run, dict[str, Any]]) -> None:
-    """Curves with intervals: a row per task.
+def draw(path: Path, evidence: Evidence) -> None:
+    """What each credit adds to GRPO's worth, in percent of it: a row per utility, 8 and 64 sets per update.
 
     Raises:
         BackendUnavailable: matplotlib is not installed.
@@ -325,30 +297,27 @@ def draw(path: Path, done: dict[runs.Run, dict[str, Any]]) -> None:
             "in an environment that has it"
         ) from None
 
-    shown = {
-        "set_reward": "set reward",
-        "candidate_reward": "candidate's own reward",
-        "distinct": "different candidates",
-    }
     figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
-    canvas, comment = FigureCanvasAgg(figure), PngInfo()
-    for row, task in zip(figure.subplots(len(TASKS), len(shown), sharex=True), TASKS, strict=True):
-        for axes, (name, words) in zip(row, shown.items(), strict=True):
-            for scheme, its in reported(done, task).items():
-                colour, points = COLOURS[list(SCHEMES).index(scheme)], curves(its, name)
-                axes.plot(middles(its), points.mean(0), color=colour, label=scheme)
-                if scheme in runs.FIRST:  # more bands hide each other
-                    axes.fill_between(middles(its), *interval(points), color=colour, alpha=0.12, linewidth=0)
-            if its := at_the_best_rate(done, task, "GRPO"):
-                axes.plot(middles(its), curves(its, name).mean(0), "k--", label="GRPO at its best rate, in hindsight")
-            axes.set_title(f"{task}: {words}")
-            axes.grid(True, alpha=0.25)
-        row[0].axhline(TASKS[task].alone, color="black", linestyle=":", label="one right candidate, repeated")
-    for axes in figure.axes[-len(shown) :]:
-        axes.set_xlabel("step")
-    lines, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    canvas, comment, tables = FigureCanvasAgg(figure), PngInfo(), ("8 sets", "64 sets")
+    for axes, name in zip(figure.subplots(1, 2, sharey=True), tables, strict=True):
+        leads, found = simulated_leads(evidence.simulated, name), simulated(evidence.simulated, name)
+        for i, utility in enumerate(UTILITIES):
+            unit = 100 / np.mean(found["GRPO", utility]["mean"])
+            for j, (scheme, colour) in enumerate(SHOWN.items()):
+                x, y = leads[scheme, utility], i + 0.2 * (j - 1.5)
+                axes.barh(y, x.mean * unit, 0.17, xerr=x.half * unit, color=colour, alpha=0.8, ecolor="black")
+                end = (x.mean + x.half) * unit if x.mean > 0 else (x.mean - x.half) * unit
+                words = {"ha": "left" if x.mean > 0 else "right", "va": "center", "fontsize": 8, "color": colour}
+                axes.annotate(scheme, (end, y), (4 if x.mean > 0 else -4, 0), textcoords="offset points", **words)
+        axes.axvline(0.0, color="black", linewidth=1)
+        axes.set_title(f"{name} per update")
+        axes.set_xlabel("worth of sampled sets above GRPO's, mean over training [% of GRPO's]")
+        axes.set_yticks(range(len(UTILITIES)), UTILITIES)
+        axes.margins(x=0.25)
+        axes.grid(True, axis="x", alpha=0.25)
+    figure.axes[0].invert_yaxis()
+    figure.axes[0].set_ylabel("utility: what a set is worth")
     canvas.draw()
-    comment.add_text("Comment", fingerprint(done))
+    comment.add_text("Comment", evidence.fingerprint())
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.quantize(128).save(path, pnginfo=comment, optimize=True)  # a third of the bytes

@@ -1,9 +1,9 @@
 """Many small policies that are trained at once: six utilities, every credit, rates tuned for each.
 
-A policy writes up to K of ITEMS items for one of PROMPTS prompts, with logits W[prompt, item] + b[place, item] + the sum
-of C[item before, item]: candidates depend on those before them, and can learn not to repeat them. An instance of a task
-draws the rewards and the policy to start from. Not a language model: no shared features, one token per candidate, and no
-format to lose. The update is Adam along the mean of A grad log p, with the advantages of `RewardAllocator`.
+A policy writes up to K of ITEMS items for one of PROMPTS prompts, with logits W[prompt, item] + b[place, item] + the
+sum of C[item before, item]: candidates depend on those before them, and can learn not to repeat them. An instance of a
+task draws the rewards and the policy to start from. Not a language model: no shared features, one token per candidate,
+and no format to lose. The update is Adam along the mean of A grad log p, with the advantages of `RewardAllocator`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +14,7 @@ import numpy as np
 
 import shapley_kernels as sk
 from benchmarks.learning.records import Records
+from benchmarks.learning.schemes import POOLED, SCHEMES, Scheme
 from shapley_kernels import rl
 
 RECORDS = Records("simulator")
@@ -25,32 +26,6 @@ TUNING, REPORTED = range(1000, 1012), range(40)
 """Instances."""
 RATES = tuple(0.02 * 2.0**i for i in range(5))
 """Where the best of them is at an edge, the next one is tried too."""
-
-
-class Scheme(NamedTuple):
-    """Arguments of `RewardAllocator`; pooled: all candidates of a group are one set."""
-
-    value: sk.Semivalue | rl.Baseline | rl.GroupValue
-    sizes: str = "worth"
-    pooled: bool = False
-
-
-SCHEMES = {
-    "GRPO": Scheme(rl.Broadcast()),
-    "Shapley": Scheme(sk.Shapley()),
-    "Shapley, share": Scheme(sk.Shapley(), "share"),
-    "LeaveOneOut": Scheme(sk.LeaveOneOut()),
-    "Banzhaf": Scheme(sk.Banzhaf()),
-    "BetaShapley(4, 1)": Scheme(sk.BetaShapley(4, 1)),
-    "Stratum(1)": Scheme(sk.Stratum(1)),
-    "Stratum(3)": Scheme(sk.Stratum(3)),
-    "pooled Stratum(K)": Scheme(sk.Stratum(K), pooled=True),
-    "WinnerTakesAll": Scheme(rl.WinnerTakesAll()),
-    "PrefixMarginals": Scheme(rl.PrefixMarginals()),
-    "CandidateSwap": Scheme(rl.CandidateSwap()),
-    "SuffixSwap(0.5)": Scheme(rl.SuffixSwap(0.5)),
-    "SuffixSwap(1)": Scheme(rl.SuffixSwap(1.0)),
-}
 
 
 class Cell(NamedTuple):
@@ -81,16 +56,21 @@ def serves(scheme: str, table: str) -> bool:
     """Whether it says something that the other rows do not: with six candidates in every set, "share" is "worth", and
     pooled sets of other sizes are no J_K."""
     free = len(TABLES[table]) > 2
-    return scheme != ("pooled Stratum(K)" if free else "Shapley, share")
+    return scheme not in ("SuffixSwap(0.25)", POOLED if free else "Shapley, share")
 
 
 def cells(table: str) -> list[Cell]:
     return [Cell(u, s, *TABLES[table]) for s, u in product(SCHEMES, UTILITIES) if serves(s, table)]
 
 
+def rest_of(table: str) -> tuple[Any, ...]:
+    """All of a cell but utility and scheme."""
+    return tuple(Cell("", "", *TABLES[table])[2:])
+
+
 class Instances:
-    """Draws of a task. data [instances, PROMPTS, ITEMS, features]: a reward and, of some utilities, what follows it; for
-    "pass@k" the chance of a reward of 1."""
+    """Draws of a task. data [instances, PROMPTS, ITEMS, features]: a reward and, of some utilities, what follows it;
+    for "pass@k" the chance of a reward of 1."""
 
     def __init__(self, utility: str, seeds: Iterable[int], cost: float = 0.0) -> None:
         self.utility, self.cost = utility, cost
@@ -163,8 +143,8 @@ def advantages(task: Instances, scheme: Scheme, scale: str, data: np.ndarray, ma
 
 
 def swapped(value: Any, data: np.ndarray, mask: np.ndarray | None, cost: float) -> Advantages:
-    """Credits of `SuffixSwap` or `CandidateSwap` for `redundancy`, which the package does not exchange: the pairs of all
-    candidates of a group [groups, rollouts, K, rollouts, K], and sums over them."""
+    """Credits of `SuffixSwap` or `CandidateSwap` for `redundancy`, which the package does not exchange: the pairs of
+    all candidates of a group [groups, rollouts, K, rollouts, K], and sums over them."""
     groups, rollouts = data.shape[:2]
     live = np.ones(data.shape[:3], data.dtype) if mask is None else mask.astype(data.dtype)
     pairs = REPEATS * alike(data.reshape(groups, -1, data.shape[-1])).reshape(groups, rollouts, K, rollouts, K)

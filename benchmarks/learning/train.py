@@ -23,7 +23,6 @@ from benchmarks.learning.runs import (
     CANDIDATES,
     DIGITS,
     EXPRESSIONS,
-    SCHEMES,
     SETTINGS,
     TARGETS,
     TASKS,
@@ -31,6 +30,7 @@ from benchmarks.learning.runs import (
     origin,
     value_of,
 )
+from benchmarks.learning.schemes import SCHEMES
 from shapley_kernels import rl
 from shapley_kernels.adapters.trl import ShapeGRPOTrainer
 
