@@ -16,6 +16,7 @@ from benchmarks.learning import exact, report, runs, simulator
 from benchmarks.learning.exact import K, estimate, gradient, random_policy
 from benchmarks.learning.records import Records
 from benchmarks.learning.schemes import SCHEMES
+from benchmarks.learning.simulator import UTILITIES
 from shapley_kernels import rl
 from tests import GUARD
 
@@ -211,7 +212,7 @@ def test_a_page_can_be_made_of_any_part_of_the_records(evidence):
             simulated=dict(itertools.islice(evidence.simulated.items(), count)),
             trained=dict(itertools.islice(evidence.trained.items(), count)),
         )
-        assert "| Shapley |" in report.filled(text, part)
+        assert "| Shapley |" in report.filled(text, part)  # of the exact part
     with pytest.raises(ValueError, match="'nothing'"):
         report.filled("<!-- learning: nothing -->\n<!-- learning: end -->", evidence)
 
@@ -327,7 +328,47 @@ def test_said_on_the_page_of_values(medians):
     np.testing.assert_allclose(medians("Shapley", "slot_snr"), medians("Shapley", "centred_snr"), rtol=0.02)
 
 
-# SAID
+def standing(evidence, name, column="mean"):
+    """Scheme -> the utilities on which its lead over GRPO stands, and those on which its lag does."""
+    leads = report.simulated_leads(evidence.simulated, name, column)
+    found = {scheme: (set(), set()) for scheme, _ in leads}
+    for scheme, utility in report.holm(leads):
+        found[scheme][leads[scheme, utility].mean < 0].add(utility)
+    return found
+
+
+def percent(evidence, name, column="mean"):
+    """Scheme and utility -> the lead in percent of GRPO's worth."""
+    worth = {u: np.mean(report.simulated(evidence.simulated, name)["GRPO", u][column]) for u in UTILITIES}
+    leads = report.simulated_leads(evidence.simulated, name, column)
+    return {key: 100 * x.mean / worth[key[1]] for key, x in leads.items()}
+
+
+def test_said_of_the_six_utilities(evidence):
+    few, many = standing(evidence, "8 sets"), standing(evidence, "64 sets")
+    assert few["SuffixSwap(0.5)"] == (set(UTILITIES), set())
+    assert many["SuffixSwap(0.5)"][1] == set()
+    for name, among in (("8 sets", few), ("64 sets", many)):
+        mean = {s: report.overall_lead(evidence.simulated, name, s).mean for s in among}
+        assert max(mean.values()) - mean["SuffixSwap(0.5)"] < 0.15
+        lead = percent(evidence, name)
+        for utility in UTILITIES:
+            ahead = {s for s in ("Shapley", "Banzhaf") if lead[s, utility] > lead["SuffixSwap(0.5)", utility]}
+            assert ahead == ({"Shapley", "Banzhaf"} if utility == "pass@k" else set())
+        assert {"hit", "facility"} <= among["Shapley"][1]
+        assert lead["Stratum(1)", "cover"] < -50
+        assert max(lead[s, "redundancy"] for s in ("Stratum(1)", "WinnerTakesAll")) < -50
+
+
+def test_said_of_when_none_helps(evidence):
+    assert max(percent(evidence, "64 sets", "final").values()) < 2
+    best = {u: max(x for (_, v), x in percent(evidence, "8 sets").items() if v == u) for u in UTILITIES}
+    assert best["hit"] < 1.5
+    assert best["facility"] < 1.5
+    different = {
+        s: r["distinct"] for (s, u), r in report.simulated(evidence.simulated, "8 sets").items() if u == "facility"
+    }
+    assert different["Shapley"] < 3 < 5 < different["GRPO"]
 
 
 @pytest.mark.parametrize("copies", range(1, 7))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress
 
 from benchmarks.learning import exact, report, runs, simulator
 from benchmarks.learning.records import Record, Records
@@ -29,16 +29,10 @@ def finish(records: Records, jobs: Iterable[Any], done: Iterable[Any], do: Calla
     jobs, done = list(jobs), set(done)
     missing = [job for job in jobs if job not in done]
     say(f"{len(jobs) - len(missing)} of {len(jobs)} are in {records.packed.name}; the others follow")
-    columns = (
-        TextColumn(records.packed.name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console, told = Console(stderr=True), time.monotonic()
+    columns, console = (*Progress.get_default_columns(), MofNCompleteColumn()), Console(stderr=True)
+    told = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(missing))
+        task = progress.add_task(records.packed.name, total=len(missing))
 
         def tell(finished: int) -> None:
             nonlocal told

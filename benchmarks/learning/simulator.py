@@ -16,6 +16,7 @@ import shapley_kernels as sk
 from benchmarks.learning.records import Records
 from benchmarks.learning.schemes import POOLED, SCHEMES, Scheme
 from shapley_kernels import rl
+from shapley_kernels.bench.machine import commit
 
 RECORDS = Records("simulator")
 K, ITEMS, PROMPTS, USERS = 6, 32, 8, 16
@@ -301,7 +302,13 @@ def do(cell: Cell) -> dict[str, Any]:
     found = train(cell, [rate], REPORTED, 1)
     columns: dict[str, Any] = {name: found[name][0].astype(float).round(4).tolist() for name in ("mean", "final")}
     columns |= {name: round(float(found[name].mean()), 3) for name in ("candidates", "distinct")}
-    return {**cell._asdict(), "tuning": {f"{r:g}": round(x, 4) for r, x in tuned.items()}, "rate": rate, **columns}
+    return {
+        **cell._asdict(),
+        "commit": commit(),
+        "tuning": {f"{r:g}": round(x, 4) for r, x in tuned.items()},
+        "rate": rate,
+        **columns,
+    }
 
 
 def plan() -> Iterator[Cell]:
