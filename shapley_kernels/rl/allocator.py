@@ -94,17 +94,8 @@ class RewardAllocator:
     eps: float = field(default=1e-4, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not callable(self.utility):
-            raise TypeError(
-                f"{OWNER}: utility must be a class of games or a function (rewards, mask=) -> game, "
-                f"got {self.utility!r}; pass sk.Max, not sk.Max(rewards), and for a game with parameters "
-                "functools.partial(sk.TopM, m=3)"
-            )
-        if not isinstance(self.value, KINDS):
-            raise TypeError(
-                f"{OWNER}: value must be a semivalue such as sk.Shapley(), rl.SuffixSwap(), or a baseline, "
-                f"got {self.value!r}{brackets(self.value, *KINDS)}"
-            )
+        check_utility(OWNER, self.utility)
+        check_value(OWNER, self.value, KINDS)
         self._how  # noqa: B018, which looks at the options of the normalisation
         for name, got, known in (
             ("outside", self.outside, OUTSIDE),
@@ -269,17 +260,7 @@ class RewardAllocator:
         ranks: Ranks | None,
     ) -> "_Call":
         game = make_game(OWNER, self.utility, rewards, mask, data)
-        if mask is not None and game.mask is None:
-            raise ValueError(
-                f"{OWNER}: utility must hand its mask on, as in sk.Max(rewards, mask=mask), got a game without"
-            )
-        shape = tuple(np.shape(rewards))
-        if (*game.batch_shape, game.players) != shape:
-            raise ValueError(
-                f"{OWNER}: utility must give a game of the candidates of rewards {shape}, got one of "
-                f"{(*game.batch_shape, game.players)}; what has several numbers per candidate goes by name: "
-                "utility=lambda rewards, mask=None, scores=None: sk.FacilityLocation(scores, mask=mask)"
-            )
+        shape = (*game.batch_shape, game.players)
         live = read_mask(OWNER, mask, game.data, shape, "rewards")
         groups, restore = NO_GROUPS, game.restore
         if method != "credits" or isinstance(self.value, GroupValue):
@@ -293,7 +274,7 @@ class RewardAllocator:
         game, value, factor = call.game, self.value, self._multiplies
         if factor and isinstance(value, Semivalue) and factor_is_free(game):
             value, factor = self._times_live, False
-        rounding = _rounding(game.dtype)
+        rounding = rounding_of(game.dtype)
         if not factor and (fused := _in_one_launch(call, value, self._how, rounding)) is not None:
             return fused
         if value is not self.value and game.dtype.itemsize < 4:  # whose range the product may leave
@@ -304,18 +285,14 @@ class RewardAllocator:
                 credits = times_live(cast(credits, widest(credits)), game.mask)
             warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
         if not isinstance(value, Semivalue):
-            rounding = _rounding(credits.dtype)
+            rounding = rounding_of(credits.dtype)
         return call.normalised(credits, call.live, self._how, rounding)
 
     def _share(self, call: "_Call", value: Value, wide: bool = False) -> Array:
         """Credits; `wide`: in float64, where no kernel computes them."""
-        game = call.game
-        if isinstance(value, Semivalue):
-            return semivalue(game, value)
-        if isinstance(value, Baseline):
-            _refuse_nonfinite(game)
-            return value.wide_credits(game) if wide else value.credits(game)
-        return self._decisions(call, value, in_double(game) if wide else game)[..., :-1]
+        if isinstance(value, GroupValue):
+            return self._decisions(call, value, in_double(call.game) if wide else call.game)[..., :-1]
+        return credits_of(call.game, value, wide)
 
     def _decisions(self, call: "_Call", value: GroupValue, game: Game) -> Array:
         """Credits [..., players + 1] of the candidates and the stop."""
@@ -327,7 +304,7 @@ class RewardAllocator:
         with on_all_ranks(call.groups.ranks):
             _refuse_nonfinite(call.game)
             worth = in_double(call.game).worth()
-        return call.normalised(worth[..., None], None, self._how.of_sets(), _rounding(worth.dtype))[..., 0]
+        return call.normalised(worth[..., None], None, self._how.of_sets(), rounding_of(worth.dtype))[..., 0]
 
     def _for_tokens(self, call: "_Call") -> tuple[Array, Any]:
         """Advantages, and `outside` for `scatter_to_tokens`."""
@@ -336,7 +313,7 @@ class RewardAllocator:
             return self._advantages(call), self._of_sets(call) if self.outside == "set" else "zero"
         decisions = self._decisions(call, value, in_double(game))
         decisions = decisions.detach() if is_torch(decisions) else decisions
-        credits, rounding = decisions[..., :-1], _rounding(decisions.dtype)
+        credits, rounding = decisions[..., :-1], rounding_of(decisions.dtype)
         stop = normalised(credits, call.live, call.groups, self._how.of_sets(), rounding, decisions[..., -1:])
         advantages = normalised(credits, call.live, call.groups, self._how, rounding)
         outside = _leading_to(advantages, stop, game.mask)
@@ -377,7 +354,7 @@ NO_GROUPS = Groups(OWNER, 0, 0)
 
 
 @lru_cache
-def _rounding(dtype: Any) -> float:
+def rounding_of(dtype: Any) -> float:
     """The relative error that is expected of credits and worths in this dtype: more than that of those in float64; of
     others what a few roundings make, since more may be meant."""
     return 2.0 ** -{"float16": 10, "bfloat16": 7, "float32": 21}.get(str(dtype).split(".")[-1], 46)
@@ -390,11 +367,37 @@ def agreed(allocator: RewardAllocator) -> dict[str, Any]:
     return {"utility": name_of(allocator.utility), **mine, **asdict(allocator._how)}
 
 
+def credits_of(game: Game, value: Semivalue | Baseline, wide: bool = False) -> Array:
+    """Of a game with results in numpy or torch; `wide`: in float64, where no kernel computes them."""
+    if isinstance(value, Semivalue):
+        return semivalue(game, value)
+    _refuse_nonfinite(game)
+    return value.wide_credits(game) if wide else value.credits(game)
+
+
+def check_utility(owner: str, utility: Any) -> None:
+    if not callable(utility):
+        raise TypeError(
+            f"{owner}: utility must be a class of games or a function (rewards, mask=) -> game, got {utility!r}; pass "
+            "sk.Max, not sk.Max(rewards), and for a game with parameters functools.partial(sk.TopM, m=3)"
+        )
+
+
+def check_value(owner: str, value: Any, kinds: tuple[type, ...]) -> None:
+    if not isinstance(value, kinds):
+        swap = " rl.SuffixSwap()," if GroupValue in kinds else ""
+        raise TypeError(
+            f"{owner}: value must be a semivalue such as sk.Shapley(),{swap} or a baseline, "
+            f"got {value!r}{brackets(value, *kinds)}"
+        )
+
+
 def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any, data: dict[str, Any]) -> Game:
-    """utility(rewards, mask=mask, **data).
+    """utility(rewards, mask=mask, **data), a game of the candidates of the rewards.
 
     Raises:
         TypeError: it does not take these arguments, or returns no game; what it raises else.
+        ValueError: the game has no mask, or other candidates.
     """
     try:
         game = utility(rewards, mask=mask, **data)
@@ -407,6 +410,17 @@ def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any,
         ) from error
     if not isinstance(game, Game):
         raise TypeError(f"{owner}: utility must return a game such as sk.Max(rewards, mask=mask), got {game!r}")
+    if mask is not None and game.mask is None:
+        raise ValueError(
+            f"{owner}: utility must hand its mask on, as in sk.Max(rewards, mask=mask), got a game without"
+        )
+    shape = (*game.batch_shape, game.players)
+    if shape != np.shape(rewards):
+        raise ValueError(
+            f"{owner}: utility must give a game of the candidates of rewards {tuple(np.shape(rewards))}, got one of "
+            f"{shape}; what has several numbers per candidate goes by name: "
+            "utility=lambda rewards, mask=None, scores=None: sk.FacilityLocation(scores, mask=mask)"
+        )
     return game
 
 

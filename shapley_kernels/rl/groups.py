@@ -92,11 +92,7 @@ def read_groups(
     Raises:
         TypeError, ValueError: arguments that do not fit together.
     """
-    if ranks is not None and group_ids is None:
-        raise ValueError(
-            f"{owner}: process_group needs group_ids to know which rollouts on other ranks belong together, got None; "
-            "pass ids that are equal on all ranks, such as prompt uids"
-        )
+    refuse_ranks_without_ids(owner, group_ids, ranks)
     if group_ids is None and num_generations is None:
         if len(shape) not in (2, 3):
             raise ValueError(
@@ -117,6 +113,14 @@ def read_groups(
             f"leave {name} out or flatten the leading axes with reshape(-1, {shape[-1] if shape else 1})"
         )
     return read_flat(owner, shape[0], group_ids, num_generations, ranks)
+
+
+def refuse_ranks_without_ids(owner: str, group_ids: Any, ranks: Ranks | None) -> None:
+    if ranks is not None and group_ids is None:
+        raise ValueError(
+            f"{owner}: process_group needs group_ids to know which rollouts on other ranks belong together, got None; "
+            "pass ids that are equal on all ranks, such as prompt uids"
+        )
 
 
 def read_flat(owner: str, rollouts: int, group_ids: Any, num_generations: Any, ranks: Ranks | None = None) -> Groups:

@@ -1,27 +1,38 @@
 """The rollouts of a prompt as the players: what each adds to what their group is worth."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from shapley_kernels.arrays import (
     Array,
-    cast,
     constant,
     describe,
+    device,
     floating,
     is_torch,
     like,
     namespace,
+    narrowed,
     native,
+    ops_of,
 )
 from shapley_kernels.games import Game, Max
-from shapley_kernels.rl.advantages import normalised, read_mask
-from shapley_kernels.rl.allocator import RewardAllocator
+from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
+from shapley_kernels.rl.allocator import (
+    check_utility,
+    check_value,
+    credits_of,
+    make_game,
+    name_of,
+    rounding_of,
+)
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.group_value import GroupValue
-from shapley_kernels.rl.groups import Groups, read_flat
+from shapley_kernels.rl.groups import Groups, read_flat, refuse_ranks_without_ids
+from shapley_kernels.rl.ranks import Ranks, on_all_ranks, ranks_of
 from shapley_kernels.values import Semivalue, Shapley
 
 OWNER = "rollout_advantages"
@@ -40,6 +51,7 @@ def rollout_advantages(
     ddof: int = 1,
     min_std: float = 1e-6,
     eps: float = 1e-4,
+    process_group: Any = None,
     **data: Any,
 ) -> Any:
     """Advantages of rollouts whose group earns utility(rewards of the group): A = phi - mean(phi), phi the value.
@@ -59,7 +71,9 @@ def rollout_advantages(
             `grpo_advantages`.
         center: what is subtracted from phi, over the rollouts of a group: "group" (or "slot"): the mean. "loo": the
             mean of the others. "none": nothing.
-        scale, ddof, min_std, eps: what phi is then divided by, as in `grpo_advantages`.
+        scale, ddof, min_std, eps: what phi is then divided by, as in `grpo_advantages`; a std that the rounding of phi
+            explains counts as 0.
+        process_group: as in `grpo_advantages`, with group_ids only. Every rank computes for all of them, on the host.
         data: what else the utility takes, an entry per rollout: the axes of the rewards, then any others, such as
             labels [N] or features [N, topics]. What is the same for all belongs into the utility.
 
@@ -78,34 +92,86 @@ def rollout_advantages(
     >>> (4 * rollout_advantages([1.0, 0.0, 0.0, 1.0])).tolist()
     [1.0, -1.0, -1.0, 1.0]
     """
-    if isinstance(value, GroupValue):
-        raise TypeError(
-            f"{OWNER}: value must be a semivalue such as sk.Shapley() or a baseline, got {value!r}, which compares the "
-            "candidates of a rollout with those of others; here the rollouts are the players"
-        )
-    allocator = RewardAllocator(utility, value, center, scale, ddof=ddof, min_std=min_std, eps=eps)
-    array, restore = native(rewards, f"{OWNER}: rewards")
-    array = floating(_constant(array), f"{OWNER}: rewards")
-    shape = tuple(array.shape)
-    stack = _Stack(shape, _groups(shape, group_ids, num_generations))
-    columns = {name: stack.put(_column(name, x, array)) for name, x in data.items()}
-    live = stack.mask(read_mask(OWNER, mask, array, shape, "rewards"), array)
-    credits = _constant(allocator.credits(stack.put(array), live, **columns))
-    alone, groups = None if live is None else live[..., None], Groups(OWNER, *stack.shape)
-    advantages = normalised(credits[..., None], alone, groups, allocator._how)[..., 0]
-    result = stack.back(cast(advantages, array.dtype))
+    ranks = ranks_of(OWNER, process_group)
+    with on_all_ranks(ranks):
+        how = Normalisation.checked(OWNER, center, scale, ddof, min_std, eps)
+        check_utility(OWNER, utility)
+        if isinstance(value, GroupValue):
+            raise TypeError(
+                f"{OWNER}: value must be a semivalue such as sk.Shapley() or a baseline, got {value!r}, which compares "
+                "the candidates of a rollout with those of others; here the rollouts are the players"
+            )
+        check_value(OWNER, value, (Semivalue, Baseline))
+        array, restore = native(rewards, f"{OWNER}: rewards")
+        array = floating(_constant(array), f"{OWNER}: rewards")
+        groups = _groups(shape := tuple(array.shape), group_ids, num_generations, ranks)
+        columns = {name: _column(name, x, array) for name, x in data.items()}
+        live = read_mask(OWNER, mask, array, shape, "rewards")
+        if ranks is not None:
+            ranks.compare(utility=name_of(utility), value=value, **asdict(how))
+            groups = groups.agreed(device(array))
+    if ranks is None:
+        result = _advantages(utility, value, how, groups, array, live, columns)
+    else:
+        result = _among_ranks(ranks, utility, value, how, groups, array, live, columns)
     return restore(result) if restore else result
 
 
-def _groups(shape: tuple[int, ...], group_ids: Any, num_generations: Any) -> Groups:
+def _groups(shape: tuple[int, ...], group_ids: Any, num_generations: Any, ranks: Ranks | None) -> Groups:
     """The groups of rewards of this shape."""
+    refuse_ranks_without_ids(OWNER, group_ids, ranks)
     named = group_ids is not None or num_generations is not None
     if len(shape) != 1 and (len(shape) != 2 or named):
         raise ValueError(
             f"{OWNER}: rewards must have shape [groups, rollouts], or [rollouts] with or without group_ids or "
             f"num_generations, got {shape}; reshape them"
         )
-    return read_flat(OWNER, shape[0], group_ids, num_generations) if named else Groups(OWNER, *(1, *shape)[-2:])
+    return read_flat(OWNER, shape[0], group_ids, num_generations, ranks) if named else Groups(OWNER, *(1, *shape)[-2:])
+
+
+def _advantages(
+    utility: Callable[..., Game],
+    value: Semivalue | Baseline,
+    how: Normalisation,
+    groups: Groups,
+    rewards: Array,
+    live: Array | None,
+    columns: dict[str, Array],
+) -> Array:
+    """`rollout_advantages` of arrays in numpy or torch."""
+    stack = _Stack(tuple(rewards.shape), groups)
+    live = stack.mask(live, rewards)
+    game = make_game(OWNER, utility, stack.put(rewards), live, {name: stack.put(x) for name, x in columns.items()})
+    credits = _constant(credits_of(game, value, wide=True))
+    alone = None if live is None else live[..., None]
+    rounding = rounding_of(credits.dtype)
+    advantages = normalised(credits[..., None], alone, Groups(OWNER, *stack.shape), how, rounding)[..., 0]
+    return stack.back(narrowed(advantages, rewards.dtype, f"{OWNER}: advantages"))
+
+
+def _among_ranks(
+    ranks: Ranks,
+    utility: Callable[..., Game],
+    value: Semivalue | Baseline,
+    how: Normalisation,
+    groups: Groups,
+    rewards: Array,
+    live: Array | None,
+    columns: dict[str, Array],
+) -> Array:
+    """`_advantages` of this rank's rollouts, the data of all of them brought to every rank, on the host."""
+    ops = ops_of(rewards)
+    with ranks:
+        wide = ops.cast(rewards, ops.compute_dtype(rewards.dtype))
+        live = ops.zeros(rewards, rewards.shape, ops.dtype("bool")) == 0 if live is None else live
+        mine = {"index": groups.group_of(), "live": live, "rewards": wide, **columns}
+        ranks.compare(data=sorted(columns))
+        parts = ranks.exchange({name: x if isinstance(x, np.ndarray) else ops.to_host(x) for name, x in mine.items()})
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in mine}
+    everybody = Groups(OWNER, groups.count, index=whole.pop("index"))
+    advantages = _advantages(utility, value, how, everybody, whole.pop("rewards"), whole.pop("live"), whole)
+    first = sum(len(part["index"]) for part in parts[: ranks.number])
+    return ops.array_like(advantages[first : first + len(rewards)], rewards, rewards.dtype)
 
 
 class _Stack:

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.rl import CandidateSwap, RewardAllocator, SuffixSwap, combine_advantages, grpo_advantages
+from shapley_kernels.rl import (
+    CandidateSwap,
+    RewardAllocator,
+    SuffixSwap,
+    WinnerTakesAll,
+    combine_advantages,
+    grpo_advantages,
+    rollout_advantages,
+)
 from tests.rl import processes
 
 IDS = ["a", ("b", 1), "a", 7, ("b", 1), "a", ("b", 1), "alone"]
@@ -30,7 +38,18 @@ def results(rows, process_group, options):
         grpo_advantages(credits[rows], mask[rows], **arguments, **options),
         combine_advantages([credits[rows], credits[rows] ** 2], mask[rows], weights=[1, 0.5], **arguments, **options),
         allocator.token_advantages(credits[rows], np.array([[0, 1, 2, 3]] * 8)[rows], mask[rows], **arguments),
+        rollout_advantages(credits[rows, 0], mask=mask[rows, 0], **arguments, **options),
+        rollout_advantages(
+            credits[rows, 0], utility=clusters, value=WinnerTakesAll(), labels=LABELS[rows], **arguments, **options
+        ),
     )
+
+
+LABELS = np.array([0, 1, 1, 0, 1, 0, 2, 2])
+
+
+def clusters(rewards, mask=None, labels=None):
+    return sk.Clusters(labels, mask=mask)
 
 
 def against_the_group():
@@ -56,7 +75,10 @@ def rank(number, file):
             np.testing.assert_allclose(found, expected[rows], rtol=1e-12, atol=1e-13, err_msg=f"{cut} {options}")
             assert ((found == 0) == (expected[rows] == 0)).all()
         credits, mask = (torch.tensor(x[rows]) for x in data())
-        found = grpo_advantages(credits.float(), mask, group_ids=IDS[rows], process_group=group, **options)
+        layout = {"group_ids": IDS[rows], "process_group": group}
+        found = rollout_advantages(credits[:, 0].bfloat16(), mask=mask[:, 0], **layout, **options)
+        assert (found.shape, found.dtype) == ((len(credits),), torch.bfloat16)
+        found = grpo_advantages(credits.float(), mask, **layout, **options)
         np.testing.assert_allclose(found.double().numpy(), together[0], rtol=1e-5, atol=1e-6)
     for cut, (utility, value) in product(CUTS, against_the_group()):
         rows = slice(0, cut) if number == 0 else slice(cut, 8)
@@ -76,6 +98,16 @@ def rank(number, file):
 
     with pytest.raises(ValueError, match=r"game must be the same on all ranks, got .*Max.* at rank 0 and .*Min"):
         RewardAllocator(of_this_rank, SuffixSwap()).advantages(np.eye(2), **layout)
+    for change, message in (
+        ({"value": sk.Stratum(1 + number)}, r"value must be the same on all ranks, got Stratum"),
+        ({"group_ids": [0, 1, 2][: 2 + number]}, r"group_ids must have one id per rollout.* \(rank 1 of"),
+        (
+            {"utility": clusters, **({"labels": np.arange(2)} if number else {})},
+            r"data must be the same on all ranks, got \[\] at rank 0",
+        ),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            rollout_advantages([1.0, 2.0], **layout | change)
     with pytest.raises(ValueError, match=r"must be finite, got nan at \[0, 0\].*\(rank 1 of"):
         RewardAllocator(value=SuffixSwap()).advantages(np.eye(2) * (np.nan if number else 1.0), **layout)
     ids = {"group_ids": ["a"] * (2 * number), "process_group": group}

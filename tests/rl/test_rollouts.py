@@ -236,6 +236,15 @@ def test_errors(error, message, arguments):
     assert str(caught.value).startswith("rollout_advantages: ")
 
 
+@pytest.mark.parametrize(("dtype", "wide"), [("float16", 2.0**-6), ("float32", 2.0**-18), ("float64", 2.0**-44)])
+def test_credits_that_differ_by_rounding_are_no_advantage(dtype, wide):
+    """Each alone is worth a unit in the last place more or less than the other: no spread to divide by."""
+    near, apart = (np.array([1000.0, 1000.0 * (1 + by)], dtype) for by in (float(np.finfo(dtype).eps), wide))
+    options = {"utility": sk.Mean, "value": sk.Stratum(1), "scale": "group", "min_std": 0.0, "eps": 0.0}
+    assert (rollout_advantages(near, **options) == 0).all()
+    np.testing.assert_allclose(rollout_advantages(apart, **options), [-(0.5**0.5), 0.5**0.5], rtol=1e-3)
+
+
 def test_errors_of_what_it_calls():
     for error, message, arguments in (
         (TypeError, "utility must be a class of games", {"utility": 3}),
@@ -250,5 +259,6 @@ def test_errors_of_what_it_calls():
         ),
         (ValueError, "utility must hand its mask on", {"utility": lambda r, mask: sk.Max(r), "group_ids": [0, 0, 1]}),
     ):
-        with pytest.raises(error, match=message):
+        with pytest.raises(error, match=message) as caught:
             rollout_advantages(**{"rewards": [1.0, 2.0, 3.0]} | arguments)
+        assert str(caught.value).startswith(("rollout_advantages: ", "Max: "))
