@@ -2,6 +2,8 @@
 # make test         set up, then all that CI runs, but for the frameworks
 # make test-frameworks   the adapters, each against its framework in an environment of its own (.nox, some GB); SESSIONS="verl
 #                   ray" picks, CI runs those of TRL and verl
+# make test-python  the tests with each Python that is found, 3.10 to 3.13, and the newest of all packages; with the oldest of
+#                   those that count; SESSIONS="newest-3.12" picks
 # make test-gpu     the Triton kernels, and what users do on a GPU, on a CUDA device
 # make fuzz         random calls of every public function, valid and hostile: CASES=1000000 of them, by PROCESSES=2
 # make bench        set up, measure this machine into benchmarks/results, and make the tables of docs/ from that
@@ -14,7 +16,7 @@
 # Needs Python 3.10 or newer (PYTHON=python3.12 picks one) with its venv module.
 
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # a process per core, each of one thread
 PYTEST := OMP_NUM_THREADS=1 PYTHONWARNINGS=default $(BIN)/python -m pytest --numprocesses auto --dist worksteal
@@ -27,7 +29,7 @@ COMPILED := $(wildcard tests/kernels/test_*_compile.py)
 TRITON := $(filter-out $(COMPILED),$(wildcard tests/kernels/test_*.py))
 export HYPOTHESIS_PROFILE ?= ci
 
-.PHONY: docs dist quickstart test lint types tests interpreted compiled examples test-frameworks test-gpu fuzz bench tables learning clean
+.PHONY: docs dist quickstart test lint types tests interpreted compiled examples test-python test-frameworks test-gpu fuzz bench tables learning clean
 
 quickstart: .venv/quickstart
 	$(BIN)/shapley-allocate examples/rollouts.jsonl --head 5 --output credits.parquet --plot credits.png --force
@@ -62,6 +64,9 @@ fuzz: .venv/dev
 examples:
 	$(BIN)/python examples/make_rollouts.py --check
 
+test-python: .venv/nox
+	OMP_NUM_THREADS=1 $(BIN)/nox --session $(or $(SESSIONS),newest oldest)
+
 test-frameworks: .venv/nox
 	$(BIN)/nox $(if $(SESSIONS),--session $(SESSIONS))
 
@@ -82,10 +87,10 @@ learning: .venv/nox
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# of the files that git knows, as of the last commit
+# dated as the last commit
 dist: .venv/dist
 	rm -rf build dist
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build
+	umask 022 && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 
 .venv/bin/pip:

@@ -1,5 +1,7 @@
-"""Environments with a framework: tests of the adapters, each against its own (`make test-frameworks`), and training."""
+"""Environments with a framework: tests of the adapters, each against its own (`make test-frameworks`), and training.
+Environments with other Pythons and versions of packages (`make test-python`)."""
 
+import os
 from pathlib import Path
 
 import nox
@@ -53,6 +55,37 @@ def install(session: nox.Session, *framework: str, extras: str = "testing", torc
 
 def check(session: nox.Session, *files: str, require: str) -> None:
     session.run("python", "-m", "pytest", *files, *session.posargs, env={"SHAPLEY_REQUIRE": require})
+
+
+# The oldest that pyproject.toml allows, and what was current beside them.
+OLDEST = (
+    "numpy==2.0.2",
+    "numba==0.61.0",
+    "torch==2.6.0",
+    "hypothesis==6.100.0",
+    "matplotlib==3.8.4",
+    "pyarrow==19.0.0",
+    "pytest==8.0.0",
+    "rich==13.7.0",
+    "typer==0.15.1",
+    "click<8.2",
+)
+PLAIN = ("tests", "--ignore=tests/kernels", "--ignore=tests/frameworks", "--ignore=tests/peers", "--ignore=tests/bench")
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13"], default=False)
+def newest(session: nox.Session) -> None:
+    """Without constraints: what `pip install` brings today. WITHOUT_TORCH=1 saves its download, and its tests."""
+    torch = () if os.environ.get("WITHOUT_TORCH") else ("torch",)
+    session.install("--quiet", "--editable", ".[cli,testing]", *torch)
+    session.run("python", "-m", "pytest", *(session.posargs or PLAIN))
+
+
+@nox.session(python=["3.10"], default=False)
+def oldest(session: nox.Session) -> None:
+    wanted = [one for one in OLDEST if not (one.startswith("torch") and os.environ.get("WITHOUT_TORCH"))]
+    session.install("--quiet", "--editable", ".[cli,testing]", *wanted)
+    session.run("python", "-m", "pytest", *(session.posargs or PLAIN))
 
 
 @nox.session

@@ -24,10 +24,13 @@ class Reproducible(sdist):
             return member
 
         path = f"{base_name}.tar.gz"
-        with open(path, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=int(date)) as packed:
-            with tarfile.open(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as archive:
-                for member in sorted(Path(base_dir).rglob("*")):
-                    archive.add(member, recursive=False, filter=plain)
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=int(date)) as packed,
+            tarfile.open(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for member in sorted(Path(base_dir).rglob("*")):
+                archive.add(member, recursive=False, filter=plain)
         return path
 
 
