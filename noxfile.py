@@ -57,19 +57,6 @@ def check(session: nox.Session, *files: str, require: str) -> None:
     session.run("python", "-m", "pytest", *files, *session.posargs, env={"SHAPLEY_REQUIRE": require})
 
 
-# The oldest that pyproject.toml allows, and what was current beside them.
-OLDEST = (
-    "numpy==2.0.2",
-    "numba==0.61.0",
-    "torch==2.6.0",
-    "hypothesis==6.100.0",
-    "matplotlib==3.8.4",
-    "pyarrow==19.0.0",
-    "pytest==8.0.0",
-    "rich==13.7.0",
-    "typer==0.15.1",
-    "click<8.2",
-)
 PLAIN = ("tests", "--ignore=tests/kernels", "--ignore=tests/frameworks", "--ignore=tests/peers", "--ignore=tests/bench")
 
 
@@ -83,8 +70,12 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(python=["3.10"], default=False)
 def oldest(session: nox.Session) -> None:
-    wanted = [one for one in OLDEST if not (one.startswith("torch") and os.environ.get("WITHOUT_TORCH"))]
-    session.install("--quiet", "--editable", ".[cli,testing]", *wanted)
+    """The least versions that pyproject.toml allows."""
+    project = nox.project.load_toml()["project"]
+    extras = project["optional-dependencies"]
+    torch = [] if os.environ.get("WITHOUT_TORCH") else extras["torch"]
+    least = [one.replace(">=", "==") for one in (*project["dependencies"], *extras["cli"], *extras["testing"], *torch)]
+    session.install("--quiet", "--editable", ".", *least)
     session.run("python", "-m", "pytest", *(session.posargs or PLAIN))
 
 
