@@ -1,6 +1,8 @@
-"""What data came in decides what comes out: dtypes, containers, tolerances and memory layouts that are rarely met."""
+"""What data came in decides what comes out: containers, dtypes, layouts and numbers that are rarely met are served
+right."""
 
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -10,9 +12,12 @@ import torch
 import shapley_kernels as sk
 from shapley_kernels import rl
 from shapley_kernels.games import GAMES
+from shapley_kernels.testing import assert_within_budget, error_budget, exact_semivalue
 from shapley_kernels.testing.samples import sample
 
 R = np.random.default_rng(0).random((2, 3))
+T = torch.from_numpy(R)
+HUGE = 10**400
 FIXED = sk.SizeWeights([0.5, 0.3, 0.2])
 
 
@@ -78,7 +83,8 @@ class TestFixedSizeWeights:
             assert not found[dead].any()
             assert not sk.interactions(game)[dead].any()
             both = 2.0 * game + game
-            np.testing.assert_allclose(sk.semivalue(both, FIXED, backend=backend), 3 * found, rtol=1e-14)
+            credits = sk.semivalue(both, FIXED, backend=backend)
+            assert_within_budget(credits, exact_semivalue(both, FIXED), error_budget(both, FIXED))
 
     @pytest.mark.parametrize("data", games())
     def test_fewer_live_players_are_refused(self, data):
@@ -226,3 +232,147 @@ def test_layouts_of_memory(name, backend):
         array_code = "torch" if backend == "torch" else "auto"
         found = sk.interactions(make(data), backend=array_code)
         np.testing.assert_array_equal(found, sk.interactions(make(plain), backend=array_code))
+
+
+@pytest.mark.parametrize(
+    ("game", "expected"),
+    [
+        (lambda: sk.Max(np.array([1, 0, 1], np.uint16)), [0.5, 0, 0.5]),
+        (lambda: sk.Max(np.array([1, 0, 1], np.int8)), [0.5, 0, 0.5]),
+        (lambda: sk.Max(np.array([1, 0, 1], np.bool_)), [0.5, 0, 0.5]),
+        (lambda: sk.Max([1, 0, 1]), [0.5, 0, 0.5]),
+        (lambda: sk.Clusters(np.array([1, 1, 200], np.uint8)), [0.5, 0.5, 1.0]),
+        (lambda: sk.Clusters(torch.tensor([1, 1, 200], dtype=torch.uint8)), [0.5, 0.5, 1.0]),
+        (lambda: sk.Max([Fraction(1, 2), 2**70]), [0.25, 2.0**70 - 0.25]),
+        (lambda: sk.Pairwise(np.array([[0.0, 1e308], [1e308, 0.0]])), [5e307, 5e307]),
+        (lambda: sk.WeightedVoting([2**62, 2**62, 2**62], quota=5), [1 / 3, 1 / 3, 1 / 3]),
+        (lambda: sk.TopMMean(R, HUGE), sk.shapley(sk.Mean(R))),
+        (lambda: sk.Max(R) / HUGE, np.zeros((2, 3))),
+        (lambda: sk.Max(R) / (R[:, 0] + 1), sk.shapley(sk.Max(R)) / (R[:, :1] + 1)),
+        (lambda: sk.Max(T) / (T[:, 0] + 1), sk.shapley(sk.Max(R)) / (R[:, :1] + 1)),
+    ],
+)
+def test_numbers_that_make_sense(game, expected):
+    found = sk.shapley(game())
+    assert found.dtype in (np.float64, torch.float64, torch.get_default_dtype())
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-15, atol=1e-15)
+
+
+def test_integers_become_the_default_dtype_in_torch():
+    assert sk.shapley(sk.Max(torch.tensor([1, 0, 1]))).dtype == torch.get_default_dtype()
+
+
+def test_weights_of_any_kind():
+    for weights in ([Fraction(1, 2), 1], [np.float32(0.5), True], torch.tensor([0.5, 1.0]), (0.5, 1)):
+        np.testing.assert_array_equal(sk.OWA(R, weights).params[0].array, [0.5, 1.0])
+    assert sk.OWA(R, torch.tensor([2**53 - 1])).params[0].array[0] == 2**53 - 1
+
+
+def test_pad_nests_and_keeps_gradients():
+    rewards, mask = sk.pad([[[1, 2], [3]], [[4, 5, 6]]])
+    assert rewards.tolist() == [[[1, 2, 0], [3, 0, 0]], [[4, 5, 6], [0, 0, 0]]]
+    assert mask.sum(-1).tolist() == [[2, 1], [3, 0]]
+    row = torch.tensor([1.0, 2.0], requires_grad=True)
+    rewards, mask = sk.pad([row, torch.tensor([3.0])])
+    assert mask.tolist() == [[True, True], [True, False]]
+    rewards.sum().backward()
+    assert row.grad.tolist() == [1, 1]
+    assert [x.shape for x in sk.pad([])] == [(0, 0), (0, 0)]
+
+
+def test_worth_broadcasts_coalitions_against_the_batch():
+    coalitions = np.array([[True, False, True], [False, False, False]])
+    assert sk.Max([[0.5, 1.0, 0.25], [0.0, -1.0, 2.0]], v_empty=-5).worth(coalitions[:, None]).tolist() == [
+        [0.5, 2.0],
+        [-5, -5],
+    ]
+    assert (2 * sk.Max(R, v_empty=-5)).worth(coalitions[1]).tolist() == [-10, -10]
+
+
+@pytest.mark.parametrize("game", [sk.FacilityLocation, sk.Coverage])
+@pytest.mark.parametrize("weights", [None, np.zeros((2, 0))])
+def test_no_topics(game, weights):
+    empty = game(np.zeros((2, 3, 0)), weights)
+    np.testing.assert_array_equal(sk.shapley(empty), np.zeros((2, 3)))
+    assert_within_budget(sk.shapley(empty), exact_semivalue(empty), error_budget(empty))
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("container", ["numpy", "torch"])
+def test_the_oracle_of_no_players_and_of_no_rows(game, container):
+    for rows, players in ((2, 0), (0, 2), (0, 0)):
+        for draw in range(4):
+            empty = sample(game, "float64", players, draw, rows).placed(container, "float64").game()
+            assert_within_budget(sk.shapley(empty), exact_semivalue(empty), error_budget(empty))
+            for row in range(rows):
+                assert float(empty.worth()[row]) == empty.exact_worth(row)(frozenset())
+
+
+def test_the_oracle_of_data_that_require_grad():
+    rewards = torch.ones(2, 3, requires_grad=True)
+    game = sk.Max(rewards, v_empty=torch.tensor([0.0, 0.5], requires_grad=True))
+    assert exact_semivalue(game, row=1) == [Fraction(1, 6)] * 3
+
+
+def test_gradients_after_inference_mode():
+    with torch.inference_mode():
+        sk.shapley(sk.Range(torch.rand(2, 11)), backend="torch")
+    rewards = torch.rand(2, 11, requires_grad=True)
+    sk.shapley(sk.Range(rewards)).sum().backward()
+    assert torch.isfinite(rewards.grad).all()
+
+
+def test_interactions_of_weights_that_are_no_argument_in_torch():
+    covers = np.array([[1, 0], [1, 1]])
+    game = sk.Coverage(covers, weights=[2.0, 1.0])
+    np.testing.assert_array_equal(sk.interactions(game, backend="torch"), sk.interactions(game))
+    np.testing.assert_array_equal(sk.interactions(game), [[1.0, -2.0], [-2.0, 2.0]])
+
+
+def test_weights_are_not_rounded_to_the_dtype_of_one_term():
+    """An integer game of torch computes in float32, a sum with one in float64 does not."""
+    weight = torch.tensor([1 / 3], dtype=torch.float64)
+    cap = sk.BudgetCap(torch.tensor([[1, 2, 3]]), budget=4)
+    other = sk.Max(torch.zeros(1, 3, dtype=torch.float64))
+    found = sk.shapley(weight * cap + other)
+    expected = sk.shapley(sk.BudgetCap(np.array([[1, 2, 3]]), budget=4) * (1 / 3))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_narrow_weights_beside_wide_data(library):
+    narrow = sk.Max(library(np.float32([[1.0, 2.0]]))) * library(np.float32([0.5]))
+    game = 2.0 * (narrow + sk.Max(library(np.array([[1.0, 2.0]]))))
+    np.testing.assert_array_equal(np.asarray(sk.shapley(game)), [[1.5, 4.5]])
+
+
+def opposite(x):
+    """The same numbers as a view into complex ones, whose memory holds the opposite."""
+    view = torch.complex(torch.zeros_like(x), -x).conj().imag
+    assert view.is_neg()
+    return view
+
+
+def test_tensors_with_the_negative_bit():
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.rand(2, 3, generator=generator, dtype=torch.float64)
+    symmetric, eye = rewards.mT @ rewards, torch.eye(3, dtype=torch.float64)
+    calls = [
+        lambda f: sk.shapley(sk.Max(f(rewards), v_empty=f(rewards[:, 0]))),
+        lambda f: sk.shapley(f(rewards[:, 1]) * sk.OWA(rewards, f(rewards[0]))),
+        lambda f: sk.shapley(sk.Volume(f(eye))),
+        lambda f: sk.interactions(sk.Pairwise(f(symmetric), f(rewards[0]))),
+        lambda f: sk.semivalue(sk.Max(rewards), sk.SizeWeights(f(rewards[0]))),
+        lambda f: sk.grpo_advantages(f(rewards)),
+        lambda f: rl.encode_credits(f(rewards), torch.tensor([[0, 1, 2, 3]] * 2)),
+        lambda f: torch.tensor(list(rl.diagnostics(f(rewards), advantages=f(rewards)).values())),
+        lambda f: torch.tensor(sk.estimate(lambda s: f(torch.tensor(s.sum(1) + 0.5)), 3, budget=8, seed=0).values),
+    ]
+    for call in calls:
+        torch.testing.assert_close(call(opposite), call(lambda x: x), rtol=0, atol=0)
+
+
+def test_a_gradient_with_the_negative_bit():
+    rewards, by = torch.rand(2, 3, dtype=torch.float64, requires_grad=True), torch.rand(2, 3, dtype=torch.float64)
+    found, expected = (torch.autograd.grad(sk.shapley(sk.Max(rewards)), rewards, grad) for grad in (opposite(by), by))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

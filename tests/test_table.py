@@ -1,7 +1,5 @@
-"""Table: what its laws (test_laws) do not say."""
+"""Table: long rows, refusals, and the games of shapiq."""
 
-import importlib
-import os
 from itertools import combinations
 
 import numpy as np
@@ -9,11 +7,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-
-
-def table(game):
-    bits = np.arange(2**game.players)[:, None] >> np.arange(game.players) & 1
-    return game.worth(bits.astype(bool))
+from tests.needs import peer
 
 
 def shapiq_order(values):
@@ -21,14 +15,6 @@ def shapiq_order(values):
     players = (len(values) - 1).bit_length()
     sets = [s for size in range(players + 1) for s in combinations(range(players), size)]
     return sets, np.array([values[sum(1 << i for i in s)] for s in sets])
-
-
-@pytest.mark.parametrize("v_empty", [0.0, -0.75])
-@pytest.mark.parametrize("value", [sk.Shapley(), sk.Banzhaf(), sk.LeaveOneOut()])
-def test_equals_the_closed_form(value, v_empty):
-    game = sk.Median(np.random.default_rng(0).random(6), v_empty=v_empty)
-    found = sk.semivalue(sk.Table(table(game)), value)
-    np.testing.assert_allclose(found, sk.semivalue(game, value), rtol=0, atol=1e-15)
 
 
 def test_many_players():
@@ -56,12 +42,6 @@ def test_worth():
     )
 
 
-def test_gradients():
-    values = torch.rand(2, 8, dtype=torch.float64, requires_grad=True)
-    mask = torch.tensor([[True, True, True], [True, False, True]])
-    assert torch.autograd.gradcheck(lambda v: sk.shapley(sk.Table(v, mask=mask)), values)
-
-
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
@@ -75,19 +55,8 @@ def test_gradients():
 def test_errors(values, error, message):
     with pytest.raises(error, match=message):
         sk.Table(values)
-
-
-def test_mask_has_the_shape_of_players():
     with pytest.raises(ValueError, match=r"Table: mask: expected shape \(2, 3\) \[..., players\]"):
         sk.Table(np.zeros((2, 8)), mask=np.ones((2, 8), bool))
-
-
-def test_bad_data_is_named():
-    values = np.zeros((3, 8))
-    values[1, 5] = np.nan
-    with pytest.raises(ValueError, match=r"Table: values must be finite, got nan at \[1, 5\]"):
-        sk.shapley(sk.Table(values))
-    sk.shapley(sk.Table(values, mask=[True, True, False]))  # coalition 5 is that of players 0 and 2
 
 
 class TestFromShapiq:
@@ -117,10 +86,7 @@ class TestFromShapiq:
 
     @pytest.mark.filterwarnings("ignore")
     def test_objects_of_shapiq(self):
-        if "peers" in os.environ.get("SHAPLEY_REQUIRE", "").split(","):
-            shapiq = importlib.import_module("shapiq")
-        else:
-            shapiq = pytest.importorskip("shapiq")
+        shapiq = peer("shapiq")
         values = np.random.default_rng(4).random(16)
 
         class Theirs(shapiq.Game):

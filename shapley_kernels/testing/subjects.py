@@ -77,6 +77,9 @@ HOME = {"numba": "numpy", "torch": "torch", "triton": "torch"}
 """The container each backend works on; the other one is converted, which the laws about arrays check."""
 
 
+DTYPES = {"numpy": ("float64", "float32", "float16"), "torch": ("float64", "float32", "float16", "bfloat16")}
+
+
 @lru_cache
 def why_not(backend: str) -> str | None:
     """Why a backend cannot be checked here, None if it can."""

@@ -12,10 +12,8 @@ import pytest
 from shapley_kernels.games import GAMES, Game
 from shapley_kernels.testing.laws import LAWS, Law, describe
 from shapley_kernels.testing.samples import Utility, utility_name
-from shapley_kernels.testing.subjects import COMBINATIONS, HOME, VALUES, Broken, Ours, devices, why_not
+from shapley_kernels.testing.subjects import COMBINATIONS, DTYPES, HOME, VALUES, Broken, Ours, devices, why_not
 from shapley_kernels.values import Semivalue, Shapley
-
-DTYPES = {"numpy": ("float64", "float32", "float16"), "torch": ("float64", "float32", "float16", "bfloat16")}
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from shapley_kernels.games import GAMES, OrderGame
+from shapley_kernels.testing.laws import accuracy
+from shapley_kernels.testing.subjects import VALUES, Ours
 from tests.kernels.conftest import INTERPRETED, need
-from tests.oracle import ORDER_GAMES, check_family
 
 torch = need("torch")
 _triton = need("triton", "shapley_kernels.kernels.order._triton")
@@ -166,10 +168,11 @@ def test_every_form_beyond_its_share(form, players):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16"])
-@pytest.mark.parametrize("game", ORDER_GAMES, ids=lambda g: g.__name__)
-@pytest.mark.skipif(not INTERPRETED, reason="the oracle's arrays are on the CPU")
+@pytest.mark.parametrize("game", [game for game in GAMES if issubclass(game, OrderGame)], ids=lambda g: g.__name__)
 def test_equals_rational_enumeration(game, dtype):
-    check_family(game, "triton", dtype, sizes=(4,) if dtype == "float64" else (2,))
+    for value in VALUES:
+        subject = Ours(game, value, dtype, "triton", "torch", "cpu" if INTERPRETED else "cuda")
+        accuracy(subject, subject.sample(4 if dtype == "float64" else 2, 1, 3))
 
 
 @named

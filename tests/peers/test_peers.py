@@ -1,7 +1,6 @@
 """Independent oracles: other people's packages, given the worth of every coalition, agree (extra [peers])."""
 
 import importlib
-import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,15 +9,10 @@ import pytest
 import shapley_kernels as sk
 from shapley_kernels.games import GAMES
 from shapley_kernels.testing.samples import sample
+from tests.needs import peer
 
 ROUNDING = 1e-13  # of the peers: they sum 2^n floats, our own error is below 1e-15 here
 PLAYERS = 6
-
-
-def peer(name):
-    if "peers" in os.environ.get("SHAPLEY_REQUIRE", "").split(","):
-        return importlib.import_module(name)
-    return pytest.importorskip(name)
 
 
 def game_of(utility, seed):
