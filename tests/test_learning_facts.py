@@ -360,15 +360,38 @@ def test_said_of_the_six_utilities(evidence):
         assert max(lead[s, "redundancy"] for s in ("Stratum(1)", "WinnerTakesAll")) < -50
 
 
+def test_said_of_lists_that_end_where_they_like(evidence):
+    free, found = standing(evidence, "free"), report.simulated(evidence.simulated, "free")
+    assert free["SuffixSwap(0.5)"] == (set(UTILITIES), set())
+    lengths = {key: r["candidates"] for key, r in found.items()}
+    assert min(lengths["SuffixSwap(0.5)", u] for u in UTILITIES) > 5.9
+    assert max(lengths[s, "hit"] for s in ("LeaveOneOut", "PrefixMarginals")) < 2
+    leads = report.simulated_leads(evidence.simulated, "free")
+    for utility in UTILITIES:
+        assert leads["Shapley, share", utility].mean <= leads["Shapley", utility].mean + 0.0005
+    mean = {s: report.overall_lead(evidence.simulated, "free", s).mean for s in free}
+    assert max(mean, key=mean.get) == "SuffixSwap(0.5)"
+    assert min(mean["Shapley"], mean["Banzhaf"]) > 2.5
+
+
 def test_said_of_when_none_helps(evidence):
     assert max(percent(evidence, "64 sets", "final").values()) < 2
     best = {u: max(x for (_, v), x in percent(evidence, "8 sets").items() if v == u) for u in UTILITIES}
     assert best["hit"] < 1.5
     assert best["facility"] < 1.5
-    different = {
-        s: r["distinct"] for (s, u), r in report.simulated(evidence.simulated, "8 sets").items() if u == "facility"
-    }
-    assert different["Shapley"] < 3 < 5 < different["GRPO"]
+
+
+def test_said_of_the_transformer(evidence):
+    assert not report.holm(report.trained_leads(evidence.trained, "one start"))
+
+
+def test_said_of_shapley_credit_and_leave_one_out(evidence):
+    found = report.simulated(evidence.simulated, "8 sets")
+    for utility in UTILITIES:
+        worth = {s: np.mean(found[s, utility]["mean"]) for s in ("Shapley", "LeaveOneOut")}
+        assert (worth["Shapley"] > worth["LeaveOneOut"]) == (utility == "pass@k")
+    different = [found[s, "facility"]["distinct"] for s in ("Shapley", "LeaveOneOut", "GRPO")]
+    np.testing.assert_allclose(different, [2.5, 5.1, 5.8], atol=0.06)
 
 
 @pytest.mark.parametrize("copies", range(1, 7))
@@ -388,7 +411,7 @@ def test_said_of_copies(copies):
 def test_runs_are_planned_with_seeds_outermost():
     planned = list(runs.plan(20))
     assert len(set(planned)) == len(planned)
-    first = planned[: len(runs.FIRST) * 8]
+    first = planned[: len(runs.FIRST) * 2 * len(runs.SETTINGS["64 sets"].learning_rates)]
     assert {run.seed for run in first} == {0}
     assert {run.scheme for run in first} == set(runs.FIRST)
     assert {run.scheme for run in planned} == {*runs.FIRST, *runs.REST} <= set(SCHEMES)

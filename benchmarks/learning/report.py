@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from benchmarks.learning import exact, runs, simulator
-from benchmarks.learning.runs import BLOCK, SETTINGS, TASKS
+from benchmarks.learning.runs import BLOCK, SETTINGS, TASKS, Run
 from benchmarks.learning.schemes import SCHEMES
 from benchmarks.learning.simulator import UTILITIES
 from shapley_kernels import BackendUnavailable
@@ -156,25 +157,18 @@ def overall_lead(done: Simulated, name: str, scheme: str) -> Lead:
 
 def summary_table(done: Simulated) -> str:
     """`overall_lead` in four tables, and of how many utilities the lead, or the lag, stands."""
-    shown = {
-        "8 sets": "8 sets per update",
-        "64 sets": "64 sets",
-        "free": "8 sets, length free",
-        "cost": "and at a cost",
-    }
-    rows = []
-    for scheme in (s for s in SCHEMES if s not in ("GRPO", "Shapley, share")):
-        cells = []
-        for name in shown:
-            leads = simulated_leads(done, name)
-            if (scheme, UTILITIES[0]) not in leads:
-                cells.append("–")
-                continue
-            found, stands = overall_lead(done, name, scheme), [leads[x].mean > 0 for x in holm(leads) if x[0] == scheme]
-            cells.append(f"{found.mean:+.1f} ± {found.half:.1f} %, {stands.count(True)} : {stands.count(False)}")
-        if set(cells) != {"–"}:
-            rows.append([scheme, *cells])
-    return table(["credit", *shown.values()], rows)
+    shown = {"8 sets": "8 sets per update", "64 sets": "64 sets", "free": "8, length free", "cost": "8, at a cost"}
+    leads = {name: simulated_leads(done, name) for name in shown}
+
+    def text(scheme: str, name: str) -> str:
+        if (scheme, UTILITIES[0]) not in leads[name]:
+            return "–"
+        found = overall_lead(done, name, scheme)
+        stands = [leads[name][x].mean > 0 for x in holm(leads[name]) if x[0] == scheme]
+        return f"{found.mean:+.1f} ± {found.half:.1f} %, {stands.count(True)} : {stands.count(False)}"
+
+    schemes = [s for s in SCHEMES if any((s, UTILITIES[0]) in x for x in leads.values())]
+    return table(["credit", *shown.values()], [[s, *(text(s, name) for name in shown)] for s in schemes])
 
 
 # -- transformer -----------------------------------------------------------------------------------------------------
@@ -197,75 +191,64 @@ def lost(record: dict[str, Any]) -> bool:
 
 
 class Trained(NamedTuple):
-    """The runs of a scheme in a setting on one task. grid: [learning rates, seeds]; chosen: for each seed, the run at
-    the rate with the highest mean over all steps of the *other* seeds, so that no seed has a say in its own rate."""
+    """The runs of a scheme in a setting on one task. chosen: for each seed, the run at the rate with the highest mean
+    over all steps of the *other* seeds, so that no seed has a say in its own rate."""
 
     seeds: list[int]
-    grid: list[list[dict[str, Any]]]
     chosen: list[dict[str, Any]]
 
 
-def trained(done: Done, setting: str, task: str, scheme: str, among: Iterable[int] | None = None) -> Trained | None:
-    """Of the seeds (among these) that were run at all rates; None for fewer than three."""
+def trained(done: Done, setting: str, task: str, scheme: str) -> Trained | None:
+    """Of the seeds that were run at all rates, and so was GRPO; None for fewer than three."""
     rates = SETTINGS[setting].learning_rates
     its = {(r.learning_rate, r.seed): x for r, x in done.items() if r[:3] == (setting, task, scheme)}
-    seeds = sorted(s for s in {seed for _, seed in its} if all((rate, s) in its for rate in rates))
-    seeds = [s for s in seeds if among is None or s in among]
+    needed = {seed: [Run(setting, task, s, r, seed) for s in (scheme, "GRPO") for r in rates] for _, seed in its}
+    seeds = sorted(seed for seed, all_of in needed.items() if all(run in done for run in all_of))
     if len(seeds) < 3:
         return None
     grid = [[its[rate, s] for s in seeds] for rate in rates]
     means = np.array([[overall(r) for r in row] for row in grid])
     best = (means.sum(1, keepdims=True) - means).argmax(0)
-    return Trained(seeds, grid, [grid[rate][i] for i, rate in enumerate(best)])
-
-
-def both(done: Done, setting: str, task: str, scheme: str) -> tuple[Trained, Trained] | None:
-    """The scheme and GRPO, on the seeds that both have."""
-    its, grpo = (trained(done, setting, task, name) for name in (scheme, "GRPO"))
-    if its is None or grpo is None:
-        return None
-    among = set(its.seeds) & set(grpo.seeds)
-    pair = tuple(trained(done, setting, task, name, among) for name in (scheme, "GRPO"))
-    return None if None in pair else pair  # type: ignore[return-value]
+    return Trained(seeds, [grid[rate][i] for i, rate in enumerate(best)])
 
 
 MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {"mean": overall, "final": final}
 
 
 def trained_leads(done: Done, setting: str) -> dict[tuple[str, str, str], Lead]:
-    """By scheme, task and measure, with the rates that `Trained` chooses."""
+    """By scheme, task and measure, with the rates that `Trained` chooses, on the seeds that the scheme has."""
     found = {}
-    for scheme in (s for s in SCHEMES if s != "GRPO"):
-        for task in TASKS:
-            if pair := both(done, setting, task, scheme):
-                for name, of in MEASURES.items():
-                    found[scheme, task, name] = lead(*(np.array([of(r) for r in x.chosen]) for x in pair))
+    for scheme, task in product((s for s in SCHEMES if s != "GRPO"), TASKS):
+        its, grpo = (trained(done, setting, task, s) for s in (scheme, "GRPO"))
+        if its and grpo:
+            among = [grpo.chosen[grpo.seeds.index(seed)] for seed in its.seeds]
+            for name, of in MEASURES.items():
+                found[scheme, task, name] = lead(*(np.array([of(r) for r in x]) for x in (its.chosen, among)))
     return found
 
 
 def transformer_table(done: Done, setting: str) -> str:
     """A row per task and scheme."""
     leads = trained_leads(done, setting)
-    stands, rows = holm(leads), []
-    for task in TASKS:
-        for scheme in SCHEMES:
-            if (its := trained(done, setting, task, scheme)) is None:
-                continue
-            cells = [str(len(its.seeds))]
-            for name, of in MEASURES.items():
-                x = (scheme, task, name)
-                cells.append(
-                    lead_cell(leads[x], x in stands) if x in leads else f"{np.mean([*map(of, its.chosen)]):.3f}"
-                )
-            cells += [" / ".join(str(sum(map(lost, row))) for row in its.grid)]
-            cells += [f"{np.mean([final(r, name) for r in its.chosen]):.2f}" for name in ("distinct", "candidates")]
-            if "held_out" in its.chosen[0]:
-                cells.append(" → ".join(f"{x:.3f}" for x in np.mean([r["held_out"] for r in its.chosen], axis=0)))
-            rows.append([f"{task}, {scheme}", *cells])
+    stands, rows, rates = holm(leads), [], (*SETTINGS[setting].learning_rates, *SETTINGS[setting].beyond)
+    for task, scheme in product(TASKS, SCHEMES):
+        if (its := trained(done, setting, task, scheme)) is None:
+            continue
+        cells = [str(len(its.seeds))]
+        for name, of in MEASURES.items():
+            x = (scheme, task, name)
+            mean = np.mean([of(r) for r in its.chosen])
+            cells.append(lead_cell(leads[x], x in stands) if x in leads else f"{mean:.3f}")
+        every = [[x for r, x in done.items() if r[:4] == (setting, task, scheme, rate)] for rate in rates]
+        cells.append(" / ".join(f"{sum(map(lost, some))} of {len(some)}" for some in every))
+        cells += [f"{np.mean([final(r, name) for r in its.chosen]):.2f}" for name in ("distinct", "candidates")]
+        if "held_out" in its.chosen[0]:
+            cells.append(" → ".join(f"{x:.3f}" for x in np.mean([r["held_out"] for r in its.chosen], axis=0)))
+        rows.append([f"{task}, {scheme}", *cells])
     if not rows:
         return "Not run yet.\n"
-    rates = " / ".join(f"{rate:g}" for rate in SETTINGS[setting].learning_rates)
-    head = ["task, credit", "seeds", "mean over all steps", "end", f"lost at {rates}", "different", "candidates"]
+    lost_at = "lost at " + " / ".join(f"{rate:g}" for rate in rates)
+    head = ["task, credit", "seeds", "mean over all steps", "end", lost_at, "different", "candidates"]
     return table([*head, "held-out target"][: len(rows[0])], rows)
 
 

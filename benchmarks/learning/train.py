@@ -18,18 +18,8 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen2Config, 
 from trl import GRPOConfig
 
 import shapley_kernels as sk
-from benchmarks.learning.runs import (
-    BLOCK,
-    CANDIDATES,
-    DIGITS,
-    EXPRESSIONS,
-    SETTINGS,
-    TARGETS,
-    TASKS,
-    Run,
-    origin,
-    value_of,
-)
+from benchmarks.learning import runs
+from benchmarks.learning.runs import BLOCK, CANDIDATES, EXPRESSIONS, SETTINGS, TARGETS, TASKS, Run
 from benchmarks.learning.schemes import SCHEMES
 from shapley_kernels import rl
 from shapley_kernels.adapters.trl import ShapeGRPOTrainer
@@ -44,7 +34,7 @@ CURVES = ("set_reward", "candidate_reward", "distinct", "candidates")
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
     """Two tokens per candidate, such as "3+" and "4;"; one per prompt, "7="."""
-    pieces = [f"{a}{op}" for a in DIGITS for op in ("+", "*", ";")] + [f"{t}=" for t in TARGETS]
+    pieces = [f"{a}{op}" for a in runs.DIGITS for op in ("+", "*", ";")] + [f"{t}=" for t in TARGETS]
     vocabulary = {piece: i for i, piece in enumerate(["<pad>", "<eos>", *pieces])}
     found = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     found.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d+[+*=;]"), "isolated")
@@ -75,7 +65,7 @@ def new_model(seed: int) -> Qwen2ForCausalLM:
 def warm_start(seed: int) -> dict[str, torch.Tensor]:
     """Weights that know the format, and of odd seeds a little about targets."""
     model, rng = new_model(seed), np.random.default_rng(seed)
-    right = {t: [e for e in EXPRESSIONS if value_of(e) == t] for t in TARGETS}
+    right = {t: [e for e in EXPRESSIONS if runs.value_of(e) == t] for t in TARGETS}
     known = KNOWN * (seed % 2)
 
     def line() -> str:
@@ -128,7 +118,7 @@ def do(run: Run) -> dict[str, Any]:
     """In a process of a worker."""
     warnings.simplefilter("ignore")  # of the frameworks
     torch.set_num_threads(1)
-    return {**run._asdict(), **train(run), **origin()}
+    return {**run._asdict(), **train(run), **runs.origin()}
 
 
 def train(run: Run, steps: int | None = None) -> dict[str, Any]:
