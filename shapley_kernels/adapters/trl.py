@@ -27,33 +27,39 @@ if _found.split(".")[0] != "1":
 import torch  # noqa: E402
 from trl import GRPOTrainer  # noqa: E402
 
-_NOT_COLUMNS = ("completions", "environments", "log_extra", "log_metric", "trainer_state")
+_NOT_COLUMNS = ("completions", "log_extra", "log_metric", "trainer_state")
 
 
 class ShapeGRPOMixin:
     """Stands before a class of GRPO trainers: each sampled token gets the advantage of its candidate.
 
-    Candidates are found in the sampled token ids, never in decoded text. What a set is worth, `set_reward`, becomes the
-    first reward function, so TRL logs the reward curve of plain GRPO, and beside it "shapley/..." (`diagnostics`, and
-    the metrics of `Scored`). Groups may be spread over ranks.
+    Candidates are found in the token ids that the model sampled, never in decoded text, nor in what tools or an
+    environment wrote. What a set is worth, `set_reward`, becomes the first reward function, so TRL logs the reward
+    curve of plain GRPO, and beside it "shapley/..." (`diagnostics`, and the metrics of `Scored`). Groups may be spread
+    over ranks.
 
     Args:
         model, reward_funcs and all others: as of GRPOTrainer. Reward functions given here are for the log only:
             with reward_weights=[1.0, 0.0, ...], the first for set_reward.
-        scorer: gives the candidates rewards. Its score gets those columns of the dataset, and `prompts`, that are
-            parameters of it; all of them if it takes **columns.
+        scorer: gives the candidates rewards. Its score gets those of `prompts`, `environments` and the columns of the
+            dataset and of rollout_func that are parameters of it; all of them if it takes **columns. With
+            `rl.segments` for a parser, the candidates are the turns of the model. Rollouts that it does not count
+            (truncated="abstain") are left out of the statistics of their group.
         allocator: None: `RewardAllocator(scorer.utility, scale=args.scale_rewards)`. Another one must have this utility
             and scale, since the log is about these.
 
     Raises:
-        TypeError, ValueError: arguments that do not fit together; while training, tokens that the model did not sample
-            (tools, environments), masks or ids that are not those of the sampled tokens, and what scorer and allocator
-            raise; on all ranks what one raises.
+        TypeError, ValueError: arguments that do not fit together; a trainer with a loss of its own, which may not take
+            one advantage per token, unless the class says `takes_token_advantages = True`; while training, masks or ids
+            that are not those of the sampled tokens, and what scorer and allocator raise; on all ranks what one raises.
 
-    Cost: two all_gather_object over the ranks, of the rewards [responses, K] and of counts, which also carry what went
-        wrong on one; then O(responses (K log K + tokens)) on the CPU.
+    Cost: two all_gather_object over the ranks, of the rewards [rollouts, K] and of counts, which also carry what went
+        wrong on one; then O(rollouts (K log K + tokens)) on the CPU.
     Source: ShapE-GRPO, arXiv 2603.29871.
     """
+
+    takes_token_advantages = False
+    """Of a trainer with a `_compute_loss` of its own, whether it takes advantages [rollouts, tokens]."""
 
     # Of TRL; what is used of it beyond its constructor.
     accelerator: Any
@@ -85,10 +91,20 @@ class ShapeGRPOMixin:
         if not isinstance(allocator, RewardAllocator | None):
             raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
         self.scorer, self._columns = scorer, parameters(scorer.score)
+        self._check_loss()
+        # of a batch, 1 for tokens of the model and 0 for those of tools or an environment, where there are any
+        self._own_tokens: list[list[int]] | None = None
         self._scored: tuple[list[list[int]], Scored] | None = None
-        self._everyone: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._everyone: list[tuple[np.ndarray, ...]] = []
         others = reward_funcs if isinstance(reward_funcs, list | tuple) else [reward_funcs]
         reward_funcs = [self.set_reward, *(f for f in others if f is not None)]
+        classes = args[4] if len(args) > 4 else kwargs.get("reward_processing_classes")
+        if classes is not None:  # of the others; they stand in the order of the functions
+            classes = [None, *(classes if isinstance(classes, list | tuple) else [classes])]
+            if len(args) > 4:
+                args = (*args[:4], classes, *args[5:])
+            else:
+                kwargs["reward_processing_classes"] = classes
         super().__init__(model, reward_funcs, *args, **kwargs)  # type: ignore[call-arg]
         self.allocator = allocator or RewardAllocator(scorer.utility, scale=self.scale_rewards)
         self._check_options()
@@ -103,23 +119,29 @@ class ShapeGRPOMixin:
         finished = [len(row) < limit or row[-1] in ends for row in completion_ids]
         ranks = self._ranks()
         with on_all_ranks(ranks):  # before TRL gathers the rewards
-            scored = self.scorer(completion_ids, finished=finished, **columns)
-            own = scored.rewards, scored.mask, scored.stopped
+            scored = self.scorer(completion_ids, self._own_tokens, finished=finished, **columns)
+            own = scored.rewards, scored.mask, scored.stopped, scored.counted
             self._everyone = [own] if ranks is None else ranks.exchange(own)
         self._scored = completion_ids, scored
         return [float(reward) for reward in scored.set_rewards]
 
+    def _generate(self, prompts: Any) -> Any:
+        found = super()._generate(prompts)  # type: ignore[misc]
+        self._own_tokens = found[2]
+        return found
+
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        self._scored = None
+        self._scored = self._own_tokens = None
         batch = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         ranks = self._ranks()
         with on_all_ranks(ranks):
             if self._scored is None:
                 raise RuntimeError(f"{OWNER}: TRL {_found} called no set_reward for a batch; use a version that does")
             sampled, scored = self._scored
-            _check_batch(batch, sampled)
+            _check_batch(batch, sampled, self._own_tokens)
             advantages, numbers = self._token_advantages(scored, batch["completion_ids"].shape[1])
-            batch["advantages"] = advantages.to(batch["advantages"]) * batch["completion_mask"]
+            trained = batch["completion_mask"] * batch.get("tool_mask", 1)
+            batch["advantages"] = advantages.to(batch["advantages"]) * trained
             counts = [scored.metrics] if ranks is None else ranks.exchange(scored.metrics)
         self._log(numbers | {name: sum(count[name] for count in counts) for name in scored.metrics})
         return batch
@@ -134,28 +156,39 @@ class ShapeGRPOMixin:
         return ranks
 
     def _token_advantages(self, scored: Scored, tokens: int) -> tuple[Any, dict[str, float]]:
-        """[responses of this rank, tokens], from the rewards of all ranks, and numbers for the log."""
+        """[rollouts of this rank, tokens], from the rewards of all ranks, and numbers for the log."""
         generations = self.num_generations if self.model.training else self.num_generations_eval
-        rewards, mask, stopped = self._over_ranks()
+        rewards, mask, stopped, counted = self._over_ranks()
         own = slice(*(len(scored.ids) * (self.accelerator.process_index + i) for i in (0, 1)))
-        layout = {"num_generations": generations}
-        advantages, outside = self.allocator.for_tokens(rewards, mask, stopped=stopped, **layout)
-        outside = outside if isinstance(outside, str) else outside[own]
+        kept = np.flatnonzero(counted)
+        groups = kept // generations
+
+        def of_own(x: np.ndarray) -> np.ndarray:
+            everyone = np.zeros((len(counted), *x.shape[1:]), x.dtype)
+            everyone[kept] = x
+            return everyone[own]
+
+        advantages, outside = self.allocator.for_tokens(
+            rewards[kept], mask[kept], group_ids=groups, stopped=stopped[kept]
+        )
+        outside = outside if isinstance(outside, str) else of_own(outside)
         ids = np.pad(scored.ids, ((0, 0), (0, tokens - scored.ids.shape[1])))
-        on_tokens = scatter_to_tokens(advantages[own], ids, outside=outside, length=self.allocator.length)
-        numbers = diagnostics(rewards, mask, advantages=advantages, utility=self.allocator.utility, **layout)
+        on_tokens = scatter_to_tokens(of_own(advantages), ids, outside=outside, length=self.allocator.length)
+        numbers = diagnostics(
+            rewards[kept], mask[kept], advantages=advantages, utility=self.allocator.utility, group_ids=groups
+        )
         return torch.from_numpy(on_tokens), numbers
 
-    def _over_ranks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of the responses of all ranks, in the order of ranks: rewards and mask [responses, K] with the largest K, and
-        [responses], whether each chose to stop."""
-        width = max(mask.shape[1] for _, mask, _ in self._everyone)
+    def _over_ranks(self) -> tuple[np.ndarray, ...]:
+        """Of the rollouts of all ranks, in the order of ranks: rewards and mask [rollouts, K] with the largest K; and
+        [rollouts], whether each chose to stop, and whether it counts."""
+        rewards, masks, stopped, counted = zip(*self._everyone, strict=True)
+        width = max(mask.shape[1] for mask in masks)
 
-        def joined(parts: list[np.ndarray]) -> np.ndarray:
+        def joined(parts: tuple[np.ndarray, ...]) -> np.ndarray:
             return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])
 
-        rewards, masks, stopped = zip(*self._everyone, strict=True)
-        return joined(rewards), joined(masks), np.concatenate(stopped)
+        return joined(rewards), joined(masks), np.concatenate(stopped), np.concatenate(counted)
 
     def _log(self, numbers: dict[str, float]) -> None:
         mode = "train" if self.model.training else "eval"
@@ -163,7 +196,7 @@ class ShapeGRPOMixin:
             self._metrics[mode][name].append(number)
 
     def _ends(self) -> set[int]:
-        """Tokens that end a response."""
+        """Tokens that end a rollout."""
         tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
         ends = self.model.generation_config.eos_token_id
         return {tokenizer.eos_token_id, tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends])}
@@ -184,18 +217,29 @@ class ShapeGRPOMixin:
         if getattr(self, "use_liger_kernel", False):  # of TRL before 1.15
             raise ValueError(
                 f"{OWNER}: use_liger_kernel must be False with TRL {_found}, got True; the loss of Liger takes one "
-                "advantage per response"
+                "advantage per rollout"
             )
         if self.importance_sampling_level != "token":
             warnings.warn(
-                f"{OWNER}: importance_sampling_level={self.importance_sampling_level!r} gives all tokens of a response "
+                f"{OWNER}: importance_sampling_level={self.importance_sampling_level!r} gives all tokens of a rollout "
                 "one gradient, the sum over its candidates; use 'token' for credit per candidate",
                 stacklevel=4,
             )
 
+    def _check_loss(self) -> None:
+        owner = next((c for c in type(self).__mro__ if "_compute_loss" in vars(c)), None)
+        if owner is None or not (issubclass(GRPOTrainer, owner) or self.takes_token_advantages):
+            raise TypeError(
+                f"{OWNER}: the loss must be that of GRPOTrainer, which takes one advantage per token, got "
+                f"{owner and owner.__name__}._compute_loss; if that takes advantages [rollouts, tokens], say so in "
+                "your trainer class by takes_token_advantages = True"
+            )
+
     def _check_columns(self) -> None:
+        if getattr(self, "rollout_func", None) is not None:  # whose columns are known with the first batch
+            return
         found = getattr(getattr(self, "train_dataset", None), "column_names", None)
-        if found and (missing := needed(self.scorer.score) - {"prompts", *found}):
+        if found and (missing := needed(self.scorer.score) - {"prompts", "environments", *found}):
             raise ValueError(
                 f"{OWNER}: score must take columns of the dataset, which has {sorted(found)}, and prompts; "
                 f"got a function that needs {sorted(missing)}, too"
@@ -295,13 +339,8 @@ class RolloutGRPOTrainer(RolloutGRPOMixin, GRPOTrainer):
     """TRL's GRPOTrainer with the rollouts of a prompt as players; see `RolloutGRPOMixin`."""
 
 
-def _check_batch(batch: dict[str, Any], sampled: list[list[int]]) -> None:
-    """ValueError unless the tensors that go into the loss are those of the responses that were scored."""
-    if "tool_mask" in batch:
-        raise ValueError(
-            f"{OWNER}: tool_mask must be absent, got shape {tuple(batch['tool_mask'].shape)}; tools, environments and "
-            "env_mask are not supported, since candidates are looked for in all tokens"
-        )
+def _check_batch(batch: dict[str, Any], sampled: list[list[int]], own: list[list[int]] | None) -> None:
+    """ValueError unless the tensors that go into the loss are those of the rollouts that were scored."""
     shape = (len(sampled), max(map(len, sampled), default=0))
     ids, mask = (batch[name].cpu().numpy() for name in ("completion_ids", "completion_mask"))
     for name, wanted, got in (
@@ -311,7 +350,14 @@ def _check_batch(batch: dict[str, Any], sampled: list[list[int]]) -> None:
     ):
         if got != wanted:
             raise ValueError(f"{OWNER}: {name} must have shape {wanted}, got {got}; TRL {_found} is not supported")
+    tools = batch["tool_mask"].cpu().numpy() if "tool_mask" in batch else np.ones(ids.shape)
     for i, row in enumerate(sampled):
+        wanted = [1] * len(row) if own is None else own[i]
+        if tools[i].any() and tools[i, : len(row)].tolist() != wanted:
+            raise ValueError(
+                f"{OWNER}: tool_mask {tools.shape} must be 1 on the tokens of row {i} that were searched, "
+                f"and 0 on others; TRL {_found} is not supported"
+            )
         length = int(mask[i].sum())
         if length not in (0, len(row)) or not mask[i, :length].all():  # 0: mask_truncated_completions
             raise ValueError(

@@ -256,7 +256,9 @@ def test_columns_that_are_missing_are_named_at_once(trl_run):
     message = r"which has \['answer', 'prompt'\], and prompts; got a function that needs \['wants'\], too"
     with pytest.raises(ValueError, match=message):
         trl_run.make(
-            scorer=trl_run.scorer(lambda text, prompts, wants, more=3: 1.0), columns={"answer": ["x", "y"] * 4}
+            rollout=False,
+            scorer=trl_run.scorer(lambda text, prompts, wants, more=3: 1.0),
+            columns={"answer": ["x", "y"] * 4},
         )
 
 
@@ -315,7 +317,7 @@ def test_options_that_do_not_fit(trl_run):
             trl_run.make(**arguments)
     trainer = trl_run.make(config={"scale_rewards": "none"}, scorer=trl_run.scorer(utility=sk.Min))
     assert trainer.allocator == sk.RewardAllocator(sk.Min, scale="none")
-    with pytest.warns(UserWarning, match="'sequence' gives all tokens of a response one gradient"):
+    with pytest.warns(UserWarning, match="'sequence' gives all tokens of a rollout one gradient"):
         trl_run.make(config={"importance_sampling_level": "sequence", "loss_type": "grpo"})
 
 
@@ -335,7 +337,7 @@ def test_options_that_do_not_fit(trl_run):
             ("completion_ids", 3, 1, 7),
         ),
         (r"advantages must have shape \(4,\), got \(1,\)", ("advantages", None, None, None)),
-        (r"tool_mask must be absent, got shape \(2,\)", ("tool_mask", None, None, None)),
+        (r"tool_mask \(4, \d+\) must be 1 on the tokens of row 1 that were searched", ("tool_mask", 1, 1, 0)),
     ],
 )
 def test_batches_that_are_not_those_scored(trl_run, message, change):
@@ -348,8 +350,9 @@ def test_batches_that_are_not_those_scored(trl_run, message, change):
     class Broken(GRPOTrainer):
         def _generate_and_score_completions(self, inputs):
             batch = super()._generate_and_score_completions(inputs)
+            batch.setdefault("tool_mask", batch["completion_mask"].clone())
             if row is None:
-                batch[name] = batch["advantages"][: 1 if name == "advantages" else 2]
+                batch[name] = batch["advantages"][:1]
             else:
                 batch[name][row, token] = value
             return batch
@@ -362,13 +365,130 @@ def test_batches_that_are_not_those_scored(trl_run, message, change):
         trl_run.scored_batch(trainer)
 
 
-def test_external_tokens_are_refused(trl_run):
-    def rollout(prompts, trainer):
-        found = trl_run.scripted(TEXTS)(prompts, trainer)
-        return found | {"env_mask": [[1] * len(row) for row in found["completion_ids"]]}
+def with_tool_output(trl_run, texts=TEXTS, columns=()):
+    """A rollout function whose rollouts hold a list that a tool wrote, in the middle of the model's."""
 
-    with pytest.raises(ValueError, match="tool_mask must be absent"):
-        trl_run.scored_batch(trl_run.make(rollout=rollout))
+    def rollout(prompts, trainer):
+        found = trl_run.scripted(texts)(prompts, trainer)
+        tool = trl_run.TOKENIZER('["9", "9"]')["input_ids"]
+        own = found["completion_ids"]
+        return found | {
+            "completion_ids": [[row[0], *tool, *row[1:]] for row in own],
+            "logprobs": [[0.0] * (len(row) + len(tool)) for row in own],
+            "env_mask": [[1] + [0] * len(tool) + [1] * (len(row) - 1) for row in own],
+            **{name: [f"{name} {i}" for i in range(len(own))] for name in columns},
+        }
+
+    return rollout
+
+
+def test_candidates_are_looked_for_in_the_tokens_of_the_model(trl_run):
+    """The same advantages as without the tool, on the model's tokens, and a step of the same size."""
+    plain, _ = trl_run.scored_batch(trl_run.make())
+    trainer = trl_run.make(rollout=with_tool_output(trl_run))
+    batch, _ = trl_run.scored_batch(trainer)
+    assert trainer._scored[1].texts == [json.loads(text) for text in TEXTS]
+    for row, wanted, mask, own in zip(
+        batch["advantages"], plain["advantages"], batch["tool_mask"], plain["completion_mask"], strict=True
+    ):
+        tokens = int(own.sum())
+        assert row[mask.bool()][:tokens].tolist() == wanted[:tokens].tolist()
+        assert not row[~mask.bool()].any()
+    start = trl_run.parameters(trainer)
+    trainer.train()
+    assert (trl_run.parameters(trainer) - start).abs().max() > 1e-4
+    cut = trl_run.make(
+        rollout=with_tool_output(trl_run), config={"mask_truncated_completions": True, "max_completion_length": 9}
+    )
+    trl_run.scored_batch(cut)
+
+
+def test_turns_as_candidates(trl_run):
+    """What the model wrote before the tool and behind it: two players, of which the second has the larger credit."""
+
+    def score(texts, prompts):
+        return [float(len(text)) for text in texts]
+
+    scorer = rl.SetScorer(score, rl.segments, trl_run.TOKENIZER, sk.Mean, takes="set")
+    trainer = trl_run.make(rollout=with_tool_output(trl_run), scorer=scorer)
+    batch, ids = trl_run.scored_batch(trainer)
+    scored = trainer._scored[1]
+    assert [len(texts) for texts in scored.texts] == [2] * 4
+    mask = batch["tool_mask"].numpy() * batch["completion_mask"].numpy()
+    assert (ids == rl.segments(mask)[:, : ids.shape[1]]).all()
+    wanted = trainer.allocator.token_advantages(scored.rewards, rl.segments(mask), scored.mask, num_generations=2)
+    assert batch["advantages"].numpy() == pytest.approx(wanted * mask, rel=1e-5, abs=1e-6)
+
+
+def test_columns_of_a_rollout_function(trl_run):
+    seen = []
+
+    def score(text, verdict):
+        seen.append(verdict)
+        return float(text)
+
+    rollout = with_tool_output(trl_run, columns=["verdict"])
+    trl_run.scored_batch(trl_run.make(rollout=rollout, scorer=trl_run.scorer(score)))
+    assert seen == [f"verdict {i}" for i, text in enumerate(TEXTS) for _ in json.loads(text)]
+    with pytest.raises(TypeError, match=r"score must take what it is given and the columns \[\], got .*'verdict'"):
+        trl_run.scored_batch(trl_run.make(scorer=trl_run.scorer(score)))
+
+
+def test_rollouts_that_are_left_out(trl_run):
+    """A cut rollout has no part in the statistics of its group: the others are as in a group without it."""
+    texts = ['["2"]', '["2", "1', '["4"]', '["9"]']
+    length = len(trl_run.TOKENIZER(texts[1])["input_ids"])
+    how = {
+        "rollout": trl_run.scripted(texts, ends=False),
+        "config": {"num_generations": 4, "max_completion_length": length},
+    }
+    trainer = trl_run.make(scorer=trl_run.scorer(truncated="abstain"), **how)
+    found, _ = trl_run.scored_batch(trainer)
+    scored = trainer._scored[1]
+    assert scored.counted.tolist() == [True, False, True, True]
+    kept = scored.counted
+    wanted = trainer.allocator.token_advantages(scored.rewards[kept], scored.ids[kept], scored.mask[kept])
+    mask = found["completion_mask"].numpy()
+    assert found["advantages"].numpy()[kept] == pytest.approx(wanted * mask[kept], rel=1e-5, abs=1e-6)
+    assert not found["advantages"][1].any()
+    punished, _ = trl_run.scored_batch(trl_run.make(**how))
+    assert (punished["advantages"][1][:3] < 0).all()
+
+
+def test_processing_classes_stay_with_their_reward_functions(trl_run):
+    def words(completions, **_):
+        return [0.0] * len(completions)
+
+    for other in ([trl_run.TOKENIZER], trl_run.TOKENIZER):
+        trainer = trl_run.make(
+            reward_funcs=[words], reward_processing_classes=other, config={"reward_weights": [1.0, 0.0]}
+        )
+        assert trainer.reward_processing_classes == [None, trl_run.TOKENIZER]
+
+
+def test_losses_that_may_not_take_advantages_per_token(trl_run):
+    """The mixin before a trainer with a loss of its own, such as GMPO's, would train something else."""
+    from trl import GRPOTrainer
+
+    from shapley_kernels.adapters.trl import RolloutGRPOMixin, ShapeGRPOMixin
+
+    class Own(GRPOTrainer):
+        def _compute_loss(self, model, inputs):
+            return super()._compute_loss(model, inputs)
+
+    class Refused(ShapeGRPOMixin, Own):
+        pass
+
+    class Known(ShapeGRPOMixin, Own):
+        takes_token_advantages = True
+
+    class OfRollouts(RolloutGRPOMixin, Own):
+        pass
+
+    with pytest.raises(TypeError, match=r"got Own._compute_loss; if that takes advantages \[rollouts, tokens\], say"):
+        trl_run.make(Refused)
+    trl_run.make(Known)
+    trl_run.make(OfRollouts, reward_funcs=[trl_run.best])
 
 
 def test_versions(trl_run, monkeypatch):

@@ -54,7 +54,8 @@ def make(
     config=None,
     **arguments,
 ):
-    """A trainer, ready to train. config: what is different from the GRPOConfig here; arguments: of the trainer."""
+    """A trainer, ready to train. rollout: False for TRL's own generation; config: what is different from the GRPOConfig
+    here; arguments: of the trainer."""
     settings = {
         "output_dir": tempfile.mkdtemp(),
         "use_cpu": True,
@@ -79,7 +80,7 @@ def make(
         model=model or tiny_model(TOKENIZER),
         args=GRPOConfig(**settings | (config or {})),
         processing_class=TOKENIZER,
-        rollout_func=rollout or scripted(texts),
+        rollout_func=None if rollout is False else rollout or scripted(texts),
         train_dataset=data,
         eval_dataset=data.select(range(2)),
         **arguments,
