@@ -8,6 +8,10 @@ from rich.table import Table
 from shapley_kernels.cli.compute import Results
 
 SHOWN_CANDIDATES = 12
+CAPTION = (
+    "credit: the candidate's share of what its set is worth\n"
+    "advantage: credit beside that of the other candidates of the prompt, for a policy loss"
+)
 
 
 def summary(found: Mapping[str, float], skipped: int, seconds: float) -> Table:
@@ -40,7 +44,7 @@ def summary(found: Mapping[str, float], skipped: int, seconds: float) -> Table:
 
 def first_rollouts(results: Results, rows: int) -> Table:
     """Rewards, credits and advantages of the first rollouts, a line per candidate."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=CAPTION, caption_justify="left")
     shown.add_column("prompt", max_width=32, overflow="ellipsis", no_wrap=True)
     for name in ("rollout", "candidate", "reward", "credit", "advantage"):
         shown.add_column(name, justify="right", no_wrap=True)
