@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, is_traced, named_dtype, namespace, on_cpu, one_of, zeros
-from shapley_kernels.backends import BACKENDS
-from shapley_kernels.games.base import Game, Term, Weighted, within_range
-from shapley_kernels.launch import Run
+from shapley_kernels.arrays import Array, one_of
+from shapley_kernels.backends import AUTO, BACKENDS
+from shapley_kernels.games.base import Game, Term
+from shapley_kernels.games.overflow import within_range
+from shapley_kernels.launch import Launcher
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 
@@ -60,15 +61,18 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
         )
     if not isinstance(value, Semivalue):
         raise TypeError(f"value: expected a semivalue such as sk.Shapley(), got {value!r}{_remedy(value)}")
-    one_of("nan", nan, (None, "raise", "propagate"))
-    one_of("backend", backend, BACKENDS)
-    eager_cpu = on_cpu(game.data) and not is_traced(game.data)
-    raises = nan == "raise" or (nan is None and eager_cpu)
-    credits, finite = _computed(game, value, backend, raises)
-    if not finite and (raises or eager_cpu):
+    if nan is not None or backend is not AUTO:
+        one_of("nan", nan, (None, "raise", "propagate"))
+        one_of("backend", backend, BACKENDS)
+    eager, terms = game.is_eager(), game.terms(value)
+    raises = nan == "raise" or (nan is None and eager)
+    traced = not eager and game.ops.is_traced(game.data)
+    credits, finite = _computed(game, terms, Launcher(game.ops, backend, game.dtype, traced), raises)
+    if not finite and (raises or eager):
 
         def anew(small: Game) -> Array:
-            return _computed(small, value, backend, False)[0]
+            launch = Launcher(small.ops, backend, small.dtype, traced)
+            return _computed(small, small.terms(value), launch, raises=False)[0]
 
         credits = within_range(game, "credits", credits, anew, trailing=1, propagate=not raises)
     return game.restore(credits) if game.restore else credits
@@ -82,61 +86,52 @@ def _remedy(value: Any) -> str:
     return brackets(value, Semivalue)
 
 
-def _computed(game: Game, value: Semivalue, backend: str, raises: bool) -> tuple[Array, bool]:
-    """Credits [batch..., players], with bad data refused or made NaN; and whether they are known to be finite."""
-    terms, dtype = merge(game.terms(value)), game.dtype
-    if 0 in (*game.batch_shape, game.players):
-        return cast(zeros(game.data, (*game.batch_shape, game.players), "float32"), dtype), True
-    if len(terms) == 1 and isinstance(terms[0][0], float) and terms[0][0] == 1.0:
-        return _credits(terms[0][1], dtype, backend, raises)
-    wide = named_dtype(game.data, compute_dtype(dtype))
+def _computed(game: Game, terms: list[Term], launch: Launcher, raises: bool) -> tuple[Array, bool]:
+    """The sum of the terms of a game, [batch..., players], with bad data refused or made NaN; and whether all of it is
+    known to be finite."""
+    dtype, ops = launch.dtype, game.ops
+    if 0 in game.batch_shape or game.players == 0:
+        return ops.zeros(game.data, (*game.batch_shape, game.players), dtype), True
+    if len(terms) > 1:
+        terms = merged(terms)
+    if len(terms) == 1 and terms[0].factor is None:
+        return _credits(terms[0], launch, raises)
+    launch.dtype = wide = ops.compute_dtype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
-        parts = [_scaled(weight, _credits(term, wide, backend, raises)[0]) for weight, term in terms]
-        return cast(sum(parts[1:], parts[0]), dtype), False
+        parts = []
+        for term in terms:
+            credits, _ = _credits(term, launch, raises)
+            parts.append(credits if term.factor is None else ops.cast(term.factor, wide)[..., None] * credits)
+        return ops.cast(sum(parts[1:], parts[0]), dtype), False
 
 
-def merge(terms: list[Weighted]) -> list[Weighted]:
-    """The same sum with number weights inside the coefficients, and terms of one [batch] weight merged where they can
-    be one run."""
-    merged: list[Weighted] = []
-    for weight, term in terms:
-        factor = weight
-        if isinstance(weight, float) and (scaled := term if weight == 1.0 else term.scaled(weight)) is not None:
-            term, factor = scaled, 1.0
-        for i, (other_factor, other) in enumerate(merged):
-            if _equal(factor, other_factor) and (both := other.merged(term)) is not None:
-                merged[i] = (factor, both)
+def merged(terms: list[Term]) -> list[Term]:
+    """The same sum, in as few runs of primitives as may be."""
+    result: list[Term] = []
+    for term in terms:
+        for i, other in enumerate(result):
+            if term.factor is None and other.factor is None and (both := other.merged(term)) is not None:
+                result[i] = both
                 break
         else:
-            merged.append((factor, term))
-    return merged
+            result.append(term)
+    return result
 
 
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two weights are the same number or the same array."""
-    return a == b if isinstance(a, float) and isinstance(b, float) else a is b
-
-
-def _scaled(weight: Any, credits: Array) -> Array:
-    if isinstance(weight, float):
-        return credits if weight == 1.0 else weight * credits
-    return cast(weight, credits.dtype)[..., None] * credits
-
-
-def _credits(term: Term, dtype: Any, backend: str, raises: bool) -> tuple[Array, bool]:
-    """As `_computed`, of one term in `dtype`."""
+def _credits(term: Term, launch: Launcher, raises: bool) -> tuple[Array, bool]:
+    """As `_computed`, of one term without its factor, in the dtype of the launcher."""
     game = term.game
-    run = Run(backend, dtype, is_traced(game.data))
-    if raises and not term.spreads_nonfinite:
+    if raises and not term.propagates_nan:
         game.refuse_bad_data()
-    credits = term.credits(run)
-    finite = term.spreads_nonfinite and run.clean and dtype.itemsize > 2  # a kernel looked, and nothing was narrowed
-    if raises:
-        if term.spreads_nonfinite and not run.clean:
+    launch.inputs_finite = True
+    credits = term.credits(launch)
+    if term.propagates_nan:
+        if raises and not launch.inputs_finite:
             game.refuse_bad_data()
-        return credits, finite
-    if term.spreads_nonfinite:
-        return credits, finite
+        # a kernel looked, and nothing was narrowed
+        return credits, launch.inputs_finite and launch.dtype.itemsize > 2
+    if raises:
+        return credits, False
     bad = game.bad_rows()[..., None]
-    marked = namespace(credits).where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
-    return cast(marked, credits.dtype), False
+    marked = game.ops.xp.where(bad if game.mask is None else bad & game.mask, float("nan"), credits)
+    return game.ops.cast(marked, credits.dtype), False

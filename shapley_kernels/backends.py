@@ -13,7 +13,8 @@ from typing import Any
 
 from shapley_kernels.arrays import Array, device, needs_grad
 
-BACKENDS = ("auto", "numba", "triton", "torch")
+AUTO = "auto"
+BACKENDS = (AUTO, "numba", "triton", "torch")
 
 OLDEST_TRITON = (3, 5)
 """That of torch 2.9; those before do not compile kernels whose functions call themselves."""

@@ -6,21 +6,10 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    constant,
-    is_torch,
-    named_dtype,
-    namespace,
-    on_cpu,
-    one_of,
-    to_torch,
-    zeros,
-)
+from shapley_kernels.arrays import NUMPY, Array, one_of, to_torch
 from shapley_kernels.backends import BACKENDS, BackendUnavailable
-from shapley_kernels.games.base import Game, with_arrays, within_range, without_restore
+from shapley_kernels.games.base import Game, is_number, without_restore
+from shapley_kernels.games.overflow import within_range
 from shapley_kernels.games.table import Table, coalitions
 from shapley_kernels.values import Banzhaf, BetaShapley, Semivalue, Shapley, Stratum
 
@@ -83,51 +72,55 @@ def interactions(game: Game, index: str = "SII", *, backend: str = "auto", nan: 
     """
     one_of("index", index, list(INDICES))
     one_of("backend", backend, BACKENDS)
-    if backend == "torch" and isinstance(game, Game) and not is_torch(game.data):
-        found = interactions(with_arrays(game, to_torch), index, backend=backend, nan=nan).numpy()
-        found = cast(found, game.dtype)
-        return game.restore(found) if game.restore else found
     own, pair = INDICES[index]
-    diagonal = semivalue(without_restore(game), own, backend=backend, nan=nan)  # checks the arguments
-    result = _matrix(game, diagonal, pair, backend, propagate=nan == "propagate")
+    if not isinstance(game, Game):
+        return semivalue(game, own)  # which says what is wrong
+    if backend == "torch" and game.ops is NUMPY:
+        result = interactions(game.with_arrays(to_torch), index, backend=backend, nan=nan).numpy()
+        result = NUMPY.cast(result, game.dtype)
+    else:
+        diagonal = semivalue(without_restore(game), own, backend=backend, nan=nan)
+        result = _matrix(game, diagonal, pair, backend, propagate=nan == "propagate")
     return game.restore(result) if game.restore else result
 
 
 def _matrix(game: Game, diagonal: Array, value: Semivalue, backend: str, propagate: bool) -> Array:
     """Pairs under `value`, around the diagonal; 0 where masked, NaN in rows with bad data."""
-    data, players, shape = game.data, game.players, (*game.batch_shape, game.players, game.players)
-    if prod(shape) == 0:
-        return cast(zeros(data, shape, "float32"), game.dtype)
-    xp = namespace(data)
+    ops, players = game.ops, game.players
+    if 0 in (*game.batch_shape, players):
+        return ops.zeros(game.data, (*game.batch_shape, players, players), game.dtype)
 
     def compute(some: Game) -> Array:
-        return cast(_off_diagonal(some, value, backend), some.dtype)
+        return ops.cast(_off_diagonal(some, value, backend), some.dtype)
 
     result = compute(game)
-    if on_cpu(result):
+    if ops.on_cpu(result):
         result = within_range(game, "interactions", result, compute, trailing=2, propagate=propagate)
-    same = constant(np.eye(players, dtype=bool), data, named_dtype(data, "bool"))
-    result = xp.where(same, diagonal[..., None, :], result)
+    same = ops.array_like(np.eye(players, dtype=bool), game.data, ops.dtype("bool"))
+    result = ops.xp.where(same, diagonal[..., None, :], result)
     if game.mask is not None:
-        result = xp.where(game.mask[..., :, None] & game.mask[..., None, :], result, 0.0)
-    return cast(result, game.dtype)
+        result = ops.xp.where(_live_pairs(game.mask), result, 0.0)
+    return ops.cast(result, game.dtype)
+
+
+def _live_pairs(mask: Array) -> Array:
+    return mask[..., :, None] & mask[..., None, :]
 
 
 def _off_diagonal(game: Game, value: Semivalue, backend: str) -> Array:
     """Pairs of players, in the compute dtype; NaN in rows with bad data, 0 on the diagonal and where masked."""
-    wide = named_dtype(game.data, compute_dtype(game.dtype))
-    shape = (*game.batch_shape, game.players, game.players)
-    xp, result = namespace(game.data), cast(zeros(game.data, shape, "float32"), wide)
-    bad = zeros(game.data, game.batch_shape, "bool")
+    ops, data, players = game.ops, game.data, game.players
+    total = ops.zeros(data, (*game.batch_shape, players, players), game.compute_dtype)
+    bad = ops.zeros(data, game.batch_shape, ops.dtype("bool"))
     with np.errstate(invalid="ignore", over="ignore"):  # of rows that become NaN, or are looked at again
         for weight, part in game.wide_parts():
-            factor = weight if isinstance(weight, float) else cast(weight, wide)[..., None, None]
-            result = result + factor * cast(_pairs(without_restore(part), value, backend), wide)
+            factor = weight if is_number(weight) else game.wide(weight)[..., None, None]
+            total = total + factor * game.wide(_pairs(without_restore(part), value, backend))
             bad = bad | part.bad_rows()
-    counts = constant(~np.eye(game.players, dtype=bool), game.data, named_dtype(game.data, "bool"))
+    counts = ops.array_like(~np.eye(players, dtype=bool), data, ops.dtype("bool"))
     if game.mask is not None:
-        counts = counts & game.mask[..., :, None] & game.mask[..., None, :]
-    return xp.where(counts, xp.where(bad[..., None, None], float("nan"), result), 0.0)
+        counts = counts & _live_pairs(game.mask)
+    return ops.xp.where(counts, ops.xp.where(bad[..., None, None], float("nan"), total), 0.0)
 
 
 def _pairs(game: Game, value: Semivalue, backend: str) -> Array:
@@ -155,20 +148,16 @@ def _table(game: Game) -> Table:
         )
     members = coalitions(players).reshape(-1, *(1 for _ in game.batch_shape), players)
     step = max(1, 2**22 // (rows * players**2))
-    chosen = [constant(part, game.data, named_dtype(game.data, "bool")) for part in _chunks(members, step)]
-    xp = namespace(game.data)
-    worths = xp.concatenate([game.wide_worth(part) for part in chosen])  # [2^players, ...]
-    return Table(xp.moveaxis(worths, 0, -1), mask=game.mask)
-
-
-def _chunks(x: np.ndarray, step: int) -> list[np.ndarray]:
-    return [x[start : start + step] for start in range(0, len(x), step)]
+    parts = (members[start : start + step] for start in range(0, len(members), step))
+    ops = game.ops
+    worths = [game.wide_worth(ops.array_like(part, game.data, ops.dtype("bool"))) for part in parts]
+    return Table(ops.xp.moveaxis(ops.xp.concatenate(worths), 0, -1), mask=game.mask)
 
 
 def _pairs_of_table(game: Table, value: Semivalue, backend: str) -> Array:
     """The interaction of j with i is the credit of i in the game v(S + j) - v(S) of the others."""
-    players, batch, xp = game.players, game.batch_shape, namespace(game.values)
-    values = cast(game.values, named_dtype(game.values, compute_dtype(game.dtype)))
+    players, batch, ops = game.players, game.batch_shape, game.ops
+    values = game.wide(game.values)
     if players == 1:
         return values[..., :1, None]
     credits = []
@@ -180,6 +169,6 @@ def _pairs_of_table(game: Table, value: Semivalue, backend: str) -> Array:
         credits.append(semivalue(Table(gains, mask=live), value, backend=backend, nan="propagate"))
     one, other = np.indices((players, players))
     place = np.minimum(one, other) * (players - 1) + np.maximum(one, other) - 1  # in the rows of the smaller of the two
-    flat = xp.stack(credits, -2).reshape((*batch, (players - 1) ** 2))
+    flat = ops.xp.stack(credits, -2).reshape((*batch, (players - 1) ** 2))
     place[players - 1, players - 1] = 0
-    return flat[..., constant(place, game.values, named_dtype(game.values, "int64"))]
+    return flat[..., ops.array_like(place, game.values, ops.dtype("int64"))]

@@ -1,94 +1,126 @@
 """Runs of primitives: data on their way to a kernel, and its result on the way back."""
 
-import sys
 from collections.abc import Sequence
-from operator import index
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, compute_dtype, device, is_float, is_torch, needs_grad
+from shapley_kernels.arrays import NUMPY, Array, Ops, is_float, is_torch, ops_of, to_torch, torch_ops
 from shapley_kernels.backends import WITH_GRADIENT, allowed, choose, kernel
 from shapley_kernels.games.tables import Tables
-from shapley_kernels.kernels._call import run_numba, run_torch, tensors
 
 
-class Run:
-    """The runs of primitives of one call: `games.base.Run`.
+@dataclass(slots=True)
+class Launcher:
+    """The runs of primitives of one call: a `games.base.Launch`.
 
     Args:
+        ops: of the container of the data.
         backend: as in `shapley`.
-        dtype: of the results, a dtype of the library of the data.
-        traced: whether torch traces this call (`arrays.is_traced`).
+        dtype: of the results, a dtype of that container.
+        traced: whether torch traces this call (`Ops.is_traced`).
     """
 
-    def __init__(self, backend: str, dtype: Any, traced: bool) -> None:
-        self.backend, self.dtype, self.traced = backend, dtype, traced
-        self.clean = True
-        """Whether every kernel looked at its results, and found them finite."""
+    ops: Ops
+    backend: str
+    dtype: Any
+    traced: bool
+    inputs_finite: bool = True
+    """Whether every kernel looked at its results, and found them finite."""
 
     def __call__(
         self,
         primitive: str,
-        arrays: Sequence[Array | None],
+        arrays: Sequence[Array | float | None],
         tables: Tables,
         shape: tuple[int, ...],
         dtype: Any = None,
     ) -> Array:
         """One run: `arrays` and `tables` as in the contract of the primitive, but rows may have several axes -> `out`
-        [*rows, players] of that shape. The first of `arrays` decides the container and the device; constants beside it
-        may be numpy.
+        [*rows, players] of that shape. Constants beside tensors may be numpy. Computed in promote(dtype, float32)."""
+        ops, dtype = self.ops, dtype or self.dtype
+        compute = "float64" if dtype.itemsize == 8 else "float32"
+        if ops is NUMPY:
+            where, backend = "cpu", allowed(self.backend, primitive, shape[-1], "cpu")
+        else:
+            if primitive in WITH_GRADIENT and (self.traced or ops.needs_grad(*arrays)):
+                self.inputs_finite = False
+                inputs = tensor_rows(arrays, shape, compute)
+                from shapley_kernels.kernels.order import torch_op  # of the only one with a gradient
 
-        Computed in promote(dtype, float32) of the first array of floats, of the result if there is none.
-        """
-        dtype = dtype or self.dtype
-        given = [x for x in arrays if x is not None]
-        first = given[0]
-        compute = compute_dtype(next((x.dtype for x in given if is_float(x.dtype)), dtype))
-        library = is_torch(first)
-        if self.traced and primitive in WITH_GRADIENT:
-            self.clean = False
-            return _run_traced(self.backend, tensors(arrays, shape), tables, compute, dtype).reshape(shape)
-        backend = choose(self.backend, primitive, shape[-1], *given)
-        if library and backend != "torch" and needs_grad(*given):
-            from shapley_kernels.kernels.order.torch_op import Order
-
-            self.clean = False
-            placed = tables.on("torch", compute, device(first))
-            return Order.apply(*tensors(arrays, shape), *placed, backend, dtype).reshape(shape)
+                return torch_op.call(self.backend, inputs, tables, dtype, compute).reshape(shape)
+            given = [x for x in arrays if hasattr(x, "shape")]
+            where, backend = ops.device(given[0]), choose(self.backend, primitive, shape[-1], *given)
         run = kernel(primitive, backend).run
         if backend == "numba":
             out, bad = run_numba(run, arrays, tables.on("numpy", compute, "cpu"), shape, compute)
-            self.clean &= bad == -1
-            return _handed_back(out, library, dtype)
-        self.clean = False
-        placed = tables.on("torch", compute, device(first))
-        out = run_torch(run, arrays, placed, shape, dtype if library else getattr(sys.modules["torch"], compute))
-        return out if library else cast(out.numpy(), dtype)
+            self.inputs_finite &= bad == -1
+            if ops is NUMPY:
+                return out if out.dtype == dtype else ops.cast(out, dtype)
+            return ops.cast(ops.xp.from_numpy(out), dtype)
+        self.inputs_finite = False
+        placed = tables.on("torch", compute, where)
+        if ops is NUMPY:
+            out = run_torch(run, arrays, placed, shape, torch_ops().dtype(compute))
+            return ops.cast(out.numpy(), dtype)
+        return run_torch(run, arrays, placed, shape, dtype)
 
 
-def _run_traced(backend: str, tensors: Sequence[Any], tables: Tables, compute: str, dtype: Any) -> Array:
-    """`order` while torch traces: a node of the graph under torch.compile; what is constant is found out now."""
-    from shapley_kernels.kernels.order import _torch as _torch_order
-    from shapley_kernels.kernels.order import torch_op
+def run_numba(
+    run: Any, arrays: Sequence[Array | float | None], tables: Sequence[Any], shape: tuple[int, ...], compute: str
+) -> tuple[np.ndarray, int | None]:
+    """`run` on CPU arrays and its tables in numpy -> `out` in the compute dtype, and what the kernel says of non-finite
+    rows: the first, -1 for none, None if it did not look."""
+    inputs: list[np.ndarray | None] = []
+    x: Any
+    for x in arrays:
+        if x is None:
+            inputs.append(None)
+        elif type(x) is float:
+            inputs.append(NUMPY.scalar_array(x, None, compute) if x else np.zeros(1, compute))
+        else:
+            kind = compute if x.dtype == compute or is_float(x.dtype) else None
+            if not isinstance(x, np.ndarray):
+                tensor = x.detach() if kind is None else x.detach().to(torch_ops().dtype(kind))
+                x = tensor.numpy()
+            inputs.append(_one_axis(np.asarray(x, kind, order="C"), shape))
+    out = np.empty(shape, compute)
+    return out, run(*inputs, *tables, _one_axis(out, shape))
 
-    rewards, mask, v_empty = tensors
-    where, players = device(rewards), rewards.shape[1]
-    torch = sys.modules["torch"]
-    if not torch.compiler.is_compiling():
-        backend = allowed(backend, "order", players, where)
-        call: Any = torch_op.Order.apply
-    else:
-        backend = torch_op.constant_backend(backend, index(players), where)
-        call = torch_op.order
-    placed = tables.on("torch", compute, where)
-    if backend == "torch":
-        out = rewards.new_empty(rewards.shape, dtype=dtype)
-        inside, outside, empty, level_of = placed
-        _torch_order.run(rewards, mask, v_empty, inside, outside, empty, level_of, out)
-        return out
-    return call(rewards, mask, v_empty, *placed, backend, dtype)
+
+def run_torch(
+    run: Any, arrays: Sequence[Array | float | None], tables: Sequence[Any], shape: tuple[int, ...], dtype: Any
+) -> Any:
+    """`run` of the torch and triton backends, which read every float dtype and write any -> `out` in `dtype`."""
+    compute = "float64" if dtype.itemsize == 8 else "float32"
+    inputs = [None if x is None else x.contiguous() for x in tensor_rows(arrays, shape, compute)]
+    where = next(x.device for x in inputs if x is not None)
+    out = torch_ops().xp.empty((prod(shape[:-1]), shape[-1]), dtype=dtype, device=where)
+    run(*inputs, *tables, out)
+    return out.reshape(shape)
 
 
-def _handed_back(out: np.ndarray, torch_result: bool, dtype: Any) -> Array:
-    return cast(sys.modules["torch"].from_numpy(out) if torch_result else out, dtype)
+def tensor_rows(arrays: Sequence[Array | float | None], shape: tuple[int, ...], compute: str) -> list[Any]:
+    """`arrays` of a result of that shape as tensors with one axis of rows, on the device of the first; numbers become
+    [1] in the compute dtype."""
+    first: Any = next(x for x in arrays if hasattr(x, "shape"))
+    where, ops = first.device if is_torch(first) else "cpu", torch_ops()
+
+    def row_tensor(x: Any) -> Any:
+        if x is None:
+            return None
+        if type(x) is not float:
+            return _one_axis(to_torch(x, where), shape)
+        if ops.is_compiling(first):
+            return first.new_full((1,), x, dtype=ops.dtype(compute))
+        return to_torch(ops_of(first).scalar_array(x, first, compute), where)
+
+    return [row_tensor(x) for x in arrays]
+
+
+def _one_axis(x: Any, shape: tuple[int, ...]) -> Any:
+    """`x` of a result [*rows, players] of that shape with its rows in one axis; an array [1] is one for all rows."""
+    batch = len(shape) - 1
+    return x if batch == 1 or (batch and x.ndim == 1) else x.reshape((-1, *x.shape[batch:]))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.arrays import numbers
+from shapley_kernels.arrays import NUMPY, numbers
 from shapley_kernels.games import GAMES, OrderGame, Pairwise, Table
 from shapley_kernels.games.order.pairs import pair_tables, pairs
 from shapley_kernels.interactions import INDICES
@@ -263,4 +263,4 @@ def test_coefficients_are_shared():
     """One table for one utility, value and set of live counts."""
     arguments = (sk.Max, (), INDICES["SII"][1], 5, (5,))
     assert pair_tables(*arguments) is pair_tables(*arguments)
-    assert pairs(np.ones((2, 5)), None, np.zeros(2), pair_tables(*arguments)).shape == (2, 5, 5)
+    assert pairs(NUMPY, np.ones((2, 5)), None, np.zeros(2), pair_tables(*arguments)).shape == (2, 5, 5)

@@ -44,7 +44,7 @@ TERMS = {
 
 def credits_of(name):
     make, value = TERMS[name]
-    return lambda mask: make(mask).terms(value)[0][1].credits(Run())
+    return lambda mask: make(mask).terms(value)[0].credits(Run())
 
 
 CALLS = {name: credits_of(name) for name in TERMS} | {

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.allocate import merge
+from shapley_kernels.allocate import merged
 
 R = [0.9, 0.5, 0.1]
 
@@ -46,7 +46,7 @@ def test_terms_of_a_wide_sum_are_wide_and_share_their_data():
     """float32 rewards beside float64 ones: 2^-30 would be lost in float32."""
     narrow, wide = torch.tensor([[1.0, 0.5, 0.25]]), torch.zeros(1, 3, dtype=torch.float64)
     game = sk.Max(wide, v_empty=2.0**-30) + sk.Max(narrow) + sk.TopM(narrow, 2)
-    assert len(merge(game.terms(sk.Shapley()))) == 2
+    assert len(merged(game.terms(sk.Shapley()))) == 2
     expected = sk.shapley(sk.Max(wide, v_empty=2.0**-30)) + sk.shapley(
         sk.Max(narrow.double()) + sk.TopM(narrow.double(), 2)
     )

@@ -172,7 +172,7 @@ def test_every_cpu_kernel_sees_its_credits_overflow(utility, masked, dtype, vari
     rewards[17] = -np.finfo(dtype).max
     rewards[17, 0] *= -1
     game = utility(rewards, mask=mask if masked else None)
-    tables = game.terms(sk.Shapley())[0][1].tables().on("numpy", np.dtype(dtype).name, "cpu")
+    tables = game.terms(sk.Shapley())[0].tables().on("numpy", np.dtype(dtype).name, "cpu")
     out = np.full_like(rewards, 7)
     bad = order.run(rewards, game.mask, np.zeros(1, dtype), *tables, out, variant=variant)
     assert bad == 17

@@ -3,14 +3,16 @@
 import sys
 from collections.abc import Callable, Sequence
 from math import inf
-from numbers import Real
+from numbers import Integral, Real
 from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from shapley_kernels.arrays.ops import (
+    NUMPY,
     Array,
+    Ops,
     cast,
     device,
     first_true,
@@ -19,10 +21,12 @@ from shapley_kernels.arrays.ops import (
     named_dtype,
     namespace,
     on_cpu,
+    ops_of,
     to_torch,
 )
 
 _CPU_DEVICE = 1  # kDLCPU
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def describe(x: Any) -> str:
@@ -88,6 +92,20 @@ def native(x: Any, name: str) -> tuple[Array, Callable[[Array], Any] | None]:
         f"{name}: expected a numpy array, a torch tensor, an array that speaks DLPack, or a list of numbers, "
         f"got {describe(x)}; convert it with numpy.asarray(...)"
     )
+
+
+def read(x: Any, name: str, *, integers: bool = False) -> tuple[Ops, Array, Callable[[Array], Any] | None]:
+    """`native` with its operations, as floats (`floating`), or with integers=True as int64."""
+    if type(x) is np.ndarray and x.dtype in _FLOATS and not integers:  # most are
+        return NUMPY, x, None
+    array, restore = native(x, name)
+    ops = ops_of(array)
+    if not integers:
+        return ops, floating(array, name), restore
+    if not ops.is_integer(array):
+        raise TypeError(f"{name} must be integers, got {describe(array)}; convert them, e.g. to int64")
+    # narrow ones could not be compared with large numbers, and torch does not compute with unsigned ones
+    return ops, ops.cast(array, ops.dtype("int64")), restore
 
 
 def dense(x: Array, name: str) -> Array:
@@ -289,3 +307,14 @@ def boolean(x: Any, reference: Array, name: str) -> Array:
             "compare first, for example lengths > 0"
         )
     return array
+
+
+def integer(owner: str, name: str, x: Any, least: int) -> int:
+    """An integer parameter of at least that much.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not isinstance(x, Integral) or isinstance(x, (bool, np.bool_)) or x < least:
+        raise ValueError(f"{owner}: {name} must be an integer >= {least}, got {x!r}")
+    return int(x)

@@ -95,7 +95,7 @@ class Ops:
     def scalar_array(self, x: float, reference: Array, dtype: str) -> Array:
         """One number as an array [1] for a kernel: of numpy for data on the CPU, else on the device of `reference`,
         where a zero is kept, so that a later call launches nothing for it."""
-        return np.array([x]).astype(dtype) if x else np.zeros(1, dtype)
+        return NUMPY.cast(np.array([x]), np.dtype(dtype)) if x else np.zeros(1, dtype)
 
     # -- on the host ---------------------------------------------------------------------------------------------------
 

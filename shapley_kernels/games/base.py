@@ -6,7 +6,7 @@ in games/__init__.py; tests, benchmarks and the table in the docs go through tha
 
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
 from math import inf, isfinite, prod
@@ -17,41 +17,32 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from shapley_kernels.arrays import (
+    NUMPY,
     Array,
+    Ops,
     as_float,
     at,
     boolean,
     broadcast,
-    cast,
     compute_dtype,
     describe,
-    device,
-    first_nonfinite,
-    first_true,
     floating,
     is_float,
-    is_integer,
-    is_torch,
-    is_traced,
     like,
-    named_dtype,
-    namespace,
-    native,
-    numbers,
-    on_cpu,
-    promoted,
-    widest,
-    zeros,
+    ops_of,
+    read,
 )
 from shapley_kernels.games.overflow import COALITIONS, live_entries, within_range
-from shapley_kernels.games.tables import ALL_LIVE_COUNTS, Tables
+from shapley_kernels.games.tables import Tables, live_counts
 from shapley_kernels.values import Semivalue
 
 _DOWN = 2.0**-500
+_LARGEST = {size: float(np.finfo(dtype).max) for size, dtype in ((2, "float32"), (4, "float32"), (8, "float64"))}
+"""What the compute dtype holds, by the bytes of a dtype."""
 
 
-class Run(Protocol):
-    """Runs a primitive of `kernels/` on the backend of the call."""
+class Launch(Protocol):
+    """Runs a primitive of `kernels/` on the backend of the call: a `launch.Launcher`."""
 
     dtype: Any
     """That of the credits."""
@@ -61,34 +52,57 @@ class Run(Protocol):
     def __call__(
         self,
         primitive: str,
-        arrays: Sequence[Array | None],
+        arrays: Sequence[Array | float | None],
         tables: Tables,
         shape: tuple[int, ...],
         dtype: Any = None,
     ) -> Array:
-        """`arrays` and `tables` in the order of the contract of the primitive, whose rows may have several axes ->
-        [*rows, players] of that shape, in `dtype`, or that of the credits."""
+        """`arrays` and `tables` in the order of the contract of the primitive, whose rows may have several axes (a
+        number stands for an array [1]) -> [*rows, players] of that shape, in `dtype`, or that of the credits."""
 
 
+@dataclass(frozen=True, eq=False)
 class Term:
-    """One summand of the credits of a game; a dataclass in each family."""
+    """One summand of the credits of a game: factor * scale times what `credits` says of scale 1.
 
-    game: "Game"
+    A term knows no backend. Most are one run of a primitive, and say which, on which arrays, with which coefficients;
+    the others define `credits` themselves.
+    """
+
+    game: Any  # the `Game` whose data, mask and shapes are used
     value: Semivalue
-    spreads_nonfinite: ClassVar[bool] = False
+    scale: float = field(default=1.0, kw_only=True)
+    """A number that the coefficients take in."""
+    factor: Array | None = field(default=None, kw_only=True)
+    """[batch], what the credits are multiplied by afterwards."""
+
+    primitive: ClassVar[str]
+    propagates_nan: ClassVar[bool] = False
     """Whether non-finite data of a live player make its whole row NaN by themselves, and no other row. Credits are then
     what a kernel wrote, with nothing added up afterwards."""
 
-    def credits(self, run: Run) -> Array:
-        """Credits [batch..., players], in the dtype of the run; exactly 0 for masked players."""
+    def arrays(self) -> tuple[Array | float | None, ...]:
+        """Those of the primitive."""
         raise NotImplementedError
 
-    def scaled(self, factor: float) -> "Term | None":
-        """The term of `factor` times the game, None if the coefficients cannot take it in."""
-        return None
+    def tables(self) -> Tables:
+        """Those of the primitive, for the live counts of the game, times `scale`; cached."""
+        raise NotImplementedError
+
+    def credits(self, launch: Launch) -> Array:
+        """Credits [batch..., players] without the factor, in the dtype of the launcher; exactly 0 for masked
+        players."""
+        game = self.game
+        return launch(self.primitive, self.arrays(), self.tables(), (*game.batch_shape, game.players))
+
+    def times(self, weight: Any) -> "Term":
+        """The term of a number, or an array [batch], times the game."""
+        if type(weight) is float:
+            return self if weight == 1.0 else replace(self, scale=weight * self.scale)
+        return replace(self, factor=weight)
 
     def merged(self, other: "Term") -> "Term | None":
-        """The term of the sum of both games, None if that is more than one run of a primitive."""
+        """The term of the sum of both games, None if that is more than one run of a primitive; without factors."""
         return None
 
     def error_bound(self) -> np.ndarray:
@@ -116,9 +130,13 @@ class Game:
     scales: ClassVar[tuple[str, ...]] = ()
     """Arrays whose common positive multiple multiplies the worth; () if there are none."""
 
+    ops: Ops
+    """What is done with its arrays: numpy's, or torch's."""
     players: int
     batch_shape: tuple[int, ...]
     mask: Array | None
+    dtype: Any
+    """Of the results: that of `data`."""
     given_dtype: Any
     """That which the data came in, whatever a sum widens them to: rounding to it is what tolerances allow for."""
     restore: Callable[[Array], Any] | None
@@ -130,8 +148,12 @@ class Game:
         return getattr(self, next(iter(self.arguments)))
 
     @property
-    def dtype(self) -> Any:
-        return self.data.dtype
+    def compute_dtype(self) -> Any:
+        return self.ops.compute_dtype(self.dtype)
+
+    def is_eager(self) -> bool:
+        """Whether its numbers lie on the CPU, and nothing traces what is done to them."""
+        return self.ops is NUMPY or self.ops.is_eager(self.data)
 
     def worth(self, coalitions: Any = None) -> Any:
         """v(S) of the players that are in S and live.
@@ -147,37 +169,37 @@ class Game:
             TypeError, ValueError: coalitions that are not bool, of another number of players, or of another batch.
             OverflowError: on the CPU, a worth beyond the range of the dtype.
         """
-        result = cast(self.wide_worth(coalitions), self.dtype)
-        if on_cpu(result) and not is_traced(result):
+        result = self.ops.cast(self.wide_worth(coalitions), self.dtype)
+        if self.is_eager():
             result = within_range(self, "worths", result, lambda game: game.wide_worth(coalitions))
         return self.restore(result) if self.restore else result
 
     def wide_worth(self, coalitions: Any = None) -> Array:
         """`worth` in numpy or torch and in the compute dtype, for what goes on computing with it."""
-        if coalitions is None:
-            members = ~zeros(self.data, (*self.batch_shape, self.players), "bool")
-        else:
-            members = boolean(coalitions, self.data, "worth: coalitions")
-            if not members.shape or members.shape[-1] != self.players:
-                raise ValueError(
-                    f"worth: coalitions must have shape [..., {self.players}] (players last), "
-                    f"got {tuple(members.shape)}"
-                )
-            try:
-                np.broadcast_shapes(tuple(members.shape[:-1]), self.batch_shape)
-            except ValueError:
-                raise ValueError(
-                    f"worth: coalitions must have leading axes that broadcast with those of the games, "
-                    f"{self.batch_shape}, got shape {tuple(members.shape)}"
-                ) from None
+        members = self.everybody() if coalitions is None else self._coalitions(coalitions)
         with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
             return self._worth(members if self.mask is None else members & self.mask)
+
+    def _coalitions(self, coalitions: Any) -> Array:
+        members = boolean(coalitions, self.data, "worth: coalitions")
+        if not members.shape or members.shape[-1] != self.players:
+            raise ValueError(
+                f"worth: coalitions must have shape [..., {self.players}] (players last), got {tuple(members.shape)}"
+            )
+        try:
+            np.broadcast_shapes(tuple(members.shape[:-1]), self.batch_shape)
+        except ValueError:
+            raise ValueError(
+                f"worth: coalitions must have leading axes that broadcast with those of the games, "
+                f"{self.batch_shape}, got shape {tuple(members.shape)}"
+            ) from None
+        return members
 
     def _worth(self, members: Array) -> Array:
         """`wide_worth` of live members [..., players] -> [...], broadcast with the batch shape."""
         raise NotImplementedError
 
-    def terms(self, value: Semivalue) -> "list[Weighted]":
+    def terms(self, value: Semivalue) -> list[Term]:
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
@@ -223,12 +245,13 @@ class Game:
         whole = without_restore(self)
         whole.players = max(game.players for game in games)
         whole.batch_shape = (sum(game.batch_shape[0] for game in games),)
-        live = [~zeros(g.data, (*g.batch_shape, g.players), "bool") if g.mask is None else g.mask for g in games]
+        live = [game.everybody() if game.mask is None else game.mask for game in games]
         whole.mask = np.concatenate([_padded(mask, (-1,), whole.players) for mask in live])
         for name, axes in self.arguments.items():
             if getattr(self, name) is not None:
                 arrays = [_by_row(getattr(game, name), game) for game in games]
                 setattr(whole, name, np.concatenate([_padded(x, axes, whole.players) for x in arrays]))
+        whole.dtype = whole.data.dtype
         return whole
 
     def topics(self, size: int) -> int:
@@ -262,28 +285,36 @@ class Game:
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         """The definition in rational arithmetic, for the oracle: a function from player indices to worth, for one
         entry of the flattened batch. Written apart from `_worth`."""
+        live, worth = set(self.live_players(row)), self._exact_worth(row)
+        return lambda members: worth([i for i in members if i in live])
+
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        """`exact_worth` of live members."""
         raise NotImplementedError
+
+    # -- players -----------------------------------------------------------------------------------------------------
+
+    def everybody(self) -> Array:
+        """[batch..., players] bool, all True."""
+        return ~self.ops.zeros(self.data, (*self.batch_shape, self.players), self.ops.dtype("bool"))
 
     def live_players(self, row: int) -> list[int]:
         """Indices of the live players in one entry of the flattened batch."""
-        if self.mask is None:
-            return list(range(self.players))
-        return np.flatnonzero(row_of(self.mask, row, 1)).tolist()
+        return np.flatnonzero(self.live_rows()[row]).tolist()
+
+    def live_rows(self) -> np.ndarray:
+        """[rows, players] bool, on the host."""
+        shape = (prod(self.batch_shape), self.players)
+        return np.ones(shape, bool) if self.mask is None else self.ops.to_host(self.mask).reshape(shape)
 
     def live_counts(self, value: Semivalue) -> tuple[int, ...]:
         """Numbers of live players for which coefficients are needed."""
-        mask, players = self.mask, self.players
-        if mask is None:
-            return (players,)
-        if (players <= ALL_LIVE_COUNTS and value.fixed_players is None) or is_traced(mask):
-            return tuple(range(players + 1))
-        counts = mask.sum(-1)
-        return tuple(int(n) for n in np.unique(counts.cpu().numpy() if is_torch(counts) else counts))
+        return live_counts(self.ops, self.mask, self.players, value)
 
     # -- reading and checking data -----------------------------------------------------------------------------------
 
     def _read(self, name: str, x: Any, axes: str, mask: Any, player_axis: int = -1, *, integers: bool = False) -> Array:
-        """The argument that decides container, device and shapes; sets players, batch_shape, mask and restore.
+        """The argument that decides container, device and shapes; sets ops, players, batch_shape, mask and restore.
 
         Args:
             axes: such as "[..., players, topics]".
@@ -291,20 +322,14 @@ class Game:
             integers: take integers only (labels), and keep them.
         """
         owner = type(self).__name__
-        array, self.restore = native(x, f"{owner}: {name}")
-        trailing = axes.count(",")
-        if len(array.shape) < trailing:
+        self.ops, array, self.restore = read(x, f"{owner}: {name}", integers=integers)
+        batch = len(array.shape) - axes.count(",")
+        if batch < 0:
             got = f"the number {describe(x)}" if not array.shape else describe(array)
             raise ValueError(f"{owner}: {name} must have shape {axes}, got {got}")
-        if not integers:
-            array = floating(array, f"{owner}: {name}")
-        elif not is_integer(array):
-            raise TypeError(f"{owner}: {name} must be integers, got {describe(array)}; convert them, e.g. to int64")
-        else:  # narrow ones could not be compared with large numbers, and torch does not compute with unsigned ones
-            array = cast(array, named_dtype(array, "int64"))
-        self.given_dtype = array.dtype
+        self.dtype = self.given_dtype = array.dtype
         self.players = array.shape[player_axis]
-        self.batch_shape = tuple(array.shape[: len(array.shape) - trailing])
+        self.batch_shape = tuple(array.shape[:batch])
         self.mask = None
         if mask is not None:
             live, shape = boolean(mask, array, f"{owner}: mask"), (*self.batch_shape, self.players)
@@ -316,6 +341,15 @@ class Game:
         owner = f"{type(self).__name__}: {name}"
         return broadcast(floating(like(x, data, owner), owner), tuple(shape), owner, axes)
 
+    def wide(self, x: Array) -> Array:
+        """`x` in the compute dtype."""
+        return self.ops.cast(x, self.compute_dtype)
+
+    def in_rows(self, x: Array) -> np.ndarray:
+        """An array with the batch axes of the game as float64 [rows, *its own axes], on the host."""
+        own = x.shape[len(self.batch_shape) :]
+        return self.ops.to_float64(x).reshape((prod(self.batch_shape), *own))
+
     def _outside(self, name: str, array: Array) -> Array:
         """Entries outside the domain; NaN are not."""
         low, high = self.domain.get(name, (-inf, inf))
@@ -323,13 +357,16 @@ class Game:
 
     def _bad_entries(self, name: str, array: Array) -> Array:
         """Entries of live players that are not finite, or outside the domain."""
-        bad = ~namespace(array).isfinite(array) | self._outside(name, array)
-        live = live_entries(self.mask, self.arguments[name], array)
-        return bad if live is None else bad & live
+        return self._of_live_players(name, ~self.ops.xp.isfinite(array) | self._outside(name, array))
+
+    def _of_live_players(self, name: str, entries: Array) -> Array:
+        """bools of the shape of an argument, False where they concern a masked player."""
+        live = live_entries(self.mask, self.arguments[name], entries)
+        return entries if live is None else entries & live
 
     def _float_arrays(self) -> list[tuple[str, Array]]:
         arrays = [(name, getattr(self, name)) for name in self.arguments]
-        return [(name, x) for name, x in arrays if hasattr(x, "shape") and not is_integer(x)]
+        return [(name, x) for name, x in arrays if hasattr(x, "shape") and not self.ops.is_integer(x)]
 
     def numbers_per_game(self) -> int:
         """Numbers in its largest array, for one game of the batch."""
@@ -338,7 +375,7 @@ class Game:
 
     def bad_rows(self) -> Array:
         """[batch] bool: games with live data that are not finite, or outside the domain."""
-        bad = zeros(self.data, self.batch_shape, "bool")
+        bad = self.ops.zeros(self.data, self.batch_shape, self.ops.dtype("bool"))
         if self._nonfinite_number():
             bad = ~bad
         for name, array in self._float_arrays():
@@ -357,20 +394,19 @@ class Game:
     def _nonfinite_number(self) -> str | None:
         """The name of an argument that is one number for all games, and not finite."""
         given = {name: getattr(self, name) for name in self.arguments}
-        return next((name for name, x in given.items() if isinstance(x, float) and not isfinite(x)), None)
+        return next((name for name, x in given.items() if is_number(x) and not isfinite(x)), None)
 
     def _check_domain(self) -> None:
         """For constructors: refuse live entries outside the domain, if the data are on the CPU. NaN and infinities are
         for later, since nan="propagate" allows them."""
         for name in self.domain:
             array = getattr(self, name)
-            if on_cpu(array):
-                bad = self._outside(name, array) & namespace(array).isfinite(array)
-                live = live_entries(self.mask, self.arguments[name], array)
-                self._refuse(name, array, bad if live is None else bad & live)
+            if self.ops.on_cpu(array):
+                bad = self._outside(name, array) & self.ops.xp.isfinite(array)
+                self._refuse(name, array, self._of_live_players(name, bad))
 
     def _refuse(self, name: str, array: Array, bad: Array) -> None:
-        where = first_true(bad)
+        where = self.ops.first_true(bad)
         if where is None:
             return
         owner, got = type(self).__name__, array[where].item()
@@ -383,6 +419,37 @@ class Game:
             f"{owner}: {name} must be finite, {place}; mask players that do not take part (mask=), "
             "or pass nan='propagate' to get NaN in that row alone"
         )
+
+    # -- the same game on other arrays -------------------------------------------------------------------------------
+
+    def with_arrays(self, change: Callable[[Array], Array]) -> "Game":
+        """The same game with `change` of all its arrays, with results in numpy or torch."""
+        changed = without_restore(self)
+        for name, array in list(vars(changed).items()):
+            if hasattr(array, "shape") and hasattr(array, "dtype"):
+                setattr(changed, name, change(array))
+        changed.ops, changed.dtype = ops_of(changed.data), changed.data.dtype
+        return changed
+
+    def in_double(self) -> "Game":
+        """The same game on data in float64 (where the device has it), with results in numpy or torch."""
+        return self.with_arrays(lambda x: self.ops.cast(x, self.ops.widest(x)) if is_float(x.dtype) else x)
+
+    def scaled_down(self) -> "tuple[Game, float]":
+        """The game in float64, and scaled down so that nothing that its credits are computed from overflows, if they
+        fit; and the square root of what undoes that. By powers of two, which round nothing but numbers that are nothing
+        beside those that overflow."""
+        double = self.in_double()
+        if compute_dtype(self.dtype) == "float32":
+            return double, 1.0
+        parts = []
+        for weight, part in double._parts():
+            small = copy(part)
+            data = [name for name in part.scales if getattr(part, name) is not None]
+            for name in data:
+                setattr(small, name, _DOWN * getattr(part, name))
+            parts.append((_DOWN * weight if data else _DOWN * _DOWN * weight, small))
+        return Combination(parts), 1 / _DOWN
 
     # -- algebra -----------------------------------------------------------------------------------------------------
 
@@ -414,7 +481,8 @@ class Game:
             return NotImplemented
         number = isinstance(scalar, Real) and not isinstance(scalar, bool)
         divisor = as_float(scalar, "scale") if number else self._scalar(scalar)  # 1 over a number beyond the range is 0
-        if divisor == 0 if isinstance(divisor, float) else on_cpu(divisor) and bool((divisor == 0).any()):
+        zero: Any = divisor == 0
+        if zero if is_number(divisor) else self.ops.on_cpu(divisor) and bool(zero.any()):
             raise ZeroDivisionError("a game can be divided by numbers other than 0 only, got 0")
         with np.errstate(over="ignore"):
             return self * (1.0 / divisor)
@@ -429,24 +497,10 @@ class Game:
         """(weight, game) of each summand, those of a narrower compute dtype on data in that of the sum."""
         return [(1.0, self)]
 
-    def scaled_down(self) -> "tuple[Game, float]":
-        """The game in float64, and scaled down so that nothing that its credits are computed from overflows, if they
-        fit; and the square root of what undoes that. By powers of two, which round nothing but numbers that are nothing
-        beside those that overflow."""
-        wide = in_double(self)
-        if compute_dtype(self.dtype) == "float32":
-            return wide, 1.0
-        parts = []
-        for weight, part in wide._parts():
-            small = copy(part)
-            data = [name for name in part.scales if getattr(part, name) is not None]
-            for name in data:
-                setattr(small, name, _DOWN * getattr(part, name))
-            parts.append((_DOWN * weight if data else _DOWN * _DOWN * weight, small))
-        return Combination(parts), 1 / _DOWN
-
     def _scalar(self, scalar: Any) -> Any:
         """A number, or an array of the batch shape, to multiply the worth with."""
+        if type(scalar) is float and isfinite(scalar):
+            return scalar
         if not isinstance(scalar, bool) and (
             isinstance(scalar, Real) or (isinstance(scalar, np.generic) and is_float(scalar.dtype))
         ):
@@ -454,24 +508,32 @@ class Game:
             if not isfinite(number):
                 raise ValueError(f"a game can be scaled by finite numbers only, got {number}")
             return number
-        if not is_torch(scalar) and (not hasattr(scalar, "shape") or isinstance(scalar, np.generic)):
+        ops = self.ops
+        if ops_of(scalar) is NUMPY and (not hasattr(scalar, "shape") or isinstance(scalar, np.generic)):
             raise TypeError(
                 f"a game can be scaled by a number or an array of the batch shape {self.batch_shape}, "
                 f"got {describe(scalar)}"
             )
         # not the dtype of the game: products of weights would be rounded to float16 or bfloat16 again and again
         array = like(scalar, self.data, "scale")
-        if not is_integer(array):
+        if not ops.is_integer(array):
             array = floating(array, "scale")
         if not (is_float(array.dtype) and compute_dtype(array.dtype) == "float64"):
-            array = cast(array, named_dtype(self.data, compute_dtype(self.dtype)))
+            array = ops.cast(array, self.compute_dtype)
         array = broadcast(array, self.batch_shape, "scale", "[batch]")
-        if on_cpu(array) and (bad := first_nonfinite(array, None)) is not None:
+        if ops.on_cpu(array) and (bad := ops.first_true(~ops.xp.isfinite(array))) is not None:
             raise ValueError(f"a game can be scaled by finite numbers only, got {array[bad].item()}{at(bad)}")
         return array
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(players={self.players}, batch_shape={self.batch_shape}, dtype={self.dtype})"
+
+
+def without_restore(game: Game) -> Game:
+    """The same game, with results in numpy or torch."""
+    native = copy(game)
+    native.restore = None
+    return native
 
 
 def _by_row(x: Any, game: Game) -> np.ndarray:
@@ -483,20 +545,6 @@ def _padded(x: np.ndarray, axes: tuple[int, ...], players: int) -> np.ndarray:
     """`x` with zeros for further players along the `axes` that run over them."""
     grow = [(0, players - size if i - x.ndim in axes else 0) for i, size in enumerate(x.shape)]
     return np.pad(x, grow)
-
-
-def _product(a: Any, b: Any) -> Any:
-    """Of two weights; beyond the range it is infinite, which is looked for later."""
-    if not (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
-        return a * b
-    with np.errstate(over="ignore"):
-        return a * b
-
-
-def row_of(array: Array, row: int, trailing: int) -> np.ndarray:
-    """One entry of the flattened batch of an array with so many axes of its own, in float64; empty axes allowed."""
-    split = len(array.shape) - trailing
-    return numbers(array).reshape(prod(array.shape[:split]), *array.shape[split:])[row]
 
 
 @dataclass(frozen=True)
@@ -512,10 +560,25 @@ class Maxima:
     scale: float = 1.0
 
 
-_LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in ("float32", "float64")}
+# -- what multiplies a game: a float, or an array [batch] --------------------------------------------------------------
 
-Weighted = tuple[Any, Term]
-"""(weight, term): a number or [batch] array, and what it multiplies."""
+
+def is_number(x: Any) -> bool:
+    """Whether a weight, or a v_empty, is one number for all games."""
+    return type(x) is float
+
+
+def spread(weight: Any, axes: int) -> Any:
+    """A weight, to be multiplied with an array that has so many axes behind those of the batch."""
+    return weight if is_number(weight) else weight.reshape((*weight.shape, *(1 for _ in range(axes))))
+
+
+def _product(a: Any, b: Any) -> Any:
+    """Of two weights; beyond the range it is infinite, which is looked for later."""
+    if not (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
+        return a * b
+    with np.errstate(over="ignore"):
+        return a * b
 
 
 class Combination(Game):
@@ -524,31 +587,23 @@ class Combination(Game):
     def __init__(self, parts: Sequence[tuple[Any, Game]]) -> None:
         self.parts = list(parts)
         first = self.parts[0][1]
+        self.ops, self.players, self.batch_shape = first.ops, first.players, first.batch_shape
+        self.restore, self.mask, self.dtype = first.restore, first.mask, first.dtype
         for _, game in self.parts[1:]:
             _check_compatible(first, game)
-        self.players, self.batch_shape, self.restore = first.players, first.batch_shape, first.restore
-        self.mask = next((game.mask for _, game in self.parts if game.mask is not None), None)
+            self.mask = game.mask if self.mask is None else self.mask
+            if game.dtype != self.dtype:
+                self.dtype = self.ops.promoted(self.dtype, game.dtype)
 
     @property
     def data(self) -> Array:
         return self.parts[0][1].data
 
-    @property
-    def dtype(self) -> Any:
-        arrays = [game.data for _, game in self.parts]
-        widest = arrays[0]
-        for array in arrays[1:]:
-            widest = (
-                widest if promoted(widest, array) == widest.dtype else cast(array[..., :0], promoted(widest, array))
-            )
-        return widest.dtype
-
     def _worth(self, members: Array) -> Array:
-        wide = named_dtype(self.data, compute_dtype(self.dtype))
-        return sum(cast(weight * game._worth(members), wide) for weight, game in self.wide_parts())
+        return sum(self.wide(weight * game._worth(members)) for weight, game in self.wide_parts())
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(weight * w, term) for weight, game in self.wide_parts() for w, term in game.terms(value)]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [term.times(weight) for weight, game in self.wide_parts() for term in game.terms(value)]
 
     def bad_rows(self) -> Array:
         return reduce(or_, (game.bad_rows() for _, game in self.parts))
@@ -564,76 +619,55 @@ class Combination(Game):
         for _, game in self.parts:
             game.refuse_joint_data()
 
-    def take(self, own: Array, rows: Array, places: Array, mask: Array) -> "Game":
-        weights = [w if isinstance(w, float) else w.reshape(-1)[own] for w, _ in self.parts]
-        games = [game.take(own, rows, places, mask) for _, game in self.parts]
-        return Combination(list(zip(weights, games, strict=True)))
+    def take(self, own: Array, rows: Array, places: Array, mask: Array) -> Game:
+        weights = [w if is_number(w) else w.reshape(-1)[own] for w, _ in self.parts]
+        return Combination(
+            [(w, g.take(own, rows, places, mask)) for w, (_, g) in zip(weights, self.parts, strict=True)]
+        )
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         parts = [(_row_weight(weight, row), game.exact_worth(row)) for weight, game in self.parts]
         return lambda members: sum((w * v(members) for w, v in parts), Fraction(0))
 
+    def with_arrays(self, change: Callable[[Array], Array]) -> Game:
+        return Combination([(w if is_number(w) else change(w), part.with_arrays(change)) for w, part in self.parts])
+
     def _parts(self) -> list[tuple[Any, Game]]:
         return self.parts
 
     def wide_parts(self) -> list[tuple[Any, Game]]:
+        if all(game.dtype == self.dtype for _, game in self.parts):
+            return self.parts
         compute = compute_dtype(self.dtype)
         wide: dict[int, Array] = {}  # what shares data goes on doing so
 
         def widen(x: Array) -> Array:
             if id(x) not in wide:
-                wide[id(x)] = cast(x, named_dtype(x, compute)) if is_float(x.dtype) else x
+                wide[id(x)] = self.wide(x) if is_float(x.dtype) else x
             return wide[id(x)]
 
-        return [(w, g if compute_dtype(g.dtype) == compute else with_arrays(g, widen)) for w, g in self.parts]
+        return [(w, g if compute_dtype(g.dtype) == compute else g.with_arrays(widen)) for w, g in self.parts]
 
     def _refuse_large_weights(self) -> None:
         """ValueError for a weight, such as a product of weights, beyond the range that credits are computed in."""
-        compute = compute_dtype(self.dtype)
-        largest = _LARGEST[compute]
+        largest = _LARGEST[self.dtype.itemsize]
         for weight, game in self.parts:
-            if isinstance(weight, float):
-                found = weight if abs(weight) > largest else None
-            elif on_cpu(weight) and (bad := first_true(abs(numbers(weight)) > largest)) is not None:
-                found = weight[bad].item()
-            else:
-                found = None
-            if found is not None:
+            got = None
+            if type(weight) is float:
+                got = weight if abs(weight) > largest else None
+            elif self.ops.on_cpu(weight):
+                where = self.ops.first_true(abs(weight) > largest)
+                got = None if where is None else weight[where].item()
+            if got is not None:
                 raise ValueError(
-                    f"a game of dtype {self.dtype} can be scaled by numbers in the range of {compute} only, got "
-                    f"{found:g} times {type(game).__name__}, products of several weights multiplied out; scale by less"
+                    f"a game of dtype {self.dtype} can be scaled by numbers in the range of "
+                    f"{compute_dtype(self.dtype)} only, got {got:g} times {type(game).__name__}, products of several "
+                    "weights multiplied out; scale by less"
                 )
 
 
-def with_arrays(game: Game, change: Callable[[Array], Array]) -> Game:
-    """The same game with `change` of all its arrays, with results in numpy or torch."""
-    changed = without_restore(game)
-    if isinstance(changed, Combination):
-        changed.parts = [
-            (w if isinstance(w, float) else change(w), with_arrays(part, change)) for w, part in game._parts()
-        ]
-    for name, array in list(vars(changed).items()):
-        if hasattr(array, "dtype"):
-            setattr(changed, name, change(array))
-    return changed
-
-
-def without_restore(game: Game) -> Game:
-    """The same game, with results in numpy or torch."""
-    if not isinstance(game, Game):  # which is for `semivalue` to refuse
-        return game
-    native = copy(game)
-    native.restore = None
-    return native
-
-
-def in_double(game: Game) -> Game:
-    """The same game on data in float64 (where the device has it), with results in numpy or torch."""
-    return with_arrays(game, lambda x: cast(x, widest(x)) if is_float(x.dtype) else x)
-
-
 def _row_weight(weight: Any, row: int) -> Fraction:
-    return Fraction(weight if isinstance(weight, float) else float(weight.reshape(-1)[row]))
+    return Fraction(weight if is_number(weight) else float(weight.reshape(-1)[row]))
 
 
 def _check_compatible(a: Game, b: Game) -> None:
@@ -644,14 +678,13 @@ def _check_compatible(a: Game, b: Game) -> None:
         refuse("players", a.players, b.players)
     if a.batch_shape != b.batch_shape:
         refuse("batch shape", a.batch_shape, b.batch_shape)
-    if is_torch(a.data) != is_torch(b.data):
+    if a.ops is not b.ops:
         raise TypeError(f"games can be combined only in one container, got {describe(a.data)} and {describe(b.data)}")
-    if device(a.data) != device(b.data):
-        refuse("device", device(a.data), device(b.data))
+    if a.ops is not NUMPY and a.data.device != b.data.device:
+        refuse("device", a.ops.device(a.data), b.ops.device(b.data))
     if a.mask is b.mask:
         return
-    xp = namespace(a.data)
-    ones = xp.ones_like(a.mask if a.mask is not None else b.mask)
+    ones = a.everybody()
     left, right = (ones if game.mask is None else game.mask for game in (a, b))
     if not bool((left == right).all()):
         raise ValueError("games can be combined only on equal masks (None: all players live), got two that differ")

@@ -4,30 +4,16 @@ A topic is worth the best score that S has on it, so a game of T topics is the s
 its credits are the sum of theirs. The rows of these are made tile by tile.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    constant,
-    floating,
-    is_integer,
-    is_torch,
-    named_dtype,
-    namespace,
-    native,
-    numbers,
-    on_cpu,
-    zeros,
-)
-from shapley_kernels.games.base import Game, Maxima, Run, Term, Weighted, row_of
+from shapley_kernels.arrays import Array, Ops, compute_dtype, floating, is_float, native
+from shapley_kernels.games.base import Game, Launch, Maxima, Term
 from shapley_kernels.games.multilinear import product_pairs, product_tables
 from shapley_kernels.games.order.pairs import pair_tables, pairs
 from shapley_kernels.games.order.tables import coefficients, order_tables
@@ -62,45 +48,34 @@ class FacilityLocation(Game):
 
     def __init__(self, scores: Any, weights: Any = None, mask: Any = None) -> None:
         self.scores = self._read("scores", scores, "[..., players, topics]", mask, player_axis=-2)
-        self.weights = read_topic_weights(self, weights, self.scores)
+        self.weights = _read_topic_weights(self, weights, self.scores)
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, FacilityTerm(self, self.scores, self.weights, value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [FacilityTerm(self, value, self.scores)]
 
     def topics(self, size: int) -> int:
         return int(self.scores.shape[-1])
 
     def maxima(self, group: Callable[[], Array]) -> Maxima:
-        return _maxima(self, self.scores, self.weights)
+        return _maxima(self, self.scores)
 
     def pairs(self, value: Semivalue) -> Array:
         tables = pair_tables(Max, (), value, self.players, self.live_counts(value))
-        nothing = zeros(self.scores, self.batch_shape, compute_dtype(self.dtype))
-        return pairs_of_topics(
-            self, self.scores, self.weights, lambda scores: pairs(scores, self.mask, nothing, tables)
-        )
+        zeros = self.ops.zeros(self.scores, self.batch_shape, self.compute_dtype)
+        return _pairs_of_topics(self, self.scores, lambda x: pairs(self.ops, x, self.mask, zeros, tables))
 
     def _worth(self, members: Array) -> Array:
-        xp, dtype = namespace(self.scores), named_dtype(self.scores, compute_dtype(self.dtype))
-        scores = xp.where(members[..., None], cast(self.scores, dtype), -float("inf"))
-        shape = (*scores.shape[:-2], 1, scores.shape[-1])
-        nobody = zeros(scores, shape, compute_dtype(self.dtype)) - float("inf")  # if there are no players
-        best = xp.amax(xp.concatenate([scores, nobody], -2), -2)  # [..., topics]
+        xp = self.ops.xp
+        best = _best(self, xp.where(members[..., None], self.wide(self.scores), -float("inf")), -2)  # [..., topics]
         best = xp.where(members.any(-1)[..., None], best, 0.0)
-        weights = 1.0 if self.weights is None else cast(self.weights, dtype)
-        return (best * weights).sum(-1)
+        return (best if self.weights is None else best * self.wide(self.weights)).sum(-1)
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live, scores = set(self.live_players(row)), row_of(self.scores, row, 2)
-        weights = np.ones(scores.shape[1]) if self.weights is None else row_of(self.weights, row, 1)
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        scores, weights = self.in_rows(self.scores)[row], _weights_in_rows(self, self.scores)[row]
 
-        def worth(members: Collection[int]) -> Fraction:
-            inside = [i for i in members if i in live]
-            if not inside:
-                return Fraction(0)
-            return sum(
-                (Fraction(w) * Fraction(max(s[inside])) for w, s in zip(weights, scores.T, strict=True)), Fraction(0)
-            )
+        def worth(members: list[int]) -> Fraction:
+            best = [Fraction(max(topic[members])) for topic in scores.T] if members else []
+            return sum((Fraction(w) * x for w, x in zip(weights, best, strict=False)), Fraction(0))
 
         return worth
 
@@ -144,40 +119,36 @@ class Coverage(Game):
 
     def __init__(self, covers: Any, weights: Any = None, mask: Any = None) -> None:
         array, _ = native(covers, "Coverage: covers")
-        self.certain = is_integer(array) or array.dtype == named_dtype(array, "bool")
+        self.certain = not is_float(array.dtype)
         self.covers = self._read("covers", covers, "[..., players, topics]", mask, player_axis=-2)
-        self.weights = read_topic_weights(self, weights, self.covers)
+        self.weights = _read_topic_weights(self, weights, self.covers)
         self._check_domain()
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        if self.certain:
-            return [(1.0, FacilityTerm(self, self.covers, self.weights, value))]
-        return [(1.0, CoverageTerm(self, value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [FacilityTerm(self, value, self.covers) if self.certain else CoverageTerm(self, value)]
 
     def topics(self, size: int) -> int:
         return int(self.covers.shape[-1]) if self.certain else 0
 
     def maxima(self, group: Callable[[], Array]) -> Maxima:
-        return _maxima(self, self.covers, self.weights)
+        return _maxima(self, self.covers)
 
     def pairs(self, value: Semivalue) -> Array:
-        return pairs_of_topics(self, self.covers, self.weights, lambda p: -product_pairs(-p, self.mask, value))
+        return _pairs_of_topics(self, self.covers, lambda p: -product_pairs(self.ops, -p, self.mask, value))
 
     def _worth(self, members: Array) -> Array:
-        xp, dtype = namespace(self.covers), named_dtype(self.covers, compute_dtype(self.dtype))
-        covers = xp.where(members[..., None], cast(self.covers, dtype), 0.0)
+        xp = self.ops.xp
+        covers = xp.where(members[..., None], self.wide(self.covers), 0.0)
         missed = xp.cumprod(1 - covers, -2)
         before = xp.concatenate([xp.ones_like(missed[..., :1, :]), missed], -2)[..., : self.players, :]
         covered = (covers * before).sum(-2)  # by the first player who does: nothing cancels
-        return (covered if self.weights is None else covered * cast(self.weights, dtype)).sum(-1)
+        return (covered if self.weights is None else covered * self.wide(self.weights)).sum(-1)
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live, covers = set(self.live_players(row)), row_of(self.covers, row, 2)
-        weights = np.ones(covers.shape[1]) if self.weights is None else row_of(self.weights, row, 1)
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        covers, weights = self.in_rows(self.covers)[row], _weights_in_rows(self, self.covers)[row]
 
-        def worth(members: Collection[int]) -> Fraction:
-            inside = [i for i in members if i in live]
-            missed = [prod((1 - Fraction(p) for p in topic[inside]), start=Fraction(1)) for topic in covers.T]
+        def worth(members: list[int]) -> Fraction:
+            missed = [prod((1 - Fraction(p) for p in topic[members]), start=Fraction(1)) for topic in covers.T]
             return sum((Fraction(w) * (1 - p) for w, p in zip(weights, missed, strict=True)), Fraction(0))
 
         return worth
@@ -219,44 +190,40 @@ class Clusters(Game):
         self.labels = self._read("labels", labels, "[..., players]", mask, integers=True)
         shape = tuple(self.labels.shape)
         if rewards is None:
-            self.rewards = floating(zeros(self.labels, shape, "int64") + 1, "Clusters: rewards")
+            self.rewards = floating(self.ops.xp.ones_like(self.labels), "Clusters: rewards")
         else:
             self.rewards = self._read_beside("rewards", rewards, self.labels, shape, "[..., players]")
+        self.dtype = self.rewards.dtype
 
     @property
     def data(self) -> Array:
         return self.rewards
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, ClustersTerm(self, value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [ClustersTerm(self, value)]
 
     def topics(self, size: int) -> int:
         return size * self.players
 
     def maxima(self, group: Callable[[], Array]) -> Maxima:
         """The clusters of a group, numbered from 0, are its topics."""
-        xp, labels = namespace(self.labels), self.labels.reshape(-1, self.players)
-        cluster = _numbered(labels, group())
-        own = cluster[..., None] == constant(np.arange(int(cluster.max()) + 1), labels, labels.dtype)
-        rewards = self.rewards.reshape(-1, self.players, 1)
-        return Maxima(xp.where(own, rewards, -float("inf")))
+        ops, labels = self.ops, self.labels.reshape(-1, self.players)
+        cluster = _numbered(ops.xp, labels, group())
+        own = cluster[..., None] == ops.array_like(np.arange(int(cluster.max()) + 1), labels, labels.dtype)
+        return Maxima(ops.xp.where(own, self.rewards.reshape(-1, self.players, 1), -float("inf")))
 
     def _worth(self, members: Array) -> Array:
-        xp, dtype = namespace(self.rewards), named_dtype(self.rewards, compute_dtype(self.dtype))
+        xp = self.ops.xp
         together = (self.labels[..., :, None] == self.labels[..., None, :]) & members[..., None, :]  # [..., i, j]
-        rewards = xp.where(together, cast(self.rewards, dtype)[..., None, :], -float("inf"))
-        nobody = zeros(rewards, (*rewards.shape[:-1], 1), compute_dtype(self.dtype)) - float("inf")  # if no players
-        best = xp.amax(xp.concatenate([rewards, nobody], -1), -1)
-        return xp.where(_leaders(together), best, 0.0).sum(-1)  # at the first member of each cluster
+        best = _best(self, xp.where(together, self.wide(self.rewards)[..., None, :], -float("inf")), -1)
+        return xp.where(_leaders(xp, together), best, 0.0).sum(-1)  # at the first member of each cluster
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live = set(self.live_players(row))
-        labels = row_of(self.labels, row, 1).tolist()
-        rewards = row_of(self.rewards, row, 1).tolist()
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        labels, rewards = (self.in_rows(x)[row].tolist() for x in (self.labels, self.rewards))
 
-        def worth(members: Collection[int]) -> Fraction:
+        def worth(members: list[int]) -> Fraction:
             best: dict[float, Fraction] = {}
-            for i in set(members) & live:
+            for i in members:
                 best[labels[i]] = max(best.get(labels[i], Fraction(rewards[i])), Fraction(rewards[i]))
             return sum(best.values(), Fraction(0))
 
@@ -271,20 +238,40 @@ class Clusters(Game):
         return {"labels": labels, "rewards": rewards * (rng.random((rows, players)) < 0.8)}
 
 
-def _maxima(game: Game, scores: Array, weights: Array | None) -> Maxima:
+def _read_topic_weights(game: Game, weights: Any, data: Array) -> Array | None:
+    """weights [topics] or [batch..., topics] as [batch..., topics], for data [batch..., players, topics]."""
+    if weights is None:
+        return None
+    return game._read_beside("weights", weights, data, (*game.batch_shape, data.shape[-1]), "[..., topics]")
+
+
+def _weights_in_rows(game: Any, data: Array) -> np.ndarray:
+    """[rows, topics] float64, on the host."""
+    ones = np.ones((prod(game.batch_shape), data.shape[-1]))
+    return ones if game.weights is None else game.in_rows(game.weights)
+
+
+def _maxima(game: Any, scores: Array) -> Maxima:
     players, topics = scores.shape[-2:]
     count = prod(game.batch_shape)
-    flat = None if weights is None else weights.reshape(count, topics)
-    return Maxima(scores.reshape(count, players, topics), flat)
+    weights = None if game.weights is None else game.weights.reshape(count, topics)
+    return Maxima(scores.reshape(count, players, topics), weights)
 
 
-def _numbered(labels: Array, group: Array) -> Array:
+def _best(game: Game, x: Array, axis: int) -> Array:
+    """The maximum along an axis, which may be empty: -inf."""
+    shape = list(x.shape)
+    shape[axis] = 1
+    nobody = game.ops.zeros(x, shape, x.dtype) - float("inf")
+    return game.ops.xp.amax(game.ops.xp.concatenate([x, nobody], axis), axis)
+
+
+def _numbered(xp: Any, labels: Array, group: Array) -> Array:
     """int64 [rows, players]: equal for equal labels of a group, counting from 0 in each.
 
     Args:
         labels: [rows, players] int64; group: [rows] int64.
     """
-    xp = namespace(labels)
     _, label = xp.unique(labels.reshape(-1), return_inverse=True)
     label, width = label.reshape(tuple(labels.shape)), label.max() + 1
     pairs, place = xp.unique((group[:, None] * width + label).reshape(-1), return_inverse=True)
@@ -292,151 +279,169 @@ def _numbered(labels: Array, group: Array) -> Array:
     return place.reshape(tuple(labels.shape)) - first[:, None]
 
 
-def _leaders(together: Array) -> Array:
+def _leaders(xp: Any, together: Array) -> Array:
     """[..., players] bool: the first present player of each cluster.
 
     Args:
         together: [..., i, j] bool, j is present and of the cluster of i.
     """
-    before = namespace(together).tril(together, -1).any(-1)  # a present one before i
-    return namespace(together).diagonal(together, 0, -2, -1) & ~before
+    before = xp.tril(together, -1).any(-1)  # a present one before i
+    return xp.diagonal(together, 0, -2, -1) & ~before
+
+
+def _pairs_of_topics(game: Any, data: Array, of_topic: Callable[[Array], Array]) -> Array:
+    """sum_t w_t times the pair interactions of data [..., players, topics] on topic t, one topic after the other."""
+    total = game.ops.zeros(data, (*game.batch_shape, game.players, game.players), game.compute_dtype)
+    for topic in range(data.shape[-1]):
+        part = of_topic(game.wide(data[..., topic]))
+        weights = None if game.weights is None else game.wide(game.weights[..., topic])
+        total = total + (part if weights is None else weights[..., None, None] * part)
+    return total
+
+
+class TopicsTerm(Term):
+    """sum_t w_t times the credits of topic t."""
+
+    def sum_of_topics(self, launch: Launch, data: Array, credits_of: "CreditsOf") -> Array:
+        """[batch..., players] in the dtype of the launcher.
+
+        Args:
+            data: [batch..., players, topics].
+            credits_of: data [rows, topics, players] and mask [rows, 1, players] or None of some games and topics ->
+                their credits [rows, topics, players] in the compute dtype.
+        """
+        game, ops, xp, (players, topics) = self.game, self.game.ops, self.game.ops.xp, data.shape[-2:]
+        count = prod(game.batch_shape)  # not -1, there may be no topics
+        data = data.reshape(count, players, topics)
+        weights = None if game.weights is None else game.weights.reshape(count, topics)
+        mask = None if game.mask is None else game.mask.reshape(-1, players)
+        # topics at a time: by their number alone, so that a game's sums do not depend on the batch
+        width = max(1, min(topics, tile_size(ops, data) // players))
+        height = max(1, tile_size(ops, data) // (players * width))
+        done = []
+        for row in range(0, len(data), height):
+            some = slice(row, row + height)
+            live = None if mask is None else mask[some, None, :]
+            total = ops.zeros(data, (len(data[some]), players), game.compute_dtype)
+            for topic in range(0, topics, width):
+                these = slice(topic, topic + width)
+                credits = credits_of(xp.swapaxes(data[some, :, these], 1, 2), live)
+                with np.errstate(over="ignore", invalid="ignore"):  # such rows become NaN, or are looked at again
+                    if weights is not None:
+                        credits = credits * ops.cast(weights[some, these], credits.dtype)[:, :, None]
+                    total = total + credits.sum(1)
+            done.append(total)
+        credits = xp.concatenate(done).reshape((*game.batch_shape, players))
+        if game.mask is not None:  # an infinite weight would leave NaN
+            credits = xp.where(game.mask, credits, 0.0)
+        return ops.cast(credits, launch.dtype)
+
+
+CreditsOf = Callable[[Array, Array | None], Array]
 
 
 @dataclass(frozen=True, eq=False)
-class FacilityTerm(Term):
+class FacilityTerm(TopicsTerm):
     """sum_t w_t times the credits of the maximum of topic t."""
 
-    game: Game  # whose mask and shapes are used
     scores: Array  # [batch..., players, topics]
-    weights: Array | None  # [batch..., topics]
-    value: Semivalue
-    scale: float = 1.0
 
-    def scaled(self, factor: float) -> "FacilityTerm":
-        return replace(self, scale=factor * self.scale)
-
-    def credits(self, run: Run) -> Array:
-        game = self.game
-        tables = max_tables(self.scale, self.value, game.players, game.live_counts(self.value))
-        return sum_of_topics(run, game, self.scores, self.weights, lambda x, live: max_credits(run, x, live, tables))
+    def credits(self, launch: Launch) -> Array:
+        tables = max_tables(self.scale, self.value, self.game.players, self.game.live_counts(self.value))
+        return self.sum_of_topics(
+            launch,
+            self.scores,
+            lambda x, live: launch(
+                "order", (x, _over_topics(self.game, x, live), 0.0), tables, tuple(x.shape), self.game.compute_dtype
+            ),
+        )
 
     def error_bound(self) -> np.ndarray:
         """[rows, 1]: (n + topics + 4) eps/2 sum_t |w_t| sum_k |D_k| A_k, with the gaps D of every topic."""
         game, (players, topics) = self.game, self.scores.shape[-2:]
-        scores = numbers(self.scores).reshape(prod(game.batch_shape), players, topics)
-        weights = np.ones((len(scores), topics)) if self.weights is None else numbers(self.weights)
-        weights = weights.reshape(len(scores), topics)
-        sizes = np.zeros((len(scores), 1))
-        for row in range(len(scores)):
+        weights = _weights_in_rows(game, self.scores)
+        sizes = np.zeros((len(weights), 1))
+        for row, scores in enumerate(game.in_rows(self.scores)):
             live = game.live_players(row)
             for topic in range(topics):
-                part = gap_size(scores[row, live, topic], self.value, len(live))
+                part = gap_size(scores[live, topic], self.value, len(live))
                 sizes[row] += abs(self.scale * weights[row, topic]) * part
         computing = np.finfo(compute_dtype(game.dtype))
         return (players + topics + 4) * (computing.eps / 2 * sizes + computing.smallest_subnormal)
 
 
 @dataclass(frozen=True, eq=False)
-class CoverageTerm(Term):
+class CoverageTerm(TopicsTerm):
     """sum_t w_t times the credits of a noisy-or on topic t: the `multilinear` primitive."""
 
-    game: Coverage
-    value: Semivalue
-    scale: float = 1.0
-
-    def scaled(self, factor: float) -> "CoverageTerm":
-        return replace(self, scale=factor * self.scale)
-
-    def credits(self, run: Run) -> Array:
+    def credits(self, launch: Launch) -> Array:
         game = self.game
         tables = product_tables(self.value, game.players, game.live_counts(self.value), -self.scale)
-        return sum_of_topics(run, game, game.covers, game.weights, lambda p, live: _or_credits(run, p, live, tables))
+        return self.sum_of_topics(
+            launch,
+            game.covers,
+            lambda p, live: launch(
+                "multilinear", (-p, _over_topics(game, p, live)), tables, tuple(p.shape), game.compute_dtype
+            ),
+        )
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (9 n + topics + 16) eps/2 sum_t |w_t| p_it sum_s |w_s|: products are at most 1."""
         game, (players, topics) = self.game, self.game.covers.shape[-2:]
-        covers = numbers(game.covers).reshape(prod(game.batch_shape), players, topics)
-        weights = np.ones((len(covers), topics)) if game.weights is None else numbers(game.weights)
-        weights = weights.reshape(len(covers), topics)
+        covers, weights = game.in_rows(game.covers), np.abs(_weights_in_rows(game, game.covers))
         computing, bound = np.finfo(compute_dtype(game.dtype)), np.zeros(covers.shape[:2])
         for row in range(len(covers)):
             live = game.live_players(row)
             if live:
                 mass = abs(self.scale) * np.abs(self.value.size_weights(len(live))).sum()
-                bound[row, live] = mass * (covers[row, live] @ np.abs(weights[row]))
+                bound[row, live] = mass * (covers[row, live] @ weights[row])
         return (9 * players + topics + 16) * (computing.eps / 2 * bound + computing.smallest_subnormal)
 
 
-def _or_credits(run: Run, p: Array, mask: Array | None, tables: Tables) -> Array:
-    """Credits of noisy-ors p [rows, topics, players], in the compute dtype."""
-    shape, players = tuple(p.shape), p.shape[-1]
-    if mask is not None:
-        mask = namespace(mask).broadcast_to(mask, shape).reshape(-1, players)
-    x = -p.reshape(-1, players)
-    return run("multilinear", (x, mask), tables, tuple(x.shape), named_dtype(p, compute_dtype(p.dtype))).reshape(shape)
-
-
-def pairs_of_topics(game: Game, data: Array, weights: Array | None, of_topic: Callable[[Array], Array]) -> Array:
-    """sum_t w_t times the pair interactions of data [..., players, topics] on topic t, one topic after the other."""
-    dtype = named_dtype(data, compute_dtype(game.dtype))
-    total = cast(zeros(data, (*game.batch_shape, game.players, game.players), "float32"), dtype)
-    for topic in range(data.shape[-1]):
-        found = of_topic(cast(data[..., topic], dtype))
-        total = total + (found if weights is None else cast(weights[..., topic], dtype)[..., None, None] * found)
-    return total
-
-
-def read_topic_weights(game: Game, weights: Any, data: Array) -> Array | None:
-    """weights [topics] or [batch..., topics] as [batch..., topics], for data [batch..., players, topics]."""
-    if weights is None:
-        return None
-    return game._read_beside("weights", weights, data, (*game.batch_shape, data.shape[-1]), "[..., topics]")
+def _over_topics(game: Game, x: Array, mask: Array | None) -> Array | None:
+    """A mask [rows, 1, players] for x [rows, topics, players]."""
+    return None if mask is None else game.ops.xp.broadcast_to(mask, tuple(x.shape))
 
 
 @dataclass(frozen=True, eq=False)
 class ClustersTerm(Term):
     """The credits of the maximum of every cluster, among its members."""
 
-    game: Clusters
-    value: Semivalue
-    scale: float = 1.0
-
-    def scaled(self, factor: float) -> "ClustersTerm":
-        return replace(self, scale=factor * self.scale)
-
-    def credits(self, run: Run) -> Array:
-        game, players = self.game, self.game.players
+    def credits(self, launch: Launch) -> Array:
+        game, ops, players = self.game, self.game.ops, self.game.players
         labels, rewards = game.labels.reshape(-1, players), game.rewards.reshape(-1, players)
-        live = ~zeros(labels, labels.shape, "bool") if game.mask is None else game.mask.reshape(-1, players)
-        credits = zeros(rewards, labels.shape, compute_dtype(game.dtype))
-        height = max(1, tile_size(labels) // players**2)
+        live = (game.everybody() if game.mask is None else game.mask).reshape(-1, players)
+        credits = ops.zeros(rewards, labels.shape, game.compute_dtype)
+        height = max(1, tile_size(ops, labels) // players**2)
         for n, rows in self._by_live_count(live):
             tables = max_tables(self.scale, self.value, players, (n,))
             for start in range(0, len(rows), height):
                 some = rows[start : start + height]
-                credits[some] = self._of_rows(run, labels[some], rewards[some], live[some], tables)
-        return cast(credits.reshape(game.rewards.shape), run.dtype)
+                credits[some] = self._of_rows(launch, labels[some], rewards[some], live[some], tables)
+        return ops.cast(credits.reshape(game.rewards.shape), launch.dtype)
 
     def _by_live_count(self, live: Array) -> Iterator[tuple[int, Array]]:
         """Number of players and indices of rows: members of a cluster play among all live players, whose number only
         matters to values that are no mixture of independent coalitions."""
-        everybody, counts = namespace(live).arange(len(live)), live.sum(-1)
         if self.game.mask is None or self.value.nodes(1) is not None:
-            yield self.game.players, everybody
+            yield self.game.players, self.game.ops.xp.arange(len(live))
             return
+        counts = self.game.ops.to_host(live.sum(-1))
         for n in self.game.live_counts(self.value):
-            yield n, everybody[(counts == n).cpu()] if is_torch(live) else everybody[counts == n]
+            yield n, self.game.ops.xp.asarray(np.flatnonzero(counts == n))
 
-    def _of_rows(self, run: Run, labels: Array, rewards: Array, live: Array, tables: Tables) -> Array:
+    def _of_rows(self, launch: Launch, labels: Array, rewards: Array, live: Array, tables: Tables) -> Array:
+        xp = self.game.ops.xp
         together = (labels[:, :, None] == labels[:, None, :]) & live[:, None, :]  # [rows, i, j]
-        members = together & _leaders(together)[:, :, None]  # [rows, clusters by their leaders, players]
-        spread = namespace(rewards).broadcast_to(rewards[:, None, :], members.shape)
-        return max_credits(run, spread, members, tables).sum(1)  # one of them is not 0
+        members = together & _leaders(xp, together)[:, :, None]  # [rows, clusters by their leaders, players]
+        shape, dtype = tuple(members.shape), self.game.compute_dtype
+        spread = xp.broadcast_to(rewards[:, None, :], shape)
+        return launch("order", (spread, members, 0.0), tables, shape, dtype).sum(1)  # one of them is not 0
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (n + 2) eps/2 sum_k |D_k| A_k, with the gaps D of the player's cluster."""
         game, players = self.game, self.game.players
-        labels, rewards = numbers(game.labels).reshape(-1, players), numbers(game.rewards).reshape(-1, players)
+        labels, rewards = game.in_rows(game.labels), game.in_rows(game.rewards)
         sizes = np.zeros(labels.shape)
         for row in range(len(labels)):
             live = game.live_players(row)
@@ -447,62 +452,14 @@ class ClustersTerm(Term):
         return (players + 3) * (computing.eps / 2 * sizes + computing.smallest_subnormal)
 
 
-def sum_of_topics(
-    run: Run, game: Game, data: Array, weights: Array | None, credits_of: Callable[[Array, Array | None], Array]
-) -> Array:
-    """sum_t w_t times the credits of topic t, [batch..., players] in the dtype of the run.
-
-    Args:
-        data: [batch..., players, topics]; weights: [batch..., topics] or None.
-        credits_of: data [rows, topics, players] and mask [rows, 1, players] or None of some games and topics -> their
-            credits [rows, topics, players] in the compute dtype.
-    """
-    xp, (players, topics) = namespace(data), data.shape[-2:]
-    count = prod(game.batch_shape)  # not -1, there may be no topics
-    data = data.reshape(count, players, topics)
-    weights = None if weights is None else weights.reshape(count, topics)
-    mask = None if game.mask is None else game.mask.reshape(-1, players)
-    # topics at a time: by their number alone, so that a game's sums do not depend on the batch
-    width = max(1, min(topics, tile_size(data) // players))
-    height = max(1, tile_size(data) // (players * width))
-    done = []
-    for row in range(0, len(data), height):
-        some = slice(row, row + height)
-        live = None if mask is None else mask[some, None, :]
-        total = zeros(data, (len(data[some]), players), compute_dtype(data.dtype))
-        for topic in range(0, topics, width):
-            these = slice(topic, topic + width)
-            share = credits_of(xp.swapaxes(data[some, :, these], 1, 2), live)
-            with np.errstate(over="ignore", invalid="ignore"):  # such rows become NaN, or are looked at again
-                if weights is not None:
-                    share = share * cast(weights[some, these], share.dtype)[:, :, None]
-                total = total + share.sum(1)
-        done.append(total)
-    credits = xp.concatenate(done).reshape((*game.batch_shape, players))
-    if game.mask is not None:  # an infinite weight would leave NaN
-        credits = xp.where(game.mask, credits, 0.0)
-    return cast(credits, run.dtype)
-
-
-def tile_size(x: Array) -> int:
+def tile_size(ops: Ops, x: Array) -> int:
     """Elements of the rows of games of topics or clusters that are made at a time."""
-    return 1 << 18 if on_cpu(x) else 1 << 26
+    return 1 << 18 if ops.on_cpu(x) else 1 << 26
 
 
-def max_tables(scale: float, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
+def max_tables(scale: float, value: Semivalue, players: int, counts: tuple[int, ...]) -> Tables:
     """Those of the `order` primitive for `scale` times `Max`."""
-    return order_tables(((scale, Max, ()),), value, players, lives)
-
-
-def max_credits(run: Run, rewards: Array, mask: Array | None, tables: Tables) -> Array:
-    """Credits of the maximum, v(empty) = 0, of rows [rows, topics, players], in the compute dtype."""
-    shape, players = tuple(rewards.shape), rewards.shape[-1]
-    if mask is not None:
-        mask = namespace(mask).broadcast_to(mask, shape).reshape(-1, players)
-    dtype = named_dtype(rewards, compute_dtype(rewards.dtype))
-    flat = rewards.reshape(-1, players)
-    nothing = cast(zeros(rewards, (1,), "float32"), dtype)
-    return run("order", (flat, mask, nothing), tables, tuple(flat.shape), dtype).reshape(shape)
+    return order_tables(((scale, Max, ()),), value, players, counts)
 
 
 def gap_size(rewards: np.ndarray, value: Semivalue, n: int) -> float:

@@ -4,39 +4,20 @@ Their multilinear extensions are products, or distributions of sums, and a semiv
 every player joins independently (`Semivalue.nodes`), or of coalitions by size; see docs/explanation/mathematics.md.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from math import ceil, inf, prod
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    as_float,
-    cast,
-    compute_dtype,
-    constant,
-    first_true,
-    named_dtype,
-    namespace,
-    numbers,
-    on_cpu,
-    rows,
-)
-from shapley_kernels.games.base import Game, Run, Term, Weighted, row_of
+from shapley_kernels.arrays import Array, Ops, as_float, compute_dtype, integer
+from shapley_kernels.games.base import Game, Launch, Term
 from shapley_kernels.games.tables import Row, Tables, by_live_count, kept, size_row
 from shapley_kernels.values import Semivalue
-
-
-def live_rows(game: Game) -> np.ndarray:
-    """[rows, players] bool."""
-    if game.mask is None:
-        return np.ones((prod(game.batch_shape), game.players), bool)
-    return numbers(game.mask).reshape(-1, game.players).astype(bool)
 
 
 def product_tables(value: Semivalue, players: int, lives: tuple[int, ...], scale: float) -> Tables:
@@ -54,32 +35,23 @@ def _product_nodes(scale: float, value: Semivalue, players: int) -> tuple[np.nda
 
 @dataclass(frozen=True, eq=False)
 class ProductTerm(Term):
-    """The `multilinear` primitive on x: `scale` times the credits of v(S) = prod_{i in S} (1 + x_i)."""
+    """The `multilinear` primitive on x: credits of v(S) = prod_{i in S} (1 + x_i)."""
 
-    game: Game  # whose mask and shapes are used
     x: Array  # [batch..., players]
-    scale: float
-    value: Semivalue
+    primitive: ClassVar[str] = "multilinear"
 
-    def credits(self, run: Run) -> Array:
-        players = self.game.players
-        flat = rows(self.x, players)
-        mask = None if self.game.mask is None else rows(self.game.mask, players)
-        lives = self.game.live_counts(self.value)
-        credits = run("multilinear", (flat, mask), product_tables(self.value, players, lives, self.scale), flat.shape)
-        return credits.reshape((*self.game.batch_shape, players))
+    def arrays(self) -> tuple[Any, ...]:
+        return self.x, self.game.mask
 
-    def scaled(self, factor: float) -> "ProductTerm":
-        return replace(self, scale=factor * self.scale)
+    def tables(self) -> Tables:
+        return product_tables(self.value, self.game.players, self.game.live_counts(self.value), self.scale)
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: that of the primitive, (6 n + nodes + 8) eps/2 |x_i| absolute with coefficients that are
         rounded themselves, and what rounding of the nodes to the compute dtype may do."""
-        game, n = self.game, self.game.players
-        x = numbers(self.x).reshape(-1, n)
-        return np.array([_product_bound(self, xi, live) for xi, live in zip(x, live_rows(game), strict=True)]).reshape(
-            -1, n
-        )
+        game = self.game
+        rows = zip(game.in_rows(self.x), game.live_rows(), strict=True)
+        return np.array([_product_bound(self, x, live) for x, live in rows]).reshape(-1, game.players)
 
 
 def _product_bound(term: ProductTerm, x: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -152,28 +124,25 @@ class NoisyOr(Game):
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {"p": rng.integers(0, 9, (rows, players)) / 8}
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, ProductTerm(self, -self.p, -1.0, value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [ProductTerm(self, value, -self.p, scale=-1.0)]
 
     def pairs(self, value: Semivalue) -> Array:
-        p = cast(self.p, named_dtype(self.p, compute_dtype(self.dtype)))
-        return -product_pairs(-p, self.mask, value)
+        return -product_pairs(self.ops, -self.wide(self.p), self.mask, value)
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live = set(self.live_players(row))
-        p = row_of(self.p, row, 1)
-        return lambda members: 1 - prod((1 - Fraction(float(p[i])) for i in members if i in live), start=Fraction(1))
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        p = self.in_rows(self.p)[row]
+        return lambda members: 1 - prod((1 - Fraction(float(p[i])) for i in members), start=Fraction(1))
 
     def _worth(self, members: Array) -> Array:
-        xp = namespace(self.p)
-        dtype = named_dtype(self.p, compute_dtype(self.dtype))
-        p = xp.where(members, cast(self.p, dtype), 0.0)
+        xp = self.ops.xp
+        p = xp.where(members, self.wide(self.p), 0.0)
         failed = xp.cumprod(1 - p, -1)  # with p added where all before failed, nothing cancels
         before = xp.concatenate([xp.ones_like(failed[..., :1]), failed[..., :-1]], -1)
         return (p * before).sum(-1)
 
 
-def product_pairs(x: Array, mask: Array | None, value: Semivalue) -> Array:
+def product_pairs(ops: Ops, x: Array, mask: Array | None, value: Semivalue) -> Array:
     """Interactions in v(S) = prod_{i in S} (1 + x_i): x_i x_j sum_q weight_q prod_{l != i, j} (1 + t_q x_l).
 
     Args:
@@ -192,9 +161,9 @@ def product_pairs(x: Array, mask: Array | None, value: Semivalue) -> Array:
     nodes = value.nodes(max(x.shape[-1] - 1, 1))
     if nodes is None:
         raise ValueError(f"product_pairs: expected a value with nodes such as Shapley or Banzhaf, got {value}")
-    xp, players = namespace(x), x.shape[-1]
+    xp, players = ops.xp, x.shape[-1]
     x = x if mask is None else xp.where(mask, x, 0.0)
-    ones, later = xp.ones_like(x[..., :1]), constant(np.tri(players, k=-1, dtype=bool).T, x, named_dtype(x, "bool"))
+    ones, later = xp.ones_like(x[..., :1]), ops.array_like(np.tri(players, k=-1, dtype=bool).T, x, ops.dtype("bool"))
     total = xp.zeros_like(x[..., :, None] * x[..., None, :])
     for node, weight in zip(*(part.tolist() for part in nodes), strict=True):
         factor = 1.0 + node * x
@@ -207,45 +176,34 @@ def product_pairs(x: Array, mask: Array | None, value: Semivalue) -> Array:
     return above + above.swapaxes(-1, -2)
 
 
-def count(owner: str, name: str, x: Any, least: int) -> int:
-    if not isinstance(x, Integral) or isinstance(x, (bool, np.bool_)) or x < least:
-        raise ValueError(f"{owner}: {name} must be an integer >= {least}, got {x!r}")
-    return int(x)
-
-
 @dataclass(frozen=True, eq=False)
 class TotalTerm(Term):
     """The `knapsack` primitive: `worth` of a sum of independent integers, capped at its length - 1."""
 
-    game: Game  # whose mask and shapes are used
     chance: Array | None  # [batch..., players]
     weight: Array | None  # [batch..., players] int32
     worth: tuple[float, ...]  # of totals 0 .. cap
-    value: Semivalue
+    primitive: ClassVar[str] = "knapsack"
 
-    def credits(self, run: Run) -> Array:
-        shape = (prod(self.game.batch_shape), self.game.players)
-        arrays = [None if x is None else rows(x, shape[1]) for x in (self.chance, self.weight, self.game.mask)]
-        tables = _total_tables(self.value, shape[1], self.game.live_counts(self.value), self.worth)
-        return run("knapsack", arrays, tables, shape).reshape((*self.game.batch_shape, shape[1]))
+    def arrays(self) -> tuple[Any, ...]:
+        return self.chance, self.weight, self.game.mask
 
-    def scaled(self, factor: float) -> "TotalTerm":
-        return replace(self, worth=tuple(factor * x for x in self.worth))
+    def tables(self) -> Tables:
+        worth = self.worth if self.scale == 1.0 else tuple(self.scale * x for x in self.worth)
+        return _total_tables(self.value, self.game.players, self.game.live_counts(self.value), worth)
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: that of the primitive, (8 n + states + cap + 8) eps/2 chance_i max_w |D_i(w)| sum_s |w_s|
         with coefficients that are rounded themselves."""
         game, n = self.game, self.game.players
-        worth, cap = np.array(self.worth), len(self.worth) - 1
-        shape = (prod(game.batch_shape), n)
-        chance = np.ones(shape) if self.chance is None else numbers(self.chance).reshape(shape)
-        weight = np.ones(shape, int) if self.weight is None else numbers(self.weight).reshape(shape).astype(int)
-        masks = live_rows(game)
-        computing, total, bound = np.finfo(compute_dtype(game.dtype)), np.arange(cap + 1), np.zeros(shape)
-        for row in range(shape[0]):
-            live = np.flatnonzero(masks[row])
-            mass = np.abs(self.value.size_weights(len(live))).sum() if len(live) else 0.0
-            for i in live:
+        worth, cap = self.scale * np.array(self.worth), len(self.worth) - 1
+        live = game.live_rows()
+        chance = np.ones(live.shape) if self.chance is None else game.in_rows(self.chance)
+        weight = np.ones(live.shape, int) if self.weight is None else game.in_rows(self.weight).astype(int)
+        computing, total, bound = np.finfo(compute_dtype(game.dtype)), np.arange(cap + 1), np.zeros(live.shape)
+        for row, players in enumerate(map(np.flatnonzero, live)):
+            mass = np.abs(self.value.size_weights(len(players))).sum() if len(players) else 0.0
+            for i in players:
                 gain = np.abs(worth[np.minimum(total + weight[row, i], cap)] - worth).max()
                 size = computing.eps / 2 * chance[row, i] * gain * mass
                 bound[row, i] = (9 * n + cap + 8) * (size + computing.smallest_subnormal)
@@ -287,7 +245,7 @@ class AtLeast(Game):
     remedy: ClassVar[str] = NoisyOr.remedy
 
     def __init__(self, p: Any, m: int, mask: Any = None) -> None:
-        self.m = count("AtLeast", "m", m, 0)
+        self.m = integer("AtLeast", "m", m, 0)
         self.p = self._read("p", p, "[..., players]", mask)
         self._check_domain()
 
@@ -295,28 +253,26 @@ class AtLeast(Game):
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {"p": rng.integers(0, 9, (rows, players)) / 8, "m": min(2, players)}
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
+    def terms(self, value: Semivalue) -> list[Term]:
         cap = min(self.m, self.players + 1)  # beyond, nobody ever matters
-        return [(1.0, TotalTerm(self, self.p, None, (*[0.0] * cap, 1.0), value))]
+        return [TotalTerm(self, value, self.p, None, (*[0.0] * cap, 1.0))]
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live = set(self.live_players(row))
-        p = row_of(self.p, row, 1)
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        p = self.in_rows(self.p)[row]
 
-        def worth(members: Collection[int]) -> Fraction:
+        def worth(members: list[int]) -> Fraction:
             chances = [Fraction(1)]  # of 0, 1, ... successes
             for i in members:
-                if i in live:
-                    c = Fraction(float(p[i]))
-                    pairs = zip([*chances, Fraction(0)], [Fraction(0), *chances], strict=True)
-                    chances = [(1 - c) * same + c * fewer for same, fewer in pairs]
+                c = Fraction(float(p[i]))
+                pairs = zip([*chances, Fraction(0)], [Fraction(0), *chances], strict=True)
+                chances = [(1 - c) * same + c * fewer for same, fewer in pairs]
             return sum(chances[self.m :], Fraction(0))
 
         return worth
 
     def _worth(self, members: Array) -> Array:
-        xp = namespace(self.p)
-        p = xp.where(members, cast(self.p, named_dtype(self.p, compute_dtype(self.dtype))), 0.0)
+        xp = self.ops.xp
+        p = xp.where(members, self.wide(self.p), 0.0)
         none = xp.zeros_like(p[..., :1].sum(-1, keepdims=True))  # [..., 1], also without players
         fewer = [none[..., 0] + 1.0, *[none[..., 0]] * (min(self.m, self.players + 1) - 1)]  # P(k successes), k < m
         enough = none[..., 0] + float(self.m == 0)
@@ -345,44 +301,40 @@ CHUNK = 1 << 22
 class LogSumTerm(Term):
     """`LogSum` as a mixture of noisy-ors over s; see there."""
 
-    game: "LogSum"
-    value: Semivalue
-
-    def credits(self, run: Run) -> Array:
-        game, players = self.game, self.game.players
-        xp, dtype = namespace(game.w), named_dtype(game.w, compute_dtype(game.dtype))
-        mask = None if game.mask is None else rows(game.mask, players)
-        w = rows(game.ratios(game.usable()), players)  # [rows, players]
-        lowest = -BELOW - xp.log1p(w.sum(-1))  # [rows]
+    def credits(self, launch: Launch) -> Array:
+        game, ops, xp = self.game, self.game.ops, self.game.ops.xp
+        dtype = game.compute_dtype
+        w = game.ratios(game.usable())  # [batch..., players]
+        lowest = -BELOW - xp.log1p(w.sum(-1))  # [batch...]
         held = xp.isfinite(lowest)  # not so on a GPU, where nobody looked: such rows become NaN
-        lowest, w = xp.where(held, lowest, -BELOW), xp.where(held[:, None], w, float("nan"))
-        u = TOP - STEP * np.arange(1 + ceil((TOP - numbers(lowest).min()) / STEP))  # [points]
-        tables = product_tables(self.value, players, game.live_counts(self.value), -1.0)
+        lowest, w = xp.where(held, lowest, -BELOW), xp.where(held[..., None], w, float("nan"))
+        u = TOP - STEP * np.arange(1 + ceil((TOP - ops.to_float64(lowest).min()) / STEP))  # [points]
+        tables = product_tables(self.value, game.players, game.live_counts(self.value), -1.0)
         total = xp.zeros_like(w)
         step = max(1, CHUNK // prod(w.shape))
         for start in range(0, len(u), step):
             part = u[start : start + step]
             with np.errstate(over="ignore"):  # to infinity, which is as good: expm1 is -1 there
-                x = xp.stack([xp.expm1(-float(np.exp(point)) * w) for point in part])  # [points, rows, players]
-            live = None if mask is None else xp.stack([mask] * len(part))
-            flat = (rows(x, players), None if live is None else rows(live, players))
-            credits = run("multilinear", flat, tables, tuple(flat[0].shape), dtype).reshape(x.shape)
+                x = xp.stack([xp.expm1(-float(np.exp(point)) * w) for point in part])  # [points, batch..., players]
+            live = None if game.mask is None else xp.stack([game.mask] * len(part))
+            credits = launch("multilinear", (x, live), tables, tuple(x.shape), dtype)
             for point, credit in zip(part, credits, strict=True):
-                used = float(STEP * np.exp(-np.exp(point))) * cast(lowest <= point + STEP, dtype)  # this row's own grid
-                total = total + used[:, None] * credit
-        return cast(total, run.dtype).reshape((*game.batch_shape, players))
+                # this row's own grid
+                used = float(STEP * np.exp(-np.exp(point))) * ops.cast(lowest <= point + STEP, dtype)
+                total = total + used[..., None] * credit
+        with np.errstate(over="ignore", invalid="ignore"):
+            return ops.cast(total if self.scale == 1.0 else self.scale * total, launch.dtype)
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: see `LogSum`; the credit is at most sum_s |w_s| log(1 + w_i / base)."""
-        game, n = self.game, self.game.players
-        masks = live_rows(game)
-        w = np.where(masks, numbers(game.w).reshape(-1, n), 0.0) / game.base
+        game, n, masks = self.game, self.game.players, self.game.live_rows()
+        w = np.where(masks, game.in_rows(game.w), 0.0) / game.base
         computing = np.finfo(compute_dtype(game.dtype))
         mass = np.array([np.abs(self.value.size_weights(m)).sum() if m else 0.0 for m in masks.sum(-1)])
         points = (TOP + BELOW + np.log1p(w.sum(-1))) / STEP + 2
         roundings = (7 * n + 16 + points) * computing.eps / 2 + 1e-13
         tiny = 2 * n * points[:, None] * float(computing.smallest_normal)  # as of the noisy-ors
-        return (mass * roundings)[:, None] * np.log1p(w) + np.where(masks, tiny, 0.0)
+        return abs(self.scale) * ((mass * roundings)[:, None] * np.log1p(w) + np.where(masks, tiny, 0.0))
 
 
 class LogSum(Game):
@@ -418,13 +370,13 @@ class LogSum(Game):
         self.base = float(base)
         self.w = self._read("w", w, "[..., players]", mask)
         self._check_domain()
-        if on_cpu(self.w):
+        if self.ops.on_cpu(self.w):
             self._check_range()
 
     def _check_range(self) -> None:
         with np.errstate(over="ignore"):
             total = self.ratios(self.usable()).sum(-1)
-        where = first_true(~namespace(total).isfinite(total))
+        where = self.ops.first_true(~self.ops.xp.isfinite(total))
         if where is not None:
             raise ValueError(
                 f"LogSum: the sum of w / base must be in the range of {compute_dtype(self.dtype)}, got "
@@ -434,33 +386,31 @@ class LogSum(Game):
 
     def usable(self) -> Array:
         """[..., players] bool: finite weights of live players."""
-        finite = namespace(self.w).isfinite(self.w)
+        finite = self.ops.xp.isfinite(self.w)
         return finite if self.mask is None else finite & self.mask
 
     def ratios(self, members: Array) -> Array:
         """w / base in the compute dtype, 0 outside `members`."""
-        w = cast(self.w, named_dtype(self.w, compute_dtype(self.dtype)))
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # for `_check_range`
-            return namespace(w).where(members, w, 0.0) / self.base
+            return self.ops.xp.where(members, self.wide(self.w), 0.0) / self.base
 
     @classmethod
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         w = rng.integers(0, 9, (rows, players)) * rng.choice([0.125, 1.0, 32.0], (rows, 1))
         return {"w": w, "base": float(rng.choice([1.0, 2.5]))}
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, LogSumTerm(self, value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [LogSumTerm(self, value)]
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live = set(self.live_players(row))
-        w = row_of(self.w, row, 1)
-        smallest = min((Fraction(x) for x in w[list(live)].tolist() if 0 < x < inf), default=Fraction(1))
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        w = self.in_rows(self.w)[row]
+        smallest = min((Fraction(x) for x in w[self.live_players(row)].tolist() if 0 < x < inf), default=Fraction(1))
         ratio = smallest / Fraction(self.base)
         digits = len(str(ratio.denominator // ratio.numerator))  # before the first one of a small weight's own worth
 
-        def worth(members: Collection[int]) -> Fraction:
+        def worth(members: list[int]) -> Fraction:
             """To 50 digits of the smallest weight's."""
-            total = 1 + sum((Fraction(float(w[i])) for i in members if i in live), Fraction(0)) / Fraction(self.base)
+            total = 1 + sum((Fraction(float(w[i])) for i in members), Fraction(0)) / Fraction(self.base)
             with localcontext() as context:
                 context.prec = 60 + digits
                 return Fraction((Decimal(total.numerator) / Decimal(total.denominator)).ln())
@@ -468,4 +418,4 @@ class LogSum(Game):
         return worth
 
     def _worth(self, members: Array) -> Array:
-        return namespace(self.w).log1p(self.ratios(members).sum(-1))
+        return self.ops.xp.log1p(self.ratios(members).sum(-1))

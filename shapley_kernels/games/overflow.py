@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, constant, first_true, named_dtype, namespace
+from shapley_kernels.arrays import Array, ops_of
 
 COALITIONS = "coalitions"
 """In `Game.arguments`: the last axis runs over all 2^players coalitions, index sum_{i in S} 2^i."""
@@ -34,7 +34,7 @@ def within_range(
 
     Cost: one look at the result; what it would take in float64 where that is not finite.
     """
-    xp, dtype = namespace(result), result.dtype
+    ops, xp, dtype = game.ops, game.ops.xp, result.dtype
     good = xp.isfinite(result)
     if bool(good.all()):
         return result
@@ -42,14 +42,14 @@ def within_range(
     bad = xp.broadcast_to(game.bad_rows(), rows)
     small, root = game.scaled_down()
     with np.errstate(over="ignore", invalid="ignore"):
-        anew = cast(cast(compute(small), named_dtype(result, "float64")) * root * root, dtype)
+        anew = ops.cast(ops.cast(compute(small), ops.dtype("float64")) * root * root, dtype)
     result = xp.where(good | _spread(bad, trailing), result, anew)
     beyond = ~bad & (~xp.isfinite(result)).reshape((*rows, prod(good.shape[len(rows) :]))).any(-1)
-    where = first_true(beyond)
+    where = ops.first_true(beyond)
     if where is None:
         return result
     if not propagate:
-        remedy = "" if dtype == named_dtype(result, "float64") else ", or pass float64"
+        remedy = "" if dtype == ops.dtype("float64") else ", or pass float64"
         raise OverflowError(
             f"{type(game).__name__}: {what} must be in the range of {dtype}, which those in row {list(where)} are not; "
             f"scale the data down{remedy}"
@@ -72,9 +72,11 @@ def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
         return None
     *batch, players = mask.shape
     if axes == COALITIONS:
-        integers = named_dtype(mask, "int64")
-        masked = (cast(~mask, integers) * constant(1 << np.arange(players), mask, integers)).sum(-1)  # as an index
-        return constant(np.arange(1 << players), mask, integers) & masked[..., None] == 0
+        ops = ops_of(mask)
+        integers = ops.dtype("int64")
+        bits, every = (ops.array_like(x, mask, integers) for x in (1 << np.arange(players), np.arange(1 << players)))
+        masked = (ops.cast(~mask, integers) * bits).sum(-1)  # as an index
+        return every & masked[..., None] == 0
     live, own = None, len(array.shape) - len(batch)
     for axis in axes:
         part = mask.reshape((*batch, *(players if a == axis else 1 for a in range(-own, 0))))

@@ -1,28 +1,15 @@
 """Games of pairs: what members are worth by themselves, plus a weight for every pair of them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import fsum, prod
+from math import fsum
 from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    constant,
-    eps,
-    first_true,
-    named_dtype,
-    namespace,
-    numbers,
-    on_cpu,
-    promoted,
-    rows,
-)
-from shapley_kernels.games.base import Game, Run, Term, Weighted, row_of
+from shapley_kernels.arrays import Array, compute_dtype, eps
+from shapley_kernels.games.base import Game, Term
 from shapley_kernels.games.tables import Row, Tables, by_live_count
 from shapley_kernels.values import Semivalue
 
@@ -69,22 +56,22 @@ class Pairwise(Game):
         if values is not None:
             shape = (*self.batch_shape, self.players)
             self.values = self._read_beside("values", values, self.w, shape, "[..., players]")
-            dtype = promoted(self.w, self.values)
-            self.w, self.values = cast(self.w, dtype), cast(self.values, dtype)
-        if on_cpu(self.w):
+            dtype = self.ops.promoted(self.w.dtype, self.values.dtype)
+            self.w, self.values, self.dtype = self.ops.cast(self.w, dtype), self.ops.cast(self.values, dtype), dtype
+        if self.ops.on_cpu(self.w):
             self._check_symmetric()
 
     def _check_symmetric(self) -> None:
-        xp, w = namespace(self.w), self.w
+        ops, xp, w = self.ops, self.ops.xp, self.w
         if bool((w == w.swapaxes(-1, -2)).all()):
             return
         known = xp.isfinite(w)  # what is not finite is for later
         counted = self._pairs(self.mask) & known & known.swapaxes(-1, -2)
-        wide = xp.where(counted, cast(w, named_dtype(w, "float64")), 0.0)
+        wide = xp.where(counted, ops.cast(w, ops.dtype("float64")), 0.0)
         mirrored = wide.swapaxes(-1, -2)
         size = abs(wide).reshape((*self.batch_shape, self.players**2))
         allowed = ASYMMETRY * eps(self.given_dtype) * xp.amax(size, -1)[..., None, None]
-        where = first_true(abs(wide - mirrored) > allowed)
+        where = ops.first_true(abs(wide - mirrored) > allowed)
         if where is not None:
             *game, i, j = where
             raise ValueError(
@@ -95,40 +82,41 @@ class Pairwise(Game):
 
     def _pairs(self, members: Array | None) -> Array:
         """[..., players, players] bool: pairs of two different members."""
-        different = constant(~np.eye(self.players, dtype=bool), self.w, named_dtype(self.w, "bool"))
+        different = self._bools(~np.eye(self.players, dtype=bool))
         return different if members is None else members[..., :, None] & members[..., None, :] & different
+
+    def _bools(self, x: np.ndarray) -> Array:
+        return self.ops.array_like(x, self.w, self.ops.dtype("bool"))
 
     def _bad_entries(self, name: str, array: Array) -> Array:
         bad = super()._bad_entries(name, array)
         return bad & self._pairs(None) if name == "w" else bad
 
     def _worth(self, members: Array) -> Array:
-        xp, dtype = namespace(self.w), named_dtype(self.w, compute_dtype(self.w.dtype))
-        above = constant(np.triu(np.ones((self.players, self.players), bool), 1), self.w, named_dtype(self.w, "bool"))
-        worth = xp.where(above & self._pairs(members), cast(self.w, dtype), 0.0).sum((-2, -1))
+        xp = self.ops.xp
+        above = self._bools(np.triu(np.ones((self.players, self.players), bool), 1))
+        worth = xp.where(above & self._pairs(members), self.wide(self.w), 0.0).sum((-2, -1))
         if self.values is not None:
-            worth = worth + xp.where(members, cast(self.values, dtype), 0.0).sum(-1)
+            worth = worth + xp.where(members, self.wide(self.values), 0.0).sum(-1)
         return worth
 
     def pairs(self, value: Semivalue) -> Array:
         weight = np.array([0.0, 0.0, *(fsum(value.size_weights(n - 1)) for n in range(2, self.players + 1))])
-        dtype = named_dtype(self.w, compute_dtype(self.w.dtype))
+        ops, dtype = self.ops, self.compute_dtype
         if self.mask is None:
-            factor = constant(weight[self.players : self.players + 1], self.w, dtype)  # 1 for a probabilistic value
+            factor = ops.array_like(weight[self.players : self.players + 1], self.w, dtype)  # 1 if w sums to 1
         else:
-            factor = constant(weight, self.w, dtype)[self.mask.sum(-1)][..., None]
-        above = namespace(self.w).triu(cast(self.w, dtype) * factor[..., None], 1)
+            factor = ops.array_like(weight, self.w, dtype)[self.mask.sum(-1)][..., None]
+        above = ops.xp.triu(self.wide(self.w) * factor[..., None], 1)
         return above + above.swapaxes(-1, -2)
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live = set(self.live_players(row))
-        w = row_of(self.w, row, 2).tolist()
-        values = None if self.values is None else row_of(self.values, row, 1).tolist()
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        w = self.in_rows(self.w)[row].tolist()
+        values = None if self.values is None else self.in_rows(self.values)[row].tolist()
 
-        def worth(members: Collection[int]) -> Fraction:
-            inside = sorted(live.intersection(members))
-            own = [] if values is None else [Fraction(values[i]) for i in inside]
-            return sum((*own, *(Fraction(w[i][j]) for i in inside for j in inside if i < j)), Fraction(0))
+        def worth(members: list[int]) -> Fraction:
+            own = [] if values is None else [Fraction(values[i]) for i in members]
+            return sum((*own, *(Fraction(w[i][j]) for i in members for j in members if i < j)), Fraction(0))
 
         return worth
 
@@ -140,57 +128,44 @@ class Pairwise(Game):
         w[1::3, :1] = w[1::3, :, :1] = values[1::3, :1] = 0.0  # the first player adds nothing
         return {"w": w, "values": values}
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, PairwiseTerm(self, 1.0, value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [PairwiseTerm(self, value)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PairwiseTerm(Term):
-    """The `pairwise` primitive: credits of scale times the game."""
+    """The `pairwise` primitive."""
 
-    game: Pairwise
-    scale: float
-    value: Semivalue
-    spreads_nonfinite: ClassVar[bool] = True
+    primitive: ClassVar[str] = "pairwise"
+    propagates_nan: ClassVar[bool] = True
 
-    def credits(self, run: Run) -> Array:
-        game, players = self.game, self.game.players
-        count = prod(game.batch_shape)
-        w = game.w.reshape((count, players, players))
-        values = None if game.values is None else rows(game.values, players)
-        mask = None if game.mask is None else rows(game.mask, players)
-        credits = run("pairwise", (w, values, mask), self.tables(), (count, players))
-        return credits.reshape((*game.batch_shape, players))
-
-    def scaled(self, factor: float) -> "PairwiseTerm":
-        return PairwiseTerm(self.game, factor * self.scale, self.value)
+    def arrays(self) -> tuple[Any, ...]:
+        return self.game.w, self.game.values, self.game.mask
 
     def merged(self, other: Term) -> "PairwiseTerm | None":
         if not isinstance(other, PairwiseTerm) or self.value != other.value:
             return None
         a, b = self.game, other.game
         same = a.w is b.w and a.values is b.values and a.mask is b.mask
-        return PairwiseTerm(a, self.scale + other.scale, self.value) if same else None
+        return PairwiseTerm(a, self.value, scale=self.scale + other.scale) if same else None
 
     def tables(self) -> Tables:
-        """own and pair [levels], and level_of, for the live counts of the game; cached."""
-        lives = self.game.live_counts(self.value)
-        return by_live_count(_row, (self.scale, self.value), self.game.players, lives, vectors=0, numbers=2)
+        """own and pair [live counts], and row_of_count."""
+        counts = self.game.live_counts(self.value)
+        return by_live_count(_row, (self.scale, self.value), self.game.players, counts, vectors=0, numbers=2)
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (n + 4) eps/2 (|own a_i| + |pair| sum_j |w_ij|), eps that of the compute dtype: n + 2 of
         the kernel, 2 of coefficients that were scaled."""
         game, computing = self.game, np.finfo(compute_dtype(self.game.dtype))
-        own, pair, level_of = (x for x in self.tables().arrays if x is not None)
-        live = np.ones((prod(game.batch_shape), game.players), bool)
-        if game.mask is not None:
-            live = np.asarray(numbers(game.mask) > 0).reshape(live.shape)
+        own, pair, row_of_count = (x for x in self.tables().arrays if x is not None)
+        live = game.live_rows()
         pairs = live[:, :, None] & live[:, None, :] & ~np.eye(game.players, dtype=bool)
-        w = np.where(pairs, np.abs(numbers(game.w).reshape(pairs.shape)), 0.0)
-        level, n = level_of[live.sum(1)], live.sum(1)[:, None]
-        size = np.abs(pair[level])[:, None] * w.sum(-1)
+        w = np.where(pairs, np.abs(game.in_rows(game.w)), 0.0)
+        table_row, n = row_of_count[live.sum(1)], live.sum(1)[:, None]
+        size = np.abs(pair[table_row])[:, None] * w.sum(-1)
         if game.values is not None:
-            size += np.abs(own[level])[:, None] * np.where(live, np.abs(numbers(game.values).reshape(live.shape)), 0.0)
+            size += np.abs(own[table_row])[:, None] * np.where(live, np.abs(game.in_rows(game.values)), 0.0)
         return (n + 4) * float(computing.eps) / 2 * size + 2 * n * float(computing.smallest_subnormal)
 
 

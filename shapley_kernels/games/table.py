@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations
-from math import comb, prod
+from math import comb
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -16,19 +16,14 @@ from shapley_kernels.arrays import (
     as_float,
     boolean,
     broadcast,
-    cast,
     compute_dtype,
-    constant,
     describe,
     floating,
-    is_torch,
-    named_dtype,
-    namespace,
     native,
-    numbers,
-    rows,
+    ops_of,
 )
-from shapley_kernels.games.base import COALITIONS, Game, Run, Term, Weighted, row_of
+from shapley_kernels.games.base import Game, Term
+from shapley_kernels.games.overflow import COALITIONS
 from shapley_kernels.games.tables import Row, Tables, by_live_count
 from shapley_kernels.values import Semivalue
 
@@ -91,28 +86,26 @@ class Table(Game):
             players = worths.n_players
             _check_players(players)
             given = floating(np.asarray(worths(coalitions(players))), "Table.from_shapiq: worths")
-            return cls(cast(given, np.dtype(np.float64)), mask)
+            return cls(given.astype(np.float64), mask)
         array, restore = native(worths, "Table.from_shapiq: worths")
+        ops = ops_of(array)
         if not array.shape:
             raise ValueError(f"Table.from_shapiq: worths must have shape [..., 2^players], got {describe(worths)}")
         order = _from_shapiq_order(_players(array.shape[-1]))
-        ours = array[..., constant(order, array, named_dtype(array, "int64"))]
+        ours = array[..., ops.array_like(order, array, ops.dtype("int64"))]
         return cls(restore(ours) if restore else ours, mask)
 
     def _worth(self, members: Array) -> Array:
-        xp, integers = namespace(self.values), named_dtype(self.values, "int64")
-        bit = constant(1 << np.arange(self.players), self.values, integers)
-        index = (cast(members, integers) * bit).sum(-1)  # [...]
+        ops, xp, integers = self.ops, self.ops.xp, self.ops.dtype("int64")
+        bit = ops.array_like(1 << np.arange(self.players), self.values, integers)
+        index = (ops.cast(members, integers) * bit).sum(-1)  # [...]
         shape = np.broadcast_shapes(tuple(index.shape), self.batch_shape)
         index = xp.broadcast_to(index, shape)[..., None]
-        table = xp.broadcast_to(self.values, (*shape, 1 << self.players))
-        worth = table.gather(-1, index) if is_torch(table) else np.take_along_axis(table, index, -1)
-        return cast(worth[..., 0], named_dtype(self.values, compute_dtype(self.dtype)))
+        return self.wide(ops.take(xp.broadcast_to(self.values, (*shape, 1 << self.players)), index)[..., 0])
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live = set(self.live_players(row))
-        values = row_of(self.values, row, 1).tolist()
-        return lambda members: Fraction(values[sum(1 << i for i in live.intersection(members))])
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        values = self.in_rows(self.values)[row].tolist()
+        return lambda members: Fraction(values[sum(1 << i for i in set(members))])
 
     @classmethod
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
@@ -122,8 +115,8 @@ class Table(Game):
             values[1::3, 1::2] = values[1::3, ::2]  # the first player adds nothing
         return {"values": values}
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, TableTerm(self, 1.0, value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [TableTerm(self, value)]
 
 
 def coalitions(players: int) -> np.ndarray:
@@ -199,44 +192,32 @@ def _of_moebius(interactions: Any) -> np.ndarray:
     return values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TableTerm(Term):
-    """The `table` primitive: credits of scale times the game."""
+    """The `table` primitive."""
 
-    game: Table
-    scale: float
-    value: Semivalue
-    spreads_nonfinite: ClassVar[bool] = True
+    primitive: ClassVar[str] = "table"
+    propagates_nan: ClassVar[bool] = True
 
-    def credits(self, run: Run) -> Array:
-        game, players = self.game, self.game.players
-        mask = None if game.mask is None else rows(game.mask, players)
-        values = rows(game.values, 1 << players)
-        return run("table", (values, mask), self.tables(), (prod(game.batch_shape), players)).reshape(
-            (*game.batch_shape, players)
-        )
-
-    def scaled(self, factor: float) -> "TableTerm":
-        return TableTerm(self.game, factor * self.scale, self.value)
+    def arrays(self) -> tuple[Any, ...]:
+        return self.game.values, self.game.mask
 
     def merged(self, other: Term) -> "TableTerm | None":
         if not isinstance(other, TableTerm) or self.value != other.value:
             return None
         same = self.game.values is other.game.values and self.game.mask is other.game.mask
-        return TableTerm(self.game, self.scale + other.scale, self.value) if same else None
+        return TableTerm(self.game, self.value, scale=self.scale + other.scale) if same else None
 
     def tables(self) -> Tables:
-        """weights [levels, players] of one coalition by its size, and level_of, for the live counts of the game;
-        cached."""
-        lives = self.game.live_counts(self.value)
-        return by_live_count(_row, (self.scale, self.value), self.game.players, lives)
+        """weights [live counts, players] of one coalition by its size, and row_of_count."""
+        return by_live_count(_row, (self.scale, self.value), self.game.players, self.game.live_counts(self.value))
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (n + 8) eps/2 sum_S |weights_|S|| |v(S + i) - v(S)|, eps that of the compute dtype: n + 6 of
         the kernel, 2 of the weights."""
         game, computing = self.game, np.finfo(compute_dtype(self.game.dtype))
-        weights, level_of = (x for x in self.tables().arrays if x is not None)
-        values = numbers(game.values).reshape(prod(game.batch_shape), 1 << game.players)
+        weights, row_of_count = (x for x in self.tables().arrays if x is not None)
+        values = game.in_rows(game.values)
         bound = np.zeros((len(values), game.players))
         for row, v in enumerate(values):
             live = game.live_players(row)
@@ -246,7 +227,7 @@ class TableTerm(Term):
             size = np.array([s.bit_count() for s in range(len(inside) // 2)], int)
             for t, i in enumerate(live):
                 without, joined = np.moveaxis(v[inside].reshape(-1, 2, 1 << t), 1, 0).reshape(2, -1)
-                bound[row, i] = np.abs(weights[level_of[len(live)], size]) @ np.abs(joined - without)
+                bound[row, i] = np.abs(weights[row_of_count[len(live)], size]) @ np.abs(joined - without)
         n = game.players + 8
         return n * float(computing.eps) / 2 * bound + (2 << game.players) * float(computing.smallest_subnormal)
 

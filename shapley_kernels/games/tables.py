@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import may_keep
+from shapley_kernels.arrays import Array, Ops, may_keep
 from shapley_kernels.values import Semivalue
 
 ALL_LIVE_COUNTS = 64
@@ -112,6 +112,15 @@ Row = tuple[np.ndarray | float, ...]
 """Entries of one level of tables: [live count] or a number each."""
 
 
+def live_counts(ops: Ops, mask: Array | None, players: int, value: Semivalue) -> tuple[int, ...]:
+    """Numbers of live players for which coefficients are needed."""
+    if mask is None:
+        return (players,)
+    if (players <= ALL_LIVE_COUNTS and value.fixed_players is None) or ops.is_traced(mask):
+        return tuple(range(players + 1))
+    return tuple(int(n) for n in np.unique(ops.to_host(mask.sum(-1))))
+
+
 def by_live_count(
     row: Callable[..., Row],
     key: tuple[Any, ...],
@@ -133,8 +142,9 @@ def by_live_count(
     """
     one = lives[0] if len(lives) == 1 else 0  # it has tables of its own: one level need not be looked up
     place = (row, key, players, one)
-    found = KEPT.get(place)
+    found = KEPT.tables.get(place)
     if found is not None and (len(found.counts) > players or found.counts.issuperset(lives)):
+        found.used = KEPT.count
         return found
     wanted, known = frozenset(n for n in lives if n), frozenset[int]()
     fits = True

@@ -1,30 +1,16 @@
 """Diversity volume: the determinant of a kernel on the chosen players."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    constant,
-    eps,
-    first_true,
-    in_row,
-    is_compiling,
-    is_torch,
-    named_dtype,
-    namespace,
-    needs_grad,
-    numbers,
-    on_cpu,
-)
-from shapley_kernels.games.base import Game, Run, Term, Weighted, live_entries, row_of
-from shapley_kernels.games.multilinear import live_rows, product_tables, products_by_size
+from shapley_kernels.arrays import NUMPY, Array, compute_dtype, eps, in_row
+from shapley_kernels.games.base import Game, Launch, Term
+from shapley_kernels.games.multilinear import product_tables, products_by_size
+from shapley_kernels.games.overflow import live_entries
 from shapley_kernels.values import Semivalue
 
 
@@ -57,17 +43,17 @@ class Volume(Game):
         shape = tuple(self.kernel.shape)
         if shape[-1] != shape[-2]:
             raise ValueError(f"Volume: kernel must have shape [..., players, players], got {shape}")
-        if on_cpu(self.kernel):
+        if self.ops.on_cpu(self.kernel):
             self._check_symmetric()
 
     def _check_symmetric(self) -> None:
-        kernel = numbers(self.kernel)
-        live = live_entries(None if self.mask is None else numbers(self.mask).astype(bool), (-2, -1), kernel)
+        kernel = self.ops.to_float64(self.kernel)
+        live = live_entries(None if self.mask is None else self.ops.to_host(self.mask), (-2, -1), kernel)
         known = np.isfinite(kernel) if live is None else np.isfinite(kernel) & live
         kernel = np.where(known & np.swapaxes(known, -1, -2), kernel, 0.0)
         size = np.abs(kernel).max(axis=(-1, -2), keepdims=True, initial=0.0)
         bad = np.abs(kernel - np.swapaxes(kernel, -1, -2)) > rounding(self) * size
-        where = first_true(bad)
+        where = NUMPY.first_true(bad)
         if where is not None:
             there = (*where[:-2], where[-1], where[-2])
             raise ValueError(
@@ -82,26 +68,20 @@ class Volume(Game):
         vectors[:, :1][::2] = 0.0
         return {"kernel": vectors @ np.swapaxes(vectors, -1, -2) / 4}
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, VolumeTerm(self, value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [VolumeTerm(self, value)]
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
-        live, kernel = set(self.live_players(row)), row_of(self.kernel, row, 2)
-
-        def worth(members: Collection[int]) -> Fraction:
-            chosen = sorted(i for i in members if i in live)
-            minor = [[Fraction(float(kernel[i, j])) + (i == j) for j in chosen] for i in chosen]
-            return _determinant(minor)
-
-        return worth
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        kernel = self.in_rows(self.kernel)[row]
+        return lambda members: _determinant(
+            [[Fraction(float(kernel[i, j])) + (i == j) for j in members] for i in members]
+        )
 
     def _worth(self, members: Array) -> Array:
-        xp, n = namespace(self.kernel), self.players
+        ops, xp, double = self.ops, self.ops.xp, self.ops.dtype("float64")
         inside = members[..., :, None] & members[..., None, :]
-        kernel = xp.where(inside, cast(self.kernel, named_dtype(self.kernel, "float64")), 0.0)
-        eye = cast(xp.eye(n), kernel.dtype)
-        worth = xp.linalg.det(kernel + (eye.to(kernel.device) if is_torch(kernel) else eye))
-        return cast(worth, named_dtype(worth, compute_dtype(self.dtype)))
+        kernel = xp.where(inside, ops.cast(self.kernel, double), 0.0)
+        return self.wide(xp.linalg.det(kernel + ops.array_like(np.eye(self.players), kernel, double)))
 
 
 def rounding(game: Volume) -> float:
@@ -124,30 +104,23 @@ def _determinant(matrix: list[list[Fraction]]) -> Fraction:
 class VolumeTerm(Term):
     """The `multilinear` primitive on the eigenvalues, spread by the squares of the eigenvectors."""
 
-    game: Volume
-    value: Semivalue
-    scale: float = 1.0
-
-    def scaled(self, factor: float) -> "VolumeTerm":
-        return replace(self, scale=factor * self.scale)
-
-    def credits(self, run: Run) -> Array:
+    def credits(self, launch: Launch) -> Array:
         game, n = self.game, self.game.players
         lam, vectors, mask = self._spectrum()
-        self._check_range(lam, run.dtype)
+        self._check_range(lam, launch.dtype)
         tables = product_tables(self.value, n, game.live_counts(self.value), self.scale)
-        shared = run("multilinear", (lam, mask), tables, tuple(lam.shape), lam.dtype)  # [rows, n]
-        credits = (vectors * vectors * shared[:, None, :]).sum(-1)
+        credits = launch("multilinear", (lam, mask), tables, tuple(lam.shape), lam.dtype)  # [rows, n]
+        credits = (vectors * vectors * credits[:, None, :]).sum(-1)
         if game.mask is not None:
-            credits = namespace(credits).where(game.mask.reshape(-1, n), credits, 0.0)
-        return cast(credits, run.dtype).reshape((*game.batch_shape, n))
+            credits = game.ops.xp.where(game.mask.reshape(-1, n), credits, 0.0)
+        return game.ops.cast(credits, launch.dtype).reshape((*game.batch_shape, n))
 
     def _spectrum(self) -> tuple[Array, Array, Array | None]:
         """Eigenvalues [rows, players] of the live players, eigenvectors, and which eigenvalues these are: masked
         players become eigenvalues of their own, below all others."""
         game, n = self.game, self.game.players
-        xp = namespace(game.kernel)
-        kernel = cast(game.kernel, named_dtype(game.kernel, "float64")).reshape(-1, n, n)
+        ops, xp = game.ops, game.ops.xp
+        kernel = ops.cast(game.kernel, ops.dtype("float64")).reshape(-1, n, n)
         mask = None if game.mask is None else game.mask.reshape(-1, n)
         if mask is not None:
             kernel = xp.where(mask[:, :, None] & mask[:, None, :], kernel, 0.0)
@@ -159,27 +132,26 @@ class VolumeTerm(Term):
         allowed = -n * (8 * eps(given) * size + (2.0**-24 if str(given).endswith("float16") else 0.0))
         if mask is not None:
             # different ones, for the gradient, and of the size of the others, whose accuracy they would cost
-            own = constant(np.diag(1 + np.arange(n) / n), kernel, kernel.dtype)  # [players, players]
+            own = ops.array_like(np.diag(1 + np.arange(n) / n), kernel, kernel.dtype)  # [players, players]
             kernel = kernel - xp.where(mask, 0.0, size - allowed)[:, :, None] * own
-        if is_torch(kernel) and on_cpu(kernel) and not needs_grad(kernel):
-            # torch's last bits may depend on the place of a matrix in its batch
-            lam, vectors = (constant(x, kernel, kernel.dtype) for x in np.linalg.eigh(numbers(kernel)))
+        if ops.on_cpu(kernel) and not ops.needs_grad(kernel):
+            # not torch's, whose last bits may depend on the place of a matrix in its batch
+            lam, vectors = (ops.array_like(x, kernel, kernel.dtype) for x in np.linalg.eigh(ops.to_float64(kernel)))
         else:
             lam, vectors = xp.linalg.eigh(kernel)
         indefinite = lam < allowed
         if mask is not None:
             first = n - mask.sum(-1)  # [rows]: masked players stand first
-            place = xp.arange(n, device=lam.device) if is_torch(lam) else np.arange(n)
-            mask = place >= first[:, None]
+            mask = ops.array_like(np.arange(n), lam, ops.dtype("int64")) >= first[:, None]
             indefinite = indefinite & mask
         self._refuse_indefinite(lam, indefinite)
         lam = xp.where(lam < -8 * n * 2.0**-52 * size, lam, xp.clip(lam, 0.0, None))
         return xp.where(indefinite, float("nan"), lam), vectors, mask
 
     def _refuse_indefinite(self, lam: Array, indefinite: Array) -> None:
-        if not _eager_cpu(lam):
+        if not self._can_look(lam):
             return
-        where = first_true(indefinite)
+        where = self.game.ops.first_true(indefinite)
         if where is not None:
             row = in_row(where[0], self.game.batch_shape)
             raise ValueError(
@@ -189,11 +161,11 @@ class VolumeTerm(Term):
 
     def _check_range(self, lam: Array, dtype: Any) -> None:
         """Refuse determinants that the dtype does not hold."""
-        if not _eager_cpu(lam):
+        if not self._can_look(lam):
             return
-        logarithm = np.log1p(np.maximum(numbers(lam), 0.0)).sum(-1)
+        logarithm = np.log1p(np.maximum(self.game.ops.to_float64(lam), 0.0)).sum(-1)
         limit = {"float16": 11.0, "bfloat16": 88.7, "float32": 88.7}.get(str(dtype).split(".")[-1], 709.7)
-        bad = first_true(logarithm >= limit)
+        bad = NUMPY.first_true(logarithm >= limit)
         if bad is not None:
             row = in_row(bad[0], self.game.batch_shape)
             raise OverflowError(
@@ -201,13 +173,16 @@ class VolumeTerm(Term):
                 "kernel down, or pass float64"
             )
 
+    def _can_look(self, lam: Array) -> bool:
+        return self.game.ops.on_cpu(lam) and not self.game.ops.is_compiling(lam)
+
     def error_bound(self) -> np.ndarray:
         """[rows, 1]: a perturbation of the kernel by 10 n 2.2e-16 |L|, which moves every determinant by n times that at
         most, and the roundings of the product game and of the sums, all times the mean determinants of S and S + i."""
         game, n = self.game, self.game.players
-        kernels = numbers(game.kernel).reshape(-1, n, n)
+        kernels = game.in_rows(game.kernel)
         bound = np.zeros((len(kernels), 1))
-        for row, live in enumerate(live_rows(game)):
+        for row, live in enumerate(game.live_rows()):
             m = int(live.sum())
             if m == 0:
                 continue
@@ -220,7 +195,3 @@ class VolumeTerm(Term):
             relative = (20 * n * n * lam.max() + 20 * n + 16) * 2.0**-52 + np.finfo(compute_dtype(game.dtype)).eps
             bound[row] = abs(self.scale) * relative * float(weights @ (without + with_i))
         return bound
-
-
-def _eager_cpu(x: Array) -> bool:
-    return on_cpu(x) and not is_compiling(x)

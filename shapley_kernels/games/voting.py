@@ -1,25 +1,15 @@
 """Games on a sum of integer weights: weighted voting, and a sum under a budget."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from fractions import Fraction
 from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    describe,
-    floating,
-    is_integer,
-    named_dtype,
-    namespace,
-    native,
-)
-from shapley_kernels.games.base import Game, Weighted
-from shapley_kernels.games.multilinear import TotalTerm, count
+from shapley_kernels.arrays import Array, describe, floating, integer, native, ops_of
+from shapley_kernels.games.base import Game, Term
+from shapley_kernels.games.multilinear import TotalTerm
 from shapley_kernels.values import Semivalue
 
 LARGEST_TOTAL = 1 << 20
@@ -34,14 +24,14 @@ class _IntegerWeights(Game):
 
     def _read_weights(self, weights: Any, mask: Any, name: str, total: Any, least: int) -> int:
         owner = type(self).__name__
-        total = count(owner, name, total, least)
+        total = integer(owner, name, total, least)
         if total > LARGEST_TOTAL:
             raise ValueError(
                 f"{owner}: {name} must be at most {LARGEST_TOTAL}, got {total}: the cost grows with it; "
                 "divide it and the weights by a common factor"
             )
         array, _ = native(weights, f"{owner}: weights")
-        if not is_integer(array):
+        if not ops_of(array).is_integer(array):
             raise TypeError(
                 f"{owner}: weights must be integers, got {describe(array)}; multiply them and {name} by their common "
                 "denominator and convert them, e.g. to int64"
@@ -49,6 +39,7 @@ class _IntegerWeights(Game):
         self.weights = self._read("weights", weights, "[..., players]", mask, integers=True)
         self._check_domain()
         self._like = floating(self.weights, owner)
+        self.dtype = self._like.dtype
         return total
 
     @property
@@ -62,21 +53,17 @@ class _IntegerWeights(Game):
 
     def _term(self, worth: np.ndarray, value: Semivalue) -> TotalTerm:
         """Of the game that is worth worth[min(w, cap)] at a sum w."""
-        xp, limit = namespace(self.weights), len(worth) - 1
-        small = xp.clip(self.weights, 0, limit)  # int32 holds it; negative ones stand at masked players
-        return TotalTerm(self, None, cast(small, named_dtype(small, "int32")), tuple(worth.tolist()), value)
+        # int32 holds what is clipped; negative ones stand at masked players
+        small = self.ops.cast(self.ops.xp.clip(self.weights, 0, len(worth) - 1), self.ops.dtype("int32"))
+        return TotalTerm(self, value, None, small, tuple(worth.tolist()))
 
     def _total(self, members: Array, cap: int) -> Array:
-        xp = namespace(self.weights)
+        xp = self.ops.xp
         return xp.where(members, xp.clip(self.weights, 0, cap), 0).sum(-1)  # clipped: no sum overflows
 
-    def _counted(self, worth: Array) -> Array:
-        return cast(worth, named_dtype(worth, compute_dtype(self.dtype)))
-
-    def _exact_total(self, row: int) -> Callable[[Collection[int]], int]:
-        live = set(self.live_players(row))
+    def _exact_total(self, row: int) -> Callable[[list[int]], int]:
         weights = self.weights.reshape(prod(self.batch_shape), self.players)[row].tolist()
-        return lambda members: sum(weights[i] for i in members if i in live)
+        return lambda members: sum(weights[i] for i in members)
 
 
 class WeightedVoting(_IntegerWeights):
@@ -107,15 +94,15 @@ class WeightedVoting(_IntegerWeights):
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {**super().example(rng, rows, players), "quota": 1 + int(rng.integers(2 * players + 1))}
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, self._term(np.append(np.zeros(self.quota), 1.0), value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [self._term(np.append(np.zeros(self.quota), 1.0), value)]
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
         total = self._exact_total(row)
         return lambda members: Fraction(int(total(members) >= self.quota))
 
     def _worth(self, members: Array) -> Array:
-        return self._counted(self._total(members, self.quota) >= self.quota)
+        return self.wide(self._total(members, self.quota) >= self.quota)
 
 
 class BudgetCap(_IntegerWeights):
@@ -141,12 +128,12 @@ class BudgetCap(_IntegerWeights):
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {**super().example(rng, rows, players), "budget": int(rng.integers(2 * players + 2))}
 
-    def terms(self, value: Semivalue) -> list[Weighted]:
-        return [(1.0, self._term(np.arange(self.budget + 1.0), value))]
+    def terms(self, value: Semivalue) -> list[Term]:
+        return [self._term(np.arange(self.budget + 1.0), value)]
 
-    def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
         total = self._exact_total(row)
         return lambda members: Fraction(min(total(members), self.budget))
 
     def _worth(self, members: Array) -> Array:
-        return self._counted(namespace(self.weights).clip(self._total(members, self.budget), 0, self.budget))
+        return self.wide(self.ops.xp.clip(self._total(members, self.budget), 0, self.budget))

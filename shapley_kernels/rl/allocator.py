@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.allocate import merge, semivalue
+from shapley_kernels.allocate import merged, semivalue
 from shapley_kernels.arrays import (
     Array,
     boolean,
@@ -30,11 +30,10 @@ from shapley_kernels.arrays import (
 )
 from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.games import Game, Max
-from shapley_kernels.games.base import in_double, without_restore
-from shapley_kernels.games.order.base import OrderTerm
+from shapley_kernels.games.base import without_restore
+from shapley_kernels.games.order.tables import OrderTerm
 from shapley_kernels.games.tables import Tables
-from shapley_kernels.kernels._call import run_torch
-from shapley_kernels.launch import Run
+from shapley_kernels.launch import run_torch
 from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.group_value import GroupValue, Value
@@ -291,7 +290,7 @@ class RewardAllocator:
     def _share(self, call: "_Call", value: Value, wide: bool = False) -> Array:
         """Credits; `wide`: in float64, where no kernel computes them."""
         if isinstance(value, GroupValue):
-            return self._decisions(call, value, in_double(call.game) if wide else call.game)[..., :-1]
+            return self._decisions(call, value, call.game.in_double() if wide else call.game)[..., :-1]
         return credits_of(call.game, value, wide)
 
     def _decisions(self, call: "_Call", value: GroupValue, game: Game) -> Array:
@@ -303,7 +302,7 @@ class RewardAllocator:
     def _of_sets(self, call: "_Call") -> Array:
         with on_all_ranks(call.groups.ranks):
             _refuse_nonfinite(call.game)
-            worth = in_double(call.game).worth()
+            worth = call.game.in_double().worth()
         return call.normalised(worth[..., None], None, self._how.of_sets(), rounding_of(worth.dtype))[..., 0]
 
     def _for_tokens(self, call: "_Call") -> tuple[Array, Any]:
@@ -311,7 +310,7 @@ class RewardAllocator:
         value, game = self.value, call.game
         if self.outside == "zero" or not isinstance(value, GroupValue) or not value.prices_stop:
             return self._advantages(call), self._of_sets(call) if self.outside == "set" else "zero"
-        decisions = self._decisions(call, value, in_double(game))
+        decisions = self._decisions(call, value, game.in_double())
         decisions = decisions.detach() if is_torch(decisions) else decisions
         credits, rounding = decisions[..., :-1], rounding_of(decisions.dtype)
         stop = normalised(credits, call.live, call.groups, self._how.of_sets(), rounding, decisions[..., -1:])
@@ -455,15 +454,15 @@ def _in_one_launch(call: _Call, value: Value, how: Normalisation, rounding: floa
         return None
     if is_traced(game.data) or not _same(game.mask, call.live):
         return None
-    terms = merge(game.terms(value))
-    if len(terms) != 1 or not isinstance(terms[0][1], OrderTerm) or not _is_one(terms[0][0]):
+    terms = merged(game.terms(value))
+    if len(terms) != 1 or not isinstance(terms[0], OrderTerm) or terms[0].factor is not None:
         return None
-    term, fused = terms[0][1], kernel("order", "gpu_fused_norm")
+    term, fused = terms[0], kernel("order", "gpu_fused_norm")
     shape, double = (groups.count, groups.size, game.players), term.game.rewards.element_size() == 8
     if 0 in shape or not fused.serves(*shape[1:], double, how.center, how.scale):
         return None
     options = (groups.size, how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
-    return term.credits(_FusedRun(game.dtype, fused.run, options))
+    return term.credits(_FusedLaunch(game.dtype, fused.run, options))
 
 
 def _same(mask: Array | None, live: Array | None) -> bool:
@@ -473,21 +472,18 @@ def _same(mask: Array | None, live: Array | None) -> bool:
     return mask.shape == live.shape and mask.stride() == live.stride() and mask.data_ptr() == live.data_ptr()
 
 
-def _is_one(weight: Any) -> bool:
-    return isinstance(weight, float) and weight == 1.0
+class _FusedLaunch:
+    """A run of `order` that normalises as well: a `games.base.Launch`."""
 
-
-class _FusedRun(Run):
-    """A run of `order` that normalises as well."""
+    traced = False
 
     def __init__(self, dtype: Any, run: Any, options: tuple[Any, ...]) -> None:
-        super().__init__("triton", dtype, False)
-        self.run, self.options = run, options
+        self.dtype, self.run, self.options = dtype, run, options
 
     def __call__(
         self,
         primitive: str,
-        arrays: Sequence[Array | None],
+        arrays: Sequence[Array | float | None],
         tables: Tables,
         shape: tuple[int, ...],
         dtype: Any = None,

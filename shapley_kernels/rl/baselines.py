@@ -11,7 +11,7 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, cast, constant, named_dtype, namespace, on_cpu
 from shapley_kernels.games import Game
-from shapley_kernels.games.base import in_double, within_range
+from shapley_kernels.games.overflow import within_range
 
 
 class Baseline:
@@ -35,7 +35,7 @@ class Baseline:
     def wide_credits(self, game: Game) -> Array:
         """`credits` before they are rounded to the dtype of the game, in numpy or torch."""
         with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
-            return self._credits(in_double(game))
+            return self._credits(game.in_double())
 
     def _credits(self, game: Game) -> Array:
         worth = game.wide_worth()

@@ -21,7 +21,7 @@ from shapley_kernels.arrays import (
     zeros,
 )
 from shapley_kernels.games import Game
-from shapley_kernels.games.base import with_arrays, within_range
+from shapley_kernels.games.overflow import within_range
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.groups import Groups
 from shapley_kernels.rl.ranks import Ranks, on_all_ranks
@@ -88,7 +88,7 @@ class GroupValue:
         index = groups.group_of()
         with ranks:
             ranks.compare(game=_form(game))
-            mine = with_arrays(_wide(game), lambda x: x.cpu().numpy() if is_torch(x) else x)
+            mine = _wide(game).with_arrays(lambda x: x.cpu().numpy() if is_torch(x) else x)
             parts = ranks.exchange(pickle.dumps((index, mine)))
             indices, games = zip(*map(pickle.loads, parts), strict=True)
             ranks.exchange()  # whether all could read the others' games
@@ -119,7 +119,7 @@ def _form(game: Game) -> list[Any]:
 def _wide(game: Game) -> Game:
     """The game in the compute dtype, with results in numpy or torch."""
     dtype = named_dtype(game.data, compute_dtype(game.dtype))
-    return with_arrays(game, lambda x: cast(x, dtype) if is_float(x.dtype) else x)
+    return game.with_arrays(lambda x: cast(x, dtype) if is_float(x.dtype) else x)
 
 
 def _live_first(game: Game) -> tuple[Game, Array, Array | None]:

@@ -25,8 +25,8 @@ from shapley_kernels.arrays import (
 from shapley_kernels.backends import choose, kernel
 from shapley_kernels.games import Game
 from shapley_kernels.games.tables import Tables, kept
-from shapley_kernels.kernels._call import run_numba, run_torch
 from shapley_kernels.kernels.swap import KINDS, others
+from shapley_kernels.launch import run_numba, run_torch
 from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.groups import Groups
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.allocate import merge
+from shapley_kernels.allocate import merged
 from shapley_kernels.arrays import Array, describe, device, numbers
 from shapley_kernels.games import Game
-from shapley_kernels.games.order.base import OrderTerm
-from shapley_kernels.games.order.tables import coefficients
+from shapley_kernels.games.order.tables import OrderTerm, coefficients
 from shapley_kernels.values import Semivalue, Shapley
 
 PRECISION = {
@@ -58,10 +57,10 @@ def error_budget(game: Game, value: Semivalue | None = None) -> Budget:
     computing = np.zeros((rows, game.players))
     if not computing.size:
         return Budget(game, value, computing)
-    terms = merge(game.terms(value))
-    plain = len(terms) == 1 and isinstance(terms[0][0], float) and terms[0][0] == 1.0
-    for weight, term in terms:
-        factor = np.abs(np.broadcast_to(weight if isinstance(weight, float) else numbers(weight).reshape(-1), rows))
+    terms = merged(game.terms(value))
+    plain = len(terms) == 1 and terms[0].factor is None
+    for term in terms:
+        factor = np.ones(rows) if term.factor is None else np.abs(numbers(term.factor).reshape(-1))
         roundings = 0 if plain else len(terms)  # each at most half of a term's own bound
         computing += factor[:, None] * term.error_bound() * (1 + roundings / 2)
     return Budget(game, value, computing)
@@ -76,16 +75,16 @@ def gap_form(game: Game, value: Semivalue | None = None, row: int = 0) -> list[F
     Args: as in `exact_semivalue`. Cost: O(n) rational operations per term.
     """
     credits = [Fraction(0)] * game.players
-    for weight, term in game.terms(value or Shapley()):
+    for term in game.terms(value or Shapley()):
         if not isinstance(term, OrderTerm):
             raise TypeError(f"gap_form: expected a game of the order family, got {term.game!r}")
         ranked, empty_worth = term.ranked(row)
         levels = [Fraction(float(r)) for r in (*ranked, empty_worth)]
         gaps = [upper - lower for upper, lower in pairwise(levels)]
-        factor = Fraction(weight if isinstance(weight, float) else float(numbers(weight).reshape(-1)[row]))
+        factor = Fraction(1 if term.factor is None else float(numbers(term.factor).reshape(-1)[row]))
         rewards = numbers(term.game.rewards).reshape(-1, game.players)[row]
         ranking = sorted(game.live_players(row), key=lambda i, r=rewards: -r[i])  # type: ignore[misc]
-        for scale, utility, params in term.recipe if len(ranked) else ():
+        for scale, utility, params in term.scaled_recipe() if len(ranked) else ():
             inside, outside, empty = coefficients(utility, params, term.value, len(ranked))
             amount = sum((d * Fraction(float(a)) for d, a in zip(gaps, inside, strict=True)), Fraction(0))
             amount += levels[-1] * Fraction(empty)

@@ -12,7 +12,6 @@ import torch
 import shapley_kernels as sk
 from shapley_kernels import rl, testing
 from shapley_kernels.arrays import compute_dtype, narrowed, numbers
-from shapley_kernels.games.base import in_double
 from shapley_kernels.testing.budget import PRECISION, dtype_name
 from tests.fuzz.inputs import ORDER, Form, batch, hostile, spoiled, value
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
@@ -173,9 +172,9 @@ def of_allocator(rng: np.random.Generator) -> None:
     elif not isinstance(ours, Refused):
         check_weighted(numbers(ours), numbers(credits), mask, groups, layout, options, form.result)
     of_sets = {**options, "center": "group" if options["center"] == "slot" else options["center"]}
-    worth = attempt(advantages_of_sets, in_double(game), game.dtype, {**layout, **of_sets})
+    worth = attempt(advantages_of_sets, game.in_double(), game.dtype, {**layout, **of_sets})
     of_all = np.ones((*shaped.shape[:-1], 1), bool)
-    sure = well_apart(numbers(in_double(game).worth())[..., None], of_all, groups, of_sets, APART["float64"])
+    sure = well_apart(numbers(game.in_double().worth())[..., None], of_all, groups, of_sets, APART["float64"])
     same(attempt(allocator.set_advantages, **given, **layout), worth, sure[..., 0])
     ids = rng.integers(0, shaped.shape[-1] + 1, (*shaped.shape[:-1], 7))
     ids = torch.tensor(ids) if form.container == "torch" else ids

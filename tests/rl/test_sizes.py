@@ -95,7 +95,7 @@ def test_the_factor_in_the_coefficients_keeps_the_bound(game, value):
 
     for dtype in (np.float32, np.float64):
         with_data = game(REWARDS.astype(dtype), mask=MASK)
-        ((_, term),) = with_data.terms(TimesLive(value))
+        (term,) = with_data.terms(TimesLive(value))
         found = sk.semivalue(with_data, TimesLive(value))
         for row, live in enumerate(MASK):
             exact = [int(live.sum()) * x for x in exact_semivalue(with_data, value, row=row)]

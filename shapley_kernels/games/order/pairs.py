@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, constant, is_torch, named_dtype, namespace
+from shapley_kernels.arrays import Array, Ops
 from shapley_kernels.games.order.tables import GENERIC_PLAYERS
 from shapley_kernels.games.tables import Row, by_live_count
 from shapley_kernels.values import Semivalue
@@ -23,7 +23,7 @@ PairTables = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray,
 """P, Q, R [levels, players] (the latter two None when all 0), E [levels], float64; and level_of [players + 1]."""
 
 
-def pairs(rewards: Array, mask: Array | None, v_empty: Array, tables: PairTables) -> Array:
+def pairs(ops: Ops, rewards: Array, mask: Array | None, v_empty: Array, tables: PairTables) -> Array:
     """For players of ranks i < j: sum_{k >= j} D_k P_k + sum_{i <= k < j} D_k Q_k + sum_{k < i} D_k R_k + v_empty E.
 
     Args:
@@ -36,46 +36,40 @@ def pairs(rewards: Array, mask: Array | None, v_empty: Array, tables: PairTables
     Cost: O(players^2) per row; a second array of that size where only the worse of the two matters (Q = R = 0: the
         weights of the ranks do not depend on |S|), else a third.
     """
-    xp, players = namespace(rewards), rewards.shape[-1]
+    xp, players, integers = ops.xp, rewards.shape[-1], ops.dtype("int64")
     both, one, none, empty, level_of = tables
     if mask is None:
-        live, key = constant(np.full((), players), rewards, named_dtype(rewards, "int64")), rewards
+        live, key = ops.array_like(np.full((), players), rewards, integers), rewards
     else:
         live, key = mask.sum(-1), xp.where(mask, rewards, -float("inf"))
     order = xp.argsort(-key, -1)
-    level = constant(level_of, rewards, named_dtype(rewards, "int64"))[live]
+    level = ops.array_like(level_of, rewards, integers)[live]
     c = v_empty[..., None]
-    rank = constant(np.arange(players), rewards, named_dtype(rewards, "int64"))
-    ranked = xp.where(rank < live[..., None], _take(key, order), c)  # after the last live player follows v_empty
+    rank = ops.array_like(np.arange(players), rewards, integers)
+    ranked = xp.where(rank < live[..., None], ops.take(key, order), c)  # after the last live player follows v_empty
     gaps = ranked - xp.concatenate([ranked[..., 1:], c], -1)
 
     def weighted(table: Any) -> Array:
-        return gaps * constant(table, rewards, rewards.dtype)[level]
+        return gaps * ops.array_like(table, rewards, rewards.dtype)[level]
 
     ranks = xp.argsort(order, -1)
     i, j = ranks[..., :, None], ranks[..., None, :]
     worse, better = xp.maximum(i, j), xp.minimum(i, j)
     flat = (*worse.shape[:-2], players * players)
     below = xp.flip(xp.cumsum(xp.flip(weighted(both), (-1,)), -1), (-1,))
-    result = _take(below, worse.reshape(flat))
+    result = ops.take(below, worse.reshape(flat))
     if one is not None:
         start = xp.where(rank[:, None] <= rank, weighted(one)[..., None, :], 0.0)  # [..., i, k]
-        between = _shifted(xp.cumsum(start, -1))  # [..., i, j]
-        result = result + _take(between.reshape(flat), (better * players + worse).reshape(flat))
+        between = _shifted(xp, xp.cumsum(start, -1))  # [..., i, j]
+        result = result + ops.take(between.reshape(flat), (better * players + worse).reshape(flat))
     if none is not None:
-        result = result + _take(_shifted(xp.cumsum(weighted(none), -1)), better.reshape(flat))
-    shift = v_empty * constant(empty, rewards, rewards.dtype)[level]
+        result = result + ops.take(_shifted(xp, xp.cumsum(weighted(none), -1)), better.reshape(flat))
+    shift = v_empty * ops.array_like(empty, rewards, rewards.dtype)[level]
     return (result + shift[..., None]).reshape(worse.shape)
 
 
-def _take(x: Array, index: Array) -> Array:
-    """x[..., index[...]] along the last axis."""
-    return x.take_along_dim(index, -1) if is_torch(x) else np.take_along_axis(x, index, -1)
-
-
-def _shifted(x: Array) -> Array:
+def _shifted(xp: Any, x: Array) -> Array:
     """A running sum that leaves out the entry itself."""
-    xp = namespace(x)
     return xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], -1)
 
 
@@ -93,20 +87,20 @@ def _pair_row(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -
     return utility.pair_coefficients(value, n, *params)
 
 
-def fixed_pairs(weights: np.ndarray, empty_shares: Sequence[float], value: Semivalue, n: int) -> PairCoefficients:
+def fixed_pairs(weights: np.ndarray, of_empty: Sequence[float], value: Semivalue, n: int) -> PairCoefficients:
     """P, Q, R and E of n >= 2 live players where the weights w of the places do not depend on |S|, in O(n^2): P_k is
     the expectation of w_{a+2} - w_{a+1}, a of the k - 2 others among the k best being present, and Q = R = 0.
 
     Args:
-        empty_shares: of sets of 1 .. n players.
+        of_empty: the coefficient of v_empty of sets of 1 .. n players.
     """
     drop = np.diff(np.append(weights, 0.0))[: n - 1]
     both = np.append(0.0, value.expectations(drop, n - 1))
-    return both, np.zeros(n), np.zeros(n), _of_v_empty(empty_shares, value.size_weights(n - 1))
+    return both, np.zeros(n), np.zeros(n), _interaction_of_v_empty(of_empty, value.size_weights(n - 1))
 
 
 def generic_pairs(
-    name: str, weights: Callable[[int], np.ndarray], empty_shares: Sequence[float], value: Semivalue, n: int
+    name: str, weights: Callable[[int], np.ndarray], of_empty: Sequence[float], value: Semivalue, n: int
 ) -> PairCoefficients:
     """As `fixed_pairs` for any weights, in O(n^3): from the second differences of W(s, a), the weight of the a best of
     s. Coalitions of the n - 2 others are drawn by the size weights of `value` for n - 1 players."""
@@ -116,11 +110,11 @@ def generic_pairs(
             f"{GENERIC_PLAYERS} allowed; mask players, or use a utility of fixed weights (Max, TopM, Discounted)"
         )
     sizes = value.size_weights(n - 1)
-    return (*_generic(weights, sizes, n), _of_v_empty(empty_shares, sizes))
+    return (*_generic(weights, sizes, n), _interaction_of_v_empty(of_empty, sizes))
 
 
-def _of_v_empty(shares: Sequence[float], sizes: np.ndarray) -> float:
-    units = np.array([1.0, *shares])
+def _interaction_of_v_empty(of_empty: Sequence[float], sizes: np.ndarray) -> float:
+    units = np.array([1.0, *of_empty])
     return float(sizes @ (units[2:] - 2 * units[1:-1] + units[:-2]))
 
 

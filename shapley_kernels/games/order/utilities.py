@@ -13,13 +13,12 @@ list it in games/__init__.py; tests, benchmarks and the table in the docs pick i
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import log2
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, floating, native, numbers
-from shapley_kernels.games.base import Maxima
+from shapley_kernels.arrays import Array, integer, read
+from shapley_kernels.games.base import Maxima, is_number
 from shapley_kernels.games.order.base import FixedWeights, OrderGame
 from shapley_kernels.games.order.tables import Coefficients
 from shapley_kernels.values import LARGEST_SUM, Semivalue, thin
@@ -82,7 +81,7 @@ class Min(OrderGame):
 
 def _flat(v_empty: Any) -> Any:
     """[rows], or the number."""
-    return v_empty if isinstance(v_empty, float) else v_empty.reshape(-1)
+    return v_empty if is_number(v_empty) else v_empty.reshape(-1)
 
 
 def _without_group(sizes: np.ndarray) -> np.ndarray:
@@ -111,7 +110,7 @@ class Mean(OrderGame):
         return np.full(size, 1.0 / size)
 
     @classmethod
-    def empty_share(cls, size: int) -> float:
+    def v_empty_coefficient(cls, size: int) -> float:
         return 1.0
 
     @classmethod
@@ -196,7 +195,7 @@ class TopM(FixedWeights):
 
     def __init__(self, rewards: Any, m: int, mask: Any = None, v_empty: Any = 0.0) -> None:
         super().__init__(rewards, mask, v_empty)
-        self.params = (_count("TopM", "m", m),)
+        self.params = (integer("TopM", "m", m, 1),)
 
     @staticmethod
     def definition(members: Sequence[Any], m: int) -> Any:
@@ -222,7 +221,7 @@ class TopMMean(OrderGame):
 
     def __init__(self, rewards: Any, m: int, mask: Any = None, v_empty: Any = 0.0) -> None:
         super().__init__(rewards, mask, v_empty)
-        self.params = (_count("TopMMean", "m", m),)
+        self.params = (integer("TopMMean", "m", m, 1),)
 
     @staticmethod
     def definition(members: Sequence[Any], m: int) -> Any:
@@ -236,7 +235,7 @@ class TopMMean(OrderGame):
         return w
 
     @classmethod
-    def empty_share(cls, size: int, m: int) -> float:
+    def v_empty_coefficient(cls, size: int, m: int) -> float:
         return 1.0
 
     @classmethod
@@ -261,7 +260,7 @@ class KthBest(FixedWeights):
 
     def __init__(self, rewards: Any, k: int, mask: Any = None, v_empty: Any = 0.0) -> None:
         super().__init__(rewards, mask, v_empty)
-        self.params = (_count("KthBest", "k", k),)
+        self.params = (integer("KthBest", "k", k, 1),)
 
     @staticmethod
     def definition(members: Sequence[Any], k: int) -> Any:
@@ -274,17 +273,14 @@ class KthBest(FixedWeights):
         return w
 
     @classmethod
-    def empty_share(cls, size: int, k: int) -> float:
+    def v_empty_coefficient(cls, size: int, k: int) -> float:
         return 1.0
 
     @classmethod
     def coefficients(cls, value: Semivalue, n: int, k: int) -> Coefficients:
         inside, outside, _ = super().coefficients(value, n, k)
-        return (
-            inside,
-            outside,
-            0.0,
-        )  # v_empty serves all sets that are too small: a constant, of which nobody gets a share
+        # v_empty serves all sets that are too small: a constant, of which nobody gets a share
+        return inside, outside, 0.0
 
     @classmethod
     def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
@@ -389,9 +385,8 @@ class _Weights:
 
     @classmethod
     def checked(cls, owner: str, weights: Any, players: int, dims: tuple[int, ...] = (1, 2)) -> "_Weights":
-        raw, _ = native(weights, f"{owner}: weights")
-        floating(raw, f"{owner}: weights")
-        array = np.array(numbers(raw))
+        ops, given, _ = read(weights, f"{owner}: weights")
+        array = np.array(ops.to_float64(given))
         shapes = " or ".join(["[n]", "[n, n]"][d - 1] for d in dims)
         if array.ndim not in dims:
             raise ValueError(f"{owner}: weights must have shape {shapes}, got {array.shape}")
@@ -419,9 +414,3 @@ class _Weights:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Weights) and self._key == other._key
-
-
-def _count(owner: str, name: str, x: Any) -> int:
-    if not isinstance(x, Integral) or isinstance(x, (bool, np.bool_)) or x < 1:
-        raise ValueError(f"{owner}: {name} must be an integer >= 1, got {x!r}")
-    return int(x)

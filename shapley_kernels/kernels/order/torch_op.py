@@ -4,14 +4,42 @@
 into.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor, library
 
 from shapley_kernels.backends import allowed, kernel
-from shapley_kernels.kernels._call import run_numba, run_torch
+from shapley_kernels.kernels.order import _torch
+
+
+def call(backend: str, tensors: Sequence[Any], tables: Any, dtype: torch.dtype, compute: str) -> Tensor:
+    """Credits that torch traces, or differentiates; a node of the graph under torch.compile.
+
+    Args:
+        backend: as in `shapley`.
+        tensors: rewards [rows, players], mask and v_empty of the contract.
+        tables: gives those of the contract, by `on("torch", compute, device)`.
+        dtype: of the result.
+        compute: "float32" or "float64".
+    """
+    rewards, mask, v_empty = tensors
+    where = "cpu" if rewards.is_cpu else str(rewards.device)
+    compiling = torch.compiler.is_compiling()
+    if compiling:
+        backend = _constant_backend(backend, index(rewards.shape[1]), where)
+    else:
+        backend = allowed(backend, "order", rewards.shape[1], where)
+    placed: Any = tables.on("torch", compute, where)
+    if backend == "torch":
+        out = rewards.new_empty(rewards.shape, dtype=dtype)
+        run: Any = _torch.run
+        run(rewards, mask, v_empty, *placed, out)
+        return out
+    apply: Any = order if compiling else Order.apply
+    return apply(rewards, mask, v_empty, *placed, backend, dtype)
 
 
 def _credits(
@@ -52,13 +80,17 @@ def _run(
     backend: str, suffix: str, arrays: tuple[Any, ...], tables: tuple[Any, ...], dtype: torch.dtype, *more: Tensor
 ) -> Tensor:
     """A kernel on tensors; `more` are results beside the first."""
-    run, shape = kernel("order", backend + suffix).run, tuple(arrays[0].shape)
-    if backend == "triton":
-        return run_torch(lambda *x: run(*x, *more), arrays, tables, shape, dtype)
-    placed = [None if x is None else x.numpy() for x in tables]
-    others = [x.numpy() for x in more]
-    out, _ = run_numba(lambda *x: run(*x, *others), arrays, placed, shape, str(tables[0].dtype).removeprefix("torch."))
-    return torch.from_numpy(out).to(dtype)
+    run = kernel("order", backend + suffix).run
+    if backend == "numba":  # which reads and writes the compute dtype
+        wide = tables[0].dtype
+        inputs = [x if x is None or x.dtype == torch.bool else x.to(wide) for x in arrays]
+        out = torch.empty(arrays[0].shape, dtype=wide)
+        given = (*(None if x is None else x.contiguous() for x in inputs), *tables, out, *more)
+        run(*(None if x is None else x.detach().numpy() for x in given))
+        return out.to(dtype)
+    out = torch.empty(arrays[0].shape, dtype=dtype, device=arrays[0].device)
+    run(*(None if x is None else x.contiguous() for x in arrays), *tables, out, *more)
+    return out
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -152,6 +184,6 @@ order.register_vmap(_over_batch(order, 3))
 
 
 @torch.compiler.assume_constant_result
-def constant_backend(backend: str, players: int, where: str) -> str:
+def _constant_backend(backend: str, players: int, where: str) -> str:
     """`allowed`, which torch.compile calls while it traces, and takes for a constant of the graph."""
     return allowed(backend, "order", players, where)
