@@ -31,7 +31,7 @@ from shapley_kernels.arrays import (
 from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.games import Game, Max
 from shapley_kernels.games.base import without_restore
-from shapley_kernels.games.order.tables import OrderTerm
+from shapley_kernels.games.order.term import OrderTerm
 from shapley_kernels.games.tables import Tables
 from shapley_kernels.launch import run_torch
 from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask

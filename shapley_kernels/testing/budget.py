@@ -16,7 +16,8 @@ import numpy as np
 from shapley_kernels.allocate import merged
 from shapley_kernels.arrays import Array, describe, device, numbers
 from shapley_kernels.games import Game
-from shapley_kernels.games.order.tables import OrderTerm, coefficients
+from shapley_kernels.games.order.tables import coefficients
+from shapley_kernels.games.order.term import OrderTerm
 from shapley_kernels.values import Semivalue, Shapley
 
 PRECISION = {

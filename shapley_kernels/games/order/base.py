@@ -13,7 +13,8 @@ import numpy as np
 from shapley_kernels.arrays import Array, as_float
 from shapley_kernels.games.base import Game, Term, is_number
 from shapley_kernels.games.order.pairs import PairCoefficients, fixed_pairs, generic_pairs, pair_tables, pairs
-from shapley_kernels.games.order.tables import Coefficients, OrderTerm, generic_coefficients
+from shapley_kernels.games.order.tables import Coefficients, generic_coefficients
+from shapley_kernels.games.order.term import OrderTerm
 from shapley_kernels.values import Semivalue
 
 

@@ -1,14 +1,10 @@
-"""The term of the order family, and its coefficients A, B and C for the live counts that occur."""
+"""Coefficients A, B and C of the order family, for the live counts that occur."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, compute_dtype
-from shapley_kernels.games.base import Launch, Term
 from shapley_kernels.games.tables import Row, Tables, by_live_count, kept
 from shapley_kernels.values import Semivalue
 
@@ -22,86 +18,12 @@ Recipe = tuple[tuple[float, Any, tuple[Any, ...]], ...]
 """(scale, utility class, its params), ...: a hashable sum of utilities on the same data."""
 
 
-@dataclass(frozen=True, eq=False)
-class OrderTerm(Term):
-    """The `order` primitive on the data of an `OrderGame`: coefficients are the sum of scale * those of the utility
-    over `recipe`."""
-
-    recipe: Recipe
-    primitive: ClassVar[str] = "order"
-    propagates_nan: ClassVar[bool] = True
-
-    def credits(self, launch: Launch) -> Array:
-        game = self.game
-        compiling = launch.traced and game.ops.is_compiling(game.rewards)
-        arrays = self.arrays()
-        tables = self._graph_tables() if compiling else self.tables()
-        return launch("order", arrays, tables, tuple(game.rewards.shape))
-
-    def arrays(self) -> tuple[Any, ...]:
-        game, v_empty = self.game, self.game.v_empty
-        return game.rewards, game.mask, v_empty if type(v_empty) is float else game.wide(v_empty)
-
-    def merged(self, other: Term) -> "OrderTerm | None":
-        """One run for both, if they are on the same data."""
-        if not isinstance(other, OrderTerm):
-            return None
-        a, b = self.game, other.game
-        if a.rewards is not b.rewards or a.mask is not b.mask or self.value != other.value:
-            return None
-        if a.v_empty is b.v_empty or (type(a.v_empty) is type(b.v_empty) is float and a.v_empty == b.v_empty):
-            return OrderTerm(a, self.value, self.scaled_recipe() + other.scaled_recipe())
-        return None
-
-    def scaled_recipe(self) -> Recipe:
-        """That of `scale` times the game."""
-        if self.scale == 1.0:
-            return self.recipe
-        return tuple((self.scale * scale, utility, params) for scale, utility, params in self.recipe)
-
-    def tables(self) -> Tables:
-        game, recipe = self.game, self.recipe if self.scale == 1.0 else self.scaled_recipe()
-        counts = (game.players,) if game.mask is None else game.live_counts(self.value)
-        return order_tables(recipe, self.value, game.players, counts)
-
-    def _graph_tables(self) -> Tables:
-        from shapley_kernels.games.order.graph import GraphTables
-
-        return GraphTables(self.scaled_recipe(), self.value, self.game.players, self.game.live_counts(self.value))
-
-    def error_bound(self) -> np.ndarray:
-        """[rows, 1]: (n + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps, eps that of the compute dtype; one rounding
-        more for each merged utility; and, on coefficients that may cancel, their own n 2.2e-16 max(|A|, |B|)."""
-        return np.array([self._row_bound(row) for row in range(prod(self.game.batch_shape))]).reshape(-1, 1)
-
-    def _row_bound(self, row: int) -> float:
-        ranked, c = self.ranked(row)
-        n, computing, recipe = len(ranked), np.finfo(compute_dtype(self.game.dtype)), self.scaled_recipe()
-        eps = float(computing.eps)
-        roundings = n + 2 + (0 if len(recipe) == 1 and recipe[0][0] == 1.0 else len(recipe) + 1)
-        gaps = np.abs(ranked - np.append(ranked[1:], c)[:n])
-        bound = 2 * n * float(computing.smallest_subnormal)
-        for scale, utility, params in recipe if n else ():
-            A, B, C = coefficients(utility, params, self.value, n)
-            bound += abs(scale) * (roundings * eps / 2 * float(gaps @ (np.abs(A) + np.abs(B))))
-            bound += abs(scale * c * C) * eps
-            if utility.has_rounded_coefficients():
-                largest = max(np.abs(A).max(), np.abs(B).max())
-                bound += abs(scale) * n * 2.0**-52 * float(largest * (gaps.sum() + abs(c)))
-        return bound
-
-    def ranked(self, row: int) -> tuple[np.ndarray, float]:
-        """The live rewards of one row, descending, and v_empty, in float64 and hence exactly."""
-        game = self.game
-        return np.sort(game.in_rows(game.rewards)[row][game.live_players(row)])[::-1], game.v_empty_of(row)
-
-
 def order_tables(recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
     """The tables of the `order` primitive (kernels/order) for some live counts."""
-    return by_live_count(_order_row, (recipe, value), players, lives, vectors=2, numbers=1)
+    return by_live_count(order_row, (recipe, value), players, lives, vectors=2, numbers=1)
 
 
-def _order_row(recipe: Recipe, value: Semivalue, n: int) -> Row:
+def order_row(recipe: Recipe, value: Semivalue, n: int) -> Row:
     inside, outside, empty = np.zeros(n), np.zeros(n), 0.0
     for scale, utility, params in recipe:
         a, b, c = coefficients(utility, params, value, n)
