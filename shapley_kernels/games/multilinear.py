@@ -16,16 +16,16 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, Ops, as_float, compute_dtype, integer
 from shapley_kernels.games.base import Game, Launch, Term
-from shapley_kernels.games.tables import Row, Tables, by_live_count, kept, size_row
+from shapley_kernels.games.tables import Entries, Tables, by_live_count, kept, size_entries
 from shapley_kernels.values import Semivalue
 
 
-def product_tables(value: Semivalue, players: int, lives: tuple[int, ...], scale: float) -> Tables:
+def product_tables(value: Semivalue, players: int, counts: tuple[int, ...], scale: float) -> Tables:
     """Of the primitive `multilinear`: (t, weight, None, None) where the value has nodes, else (None, None, sizes,
-    level_of), times `scale`."""
+    row_of_count), times `scale`."""
     if value.nodes(players) is not None:
         return kept(_product_nodes, scale, value, players)
-    return by_live_count(size_row, (scale, value), players, lives, first=lambda *_: (None, None))
+    return by_live_count(size_entries, (scale, value), players, counts, first=lambda *_: (None, None))
 
 
 def _product_nodes(scale: float, value: Semivalue, players: int) -> tuple[np.ndarray | None, ...]:
@@ -96,7 +96,7 @@ def products_by_size(y: np.ndarray) -> np.ndarray:
 
 
 class NoisyOr(Game):
-    """v(S) = 1 - prod_{i in S} (1 - p_i): the chance that some of S succeed, independently.
+    """v(S) = 1 - prod_{i in S} (1 - p_i): the prob that some of S succeed, independently.
 
     phi_i = p_i int prod_{j != i} (1 - t p_j) over the measure of the value on [0, 1]; dt for Shapley.
 
@@ -180,13 +180,13 @@ def product_pairs(ops: Ops, x: Array, mask: Array | None, value: Semivalue) -> A
 class TotalTerm(Term):
     """The `knapsack` primitive: `worth` of a sum of independent integers, capped at its length - 1."""
 
-    chance: Array | None  # [batch..., players]
+    prob: Array | None  # [batch..., players]
     weight: Array | None  # [batch..., players] int32
     worth: tuple[float, ...]  # of totals 0 .. cap
     primitive: ClassVar[str] = "knapsack"
 
     def arrays(self) -> tuple[Any, ...]:
-        return self.chance, self.weight, self.game.mask
+        return self.prob, self.weight, self.game.mask
 
     def tables(self) -> Tables:
         worth = self.worth if self.scale == 1.0 else tuple(self.scale * x for x in self.worth)
@@ -198,31 +198,33 @@ class TotalTerm(Term):
         game, n = self.game, self.game.players
         worth, cap = self.scale * np.array(self.worth), len(self.worth) - 1
         live = game.live_rows()
-        chance = np.ones(live.shape) if self.chance is None else game.in_rows(self.chance)
+        prob = np.ones(live.shape) if self.prob is None else game.in_rows(self.prob)
         weight = np.ones(live.shape, int) if self.weight is None else game.in_rows(self.weight).astype(int)
         computing, total, bound = np.finfo(compute_dtype(game.dtype)), np.arange(cap + 1), np.zeros(live.shape)
         for row, players in enumerate(map(np.flatnonzero, live)):
             mass = np.abs(self.value.size_weights(len(players))).sum() if len(players) else 0.0
             for i in players:
                 gain = np.abs(worth[np.minimum(total + weight[row, i], cap)] - worth).max()
-                size = computing.eps / 2 * chance[row, i] * gain * mass
+                size = computing.eps / 2 * prob[row, i] * gain * mass
                 bound[row, i] = (9 * n + cap + 8) * (size + computing.smallest_subnormal)
         return bound
 
 
-def _total_tables(value: Semivalue, players: int, lives: tuple[int, ...], worth: tuple[float, ...]) -> Tables:
+def _total_tables(value: Semivalue, players: int, counts: tuple[int, ...], worth: tuple[float, ...]) -> Tables:
     """Of the primitive `knapsack`: the worth, and as in `product_tables`."""
     if value.nodes(players) is not None:
         return kept(_total_nodes, worth, value, players)
-    return by_live_count(_total_row, (worth, value), players, lives, first=lambda *_: (np.array([worth]), None, None))
+    return by_live_count(
+        _total_entries, (worth, value), players, counts, first=lambda *_: (np.array([worth]), None, None)
+    )
 
 
 def _total_nodes(worth: tuple[float, ...], value: Semivalue, players: int) -> tuple[np.ndarray | None, ...]:
     return np.array([worth]), *_product_nodes(1.0, value, players)
 
 
-def _total_row(worth: tuple[float, ...], value: Semivalue, n: int) -> Row:
-    return size_row(1.0, value, n)
+def _total_entries(worth: tuple[float, ...], value: Semivalue, n: int) -> Entries:
+    return size_entries(1.0, value, n)
 
 
 class AtLeast(Game):

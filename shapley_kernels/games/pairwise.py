@@ -10,7 +10,7 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, compute_dtype, eps
 from shapley_kernels.games.base import Game, Term
-from shapley_kernels.games.tables import Row, Tables, by_live_count
+from shapley_kernels.games.tables import Entries, Tables, by_live_count
 from shapley_kernels.values import Semivalue
 
 ASYMMETRY = 64
@@ -152,7 +152,7 @@ class PairwiseTerm(Term):
     def tables(self) -> Tables:
         """own and pair [live counts], and row_of_count."""
         counts = self.game.live_counts(self.value)
-        return by_live_count(_row, (self.scale, self.value), self.game.players, counts, vectors=0, numbers=2)
+        return by_live_count(_entries, (self.scale, self.value), self.game.players, counts, vectors=0, scalars=2)
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (n + 4) eps/2 (|own a_i| + |pair| sum_j |w_ij|), eps that of the compute dtype: n + 2 of
@@ -169,6 +169,6 @@ class PairwiseTerm(Term):
         return (n + 4) * float(computing.eps) / 2 * size + 2 * n * float(computing.smallest_subnormal)
 
 
-def _row(scale: float, value: Semivalue, n: int) -> Row:
+def _entries(scale: float, value: Semivalue, n: int) -> Entries:
     weights = value.size_weights(n)
     return scale * fsum(weights), scale * fsum(w * s for s, w in enumerate(weights)) / max(n - 1, 1)

@@ -24,7 +24,7 @@ from shapley_kernels.arrays import (
 )
 from shapley_kernels.games.base import Game, Term
 from shapley_kernels.games.overflow import COALITIONS
-from shapley_kernels.games.tables import Row, Tables, by_live_count
+from shapley_kernels.games.tables import Entries, Tables, by_live_count
 from shapley_kernels.values import Semivalue
 
 MAX_PLAYERS = 20
@@ -210,7 +210,7 @@ class TableTerm(Term):
 
     def tables(self) -> Tables:
         """weights [live counts, players] of one coalition by its size, and row_of_count."""
-        return by_live_count(_row, (self.scale, self.value), self.game.players, self.game.live_counts(self.value))
+        return by_live_count(_entries, (self.scale, self.value), self.game.players, self.game.live_counts(self.value))
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: (n + 8) eps/2 sum_S |weights_|S|| |v(S + i) - v(S)|, eps that of the compute dtype: n + 6 of
@@ -232,5 +232,5 @@ class TableTerm(Term):
         return n * float(computing.eps) / 2 * bound + (2 << game.players) * float(computing.smallest_subnormal)
 
 
-def _row(scale: float, value: Semivalue, n: int) -> Row:
+def _entries(scale: float, value: Semivalue, n: int) -> Entries:
     return (scale * value.size_weights(n) / [comb(n - 1, s) for s in range(n)],)

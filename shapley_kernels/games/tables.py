@@ -26,7 +26,7 @@ class Tables:
 
     arrays: tuple[np.ndarray | None, ...]
     counts: frozenset[int] = frozenset()
-    """Live counts that they serve, if they have levels."""
+    """Live counts that they serve, if they have a row for each."""
     used: int = 0
     """The latest use, as the number of tables that had come before it."""
     _placed: dict[tuple[str, str, str], tuple[Any, ...]] = field(default_factory=dict)
@@ -34,13 +34,11 @@ class Tables:
     def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
         """The arrays in "numpy" or "torch", floats in the compute dtype, on a device."""
         key = (library, dtype, device)
-        if (found := self._placed.get(key)) is not None:
-            return found
+        if (placed := self._placed.get(key)) is not None:
+            return placed
         # weights beyond a narrow dtype make credits that are not finite, which are computed anew in float64
         with np.errstate(over="ignore"):
-            placed: tuple[Any, ...] = tuple(
-                x if x is None or x.dtype.kind == "i" else x.astype(dtype) for x in self.arrays
-            )
+            placed = tuple(x if x is None or x.dtype.kind == "i" else x.astype(dtype) for x in self.arrays)
         if library == "torch":
             import torch
 
@@ -53,7 +51,7 @@ class Tables:
 
     @property
     def nbytes(self) -> int:
-        """In all places, and a share for the objects themselves."""
+        """In all places, and some for the objects themselves."""
         parts = (self.arrays, *self._placed.copy().values())
         return 1024 + sum(x.nbytes for part in parts for x in part if x is not None)
 
@@ -72,9 +70,9 @@ class Kept:
         """Tables that came so far, and the bytes of those that came since it was looked what is too much."""
 
     def get(self, key: Any) -> Tables | None:
-        if (found := self.tables.get(key)) is not None:
-            found.used = self.count
-        return found
+        if (tables := self.tables.get(key)) is not None:
+            tables.used = self.count
+        return tables
 
     def keep(self, key: Any, tables: Tables) -> Tables:
         size = tables.nbytes
@@ -108,8 +106,8 @@ def kept(make: Callable[..., tuple[np.ndarray | None, ...]], *key: Any) -> Table
     return KEPT.get(place) or KEPT.keep(place, Tables(make(*key)))
 
 
-Row = tuple[np.ndarray | float, ...]
-"""Entries of one level of tables: [live count] or a number each."""
+Entries = tuple[np.ndarray | float, ...]
+"""The coefficients of one number of live players n: [n], or one number, each."""
 
 
 def live_counts(ops: Ops, mask: Array | None, players: int, value: Semivalue) -> tuple[int, ...]:
@@ -122,52 +120,53 @@ def live_counts(ops: Ops, mask: Array | None, players: int, value: Semivalue) ->
 
 
 def by_live_count(
-    row: Callable[..., Row],
+    entries: Callable[..., Entries],
     key: tuple[Any, ...],
     players: int,
-    lives: tuple[int, ...],
+    counts: tuple[int, ...],
     vectors: int = 1,
-    numbers: int = 0,
+    scalars: int = 0,
     first: Callable[..., tuple[np.ndarray | None, ...]] = lambda *_: (),
 ) -> Tables:
-    """Tables with a level for each live count above 0 (one of zeros where nobody is live), and level_of [players + 1]
-    int32 from a live count to its level. Kept by number of players: what other batches needed is there already.
+    """Tables with a row for each live count above 0 (one of zeros where nobody is live), and row_of_count
+    [players + 1] int32, from a live count to its row. Kept by number of players: what other batches needed is there
+    already.
 
     Args:
-        row: (*key, n) -> the entries of n live players: first `vectors` of [n], which become arrays [levels, players],
-            the second and later of them None where they are 0 throughout; then `numbers`, which become [levels].
+        entries: (*key, n) -> those of n live players: first `vectors` of [n], which become arrays [rows, players], the
+            second and later of them None where they are 0 throughout; then `scalars`, which become [rows].
         key: hashable.
-        lives: live counts that occur.
+        counts: live counts that occur.
         first: (*key) -> arrays before these.
     """
-    one = lives[0] if len(lives) == 1 else 0  # it has tables of its own: one level need not be looked up
-    place = (row, key, players, one)
-    found = KEPT.tables.get(place)
-    if found is not None and (len(found.counts) > players or found.counts.issuperset(lives)):
-        found.used = KEPT.count
-        return found
-    wanted, known = frozenset(n for n in lives if n), frozenset[int]()
+    alone = counts[0] if len(counts) == 1 else 0  # it has tables of its own: one row need not be looked up
+    place = (entries, key, players, alone)
+    old = KEPT.tables.get(place)
+    if old is not None and (len(old.counts) > players or old.counts.issuperset(counts)):
+        old.used = KEPT.count
+        return old
+    wanted, known = frozenset(n for n in counts if n), frozenset[int]()
     fits = True
-    if found is not None:
-        known = found.counts
-        fits = len(wanted | known) * found.nbytes <= len(known) * KEPT_BYTES // KEPT_SHARE
+    if old is not None:
+        known = old.counts
+        fits = len(wanted | known) * old.nbytes <= len(known) * KEPT_BYTES // KEPT_SHARE
         wanted = wanted | known - {0} if fits else wanted
-    old, new, before = sorted(wanted & known), sorted(wanted - known), first(*key)
-    levels, width = max(1, len(wanted)), max(players, 1)
-    arrays = [np.zeros((levels, width)) for _ in range(vectors)] + [np.zeros(levels) for _ in range(numbers)]
+    copied, added, before = sorted(wanted & known), sorted(wanted - known), first(*key)
+    rows, width = max(1, len(wanted)), max(players, 1)
+    arrays = [np.zeros((rows, width)) for _ in range(vectors)] + [np.zeros(rows) for _ in range(scalars)]
     for i, array in enumerate(arrays):
-        if found is not None and (filled := found.arrays[len(before) + i]) is not None:
-            array[: len(old)] = filled[found.arrays[-1][old]]  # type: ignore[index]
-    for level, n in enumerate(new, len(old)):
-        for array, entry in zip(arrays, row(*key, n), strict=True):
-            array[(level, slice(n)) if array.ndim == 2 else level] = entry
-    level_of = np.zeros(players + 1, np.int32)
-    level_of[[*old, *new]] = np.arange(len(wanted))
+        if old is not None and (filled := old.arrays[len(before) + i]) is not None:
+            array[: len(copied)] = filled[old.arrays[-1][copied]]  # type: ignore[index]
+    for row, n in enumerate(added, len(copied)):
+        for array, entry in zip(arrays, entries(*key, n), strict=True):
+            array[(row, slice(n)) if array.ndim == 2 else row] = entry
+    row_of_count = np.zeros(players + 1, np.int32)
+    row_of_count[[*copied, *added]] = np.arange(len(wanted))
     some = [x if i == 0 or x.ndim == 1 or x.any() else None for i, x in enumerate(arrays)]
-    made = Tables((*before, *some, level_of), wanted | {0})
+    made = Tables((*before, *some, row_of_count), wanted | {0})
     return KEPT.keep(place, made) if fits else made
 
 
-def size_row(scale: float, value: Semivalue, n: int) -> Row:
-    """`scale` times the size weights of coalitions of s = 0 .. n - 1 players, a row for `by_live_count`."""
+def size_entries(scale: float, value: Semivalue, n: int) -> Entries:
+    """`scale` times the size weights of coalitions of s = 0 .. n - 1 players, for `by_live_count`."""
     return (scale * value.size_weights(n),)

@@ -16,10 +16,10 @@ class GraphTables(Tables):
 
     key: tuple[Any, ...]
 
-    def __init__(self, recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> None:
+    def __init__(self, recipe: Recipe, value: Semivalue, players: int, counts: tuple[int, ...]) -> None:
         kind: Any = type(value)
         state = tuple(getattr(value, name) for name in kind.__dataclass_fields__)
-        object.__setattr__(self, "key", (kind, state, recipe, index(players), tuple(map(index, lives))))
+        object.__setattr__(self, "key", (kind, state, recipe, index(players), tuple(map(index, counts))))
 
     def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
         return _constant_tables(*self.key, dtype, device)
@@ -31,11 +31,11 @@ def _constant_tables(
     state: tuple[Any, ...],
     recipe: Recipe,
     players: int,
-    lives: tuple[int, ...],
+    counts: tuple[int, ...],
     dtype: str,
     device: str,
 ) -> tuple[Any, ...]:
     value = object.__new__(kind)  # one that is made while torch traces does not exist yet
     for name, x in zip(kind.__dataclass_fields__, state, strict=True):
         object.__setattr__(value, name, x)
-    return order_tables(recipe, value, players, lives).on("torch", dtype, device)
+    return order_tables(recipe, value, players, counts).on("torch", dtype, device)

@@ -12,7 +12,7 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, Ops
 from shapley_kernels.games.order.tables import GENERIC_PLAYERS
-from shapley_kernels.games.tables import Row, by_live_count
+from shapley_kernels.games.tables import Entries, by_live_count
 from shapley_kernels.values import Semivalue
 
 PairCoefficients = tuple[np.ndarray, np.ndarray, np.ndarray, float]
@@ -20,7 +20,7 @@ PairCoefficients = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 
 PairTables = tuple[np.ndarray, np.ndarray | None, np.ndarray | None, np.ndarray, np.ndarray]
-"""P, Q, R [levels, players] (the latter two None when all 0), E [levels], float64; and level_of [players + 1]."""
+"""P, Q, R [rows, players] (the latter two None when all 0), E [rows], float64; and row_of_count [players + 1]."""
 
 
 def pairs(ops: Ops, rewards: Array, mask: Array | None, v_empty: Array, tables: PairTables) -> Array:
@@ -37,20 +37,20 @@ def pairs(ops: Ops, rewards: Array, mask: Array | None, v_empty: Array, tables: 
         weights of the ranks do not depend on |S|), else a third.
     """
     xp, players, integers = ops.xp, rewards.shape[-1], ops.dtype("int64")
-    both, one, none, empty, level_of = tables
+    both, one, none, empty, row_of_count = tables
     if mask is None:
         live, key = ops.array_like(np.full((), players), rewards, integers), rewards
     else:
         live, key = mask.sum(-1), xp.where(mask, rewards, -float("inf"))
     order = xp.argsort(-key, -1)
-    level = ops.array_like(level_of, rewards, integers)[live]
+    row = ops.array_like(row_of_count, rewards, integers)[live]
     c = v_empty[..., None]
     rank = ops.array_like(np.arange(players), rewards, integers)
     ranked = xp.where(rank < live[..., None], ops.take(key, order), c)  # after the last live player follows v_empty
     gaps = ranked - xp.concatenate([ranked[..., 1:], c], -1)
 
     def weighted(table: Any) -> Array:
-        return gaps * ops.array_like(table, rewards, rewards.dtype)[level]
+        return gaps * ops.array_like(table, rewards, rewards.dtype)[row]
 
     ranks = xp.argsort(order, -1)
     i, j = ranks[..., :, None], ranks[..., None, :]
@@ -64,7 +64,7 @@ def pairs(ops: Ops, rewards: Array, mask: Array | None, v_empty: Array, tables: 
         result = result + ops.take(between.reshape(flat), (better * players + worse).reshape(flat))
     if none is not None:
         result = result + ops.take(_shifted(xp, xp.cumsum(weighted(none), -1)), better.reshape(flat))
-    shift = v_empty * ops.array_like(empty, rewards, rewards.dtype)[level]
+    shift = v_empty * ops.array_like(empty, rewards, rewards.dtype)[row]
     return (result + shift[..., None]).reshape(worse.shape)
 
 
@@ -74,14 +74,14 @@ def _shifted(xp: Any, x: Array) -> Array:
 
 
 def pair_tables(
-    utility: Any, params: tuple[Any, ...], value: Semivalue, players: int, lives: tuple[int, ...]
+    utility: Any, params: tuple[Any, ...], value: Semivalue, players: int, counts: tuple[int, ...]
 ) -> PairTables:
     """The coefficients of `pairs` for the live counts that occur; cached."""
     key = utility, params, value
-    return by_live_count(_pair_row, key, players, lives, vectors=3, numbers=1).arrays  # type: ignore[return-value]
+    return by_live_count(_pair_entries, key, players, counts, vectors=3, scalars=1).arrays  # type: ignore[return-value]
 
 
-def _pair_row(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Row:
+def _pair_entries(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Entries:
     if n < 2:
         return np.zeros(n), np.zeros(n), np.zeros(n), 0.0
     return utility.pair_coefficients(value, n, *params)
@@ -124,16 +124,16 @@ def _generic(weights: Any, size_weights: np.ndarray, n: int) -> tuple[np.ndarray
         below[s, 1 : s + 1] = np.cumsum(weights(s))
         below[s, s + 1 :] = below[s, s]
     marked, a = np.arange(n - 1)[:, None], np.arange(n - 1)[None, :]  # of the n - 2 others; a of them present
-    chance = np.zeros((n - 1, n - 1))  # [marked, a]: P(a | s present), one more present at a time
-    chance[:, 0] = 1.0
+    prob = np.zeros((n - 1, n - 1))  # [marked, a]: P(a | s present), one more present at a time
+    prob[:, 0] = 1.0
     both, one, none = np.zeros(n + 1), np.zeros(n + 1), np.zeros(n + 1)  # [k]
     for s in range(n - 1):
         larger, middle, smaller = below[s + 2], below[s + 1], below[s]
-        both[2:] += size_weights[s] * (chance @ (larger[2:] - 2 * middle[1:-1] + smaller[:-2]))  # k = marked + 2
-        one[1:-1] += size_weights[s] * (chance @ (larger[1:-1] - middle[1:-1] - middle[:-2] + smaller[:-2]))
-        none[:-2] += size_weights[s] * (chance @ (larger[:-2] - 2 * middle[:-2] + smaller[:-2]))
+        both[2:] += size_weights[s] * (prob @ (larger[2:] - 2 * middle[1:-1] + smaller[:-2]))  # k = marked + 2
+        one[1:-1] += size_weights[s] * (prob @ (larger[1:-1] - middle[1:-1] - middle[:-2] + smaller[:-2]))
+        none[:-2] += size_weights[s] * (prob @ (larger[:-2] - 2 * middle[:-2] + smaller[:-2]))
         if s < n - 2:
-            stay = chance * np.clip(n - 2 - marked - (s - a), 0, None)
-            stay[:, 1:] += (chance * np.clip(marked - a, 0, None))[:, :-1]
-            chance = stay / (n - 2 - s)
+            stay = prob * np.clip(n - 2 - marked - (s - a), 0, None)
+            stay[:, 1:] += (prob * np.clip(marked - a, 0, None))[:, :-1]
+            prob = stay / (n - 2 - s)
     return both[1:], one[1:], none[1:]

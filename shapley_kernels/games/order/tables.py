@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.games.tables import Row, Tables, by_live_count, kept
+from shapley_kernels.games.tables import Entries, Tables, by_live_count, kept
 from shapley_kernels.values import Semivalue
 
 GENERIC_PLAYERS = 512
@@ -18,30 +18,30 @@ Recipe = tuple[tuple[float, Any, tuple[Any, ...]], ...]
 """(scale, utility class, its params), ...: a hashable sum of utilities on the same data."""
 
 
-def order_tables(recipe: Recipe, value: Semivalue, players: int, lives: tuple[int, ...]) -> Tables:
+def order_tables(recipe: Recipe, value: Semivalue, players: int, counts: tuple[int, ...]) -> Tables:
     """The tables of the `order` primitive (kernels/order) for some live counts."""
-    return by_live_count(order_row, (recipe, value), players, lives, vectors=2, numbers=1)
+    return by_live_count(order_entries, (recipe, value), players, counts, vectors=2, scalars=1)
 
 
-def order_row(recipe: Recipe, value: Semivalue, n: int) -> Row:
-    inside, outside, empty = np.zeros(n), np.zeros(n), 0.0
+def order_entries(recipe: Recipe, value: Semivalue, n: int) -> Entries:
+    A, B, C = np.zeros(n), np.zeros(n), 0.0
     for scale, utility, params in recipe:
         a, b, c = coefficients(utility, params, value, n)
-        inside += scale * a
-        outside += scale * b
-        empty += scale * c
-    return inside, outside, empty
+        A += scale * a
+        B += scale * b
+        C += scale * c
+    return A, B, C
 
 
 def coefficients(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> Coefficients:
     """`utility.coefficients`, cached: utilities are scaled and added in many ways."""
-    inside, outside, empty = kept(_coefficient_arrays, utility, params, value, n).arrays
-    return inside, outside, float(empty)  # type: ignore[arg-type, return-value]
+    A, B, C = kept(_coefficient_arrays, utility, params, value, n).arrays
+    return A, B, float(C)  # type: ignore[arg-type, return-value]
 
 
 def _coefficient_arrays(utility: Any, params: tuple[Any, ...], value: Semivalue, n: int) -> tuple[np.ndarray, ...]:
-    inside, outside, empty = utility.coefficients(value, n, *params)
-    return inside, outside, np.array(empty)
+    A, B, C = utility.coefficients(value, n, *params)
+    return A, B, np.array(C)
 
 
 def generic_coefficients(weights: Callable[[int], np.ndarray], value: Semivalue, n: int) -> Coefficients:
@@ -59,16 +59,16 @@ def generic_coefficients(weights: Callable[[int], np.ndarray], value: Semivalue,
     size_weights = value.size_weights(n)
     group = np.arange(n)[:, None]  # g of the n - 1 others are marked
     a = np.arange(n)[None, :]  # a of them present
-    chance = np.zeros((n, n))  # [g, a]: P(a | s present), hypergeometric, one more present at a time
-    chance[:, 0] = 1.0
-    inside, outside = np.zeros(n), np.zeros(n)
+    prob = np.zeros((n, n))  # [g, a]: P(a | s present), hypergeometric, one more present at a time
+    prob[:, 0] = 1.0
+    A, B = np.zeros(n), np.zeros(n)
     for s in range(n):
-        inside += size_weights[s] * (chance @ (below[s + 1, 1:] - below[s, :-1]))  # g = k - 1
-        outside += size_weights[s] * (chance @ (below[s + 1, :-1] - below[s, :-1]))  # g = k
+        A += size_weights[s] * (prob @ (below[s + 1, 1:] - below[s, :-1]))  # g = k - 1
+        B += size_weights[s] * (prob @ (below[s + 1, :-1] - below[s, :-1]))  # g = k
         if s < n - 1:
-            stay = chance * np.clip(n - 1 - group - (s - a), 0, None)
-            stay[:, 1:] += (chance * np.clip(group - a, 0, None))[:, :-1]
-            chance = stay / (n - 1 - s)
+            stay = prob * np.clip(n - 1 - group - (s - a), 0, None)
+            stay[:, 1:] += (prob * np.clip(group - a, 0, None))[:, :-1]
+            prob = stay / (n - 1 - s)
     total = np.diagonal(below).copy()
     total[0] = 1.0
-    return inside, np.append(outside[1:], 0.0), float(size_weights @ np.diff(total))
+    return A, np.append(B[1:], 0.0), float(size_weights @ np.diff(total))

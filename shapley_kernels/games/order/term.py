@@ -8,7 +8,7 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, compute_dtype
 from shapley_kernels.games.base import Launch, Term
-from shapley_kernels.games.order.tables import Recipe, coefficients, order_row
+from shapley_kernels.games.order.tables import Recipe, coefficients, order_entries
 from shapley_kernels.games.tables import Tables, by_live_count
 
 
@@ -52,7 +52,7 @@ class OrderTerm(Term):
     def tables(self) -> Tables:
         game, recipe = self.game, self.recipe if self.scale == 1.0 else self.scaled_recipe()
         counts = (game.players,) if game.mask is None else game.live_counts(self.value)
-        return by_live_count(order_row, (recipe, self.value), game.players, counts, vectors=2, numbers=1)
+        return by_live_count(order_entries, (recipe, self.value), game.players, counts, vectors=2, scalars=1)
 
     def _graph_tables(self) -> Tables:
         from shapley_kernels.games.order.graph import GraphTables  # which needs torch

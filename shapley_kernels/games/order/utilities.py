@@ -116,8 +116,8 @@ class Mean(OrderGame):
     @classmethod
     def coefficients(cls, value: Semivalue, n: int) -> Coefficients:
         w = value.size_weights(n)
-        inside, outside = _mean_coefficients(w, n, n)
-        return inside + w[0], outside, 0.0
+        A, B = _mean_coefficients(w, n, n)
+        return A + w[0], B, 0.0
 
 
 def _mean_coefficients(w: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,9 +125,9 @@ def _mean_coefficients(w: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.nd
     k = np.arange(1, n + 1)
     s = np.arange(1, min(m, n))
     per_gap = (w[s] / (s + 1)).sum() / max(n - 1, 1)
-    outside = -k * per_gap
-    outside[-1] = 0.0
-    return (n - k) * per_gap, outside
+    B = -k * per_gap
+    B[-1] = 0.0
+    return (n - k) * per_gap, B
 
 
 class Median(OrderGame):
@@ -154,15 +154,15 @@ class Median(OrderGame):
         w = value.size_weights(n)
         group = np.arange(n)  # g of the n - 1 others are marked; P(floor(s/2) of the s present are marked)
         rest = n - 1 - group
-        chance, pivotal = np.ones(n), np.zeros(n)
+        prob, pivotal = np.ones(n), np.zeros(n)
         for s in range(1, n):
             a = (s - 1) // 2  # marked ones present at s - 1, by ratios of hypergeometric probabilities
             grown = np.clip(rest - (s - 1 - a), 0, None) / (s - a) if s % 2 else np.clip(group - a, 0, None) / (a + 1)
-            chance = chance * grown * (s / (n - s))
-            pivotal += w[s] * chance
-        inside = w[0] + 0.5 * pivotal
-        outside = np.append(-0.5 * pivotal[::-1][1:], 0.0)  # among the k best as among the n - 1 - k others, mirrored
-        return inside, outside, 0.0
+            prob = prob * grown * (s / (n - s))
+            pivotal += w[s] * prob
+        A = w[0] + 0.5 * pivotal
+        B = np.append(-0.5 * pivotal[::-1][1:], 0.0)  # among the k best as among the n - 1 - k others, mirrored
+        return A, B, 0.0
 
 
 class Range(OrderGame):
@@ -182,8 +182,8 @@ class Range(OrderGame):
     @classmethod
     def coefficients(cls, value: Semivalue, n: int) -> Coefficients:
         sizes = value.size_weights(n)
-        inside = _without_group(sizes)
-        return inside, _outside(inside), -float(sizes[0])
+        A = _without_group(sizes)
+        return A, _outside(A), -float(sizes[0])
 
 
 class TopM(FixedWeights):
@@ -241,10 +241,10 @@ class TopMMean(OrderGame):
     @classmethod
     def coefficients(cls, value: Semivalue, n: int, m: int) -> Coefficients:
         w = value.size_weights(n)
-        inside, outside = _mean_coefficients(w, n, m)
+        A, B = _mean_coefficients(w, n, m)
         large = np.where(np.arange(n) >= m, w, 0.0)
-        inside += w[0] + thin(large, np.full(min(m, n), 1.0 / min(m, n)))
-        return inside, outside, 0.0
+        A += w[0] + thin(large, np.full(min(m, n), 1.0 / min(m, n)))
+        return A, B, 0.0
 
     @classmethod
     def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
@@ -278,9 +278,9 @@ class KthBest(FixedWeights):
 
     @classmethod
     def coefficients(cls, value: Semivalue, n: int, k: int) -> Coefficients:
-        inside, outside, _ = super().coefficients(value, n, k)
+        A, B, _ = super().coefficients(value, n, k)
         # v_empty serves all sets that are too small: a constant, of which nobody gets a share
-        return inside, outside, 0.0
+        return A, B, 0.0
 
     @classmethod
     def example_params(cls, rng: "np.random.Generator", players: int) -> dict[str, Any]:
