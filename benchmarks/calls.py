@@ -1,6 +1,6 @@
 """How much Python a call goes through: calls of functions of this package, switches between its files, and its files.
 
-    python benchmarks/calls.py            # the table of docs/cpu.md
+    python benchmarks/calls.py            # the table of docs/explanation/cpu.md
     python benchmarks/calls.py --trace 0  # every function of one of the calls, in the order they are entered
 
 Counted with sys.setprofile on the second call, when kernels are loaded and coefficients kept. Comprehensions and

@@ -467,7 +467,7 @@ def _in_one_launch(call: _Call, value: Value, how: Normalisation, rounding: floa
 
 def _same(mask: Array | None, live: Array | None) -> bool:
     """Whether two tensors are the same entries of memory; of those of one call, None is only the same as None."""
-    if mask is None or live is None:
+    if mask is live or mask is None or live is None:
         return mask is live
     return mask.shape == live.shape and mask.stride() == live.stride() and mask.data_ptr() == live.data_ptr()
 

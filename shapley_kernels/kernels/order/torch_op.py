@@ -46,15 +46,15 @@ def _credits(
     rewards: Tensor,
     mask: Tensor | None,
     v_empty: Tensor,
-    inside: Tensor,
-    outside: Tensor | None,
-    empty: Tensor,
-    level_of: Tensor,
+    A: Tensor,
+    B: Tensor | None,
+    C: Tensor,
+    row_of_count: Tensor,
     backend: str,
     dtype: torch.dtype,
 ) -> Tensor:
     """Arguments as in the contract of `order`, backend "numba" or "triton" -> out [rows, players] in `dtype`."""
-    tables = (inside, outside, empty, level_of)
+    tables = (A, B, C, row_of_count)
     return _run(backend, "", (rewards, mask, v_empty), tables, dtype)
 
 
@@ -63,15 +63,15 @@ def _gradients(
     rewards: Tensor,
     mask: Tensor | None,
     v_empty: Tensor,
-    inside: Tensor,
-    outside: Tensor | None,
-    empty: Tensor,
-    level_of: Tensor,
+    A: Tensor,
+    B: Tensor | None,
+    C: Tensor,
+    row_of_count: Tensor,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """As in the contract -> grad_rewards [rows, players] in the dtype of rewards, grad_v_empty [rows] in that of
     v_empty."""
-    tables, grad_c = (inside, outside, empty, level_of), v_empty.new_empty(len(rewards))
+    tables, grad_c = (A, B, C, row_of_count), v_empty.new_empty(len(rewards))
     arrays = (grad.resolve_neg(), rewards, mask, v_empty)
     return _run(backend, "_backward", arrays, tables, rewards.dtype, grad_c), grad_c
 
@@ -104,7 +104,7 @@ def _refuse(ctx: Any, *_: Tensor) -> None:
     )
 
 
-def _with_respect_to_all(gradients: Callable[..., Any], ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+def _backward(gradients: Callable[..., Any], ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     rewards, mask, v_empty, *tables = ctx.saved_tensors
     grad_rewards, grad_c = gradients(grad, rewards, mask, v_empty, *tables, ctx.backend)
     if not ctx.needs_input_grad[2]:
@@ -126,10 +126,10 @@ def _over_batch(call: Callable[..., Any], with_rows: int) -> Callable[..., Any]:
                 x = x.movedim(dim, 0) if dim is not None else x.expand(size, *x.shape)
                 x = x.expand(size, rows, *x.shape[2:]).reshape(size * rows, *x.shape[2:])
             folded.append(x)
-        found = call(*folded, *args[with_rows:])
-        if isinstance(found, Tensor):
-            return found.unflatten(0, (size, rows)), 0
-        return tuple(x.unflatten(0, (size, rows)) for x in found), (0,) * len(found)
+        results = call(*folded, *args[with_rows:])
+        if isinstance(results, Tensor):
+            return results.unflatten(0, (size, rows)), 0
+        return tuple(x.unflatten(0, (size, rows)) for x in results), (0,) * len(results)
 
     return rule
 
@@ -163,7 +163,7 @@ class Order(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        return _with_respect_to_all(Gradient.apply, ctx, grad)
+        return _backward(Gradient.apply, ctx, grad)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
@@ -179,7 +179,7 @@ gradient.register_vmap(_over_batch(gradient, 4))
 
 order = library.custom_op("shapley_kernels::order", _credits, mutates_args=())
 order.register_fake(lambda rewards, *rest: rewards.new_empty(rewards.shape, dtype=rest[-1]))
-order.register_autograd(lambda ctx, grad: _with_respect_to_all(gradient, ctx, grad), setup_context=_keep)
+order.register_autograd(lambda ctx, grad: _backward(gradient, ctx, grad), setup_context=_keep)
 order.register_vmap(_over_batch(order, 3))
 
 
