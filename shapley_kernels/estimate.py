@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.allocate import shapley
-from shapley_kernels.arrays import cast, constant, describe, floating, is_torch, named_dtype, native
+from shapley_kernels.arrays import describe, read
 from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.games.base import Game
 
@@ -371,7 +371,7 @@ def _fit(sample: _Sample, y: np.ndarray, controls: list[_Control]) -> _Fit | Non
 def _control(game: Game, sample: _Sample) -> _Control:
     """The surrogate as a control, scaled to differences around 1."""
     values = _numbers(shapley(game, nan="raise"), "surrogate")
-    coalitions = constant(sample.coalitions(), game.data, named_dtype(game.data, "bool"))
+    coalitions = game.ops.array_like(sample.coalitions(), game.data, game.ops.dtype("bool"))
     worth = _numbers(game.worth(coalitions), "surrogate")
     unit = _unit(worth)
     values, worth = values / unit, worth / unit
@@ -431,10 +431,8 @@ def _evaluate(f: Callable[[np.ndarray], Any], coalitions: np.ndarray, progress: 
 
 def _numbers(x: Any, name: str) -> np.ndarray:
     """What f or a surrogate returns, as float64 on the CPU."""
-    array = floating(native(x, name)[0], name)
-    if is_torch(array):
-        return array.detach().to("cpu").double().numpy()
-    return cast(array, np.dtype(np.float64))
+    ops, array, _ = read(x, name)
+    return array if array.dtype == np.float64 else ops.to_float64(array)
 
 
 @contextmanager

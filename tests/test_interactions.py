@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.arrays import NUMPY, numbers
+from shapley_kernels.arrays import NUMPY, to_float64
 from shapley_kernels.games import GAMES, OrderGame, Pairwise, Table
 from shapley_kernels.games.order.pairs import pair_tables, pairs
 from shapley_kernels.interactions import INDICES
@@ -24,12 +24,12 @@ def allowed(game, index, dtype, row):
     eps, n, live = EPS["float64" if dtype == "float64" else "float32"], game.players, game.live_players(row)
     value = INDICES[index][1]
     if isinstance(game, OrderGame):
-        v_empty = game.v_empty if isinstance(game.v_empty, float) else numbers(game.v_empty)[row]
+        v_empty = game.v_empty if isinstance(game.v_empty, float) else to_float64(game.v_empty)[row]
         m, c = len(live), abs(v_empty)
         if m < 2:
             return 0.0
         p, q, r, e = type(game).pair_coefficients(value, m, *game.params)
-        ranked = np.append(np.sort(numbers(game.rewards)[row, live])[::-1], v_empty)
+        ranked = np.append(np.sort(to_float64(game.rewards)[row, live])[::-1], v_empty)
         gaps = np.abs(np.diff(ranked))
         size = gaps @ (np.abs(p) + np.abs(q) + np.abs(r))
         largest = max(np.abs(type(game).weights(s, *game.params)).sum() for s in range(1, m + 1))
@@ -43,9 +43,9 @@ def check(game, index, dtype, backend="auto"):
     found = sk.interactions(game, index, backend=backend)
     assert found.dtype == game.dtype
     assert type(found) is type(game.data)
-    got = numbers(found)
+    got = to_float64(found)
     assert (got == got.swapaxes(-1, -2)).all()
-    diagonal = numbers(sk.semivalue(game, INDICES[index][0], backend=backend))
+    diagonal = to_float64(sk.semivalue(game, INDICES[index][0], backend=backend))
     np.testing.assert_array_equal(np.diagonal(got, axis1=-2, axis2=-1), diagonal)  # with its own budget, in test_laws
     for row in range(len(got)):
         exact = exact_interactions(game, index, row)

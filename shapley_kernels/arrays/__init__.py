@@ -43,6 +43,7 @@ from shapley_kernels.arrays.ops import (
     ops_of,
     promoted,
     rows,
+    to_float64,
     to_torch,
     torch_ops,
     widest,

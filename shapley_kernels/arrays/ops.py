@@ -348,6 +348,10 @@ def cast(x: Array, dtype: Any) -> Array:
     return ops_of(x).cast(x, dtype)
 
 
+def to_float64(x: Array) -> np.ndarray:
+    return ops_of(x).to_float64(x)
+
+
 def numbers(x: Array) -> np.ndarray:
     return ops_of(x).to_float64(x)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import shapley_kernels as sk
-from shapley_kernels.arrays import numbers
+from shapley_kernels.arrays import to_float64
 from shapley_kernels.bench.lines import Unsuited, five_liner, numpy_rows, torch_rows
 from shapley_kernels.games import GAMES, Game, OrderGame
 from shapley_kernels.games.base import COALITIONS
@@ -136,7 +136,7 @@ class Inputs:
     @cached_property
     def reference(self) -> np.ndarray:
         """The result in float64 throughout; the gate holds credits, too, against rational numbers."""
-        return numbers(sk.shapley(self.game(self.arrays("numpy", "float64"))))
+        return to_float64(sk.shapley(self.game(self.arrays("numpy", "float64"))))
 
     @property
     def unit(self) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 import shapley_kernels as sk
 from shapley_kernels._command import CommandError
-from shapley_kernels.arrays import numbers
+from shapley_kernels.arrays import to_float64
 from shapley_kernels.bench.cases import Inputs
 from shapley_kernels.bench.methods import Method
 from shapley_kernels.bench.training import PIECES
@@ -39,7 +39,7 @@ def check(method: Method, inputs: Inputs, credits: Any) -> float:
     Raises:
         GateFailed: they are outside, not finite, or of another shape.
     """
-    found = numbers(credits)
+    found = to_float64(credits)
     if found.shape != inputs.reference.shape:
         raise GateFailed(f"{method.name}: credits of shape {found.shape} for {inputs.point}")
     if not np.isfinite(found).all():
@@ -69,7 +69,7 @@ def _check_rows(method: Method, inputs: Inputs, credits: Any) -> None:
     elif issubclass(inputs.utility, OrderGame):
         truth = [gap_form(game, row=row) for row in range(len(chosen))]
     else:
-        _check_by_reference(method, inputs, rows, numbers(flat[chosen]), error_budget(game))
+        _check_by_reference(method, inputs, rows, to_float64(flat[chosen]), error_budget(game))
         return
     try:
         assert_within_budget(flat[chosen], truth, error_budget(game))
@@ -82,7 +82,7 @@ def _check_by_reference(method: Method, inputs: Inputs, rows: Sample, found: np.
     if find_spec("torch") is None:
         return
     game = rows.placed("torch", "float64").game()
-    truth = numbers(sk.shapley(game, backend="torch"))
+    truth = to_float64(sk.shapley(game, backend="torch"))
     allowed = budget.at(truth) + error_budget(game).at(truth)
     if not (np.abs(found - truth) <= allowed).all():
         worst = float((np.abs(found - truth) / allowed).max())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.allocate import merged
-from shapley_kernels.arrays import Array, describe, device, numbers
+from shapley_kernels.arrays import Array, describe, device, to_float64
 from shapley_kernels.games import Game
 from shapley_kernels.games.order.tables import coefficients
 from shapley_kernels.games.order.term import OrderTerm
@@ -61,7 +61,7 @@ def error_budget(game: Game, value: Semivalue | None = None) -> Budget:
     terms = merged(game.terms(value))
     plain = len(terms) == 1 and terms[0].factor is None
     for term in terms:
-        factor = np.ones(rows) if term.factor is None else np.abs(numbers(term.factor).reshape(-1))
+        factor = np.ones(rows) if term.factor is None else np.abs(to_float64(term.factor).reshape(-1))
         roundings = 0 if plain else len(terms)  # each at most half of a term's own bound
         computing += factor[:, None] * term.error_bound() * (1 + roundings / 2)
     return Budget(game, value, computing)
@@ -82,8 +82,8 @@ def gap_form(game: Game, value: Semivalue | None = None, row: int = 0) -> list[F
         ranked, empty_worth = term.ranked(row)
         levels = [Fraction(float(r)) for r in (*ranked, empty_worth)]
         gaps = [upper - lower for upper, lower in pairwise(levels)]
-        factor = Fraction(1 if term.factor is None else float(numbers(term.factor).reshape(-1)[row]))
-        rewards = numbers(term.game.rewards).reshape(-1, game.players)[row]
+        factor = Fraction(1 if term.factor is None else float(to_float64(term.factor).reshape(-1)[row]))
+        rewards = to_float64(term.game.rewards).reshape(-1, game.players)[row]
         ranking = sorted(game.live_players(row), key=lambda i, r=rewards: -r[i])  # type: ignore[misc]
         for scale, utility, params in term.scaled_recipe() if len(ranked) else ():
             inside, outside, empty = coefficients(utility, params, term.value, len(ranked))
@@ -102,7 +102,7 @@ def dtype_name(dtype: Any) -> str:
 def errors(credits: Array, exact: Sequence[Any], budget: Budget) -> tuple[np.ndarray, np.ndarray]:
     """|credit - exact| and what is allowed, both [rows, players] float64; differences are taken between rationals."""
     game = budget.game
-    got = numbers(credits).reshape(budget.computing.shape)
+    got = to_float64(credits).reshape(budget.computing.shape)
     truth = [_rows_of(exact, len(game.batch_shape))[row] for row in range(len(got))]
     error = np.array(
         [
@@ -151,7 +151,7 @@ def assert_within_budget(credits: Any, exact: Sequence[Any], budget: Budget) -> 
     """
     game = budget.game
     assert_like_rewards(credits, game)
-    got = numbers(credits).reshape(budget.computing.shape)
+    got = to_float64(credits).reshape(budget.computing.shape)
     bad = ~np.isfinite(got).all(axis=-1)
     assert not bad.any(), (
         f"not finite: row {bad.argmax()} of {game!r} got {got[bad.argmax()]}\n{_inputs(game, int(bad.argmax()))}"
@@ -175,7 +175,7 @@ def _inputs(game: Game, row: int) -> str:
     """The data of one row, one line per distinct part of the game."""
     lines = []
     for weight, part in game._parts():
-        factor = weight if isinstance(weight, float) else numbers(weight).reshape(-1)[row]
+        factor = weight if isinstance(weight, float) else to_float64(weight).reshape(-1)[row]
         arrays = {name: getattr(part, name) for name in part.arguments}
         data = ", ".join(
             f"{name} {x if not hasattr(x, 'shape') else _row_of(x, part.batch_shape, row)}"
@@ -186,4 +186,4 @@ def _inputs(game: Game, row: int) -> str:
 
 
 def _row_of(x: Array, batch_shape: Sequence[int], row: int) -> list[Any]:
-    return numbers(x).reshape(prod(batch_shape), *x.shape[len(batch_shape) :])[row].tolist()
+    return to_float64(x).reshape(prod(batch_shape), *x.shape[len(batch_shape) :])[row].tolist()

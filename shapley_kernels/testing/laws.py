@@ -18,7 +18,7 @@ import numpy as np
 
 from shapley_kernels import launch
 from shapley_kernels.allocate import semivalue
-from shapley_kernels.arrays import numbers
+from shapley_kernels.arrays import to_float64
 from shapley_kernels.games import Game, Max, Median
 from shapley_kernels.testing.budget import assert_like_rewards, error_budget, gap_form
 from shapley_kernels.testing.samples import Sample, family, place, rounded, sample, utility_name
@@ -94,7 +94,7 @@ def _again(
 ) -> np.ndarray:
     """The credits where they should be as before, which was `got`: an error breaks the law, on the data `shown`."""
     try:
-        return numbers(subject.run(placed, nan))
+        return to_float64(subject.run(placed, nan))
     except Exception as error:
         cause = (error.__cause__ if isinstance(error, Raised) else None) or error
         raise Broken(f"with {how} it raised {cause!r}", shown, got) from cause
@@ -116,7 +116,7 @@ def _formed(subject: Subject, placed: Sample, shown: Sample) -> np.ndarray:
         assert_like_rewards(got, placed.game())
     except AssertionError as error:
         raise Broken(str(error), shown, got) from None
-    return numbers(got)
+    return to_float64(got)
 
 
 @_law(on=[(3, 1), *((players, draw, rows) for players, rows in ((3, 0), (0, 2), (0, 0)) for draw in (0, 1))])
@@ -130,21 +130,21 @@ def inputs(subject: Subject, data: Sample) -> None:
     """the function leaves its inputs alone"""
     placed = subject.placed(data)
     given = {name: x for name, x in {**placed.arrays, "mask": placed.mask}.items() if hasattr(x, "shape")}
-    before = {name: np.array(numbers(x)) for name, x in given.items()}
+    before = {name: np.array(to_float64(x)) for name, x in given.items()}
     subject.run(placed)
     for name, x in given.items():
-        if not np.array_equal(numbers(x), before[name], equal_nan=True):
-            raise Broken(f"{name} became {numbers(x).tolist()}", data, None)
+        if not np.array_equal(to_float64(x), before[name], equal_nan=True):
+            raise Broken(f"{name} became {to_float64(x).tolist()}", data, None)
 
 
 @_law(on=[(5, 1), (40, 0)])
 def results(subject: Subject, data: Sample) -> None:
     """credits stay what they are when the function is called again"""
     got = subject.run(subject.placed(data))
-    before = np.array(numbers(got))
+    before = np.array(to_float64(got))
     subject.run(subject.placed(data.map(_zeroed)))
-    if not np.array_equal(numbers(got), before, equal_nan=True):
-        raise Broken(f"with all numbers 0 in the next call they became {numbers(got).tolist()}", data, before)
+    if not np.array_equal(to_float64(got), before, equal_nan=True):
+        raise Broken(f"with all numbers 0 in the next call they became {to_float64(got).tolist()}", data, before)
     again = subject.credits(data)
     if np.isfinite(before).all() and _far(again, before, subject.drift(data)) is not None:
         raise Broken(f"on the same data again they are {again.tolist()}", data, before)
@@ -184,7 +184,7 @@ def masked_players(subject: Subject, data: Sample) -> None:
 def layout(subject: Subject, data: Sample) -> None:
     """it does not matter how the inputs lie in memory"""
     placed = subject.placed(data)
-    got = np.array(numbers(subject.run(placed)))
+    got = np.array(to_float64(subject.run(placed)))
     same_launch = isinstance(subject.utility, type) or not isinstance(subject, Ours)
     allowed = subject.drift(data) if same_launch else 2 * subject.allowed(data, got)  # sums convert what they merge
     for how, view in subject.layouts().items():
@@ -351,7 +351,7 @@ def equals_reference(subject: Ours, data: Sample) -> None:
 def _reference(data: Sample, value: Semivalue) -> tuple[np.ndarray, np.ndarray]:
     """Its credits, and their budget."""
     game = data.placed("torch", "float64").game()
-    truth = numbers(semivalue(game, value, backend="torch"))
+    truth = to_float64(semivalue(game, value, backend="torch"))
     return truth, error_budget(game, value).at(truth)
 
 
@@ -377,15 +377,15 @@ def sums_of_games(subject: Ours, data: Sample) -> None:
 def _is_sum(subject: Ours, data: Sample, total: Game, parts: list[tuple[Any, Game]]) -> None:
     expected, allowed = np.zeros(1), np.zeros(1)
     for weight, game in parts:
-        factor = weight if isinstance(weight, float) else numbers(weight)[:, None]
-        credits = numbers(semivalue(game, subject.value, backend=subject.backend))
+        factor = weight if isinstance(weight, float) else to_float64(weight)[:, None]
+        credits = to_float64(semivalue(game, subject.value, backend=subject.backend))
         expected = expected + factor * credits
         own_rounding = 2.0**-51 * np.abs(credits)  # of the sum below
         allowed = allowed + np.abs(factor) * (error_budget(game, subject.value).at(credits) + own_rounding)
     allowed = allowed + error_budget(total, subject.value).at(expected)
     got = semivalue(total, subject.value, backend=subject.backend)
     assert_like_rewards(got, total)
-    if (row := _far(numbers(got), expected, allowed)) is not None:
+    if (row := _far(to_float64(got), expected, allowed)) is not None:
         raise Broken(f"{total!r}: its parts give {expected.tolist()}", data, got, row)
 
 
@@ -440,7 +440,7 @@ def scaling(subject: Ours, data: Sample) -> None:
 def batches(subject: Ours, data: Sample) -> None:
     """batches of any shape, and games without batch axes, give the credits of their rows"""
     placed, rows = subject.placed(data), data.shape[0]
-    got = numbers(subject.run(placed))
+    got = to_float64(subject.run(placed))
     split = _formed(subject, placed.map(lambda x: x.reshape(2, rows // 2, *x.shape[1:])), data)
     if _far(split.reshape(got.shape), got) is not None:
         raise Broken(f"a batch of shape [2, {rows // 2}] gives {split.tolist()}", data, got)
@@ -483,7 +483,7 @@ def every_element_is_written(subject: Ours, data: Sample) -> None:
             out = arguments[-1]
             out[:] = np.nan
             result = module.run(*arguments)
-            unwritten = np.argwhere(np.isnan(numbers(out)))
+            unwritten = np.argwhere(np.isnan(to_float64(out)))
             if len(unwritten):
                 raise Broken(f"{primitive}: {unwritten[0].tolist()} was not written", data, out)
             ran.append(primitive)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.allocate import semivalue, shapley
-from shapley_kernels.arrays import constant, is_torch, numbers
+from shapley_kernels.arrays import NUMPY, ops_of, to_float64
 from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.games import Game, Max, Median, OrderGame, TopM
 from shapley_kernels.games.base import COALITIONS
@@ -52,8 +52,8 @@ def weighted(rewards: Any, mask: Any, v_empty: Any) -> Game:
     if isinstance(v_empty, float):
         factor: Any = 0.5 if v_empty > 0 else -1.25
     else:
-        factor = np.where(numbers(v_empty) > 0, 0.5, -1.25)
-        factor = constant(factor, rewards, rewards.dtype) if is_torch(rewards) else factor
+        factor = np.where(to_float64(v_empty) > 0, 0.5, -1.25)
+        factor = factor if (ops := ops_of(rewards)) is NUMPY else ops.array_like(factor, rewards, rewards.dtype)
     return 0.5 * TopM(rewards, 2, mask=mask, v_empty=v_empty) + factor * Max(rewards, mask=mask, v_empty=v_empty)
 
 
@@ -148,7 +148,7 @@ class Subject(ABC):
 
     def credits(self, data: Sample, nan: str | None = None) -> np.ndarray:
         """The credits as float64 numpy, a copy."""
-        return np.array(numbers(self.run(self.placed(data), nan)))
+        return np.array(to_float64(self.run(self.placed(data), nan)))
 
     def budget(self, data: Sample) -> Budget:
         return error_budget(self.placed(data).game(), self.value)

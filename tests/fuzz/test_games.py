@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.arrays import compute_dtype, numbers
+from shapley_kernels.arrays import compute_dtype, to_float64
 from shapley_kernels.games import GAMES, Game, OrderGame
 from shapley_kernels.testing import assert_within_budget, error_budget, exact_interactions, exact_semivalue
 from shapley_kernels.testing.budget import PRECISION, dtype_name
@@ -35,7 +35,7 @@ def judge(game: Game, by: sk.Semivalue, credits: Any, truth: Any = None) -> None
     """Credits, or the refusal of a game whose data are all finite, against 2^n enumeration."""
     truth = exact_semivalue(game, by) if truth is None else truth
     if not fits(truth, game):
-        told = isinstance(credits, Refused) or bool(np.isnan(numbers(credits)).any())  # by nan="propagate"
+        told = isinstance(credits, Refused) or bool(np.isnan(to_float64(credits)).any())  # by nan="propagate"
         with np.errstate(all="ignore"):  # eigenvalues that may be rounding alone count as 0
             told |= isinstance(game, sk.Volume) and not np.isfinite(error_budget(game, by).computing).all()
         assert told, f"credits that do not fit the dtype came as {credits}"
@@ -50,7 +50,7 @@ def judge(game: Game, by: sk.Semivalue, credits: Any, truth: Any = None) -> None
 def size(game: Game, row: int) -> float:
     """What no worth, nor a number that it is added up from, is larger than: of one entry of the flattened batch."""
     if isinstance(game, sk.games.base.Combination):
-        factors = [w if isinstance(w, float) else float(numbers(w).reshape(-1)[row]) for w, _ in game.parts]
+        factors = [w if isinstance(w, float) else float(to_float64(w).reshape(-1)[row]) for w, _ in game.parts]
         return sum(abs(w) * size(part, row) for w, (_, part) in zip(factors, game.parts, strict=True))
     live = game.live_players(row)
     of_row = {name: _row(getattr(game, name), game, row) for name in game.arguments}
@@ -60,7 +60,7 @@ def size(game: Game, row: int) -> float:
 def _row(x: Any, game: Game, row: int) -> Any:
     if not hasattr(x, "shape"):
         return x
-    return np.abs(numbers(x).reshape(prod(game.batch_shape), *x.shape[len(game.batch_shape) :])[row])
+    return np.abs(to_float64(x).reshape(prod(game.batch_shape), *x.shape[len(game.batch_shape) :])[row])
 
 
 def _size(game: Any, live: list[int], data: dict[str, Any]) -> float:
@@ -101,7 +101,7 @@ def check_worth(game: Game, worth: Any, members: np.ndarray | None) -> None:
     assert tuple(worth.shape) == game.batch_shape
     assert dtype_name(worth.dtype) == dtype_name(game.dtype)
     eps, quantum = PRECISION[dtype_name(game.dtype)]
-    found = numbers(worth).reshape(-1)
+    found = to_float64(worth).reshape(-1)
     for row in range(prod(game.batch_shape)):
         exact = game.exact_worth(row)(frozenset(_chosen(game, row, members)))
         allowed = roundings(game, row, 4 * game.players + 24)
@@ -130,7 +130,7 @@ def check_pairs(game: Game, index: str, pairs: Any) -> None:
     """Against 2^n enumeration, and symmetric in every bit."""
     assert tuple(pairs.shape) == (*game.batch_shape, game.players, game.players)
     assert dtype_name(pairs.dtype) == dtype_name(game.dtype)
-    found = numbers(pairs).reshape(prod(game.batch_shape), game.players, game.players)
+    found = to_float64(pairs).reshape(prod(game.batch_shape), game.players, game.players)
     assert np.array_equal(found, found.swapaxes(-1, -2)), f"not symmetric: {found}"
     for row in range(prod(game.batch_shape)):
         exact = np.array([[float(x) for x in line] for line in exact_interactions(game, index, row)])
@@ -151,7 +151,7 @@ def check_read(data: Sample, form: Form, game: Game) -> None:
     expected = form.numbers(given) if given.dtype.kind == "f" else given
     live = data._live(name)
     live = np.ones(given.shape, bool) if live is None else np.broadcast_to(live, given.shape)
-    held = numbers(getattr(game, name)).reshape(given.shape)
+    held = to_float64(getattr(game, name)).reshape(given.shape)
     assert np.array_equal(held[live], expected[live].astype(float)), f"{name} {given} were read as {held}"
 
 
@@ -196,7 +196,7 @@ def ask(rng: np.random.Generator, game: Game) -> None:
 
 def finite(game: Game) -> bool:
     constants = [x for x in (getattr(game, name) for name in game.arguments) if isinstance(x, float)]
-    return bool(np.isfinite(constants).all()) and not numbers(game.bad_rows()).any()
+    return bool(np.isfinite(constants).all()) and not to_float64(game.bad_rows()).any()
 
 
 def ask_hostile(rng: np.random.Generator, game: Game) -> None:
@@ -215,8 +215,8 @@ def ask_hostile(rng: np.random.Generator, game: Game) -> None:
     if sound and small and not isinstance(worth, Refused):
         check_worth(game, detached(worth), None)
     if nan == "propagate" and small and not sound and not isinstance(credits, Refused):
-        bad = numbers(game.bad_rows()).reshape(-1) > 0
-        found = numbers(credits).reshape(len(bad), game.players)
+        bad = to_float64(game.bad_rows()).reshape(-1) > 0
+        found = to_float64(credits).reshape(len(bad), game.players)
         for row in range(len(found)):
             live = game.live_players(row)
             missing = np.isnan(found[row][live])

@@ -11,7 +11,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels import rl, testing
-from shapley_kernels.arrays import compute_dtype, narrowed, numbers
+from shapley_kernels.arrays import compute_dtype, narrowed, to_float64
 from shapley_kernels.testing.budget import PRECISION, dtype_name
 from tests.fuzz.inputs import ORDER, Form, batch, hostile, spoiled, value
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
@@ -75,7 +75,7 @@ def check_advantages(
             2 / quantum if dtype == "float64" else 6e4
         ), found.error
         return
-    got = numbers(found).reshape(expected.shape)
+    got = to_float64(found).reshape(expected.shape)
     assert (got[~mask] == 0).all()
     allowed = eps * 0.51 * np.abs(expected) + 1e-12 * np.abs(expected).max(initial=0) + quantum
     wrong = ~(np.abs(got - expected) <= allowed)
@@ -136,7 +136,7 @@ def of_combined(rng: np.random.Generator) -> None:
         size = max(np.abs(x).max(initial=0) for x in alone)
         eps, quantum = PRECISION[form.result]
         allowed = 8 * (eps + PRECISION["float32"][0] * (form.result != "float64")) * size + 4 * quantum
-        assert (np.abs(numbers(found) - expected) <= allowed).all(), (found, expected)
+        assert (np.abs(to_float64(found) - expected) <= allowed).all(), (found, expected)
     for _ in range(2):
         attempt(rl.combine_advantages, **spoiled(rng, given))
 
@@ -166,15 +166,15 @@ def of_allocator(rng: np.random.Generator) -> None:
     ours = attempt(allocator.advantages, **given, **layout)
     if allocator.sizes == "share" or isinstance(by, rl.Broadcast):
         live = np.ones(shaped.shape, bool) if mask is None else mask.reshape(shaped.shape)
-        sure = well_apart(numbers(credits), live, groups, options, APART[form.result])
-        size = np.abs(numbers(credits)).max(initial=1) if options["scale"] == "none" else 1.0
+        sure = well_apart(to_float64(credits), live, groups, options, APART[form.result])
+        size = np.abs(to_float64(credits)).max(initial=1) if options["scale"] == "none" else 1.0
         same(ours, attempt(sk.grpo_advantages, credits, given["mask"], **layout, **options), sure, size)
     elif not isinstance(ours, Refused):
-        check_weighted(numbers(ours), numbers(credits), mask, groups, layout, options, form.result)
+        check_weighted(to_float64(ours), to_float64(credits), mask, groups, layout, options, form.result)
     of_sets = {**options, "center": "group" if options["center"] == "slot" else options["center"]}
     worth = attempt(advantages_of_sets, game.in_double(), game.dtype, {**layout, **of_sets})
     of_all = np.ones((*shaped.shape[:-1], 1), bool)
-    sure = well_apart(numbers(game.in_double().worth())[..., None], of_all, groups, of_sets, APART["float64"])
+    sure = well_apart(to_float64(game.in_double().worth())[..., None], of_all, groups, of_sets, APART["float64"])
     same(attempt(allocator.set_advantages, **given, **layout), worth, sure[..., 0])
     ids = rng.integers(0, shaped.shape[-1] + 1, (*shaped.shape[:-1], 7))
     ids = torch.tensor(ids) if form.container == "torch" else ids
@@ -259,8 +259,8 @@ def same(found: Any, expected: Any, sure: Any = True, size: float = 1.0) -> None
     assert type(found) is type(expected)
     assert found.dtype == expected.dtype
     eps = PRECISION[dtype_name(found.dtype)][0]
-    allowed = 8 * eps * np.abs(numbers(expected)).max(initial=size)  # what is on the way is not rounded to the dtype
-    wrong = ~(np.abs(numbers(found) - numbers(expected)) <= allowed)
+    allowed = 8 * eps * np.abs(to_float64(expected)).max(initial=size)  # what is on the way is not rounded to the dtype
+    wrong = ~(np.abs(to_float64(found) - to_float64(expected)) <= allowed)
     assert not (wrong & sure).any(), f"{found}, not {expected}"
 
 
@@ -269,7 +269,7 @@ def of_baseline(by: rl.Baseline, rng: np.random.Generator) -> None:
     form = Form.drawn(rng, integers=False)
     data = batch(rng, pick(rng, ORDER[:5]), form, rows=int(rng.integers(1, 4)))
     game = data.placed(form.container, form.dtype).game()
-    found = numbers(serve(by.credits, game))
+    found = to_float64(serve(by.credits, game))
     for row, credits in enumerate(found.reshape(data.shape)):
         live, worth = game.live_players(row), game.exact_worth(row)
         expected = np.zeros(game.players)
@@ -302,7 +302,7 @@ def of_swap(kind: type[Any], rng: np.random.Generator) -> None:
     utility, ids = pick(rng, ORDER[:5]), rng.integers(0, 2, len(rewards))
     allocator = rl.RewardAllocator(utility, by, center="none", scale="none")
     given = {"rewards": form.placed(rewards), "mask": form.placed(mask), "group_ids": ids}
-    found = numbers(serve(allocator.advantages, **given))
+    found = to_float64(serve(allocator.advantages, **given))
     eps, quantum = PRECISION[compute_dtype(np.dtype("float64") if form.result == "float64" else np.dtype("float32"))]
     for group in set(ids.tolist()):
         rows = np.flatnonzero(ids == group)
@@ -347,7 +347,7 @@ def of_rollouts(rng: np.random.Generator) -> None:
     utility, by = pick(rng, ORDER[:5]), value(rng, 4)
     given = {"rewards": form.placed(shaped), "mask": form.placed(mask.reshape(shaped.shape)), **layout}
     choice = {"utility": utility, "value": by, "center": pick(rng, ("none", "group"))}
-    found = numbers(serve(rl.rollout_advantages, **given, **choice)).reshape(-1)
+    found = to_float64(serve(rl.rollout_advantages, **given, **choice)).reshape(-1)
     eps, quantum = PRECISION[form.result]
     for group in set(ids.tolist()):
         live = np.flatnonzero((ids == group) & mask)
@@ -390,7 +390,7 @@ def of_scatter(rng: np.random.Generator) -> None:
         np.abs(flat) * (0 if given["length"] == "token" else 0.51 * eps + 4 * wide)
         + (given["length"] != "token") * quantum
     )
-    assert (np.abs(numbers(found).reshape(-1) - flat) <= allowed).all(), (found, expected)
+    assert (np.abs(to_float64(found).reshape(-1) - flat) <= allowed).all(), (found, expected)
     for _ in range(3):
         attempt(rl.scatter_to_tokens, **spoiled(rng, given))
 
@@ -404,12 +404,12 @@ def of_codec(function: Callable[..., Any], rng: np.random.Generator) -> None:
     rewards = serve(rl.encode_credits, **placed)
     assert dtype_name(rewards.dtype) == "float32"
     assert_equal(serve(rl.decode_credits, rewards, token_mask=placed["token_mask"]), credits, mask, ids)
-    changed = numbers(rewards).astype(np.float32)
+    changed = to_float64(rewards).astype(np.float32)
     if mask.any():
         where = pick(rng, np.argwhere(changed != 0).tolist())
         changed[tuple(where)] *= np.float32(1.5)
         noticed = attempt(rl.decode_credits, changed, token_mask=token_mask)
-        assert isinstance(noticed, Refused) or np.array_equal(changed, numbers(rewards)), f"{changed} at {where}"
+        assert isinstance(noticed, Refused) or np.array_equal(changed, to_float64(rewards)), f"{changed} at {where}"
     for _ in range(2):
         if function is rl.encode_credits:
             attempt(function, **spoiled(rng, placed))

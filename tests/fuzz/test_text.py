@@ -12,7 +12,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels import rl
-from shapley_kernels.arrays import numbers
+from shapley_kernels.arrays import to_float64
 from tests.fuzz.inputs import hostile, spoiled
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
 from tests.fuzz.test_values import hostile_but
@@ -246,7 +246,7 @@ def of_scorer(rng: np.random.Generator) -> None:
         for i, texts in enumerate(found.texts):
             if not failing and not raising and found.problems[i] is None:
                 assert found.rewards[i, : len(texts)].tolist() == [float(len(text)) for text in texts]
-        assert np.isfinite(numbers(found.rewards)).all()
+        assert np.isfinite(to_float64(found.rewards)).all()
         same = serve(rl.SetScorer, later, parser, lambda byte: bytes([byte]), **options)
         again = attempt_scored(same, ids)
         assert not isinstance(again, Refused)
