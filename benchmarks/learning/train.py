@@ -17,7 +17,6 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen2Config, Qwen2ForCausalLM
 from trl import GRPOConfig
 
-import shapley_kernels as sk
 from benchmarks.learning import runs
 from benchmarks.learning.runs import BLOCK, CANDIDATES, EXPRESSIONS, SETTINGS, TARGETS, TASKS, Run
 from benchmarks.learning.schemes import SCHEMES
@@ -28,7 +27,7 @@ GENERATIONS = 8
 WARM_STEPS = 400
 KNOWN = 0.2
 """In every second warm start, so many of the expressions are right for their target."""
-CURVES = ("set_reward", "candidate_reward", "distinct", "candidates")
+CURVES = ("set_reward", "distinct", "candidates")
 
 
 @cache
@@ -91,15 +90,8 @@ class Recorder(ShapeGRPOTrainer):
         rewards = super().set_reward(prompts, completion_ids, **columns)
         assert self._scored is not None
         scored = self._scored[1]
-        alone = sk.semivalue(self.scorer.utility(scored.rewards, mask=scored.mask), sk.Stratum(1))
-        self.points.append(
-            (
-                float(np.mean(rewards)),
-                float(alone.sum() / max(1, scored.mask.sum()) * self.unit),
-                float(np.mean([len(set(texts)) for texts in scored.texts])),
-                float(scored.mask.sum() / len(scored.mask)),
-            )
-        )
+        different = np.mean([len(set(texts)) for texts in scored.texts])
+        self.points.append((np.mean(rewards), different, scored.mask.sum() / len(scored.mask)))
         return rewards
 
     def reward_of(self, target: int, sets: int = 64) -> float:
@@ -141,7 +133,7 @@ def train(run: Run, steps: int | None = None) -> dict[str, Any]:
             train_dataset=Dataset.from_dict({"prompt": [f"{t}=" for t in seen] * 2, "target": seen * 2}),
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.points, trainer.unit = [], 1.0 if run.task == "hit" else CANDIDATES
+        trainer.points = []
         start = time.process_time()
         before = trainer.reward_of(run.held_out)
         trainer.train()
