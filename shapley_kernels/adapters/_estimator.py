@@ -2,7 +2,9 @@
 
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from shapley_kernels.rl import (
     GroupValue,
     RewardAllocator,
+    SetScorer,
     decode_credits,
     decode_rewards,
     encode_credits,
@@ -48,20 +51,34 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         scale = "group" if by_std(**options) else "none"
         _check(OWNER, token_level_rewards, response_mask, index)
         how = allocator or RewardAllocator(scale=scale)
-        if isinstance(how.value, GroupValue):
-            tokens = _against_the_group(token_level_rewards, response_mask, index, how)
-            return tokens, tokens
-        credits, mask, ids = decode_credits(token_level_rewards, token_mask=response_mask != 0)
+        decode = _rewards if isinstance(how.value, GroupValue) else _credits
+        numbers, mask, ids, stopped = decode(token_level_rewards, response_mask)
         _check_mask(ids, response_mask)
-        per_candidate = times_live(credits, mask) if multiplies(how.value, how.sizes) else credits
-        advantages = _normalised(per_candidate, mask, index, how)
-        outside = "zero"
-        if how.outside == "set":
-            outside = _of_sets(credits, index, how)
-        tokens = scatter_to_tokens(advantages, ids, outside=outside, length=how.length) * response_mask
+        kept = mask.any(1)  # without candidates, a rollout has no part in the statistics of its group
+        uids = [uid for uid, on in zip(index, kept.tolist(), strict=True) if on]
+        tokens = response_mask.new_zeros(response_mask.shape, dtype=numbers.dtype)
+        chose = None if stopped is None else stopped[kept]
+        tokens[kept] = _on_tokens(numbers[kept], mask[kept], ids[kept], uids, how, chose)
+        tokens = tokens * response_mask
         return tokens, tokens
 
-    return estimate
+    return _of_whole_rollouts(estimate)
+
+
+def _of_whole_rollouts(estimate: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """The estimator, which gets the rows of a rollout as one where `ROWS` says that several are."""
+
+    def of_rows(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
+        if (rows := ROWS.get()) is None or index is None:
+            return estimate(token_level_rewards, response_mask, index, **options)
+        written, rollouts, order = rows
+        join = Joined(written[:, : response_mask.shape[1]], rollouts, order)
+        uids = dict(zip(rollouts.tolist(), index, strict=True))
+        together = [uids[k] for k in range(len(uids))]
+        tokens = join.back(estimate(join(token_level_rewards), join(response_mask), together, **options)[0])
+        return tokens, tokens
+
+    return of_rows
 
 
 def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
@@ -87,13 +104,24 @@ def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
         tokens = rollouts(token_level_rewards.sum(-1), group_ids=index)[:, None] * response_mask
         return tokens, tokens
 
-    return estimate
+    return _of_whole_rollouts(estimate)
 
 
-def _against_the_group(token_level_rewards: Any, response_mask: Any, index: Any, how: RewardAllocator) -> Any:
-    rewards, mask, ids, stopped = decode_rewards(token_level_rewards, token_mask=response_mask != 0)
-    _check_mask(ids, response_mask)
-    return how.token_advantages(rewards, ids, mask, group_ids=index, stopped=stopped) * response_mask
+def _credits(token_level_rewards: Any, response_mask: Any) -> tuple[Any, Any, Any, Any]:
+    return *decode_credits(token_level_rewards, token_mask=response_mask != 0), None
+
+
+def _rewards(token_level_rewards: Any, response_mask: Any) -> tuple[Any, Any, Any, Any]:
+    return decode_rewards(token_level_rewards, token_mask=response_mask != 0)
+
+
+def _on_tokens(numbers: Any, mask: Any, ids: Any, uids: list[Any], how: RewardAllocator, stopped: Any) -> Any:
+    """Advantages of tokens, from credits; or from rewards, where the value sees the group."""
+    if isinstance(how.value, GroupValue):
+        return how.token_advantages(numbers, ids, mask, group_ids=uids, stopped=stopped)
+    per_candidate = times_live(numbers, mask) if multiplies(how.value, how.sizes) else numbers
+    outside = _of_sets(numbers, uids, how) if how.outside == "set" else "zero"
+    return scatter_to_tokens(_normalised(per_candidate, mask, uids, how), ids, outside=outside, length=how.length)
 
 
 def token_rewards(scored: Scored, allocator: RewardAllocator, token_mask: Any = None) -> np.ndarray:
@@ -110,6 +138,76 @@ def token_rewards(scored: Scored, allocator: RewardAllocator, token_mask: Any = 
     game.refuse_joint_data()
     worth = game.worth() - game.worth(np.zeros(scored.mask.shape[-1], bool))
     return encode_rewards(scored.rewards, worth, scored.ids, scored.mask, stopped=scored.stopped, token_mask=token_mask)
+
+
+async def score_rows(
+    scorer: SetScorer,
+    allocator: RewardAllocator,
+    rows: list[list[int]],
+    own: list[Any],
+    rollouts: list[list[int]],
+    finished: Any,
+    columns: dict[str, Any],
+) -> tuple[list[np.ndarray], Scored]:
+    """Token rewards of each row, where several may be of one rollout: the steps of a trajectory, outputs of a session.
+
+    Args:
+        rows: token ids; own: bools, the tokens of each that candidates are looked for in.
+        rollouts: which rows make up each, in order.
+        finished, columns: as of `SetScorer`, by rollout.
+    """
+    apart = [_joined(part, rollouts) for part in (rows, own, [[True] * len(row) for row in rows])]
+    scored = await scorer.ascore(apart[0], apart[1], finished=finished, **columns)
+    written = np.zeros(scored.ids.shape, bool)  # not what stands between two rows, so that they do not touch
+    for live, row in zip(written, apart[2], strict=True):
+        live[: len(row)] = row
+    lengths = written.sum(1)
+    token_mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    ids = np.zeros(token_mask.shape, np.int64)
+    ids[token_mask] = scored.ids[written]
+    rewards = token_rewards(replace(scored, ids=ids), allocator, token_mask)[token_mask]
+    order = [i for of_one in rollouts for i in of_one]
+    parts = np.split(rewards, np.cumsum([len(rows[i]) for i in order])[:-1])
+    return [part for _, part in sorted(zip(order, parts, strict=True))], scored
+
+
+def _joined(rows: list[Any], rollouts: list[list[int]]) -> list[list[Any]]:
+    return [list(chain(*([0, *rows[i]] for i in of_one)))[1:] for of_one in rollouts]
+
+
+class Joined:
+    """Rows [N, T] as one for each rollout, and back.
+
+    Args:
+        written: bool [N, T], the tokens of the rows that are there.
+        rollouts: int64 [N], of which rollout each is, 0 .. rollouts - 1.
+        order: int64 [N], the rows by rollout, and as they come within one; None: they come in order.
+    """
+
+    def __init__(self, written: Any, rollouts: Any, order: Any = None) -> None:
+        import torch
+
+        self.torch, self.order = torch, torch.arange(len(rollouts)) if order is None else order
+        self.written, rollouts = written[self.order], rollouts[self.order]
+        lengths = self.written.sum(1)
+        self.lengths = torch.zeros(int(rollouts.max()) + 1, dtype=torch.long).index_add(0, rollouts, lengths)
+        self.row = rollouts.repeat_interleave(lengths)  # [tokens]
+        self.place = torch.arange(len(self.row)) - (self.lengths.cumsum(0) - self.lengths)[self.row]
+
+    def __call__(self, x: Any) -> Any:
+        """[rollouts, tokens of the longest]"""
+        out = x.new_zeros(len(self.lengths), int(self.lengths.max()))
+        out[self.row, self.place] = x[self.order][self.written]
+        return out
+
+    def back(self, x: Any) -> Any:
+        """[N, T]"""
+        found = x.new_zeros(self.written.shape).masked_scatter(self.written, x[self.row, self.place])
+        return self.torch.empty_like(found).index_copy(0, self.order, found)
+
+
+ROWS: ContextVar[Any] = ContextVar("ROWS", default=None)
+"""For rows that are not whole rollouts: what `Joined` takes, while an estimator is called with such."""
 
 
 def warn_of_value(allocator: RewardAllocator) -> None:

@@ -8,7 +8,8 @@
 
 in the experiment's `get_generator`, `register()` once in the driver, and
 trainer.algorithm.advantage_estimator=shapley_grpo. For the rollouts as players, of any generator, `register_rollouts()`
-and advantage_estimator=shapley_rollouts.
+and advantage_estimator=shapley_rollouts. With step_wise_trajectories, the trainer has to be a
+`class Trainer(ShapeTrainerMixin, RayPPOTrainer)`, in the experiment's `get_trainer`.
 """
 
 import warnings
@@ -21,10 +22,11 @@ import numpy as np
 from shapley_kernels.adapters._estimator import (
     OWNER,
     ROLLOUTS,
+    Joined,
     make,
     make_rollouts,
     option,
-    token_rewards,
+    score_rows,
     warn_of_value,
 )
 from shapley_kernels.rl import RewardAllocator, SetScorer, rollout_advantages
@@ -38,6 +40,7 @@ except PackageNotFoundError:
 if _found.split(".")[:2] != ["0", "3"]:
     raise ImportError(f"{OWNER}: needs {SUPPORTED}, found {_found}; run: pip install '{SUPPORTED}'", name="skyrl")
 
+import torch  # noqa: E402
 from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry  # noqa: E402
 
 
@@ -85,7 +88,48 @@ def estimator(allocator: RewardAllocator | None = None) -> Callable[..., tuple[A
         returns), both the same [N, T]. Raises ValueError for use_kl_in_reward, without uids, for masked candidates and
         for rewards that were altered; warns if SkyRL drops groups whose set rewards tie, or normalises once more.
     """
-    return make(allocator, _by_std)
+    estimate = make(allocator, _by_std)
+
+    def whole(token_level_rewards: Any, response_mask: Any, **options: Any) -> tuple[Any, Any]:
+        if response_mask.is_floating_point():  # as SkyRL does with steps only
+            raise ValueError(
+                f"{OWNER}: response_mask must be the one of the batch, got {response_mask.dtype}, as of the last steps "
+                "of step_wise_trajectories; put ShapeTrainerMixin before the class of your trainer"
+            )
+        return estimate(token_level_rewards, response_mask, **options)
+
+    return whole
+
+
+class ShapeTrainerMixin:
+    """Stands before a RayPPOTrainer of SkyRL, for step_wise_trajectories: the estimator gets whole trajectories, and
+    each token the advantage that it gives it, where SkyRL hands it the last step only and spreads the result."""
+
+    cfg: Any
+
+    def compute_advantages_and_returns(self, data: Any) -> Any:
+        if not self.cfg.generator.step_wise_trajectories:
+            return super().compute_advantages_and_returns(data)  # type: ignore[misc]
+        if self.cfg.generator.merge_stepwise_output:
+            raise ValueError(
+                f"{OWNER}: merge_stepwise_output must be False, got True; it moves tokens of the steps apart"
+            )
+        written = data["response_mask"] != 0
+        written[len(written) - data.metadata.get("pad_size", 0) :] = False  # copies of the first step alone
+        last = torch.tensor(data.metadata["is_last_step"])
+        join = Joined(written, last.cumsum(0) - last.long())
+        tensors = {"rewards": join(data["rewards"]), "response_mask": join(data["response_mask"]), "values": None}
+        joined = type(data)(tensors)
+        uids = [uid for uid, is_last in zip(data.metadata["uids"], last.tolist(), strict=True) if is_last]
+        joined.metadata = {**data.metadata, "uids": uids}
+        self.cfg.generator.step_wise_trajectories = False
+        try:
+            joined = super().compute_advantages_and_returns(joined)  # type: ignore[misc]
+        finally:
+            self.cfg.generator.step_wise_trajectories = True
+        data.metadata["metrics"] = joined.metadata["metrics"]
+        data["advantages"] = data["returns"] = join.back(joined["advantages"])
+        return data
 
 
 async def encode_generator_output(
@@ -94,44 +138,40 @@ async def encode_generator_output(
     """A GeneratorOutput with one reward per token: the credit of each candidate, as `encode_credits` writes it, or its
     reward, as `encode_rewards` does, where the allocator's value sees the group; `register` the same allocator then.
 
-    Candidates are found in the sampled token ids, without the tokens of the environment (loss mask 0). A row of rewards
-    sums to v(all) - v(empty), so SkyRL's avg_raw_reward stays true; pass_at_n does not, it reads the last token only.
+    Candidates are found in the sampled token ids, without the tokens of the environment (loss mask 0); those of the
+    steps of a trajectory (step_wise_trajectories) are one rollout. A row of rewards, or those of all steps, sums to
+    v(all) - v(empty), so SkyRL's avg_raw_reward stays true; not for steps, of which it reads the last, nor does
+    pass_at_n, which reads the last token.
 
     Args:
-        output: what a generator of SkyRL gives; rewards in it are replaced. Where it has stop_reasons, responses of
+        output: what a generator of SkyRL gives; rewards in it are replaced. Where it has stop_reasons, rollouts of
             another one than "stop" count as cut.
         scorer: gives the candidates rewards.
         allocator: its utility and value share what a set is worth. None: `RewardAllocator(scorer.utility)`.
-        columns: data for the score function by name, each with one entry per response.
+        columns: data for the score function by name, each with one entry per rollout.
 
     Returns:
         a new output with rewards [N] lists of floats, and the metrics of `Scored` in rollout_metrics.
 
     Raises:
-        TypeError, ValueError: step-wise outputs, no scorer or allocator, and what these and `encode_credits` raise.
+        TypeError, ValueError: no scorer or allocator, and what these and `encode_credits` raise.
     """
     if not isinstance(scorer, SetScorer):
         raise TypeError(f"{OWNER}: scorer must be a SetScorer, got {scorer!r}")
     if not isinstance(allocator, RewardAllocator | None):
         raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
-    if output.get("is_last_step") is not None:
-        raise ValueError(
-            f"{OWNER}: step_wise_trajectories must be False, got a generator output with is_last_step; SkyRL gives all "
-            "tokens of a step-wise trajectory one advantage"
-        )
     allocator = allocator or RewardAllocator(scorer.utility)
     warn_of_value(allocator)
     responses, reasons = output["response_ids"], output.get("stop_reasons")
     own = [np.asarray(mask, bool) for mask in output["loss_masks"]]
     own = [mask if mask.any() else ~mask for mask in own]  # overlong filtering: none is trained on, all are scored
-    finished = None if reasons is None else [reason == "stop" for reason in reasons]
-    scored = await scorer.ascore(responses, own, finished=finished, **columns)
-    lengths = list(map(len, responses))
-    token_mask = np.arange(scored.ids.shape[1]) < np.array(lengths)[:, None]
-    rewards = token_rewards(scored, allocator, token_mask)
+    last = np.flatnonzero(output.get("is_last_step") or [True] * len(own))
+    steps = [part.tolist() for part in np.split(np.arange(len(own)), last[:-1] + 1)]
+    finished = None if reasons is None else [reasons[i] == "stop" for i in last]
+    rewards, scored = await score_rows(scorer, allocator, responses, own, steps, finished, columns)
     return {
         **output,
-        "rewards": [row[:length].tolist() for row, length in zip(rewards, lengths, strict=True)],
+        "rewards": [row.tolist() for row in rewards],
         "rollout_metrics": {**(output.get("rollout_metrics") or {}), **scored.metrics},
     }
 

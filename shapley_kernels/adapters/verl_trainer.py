@@ -14,8 +14,8 @@ import numpy as np
 
 from shapley_kernels.adapters import verl as _verl  # the version first
 from shapley_kernels.adapters._columns import parameters
-from shapley_kernels.adapters._estimator import token_rewards, warn_of_value
-from shapley_kernels.rl import RewardAllocator, SetScorer
+from shapley_kernels.adapters._estimator import ROWS, score_rows, warn_of_value
+from shapley_kernels.rl import RewardAllocator, SetScorer, segments
 
 import torch  # isort: skip
 import transfer_queue  # isort: skip
@@ -24,6 +24,8 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase 
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer  # isort: skip
 
 OWNER = _verl.OWNER
+OWN_TOKENS = "shapley_own_tokens"
+"""Where in extra_fields a `ShapeAgentLoopMixin` says which tokens the model wrote."""
 KEY = "shapley_token_rewards"
 """Where in reward_extra_info the token rewards travel, as a string: verl averages what is not one."""
 
@@ -51,36 +53,112 @@ class ShapeRewardManager(RewardManagerBase):
         raise NotImplementedError(f"{OWNER}: {type(self).__name__} must define scorer(self, tokenizer) -> SetScorer")
 
     async def run_single(self, data: Any) -> dict[str, Any]:
-        item = data[-1:][0]  # of several outputs, the last is rewarded
-        responses = item.batch["responses"]
-        ids = responses[item.batch["attention_mask"][-len(responses) :].bool()].tolist()
-        columns = dict(item.non_tensor_batch)
+        columns = {name: column[-1] for name, column in data.non_tensor_batch.items()}
         columns["ground_truth"] = (columns.get("reward_model") or {}).get("ground_truth")
         wanted = columns if self._wanted is None else {name: columns[name] for name in self._wanted & set(columns)}
+        rows = _outputs(data)
+        own = [_own_tokens(data.non_tensor_batch, i, row) for i, row in enumerate(rows)]
+        if self._scorer.parser is not segments:  # the last of several outputs is rewarded
+            own[:-1] = [[False] * len(row) for row in rows[:-1]]
         limit = self.config.get("data", {}).get("max_response_length")
-        finished = None if limit is None else [len(ids) < limit or ids[-1] == self.tokenizer.eos_token_id]
-        scored = await self._scorer.ascore([ids], finished=finished, **{name: [x] for name, x in wanted.items()})
-        rewards = token_rewards(scored, self._allocator)[0]
+        ended = limit is None or len(rows[-1]) < limit or rows[-1][-1] == self.tokenizer.eos_token_id
+        found, scored = await score_rows(
+            self._scorer,
+            self._allocator,
+            rows,
+            own,
+            [list(range(len(rows)))],
+            None if limit is None else [ended],
+            {name: [x] for name, x in wanted.items()},
+        )
+        rewards = np.concatenate(found)
         info = scored.metrics | {"acc": float(scored.set_rewards[0]), KEY: rewards.tobytes().hex()}
         return {"reward_score": float(rewards.sum()), "reward_extra_info": info}
 
 
-class ShapeTrainerMixin:
-    """Stands before a PPOTrainer of verl: before advantages are computed, the rewards become those per token."""
+def _outputs(data: Any) -> list[list[int]]:
+    """The token ids of each output of a session; mostly there is one."""
+    responses, lengths = data.batch["responses"], data.non_tensor_batch.get("response_len")
+    if lengths is None:
+        lengths = data.batch["attention_mask"][:, -responses.shape[1] :].sum(1).tolist()
+    return [row[: int(length)].tolist() for row, length in zip(responses, lengths, strict=True)]
+
+
+def _own_tokens(columns: dict[str, Any], i: int, row: list[int]) -> list[Any]:
+    """Which tokens of output i the model wrote."""
+    told = columns["tool_extra_fields"][i].get(OWN_TOKENS) if "tool_extra_fields" in columns else None
+    if told is None and int(columns["__num_turns__"][i] if "__num_turns__" in columns else 0) > 2:
+        raise ValueError(
+            f"{OWNER}: an agent loop of several turns must say which tokens the model wrote, got none of that; put "
+            "ShapeAgentLoopMixin before its class"
+        )
+    return [True] * len(row) if told is None else list(told)[: len(row)]
+
+
+class ShapeAgentLoopMixin:
+    """Stands before an AgentLoopBase of several turns: tells the reward manager which tokens the model wrote."""
+
+    async def run(self, *args: Any, **kwargs: Any) -> Any:
+        found = await super().run(*args, **kwargs)  # type: ignore[misc]
+        for output in found if isinstance(found, list) else [found]:
+            output.extra_fields[OWN_TOKENS] = list(output.response_mask)
+        return found
+
+
+class SessionTrainerMixin:
+    """Stands before a PPOTrainer of verl: the estimators of `adapters.verl` get the outputs of a session, which are
+    several sequences of one rollout, as one. (verl's own GRPO takes the final ones.)"""
+
+    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        masks = transfer_queue.kv_batch_get(
+            keys=batch.keys, partition_id=batch.partition_id, select_fields=["response_mask"]
+        )["response_mask"]
+        lengths = torch.tensor([len(mask) for mask in masks])
+        rollouts = torch.zeros(len(lengths), dtype=torch.long)
+        for number, rows in enumerate(sessions := _sessions(batch.keys)):
+            rollouts[rows] = number
+        order = torch.tensor([i for rows in sessions for i in rows])
+        reset = ROWS.set((torch.arange(int(lengths.max())) < lengths[:, None], rollouts, order))
+        try:
+            return super()._compute_advantage(batch, metrics)  # type: ignore[misc]
+        finally:
+            ROWS.reset(reset)
+
+
+class ShapeTrainerMixin(SessionTrainerMixin):
+    """Stands before a PPOTrainer of verl: before advantages are computed, the rewards become those per token.
+
+    Of a session with several outputs, the tokens of those without candidates get what others outside candidates get.
+    """
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         where = {"keys": batch.keys, "partition_id": batch.partition_id}
         found = transfer_queue.kv_batch_get(**where, select_fields=["response_mask", "extra_fields"])
-        rows = []
-        for i, (key, tag) in enumerate(zip(batch.keys, batch.tags, strict=True)):
-            length = len(found["response_mask"][i])
-            extra = getattr(found["extra_fields"][i], "data", found["extra_fields"][i])
-            rows.append(torch.zeros(length) if tag.get("is_padding", False) else _token_rewards(extra, length, key))
-        fields = TensorDict(
-            {"rm_scores": torch.nested.as_nested_tensor(rows, layout=torch.jagged)}, batch_size=len(rows)
-        )
-        transfer_queue.kv_batch_put(**where, fields=fields)
-        return super()._compute_advantage(batch, metrics)  # type: ignore[misc]
+        lengths = [len(mask) for mask in found["response_mask"]]
+        rewards = [torch.zeros(length) for length in lengths]
+        for rows in _sessions(batch.keys):
+            if not batch.tags[rows[-1]].get("is_padding", False):
+                extra = getattr(found["extra_fields"][rows[-1]], "data", found["extra_fields"][rows[-1]])
+                own = [lengths[i] for i in rows]
+                whole = _token_rewards(extra, sum(own), batch.keys[rows[-1]])
+                for i, row in zip(rows, whole.split(own), strict=True):
+                    rewards[i] = row
+        fields = {"rm_scores": torch.nested.as_nested_tensor(rewards, layout=torch.jagged)}
+        transfer_queue.kv_batch_put(**where, fields=TensorDict(fields, batch_size=len(rewards)))
+        return super()._compute_advantage(batch, metrics)
+
+
+def _sessions(keys: list[str]) -> list[list[int]]:
+    """The rows of each session, in the order of its outputs, from keys uid_session_output."""
+    found: dict[str, list[int]] = {}
+    for i in sorted(range(len(keys)), key=lambda i: int(keys[i].rpartition("_")[2])):
+        found.setdefault(keys[i].rpartition("_")[0], []).append(i)
+    return list(found.values())
+
+
+@register_trainer("shapley_rollouts_sync")
+class SessionTrainerSync(SessionTrainerMixin, PPOTrainerSync):
+    """verl's synchronous trainer for shapley_rollouts where sessions have several outputs."""
 
 
 @register_trainer("shapley_sync")

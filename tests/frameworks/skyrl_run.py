@@ -14,7 +14,12 @@ from skyrl.train.config import SkyRLTrainConfig
 from skyrl.train.trainer import RayPPOTrainer
 
 from shapley_kernels import rl
-from shapley_kernels.adapters.skyrl import encode_generator_output, register, register_rollouts  # noqa: F401
+from shapley_kernels.adapters.skyrl import (
+    ShapeTrainerMixin,
+    encode_generator_output,
+    register,
+    register_rollouts,  # noqa: F401
+)
 from tests.frameworks.rollouts import GROUP, TEXTS, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -51,9 +56,13 @@ def encoded(output=None, scores=None, allocator=None, **columns):
     return asyncio.run(encode_generator_output(output or generated(), scores or scorer(), allocator, **columns))
 
 
-def trainer(ranks=1, **options):
+class StepTrainer(ShapeTrainerMixin, RayPPOTrainer):
+    pass
+
+
+def trainer(ranks=1, cls=RayPPOTrainer, **options):
     """A trainer with SkyRL's own configuration, and no models."""
-    found = object.__new__(RayPPOTrainer)
+    found = object.__new__(cls)
     overrides = OPTIONS | {name.replace("__", "."): value for name, value in options.items()}
     found.cfg = SkyRLTrainConfig.from_cli_overrides([f"{name}={value}" for name, value in overrides.items()])
     found.all_metrics, found.tokenizer = {}, TOKENIZER
@@ -68,6 +77,22 @@ def advantages(output=None, uids=UIDS, running=None):
     batch = running.convert_to_training_input(output, uids)
     batch["values"] = None
     return running.compute_advantages_and_returns(batch)
+
+
+def in_steps(texts=TEXTS, cut=3):
+    """The same in two steps each, with a tool's list at the end of the first, which has no loss."""
+    whole, tool = generated(texts), TOKENIZER('["9"]')["input_ids"]
+    responses, masks = [], []
+    for row in whole["response_ids"]:
+        responses += [row[:cut] + tool, row[cut:]]
+        masks += [[1] * cut + [0] * len(tool), [1] * (len(row) - cut)]
+    return generated(
+        [text for text in texts for _ in range(2)],
+        response_ids=responses,
+        loss_masks=masks,
+        rewards=[0.0] * len(responses),
+        is_last_step=[False, True] * len(texts),
+    )
 
 
 def candidate_ids(texts=TEXTS):

@@ -144,6 +144,48 @@ def test_tokens_of_the_environment(skyrl_run):
     assert_candidate_advantages(batch["advantages"], ids)
 
 
+def test_steps(skyrl_run):
+    """Steps of a trajectory are one rollout: its tokens have the advantages that they have in one piece."""
+    options = {"generator__step_wise_trajectories": True}
+    uids = [uid for uid in skyrl_run.UIDS for _ in range(2)]
+    wanted = skyrl_run.advantages()
+    for value, ranks in ((sk.Shapley(), 1), (sk.Shapley(), 3), (rl.SuffixSwap(), 1)):
+        allocator = sk.RewardAllocator(value=value)
+        from shapley_kernels.adapters.skyrl import register
+
+        register(allocator)
+        running = skyrl_run.trainer(ranks, skyrl_run.StepTrainer, **options)
+        output = skyrl_run.encoded(skyrl_run.in_steps(), allocator=allocator)
+        assert [len(row) for row in output["rewards"]] == [len(row) for row in output["response_ids"]]
+        sums = [sum(a) + sum(b) for a, b in zip(output["rewards"][::2], output["rewards"][1::2], strict=True)]
+        np.testing.assert_allclose(sums, list(map(max, REWARDS)), rtol=1e-6)
+        batch = skyrl_run.advantages(output, uids, running)
+        wanted = skyrl_run.advantages(skyrl_run.encoded(allocator=allocator))
+        one_piece = wanted["response_mask"].bool()
+        for i, (row, mask) in enumerate(zip(wanted["advantages"], one_piece, strict=True)):
+            steps = [batch["advantages"][k][batch["loss_mask"][k].bool()] for k in (2 * i, 2 * i + 1)]
+            np.testing.assert_allclose(np.concatenate(steps), row[mask], rtol=1e-5, atol=1e-6)
+        assert running.all_metrics["loss/avg_final_rewards"] == pytest.approx(np.mean(list(map(max, REWARDS))))
+        assert not batch["advantages"][8:].any()
+    with pytest.raises(ValueError, match="put ShapeTrainerMixin before the class of your trainer"):
+        skyrl_run.advantages(output, uids, skyrl_run.trainer(**options))
+    running = skyrl_run.trainer(1, skyrl_run.StepTrainer, generator__merge_stepwise_output=True, **options)
+    running.cfg.generator.merge_stepwise_output = True
+    with pytest.raises(ValueError, match="merge_stepwise_output must be False"):
+        running.compute_advantages_and_returns(batch)
+
+
+def test_steps_as_candidates(skyrl_run):
+    """What the model wrote in each step is a player."""
+    scorer = rl.SetScorer(lambda text: float(len(text)), rl.segments, skyrl_run.TOKENIZER)
+    output = skyrl_run.encoded(skyrl_run.in_steps(), scorer)
+    running = skyrl_run.trainer(1, skyrl_run.StepTrainer, generator__step_wise_trajectories=True)
+    batch = skyrl_run.advantages(output, [uid for uid in skyrl_run.UIDS for _ in range(2)], running)
+    for row, mask in zip(batch["advantages"], batch["loss_mask"].bool(), strict=True):
+        assert row[mask].unique().numel() == 1
+    assert batch["advantages"].unique().numel() > 3
+
+
 def test_cut_responses(skyrl_run):
     output = skyrl_run.generated([*TEXTS[:3], '["2", "1'], stop_reasons=["stop", "stop", "stop", "length"])
     found = skyrl_run.encoded(output, skyrl_run.scorer(floor=-1.0))
@@ -189,7 +231,7 @@ def test_credit_against_the_group(skyrl_run, value):
     assert len(np.unique(batch["advantages"][0])) > 2
     with pytest.raises(ValueError, match="must hold rewards of encode_rewards, got credits"):
         skyrl_run.advantages(running=running)
-    with pytest.raises(ValueError, match="must hold credits, got rewards of encode_rewards"):
+    with pytest.raises(ValueError, match="must hold credits of encode_credits, got rewards of"):
         skyrl_run.advantages(output)
 
 
@@ -211,8 +253,6 @@ def test_errors(skyrl_run):
     running = skyrl_run.trainer(trainer__algorithm__use_kl_in_reward=True)
     with pytest.raises(ValueError, match="shapley_grpo: use_kl_in_reward must be False, got True"):
         skyrl_run.advantages(running=running)
-    with pytest.raises(ValueError, match="shapley_grpo: step_wise_trajectories must be False"):
-        skyrl_run.encoded(skyrl_run.generated(is_last_step=[True] * 4))
     with pytest.raises(TypeError, match="shapley_grpo: scorer must be a SetScorer, got 3"):
         skyrl_run.encoded(scores=3)
     with pytest.raises(TypeError, match="shapley_grpo: allocator must be a RewardAllocator or None, got 3"):

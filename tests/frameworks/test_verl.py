@@ -128,7 +128,7 @@ def test_credit_against_the_group(verl_run, value):
     ids = rl.candidate_ids(responses, tokenizer, rl.json_list()).ids
     wanted = allocator.token_advantages(padded, ids, mask, group_ids=verl_run.UIDS) * response_mask.numpy()
     np.testing.assert_allclose(batch["advantages"], wanted, rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="must hold credits, got rewards of encode_rewards"):
+    with pytest.raises(ValueError, match="must hold credits of encode_credits, got rewards of"):
         verl_run.advantages(data)
 
 
@@ -261,12 +261,35 @@ def test_trainer_in_ray(verl_run):
     found = json.loads(done.stdout.splitlines()[-1])
     *advantages, padding = found["advantages"]
     assert not any(padding)
+    final = [0, 2, 3, 4]  # rollout 1 has two outputs
     width = max(map(len, advantages))
     assert_candidate_advantages(
-        *([row + [0] * (width - len(row)) for row in rows[:4]] for rows in (advantages, found["ids"]))
+        *([rows[i] + [0] * (width - len(rows[i])) for i in final] for rows in (advantages, found["ids"]))
     )
-    sums = np.array([np.sum(row, dtype=np.float32) for row in found["rm_scores"]])
+    sums = np.array([np.sum(found["rm_scores"][i], dtype=np.float32) for i in (*final, 5)])
     np.testing.assert_array_equal(sums, [*map(max, REWARDS), 0.0])
+    assert 0 in found["response_mask"][3]  # a tool wrote a list there, in which no candidate was looked for
+    for row, mask in zip(advantages, found["response_mask"], strict=False):
+        assert not np.array(row)[np.array(mask) == 0].any()
+
+
+def test_several_turns_and_outputs(verl_run):
+    """Turns are the model's runs of tokens, over all outputs of the session; who does not say which is refused."""
+    tokenizer = tiny_tokenizer()
+    manager = verl_run.reward_manager(tokenizer, lambda text: float(len(text)), parser=rl.segments)
+    rows = [tokenizer(text)["input_ids"] for text in TEXTS[:2]]
+    outputs = [verl_run.output(row, [1, 0] + [1] * (len(row) - 2), 4) for row in rows]
+    found = asyncio.run(manager.run_single(verl_run.as_verl_asks(outputs)))["reward_extra_info"]
+    rewards = np.frombuffer(bytes.fromhex(found["shapley_token_rewards"]), np.float32)
+    _, mask, ids = rl.decode_credits(rewards[None])
+    assert mask.sum() == 4
+    assert ids[0].tolist() == [
+        k for k, row in zip((1, 3), rows, strict=True) for k in [k, 0] + [k + 1] * (len(row) - 2)
+    ]
+    data = verl_run.as_verl_asks(outputs)
+    del data.non_tensor_batch["tool_extra_fields"]
+    with pytest.raises(ValueError, match="must say which tokens the model wrote, got none of that"):
+        asyncio.run(manager.run_single(data))
 
 
 def test_rewards_of_another_manager(verl_run):

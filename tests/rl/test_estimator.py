@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.adapters._estimator import make, token_rewards, warn_of_value
+from shapley_kernels.adapters._estimator import ROWS, make, make_rollouts, token_rewards, warn_of_value
 from shapley_kernels.rl import (
     Broadcast,
     CandidateSwap,
@@ -15,6 +15,7 @@ from shapley_kernels.rl import (
     SuffixSwap,
     encode_credits,
     grpo_advantages,
+    rollout_advantages,
 )
 from shapley_kernels.values import LeaveOneOut, Shapley
 
@@ -134,3 +135,45 @@ def test_data_between_candidates_do_not_travel():
     allocator = RewardAllocator(lambda r, mask=None: sk.Pairwise(w, r, mask=mask), SuffixSwap())
     with pytest.raises(ValueError, match="must belong to single candidates"):
         token_rewards(scored(np.ones((6, 3)), IDS.numpy()), allocator)
+
+
+def test_rollouts_without_candidates_are_not_counted():
+    """As cut ones under truncated="abstain": the others are as in a group without them."""
+    credits = torch.tensor([[0.5, 0.2], [0.0, 0.0], [0.1, 0.4]])
+    ids = torch.tensor([[0, 1, 1, 0, 2, 0], [0] * 6, [0, 1, 0, 2, 2, 0]])
+    for allocator in (RewardAllocator(), RewardAllocator(value=SuffixSwap())):
+        mask = torch.tensor([[True, True], [False, False], [True, True]])
+        scored = SimpleNamespace(rewards=credits.numpy(), mask=mask.numpy(), ids=ids.numpy(), stopped=None)
+        tokens = torch.tensor(token_rewards(scored, allocator))
+        estimate = make(allocator, lambda **_: True)
+        found, _ = estimate(tokens, torch.ones_like(ids), index=["a"] * 3)
+        without, _ = estimate(tokens[[0, 2]], torch.ones_like(ids[:2]), index=["a"] * 2)
+        assert not found[1].any()
+        assert found[[0, 2]].tolist() == without.tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_of_one_rollout(seed):
+    """Cut anywhere into rows, in any order: each token has the advantage that it has in one row."""
+    rng = np.random.default_rng(seed)
+    allocator = RewardAllocator()
+    tokens = encode_credits(allocator.credits(torch.tensor(rng.random((6, 3)))), IDS)
+    order = torch.tensor(rng.permutation(12))
+    rollouts = torch.arange(12)[order] // 2
+    cuts = rng.integers(0, 10, 6)
+    lengths = torch.tensor([n for cut in cuts for n in (cut, 9 - cut)])[order]
+    written = torch.arange(9) < lengths[:, None]
+    rows = torch.zeros(12, 9)
+    places = torch.zeros(12, 9, dtype=torch.long)
+    for row, place, number, length in zip(rows, places, order.tolist(), lengths.tolist(), strict=True):
+        first = 0 if number % 2 == 0 else cuts[number // 2]
+        place[:length] = torch.arange(first, first + length)
+        row[:length] = tokens[number // 2, first : first + length]
+    for estimate in (make(allocator, lambda **_: True), make_rollouts(rollout_advantages)):
+        whole, _ = estimate(tokens, torch.ones_like(IDS), index=UIDS)
+        reset = ROWS.set((written, rollouts, order.argsort()))
+        try:
+            found, _ = estimate(rows, written.long(), index=[UIDS[k] for k in rollouts])
+        finally:
+            ROWS.reset(reset)
+        assert found.tolist() == (whole[rollouts].gather(1, places) * written).tolist()
