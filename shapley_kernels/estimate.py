@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from inspect import isawaitable
 from itertools import combinations, islice
 from math import ceil, isqrt, lgamma, pi, sqrt
 from numbers import Integral, Real
@@ -21,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from shapley_kernels._async import gathered, is_async, wait
 from shapley_kernels.allocate import shapley
 from shapley_kernels.arrays import describe, read
 from shapley_kernels.backends import BackendUnavailable
@@ -29,6 +32,9 @@ from shapley_kernels.games.base import Game
 BATCHES = 16
 """`f` is called about this many times, on batches of equal size, but not for fewer than `SMALLEST_BATCH` coalitions."""
 SMALLEST_BATCH = 64
+
+CALLS = 32
+"""Of an `async def`, at the same time."""
 
 MOST_BYTES = 2**36
 """Of the coalitions that are evaluated, a byte per player; of more, no memory would be left for the work on them."""
@@ -77,14 +83,15 @@ class Estimate:
 
 
 def estimate(
-    f: Callable[[np.ndarray], Any],
-    players: int,
+    f: Any,
+    players: Any,
     *,
     budget: int,
     seed: "int | np.random.Generator",
-    surrogate: Game | None = None,
+    surrogate: Any = None,
     progress: bool = False,
-) -> Estimate:
+    known: dict[tuple[int, bytes], float] | None = None,
+) -> Any:
     """Shapley values of a game that is known only by evaluation; efficient, and unbiased up to O(1 / pairs^2).
 
     With d(S) = f(S) - f(N - S), sampled pairs k of size s, and b the weighted ridge fit of d on control games g (the
@@ -98,18 +105,23 @@ def estimate(
     Args:
         f: takes coalitions, bool [m, players], True = in the coalition, and returns their worth [m]: numpy, torch or a
             list of finite numbers. Assumed deterministic; noise in f counts as part of the game, and the standard
-            errors are then those of a game that is sampled without replacement. What it raises propagates.
-        players: from 1 to 185,362, of whom the smallest budget takes 64 GiB.
+            errors are then those of a game that is sampled without replacement. What it raises propagates. It may be
+            `async def`: then its calls run at the same time. A list of such functions, one for each of several games,
+            gives a list of estimates.
+        players: from 1 to 185,362, of whom the smallest budget takes 64 GiB. Of several games one number, or a list.
         budget: coalitions that may be evaluated, the empty and the full one included; at least
             min(2^players, 2 + 4 floor(players / 2)). From 2^players on the result is exact. They come in pairs, so
             one of an odd budget stays unused.
         seed: an integer >= 0 or a numpy Generator; equal seeds give equal results.
         surrogate: a single game on the same players that resembles f, such as `sk.Max(rewards)`; its own Shapley
-            value is exact, only what it leaves of f is estimated.
+            value is exact, only what it leaves of f is estimated. Of several games a list, or None.
         progress: show a progress bar on stderr (needs rich or tqdm), a step for each call of f.
+        known: an empty dict, which is filled with the worths that f gave, by game and coalition. What was paid for is
+            kept there when a call fails: call again with it, and the same seed, and only the others are evaluated.
 
     Returns:
-        `Estimate` with values, standard_errors, evaluations, exact, and `interval(level=0.95)`.
+        `Estimate` with values, standard_errors, evaluations, exact, and `interval(level=0.95)`; a list of them for a
+        list. Values are credits: `grpo_advantages` makes them advantages.
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind; f returns another shape than [m], NaN, infinity, or
@@ -131,24 +143,51 @@ def estimate(
     >>> sk.estimate(judge, 3, budget=8, seed=0).values.round(9).tolist()
     [18.0, 12.0, 6.0]
     """
-    _check(f, players, budget, surrogate)
-    rng, players = _generator(seed), int(players)
-    exact = int(budget) >= 2**players
-    strata = _strata(players, 2 ** (players - 1) - 1 if exact else (int(budget) - 2) // 2)
-    members = [_draw(players, stratum, rng) for stratum in strata]
-    sample = _Sample(players, strata, np.concatenate([np.zeros((0, players), bool), *members]))
-    # a bad surrogate is found before f, which may be dear, is called
-    controls = [] if surrogate is None or exact else [_control(surrogate, sample)]
-    worth = _evaluate(f, sample.coalitions(), progress)
-    unit = _unit(worth)
-    gain, y = sample.differences(worth / unit)
-    if exact:
-        values = gain / players + sample.stratum_means(y)
-        return Estimate(_times(values, unit), np.zeros(players), len(worth), True, np.full(players, np.inf))
-    best = min(_fits(sample, y, controls), key=lambda fit: fit.error)
-    values = gain / players + best.explained + sample.stratum_means(best.residuals)
-    variances, freedom = sample.variances(best.left_out, best.parameters)
-    return Estimate(_times(values, unit), _times(np.sqrt(variances), unit), len(worth), False, freedom)
+    several = isinstance(f, (list, tuple))
+    judges = list(f) if several else [f]
+    plans = [
+        _Plan(judge, of_one, budget, seed, game)
+        for judge, of_one, game in zip(
+            judges, _each("players", players, judges), _each("surrogate", surrogate, judges), strict=True
+        )
+    ]
+    worths = _evaluate(judges, [plan.sample.coalitions() for plan in plans], known, progress)
+    results = [plan.result(worth) for plan, worth in zip(plans, worths, strict=True)]
+    return results if several else results[0]
+
+
+def _each(name: str, x: Any, judges: list[Any]) -> list[Any]:
+    if not isinstance(x, (list, tuple)):
+        return [x] * len(judges)
+    if len(x) != len(judges):
+        raise ValueError(f"estimate: {name} must be one for all, or a list of {len(judges)}, as f, got {len(x)}")
+    return list(x)
+
+
+class _Plan:
+    """One game: which coalitions are evaluated, and what follows from their worths."""
+
+    def __init__(self, f: Any, players: Any, budget: Any, seed: Any, surrogate: Any) -> None:
+        _check(f, players, budget, surrogate)
+        rng, self.players = _generator(seed), int(players)
+        self.exact = int(budget) >= 2**self.players
+        strata = _strata(self.players, 2 ** (self.players - 1) - 1 if self.exact else (int(budget) - 2) // 2)
+        members = [_draw(self.players, stratum, rng) for stratum in strata]
+        self.sample = _Sample(self.players, strata, np.concatenate([np.zeros((0, self.players), bool), *members]))
+        # a bad surrogate is found before f, which may be dear, is called
+        self.controls = [] if surrogate is None or self.exact else [_control(surrogate, self.sample)]
+
+    def result(self, worth: np.ndarray) -> Estimate:
+        sample, players = self.sample, self.players
+        unit = _unit(worth)
+        gain, y = sample.differences(worth / unit)
+        if self.exact:
+            values = gain / players + sample.stratum_means(y)
+            return Estimate(_times(values, unit), np.zeros(players), len(worth), True, np.full(players, np.inf))
+        best = min(_fits(sample, y, self.controls), key=lambda fit: fit.error)
+        values = gain / players + best.explained + sample.stratum_means(best.residuals)
+        variances, freedom = sample.variances(best.left_out, best.parameters)
+        return Estimate(_times(values, unit), _times(np.sqrt(variances), unit), len(worth), False, freedom)
 
 
 def _unit(worth: np.ndarray) -> float:
@@ -399,34 +438,72 @@ def _student(level: float, freedom: np.ndarray) -> np.ndarray:
 # ---- the judge ------------------------------------------------------------------------------------------------------
 
 
-def _evaluate(f: Callable[[np.ndarray], Any], coalitions: np.ndarray, progress: bool) -> np.ndarray:
-    """f of all coalitions  [m] float64, in batches of equal size."""
-    batches = max(1, min(BATCHES, ceil(len(coalitions) / SMALLEST_BATCH)))
-    parts = []
-    with _bar(len(coalitions), progress) as advance:
-        for batch in np.array_split(coalitions, batches):
-            try:
-                answer = f(batch.copy())  # a copy: what f does with it is no concern of the others
-            except Exception as error:
-                if hasattr(error, "add_note"):  # Python 3.11
-                    error.add_note(f"estimate: f takes bool [m, players], here {batch.shape}, and returns [m] numbers")
-                raise
-            worth = _numbers(answer, "f")
-            if worth.shape != (len(batch),):
-                raise ValueError(
-                    f"f: expected one worth for each of the {len(batch)} coalitions, shape ({len(batch)},), got shape "
-                    f"{worth.shape}; f takes bool [m, players] and returns [m]"
-                )
-            bad = np.flatnonzero(~np.isfinite(worth))
-            if len(bad):
-                players = np.flatnonzero(batch[bad[0]]).tolist()
-                raise ValueError(
-                    f"f: worth must be finite, got {worth[bad[0]]} for the coalition of players {players}; "
-                    "give every coalition a number, the empty one included"
-                )
-            parts.append(worth)
-            advance(len(batch))
-    return np.concatenate(parts)
+def _evaluate(
+    judges: list[Any],
+    coalitions: list[np.ndarray],
+    known: dict[tuple[int, bytes], float] | None,
+    progress: bool,
+) -> list[np.ndarray]:
+    """The worths of the coalitions of each game  [m] float64, in batches of equal size."""
+    worths, jobs = [np.zeros(len(rows)) for rows in coalitions], []
+    for game, rows in enumerate(coalitions):
+        found = [None] * len(rows) if not known else [known.get((game, row.tobytes())) for row in rows]
+        new = np.array([k for k, worth in enumerate(found) if worth is None], int)
+        worths[game][:] = [worth or 0.0 for worth in found]
+        batches = max(1, min(BATCHES, ceil(len(new) / SMALLEST_BATCH)))
+        jobs += [(game, places) for places in np.array_split(new, batches) if len(places)]
+    with _bar(sum(len(places) for _, places in jobs), progress) as advance:
+
+        def keep(game: int, places: np.ndarray, answer: Any) -> None:
+            rows = coalitions[game][places]
+            worths[game][places] = found = _worth(rows, answer)
+            if known is not None:
+                known.update(zip([(game, row.tobytes()) for row in rows], found.tolist(), strict=True))
+            advance(len(rows))
+
+        async def ask(game: int, places: np.ndarray) -> None:
+            with _signature(coalitions[game][places]) as rows:
+                answer = judges[game](rows)
+                answer = await answer if isawaitable(answer) else answer
+            keep(game, places, answer)
+
+        if any(map(is_async, judges)):
+            wait(gathered([partial(ask, *job) for job in jobs], CALLS))
+        else:
+            for game, places in jobs:
+                with _signature(coalitions[game][places]) as rows:
+                    answer = judges[game](rows)
+                keep(game, places, answer)
+    return worths
+
+
+@contextmanager
+def _signature(batch: np.ndarray) -> Iterator[np.ndarray]:
+    """The batch; what f raises says what it is called with."""
+    try:
+        yield batch
+    except Exception as error:
+        if hasattr(error, "add_note"):  # Python 3.11
+            error.add_note(f"estimate: f takes bool [m, players], here {batch.shape}, and returns [m] numbers")
+        raise
+
+
+def _worth(batch: np.ndarray, answer: Any) -> np.ndarray:
+    """What f gave for a batch, checked."""
+    worth = _numbers(answer, "f")
+    if worth.shape != (len(batch),):
+        raise ValueError(
+            f"f: expected one worth for each of the {len(batch)} coalitions, shape ({len(batch)},), got shape "
+            f"{worth.shape}; f takes bool [m, players] and returns [m]"
+        )
+    bad = np.flatnonzero(~np.isfinite(worth))
+    if len(bad):
+        players = np.flatnonzero(batch[bad[0]]).tolist()
+        raise ValueError(
+            f"f: worth must be finite, got {worth[bad[0]]} for the coalition of players {players}; "
+            "give every coalition a number, the empty one included"
+        )
+    return worth
 
 
 def _numbers(x: Any, name: str) -> np.ndarray:

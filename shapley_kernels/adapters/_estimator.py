@@ -65,20 +65,20 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
     return _of_whole_rollouts(estimate)
 
 
-def _of_whole_rollouts(estimate: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+def _of_whole_rollouts(alone: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
     """The estimator, which gets the rows of a rollout as one where `ROWS` says that several are."""
 
-    def of_rows(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
-        if (rows := ROWS.get()) is None or index is None:
-            return estimate(token_level_rewards, response_mask, index, **options)
+    def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
+        if (rows := _rows_now()) is None or index is None:
+            return alone(token_level_rewards, response_mask, index, **options)
         written, rollouts, order = rows
         join = Joined(written[:, : response_mask.shape[1]], rollouts, order)
         uids = dict(zip(rollouts.tolist(), index, strict=True))
         together = [uids[k] for k in range(len(uids))]
-        tokens = join.back(estimate(join(token_level_rewards), join(response_mask), together, **options)[0])
+        tokens = join.back(alone(join(token_level_rewards), join(response_mask), together, **options)[0])
         return tokens, tokens
 
-    return of_rows
+    return estimate
 
 
 def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
@@ -208,6 +208,10 @@ class Joined:
 
 ROWS: ContextVar[Any] = ContextVar("ROWS", default=None)
 """For rows that are not whole rollouts: what `Joined` takes, while an estimator is called with such."""
+
+
+def _rows_now() -> Any:  # by its name, an estimator can be sent to another process
+    return ROWS.get()
 
 
 def warn_of_value(allocator: RewardAllocator) -> None:

@@ -2,10 +2,10 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from inspect import isawaitable, iscoroutinefunction
+from functools import partial
+from inspect import isawaitable
 from itertools import takewhile
 from math import inf, isfinite
 from numbers import Integral, Real
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from shapley_kernels._async import gathered, is_async, wait
 from shapley_kernels.arrays import as_float, constant, describe, is_torch, namespace, numbers, one_of
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.allocator import make_game, takes
@@ -154,7 +155,7 @@ class SetScorer:
         """
         found = self._parse(token_ids, mask, finished)
         calls = list(self._calls(found, columns))
-        rewards = _wait(self._ask_all(calls)) if _is_async(self.score) else [self._ask(call) for call in calls]
+        rewards = wait(self._ask_all(calls)) if is_async(self.score) else [self._ask(call) for call in calls]
         return self._scored(found, calls, rewards)
 
     async def ascore(self, token_ids: Any, mask: Any = None, *, finished: Any = None, **columns: Any) -> Scored:
@@ -164,7 +165,7 @@ class SetScorer:
 
         found = self._parse(token_ids, mask, finished)
         calls = list(self._calls(found, columns))
-        if _is_async(self.score):
+        if is_async(self.score):
             return self._scored(found, calls, await self._ask_all(calls))
         ended = Event()
         wanted = takewhile(lambda _: not ended.is_set(), calls)
@@ -235,24 +236,7 @@ class SetScorer:
         return self._read(call, result)
 
     async def _ask_all(self, calls: list[_Call]) -> list[Scores]:
-        """All calls, `concurrency` at a time, results in the order of the calls; what raises, ends the others."""
-        import asyncio
-
-        rewards: list[Scores] = [[]] * len(calls)
-        queue = iter(enumerate(calls))
-
-        async def work() -> None:
-            for i, call in queue:
-                rewards[i] = await self._ask_async(call)
-
-        workers = [asyncio.ensure_future(work()) for _ in range(min(self.concurrency, len(calls)))]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-        return rewards
+        return await gathered([partial(self._ask_async, call) for call in calls], self.concurrency)
 
     def _failed(self, call: _Call, error: Exception) -> Scores:
         if isinstance(error, TypeError) and not takes(self.score, call.given, **call.columns):
@@ -345,40 +329,6 @@ class SetScorer:
 
 def _is_number(x: Any) -> bool:
     return isinstance(x, Real) and not isinstance(x, bool) and isfinite(as_float(x, OWNER))
-
-
-def _is_async(score: Callable[..., Any]) -> bool:
-    return iscoroutinefunction(score) or iscoroutinefunction(type(score).__call__)
-
-
-def _wait(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of `work`, which runs on an event loop of its own, in another thread where this one runs a loop.
-
-    What interrupts this thread cancels the work there.
-    """
-    import asyncio
-    from concurrent.futures import Future, ThreadPoolExecutor
-    from contextvars import copy_context
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    started: Future[Callable[[], Any]] = Future()
-
-    async def stoppable() -> Any:
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        started.set_result(lambda: task and loop.call_soon_threadsafe(task.cancel))
-        return await work
-
-    with ThreadPoolExecutor(1) as other:
-        result = other.submit(copy_context().run, asyncio.run, stoppable())
-        try:
-            return result.result()
-        except BaseException:
-            with suppress(RuntimeError):  # the work has ended, and its loop is closed
-                started.result()()
-            raise
 
 
 def _checked_columns(columns: dict[str, Any], count: int) -> dict[str, list[Any]]:
