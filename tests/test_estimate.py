@@ -1,6 +1,7 @@
 """Black-box games: exact when it can be, unbiased and efficient always, honest about its error, and clear when it
 cannot run."""
 
+import asyncio
 import builtins
 import sys
 from math import comb
@@ -449,3 +450,71 @@ def test_a_judge_that_raises_is_told_what_judges_get():
     with pytest.raises(ValueError, match="max") as caught:
         sk.estimate(lambda members: max([]), 5, budget=20, seed=0)
     assert "f takes bool [m, players]" in caught.value.__notes__[0]
+
+
+def squares(weights):
+    return lambda coalitions: (coalitions @ np.array(weights)) ** 2
+
+
+def slowly(judge):
+    async def asked(coalitions):
+        await asyncio.sleep(0.001 * (len(coalitions) % 3))
+        return judge(coalitions)
+
+    return asked
+
+
+@pytest.mark.parametrize("make", [lambda judge: judge, slowly])
+def test_several_games_are_each_alone(make):
+    judges = [squares([3.0, 2.0, 1.0]), squares([1.0] * 9)]
+    surrogates = [None, sk.Max(np.arange(9.0))]
+    found = sk.estimate([make(judge) for judge in judges], [3, 9], budget=60, seed=3, surrogate=surrogates)
+    for one, judge, players, surrogate in zip(found, judges, (3, 9), surrogates, strict=True):
+        alone = sk.estimate(judge, players, budget=60, seed=3, surrogate=surrogate)
+        assert one.values.tolist() == alone.values.tolist()
+        assert one.standard_errors.tolist() == alone.standard_errors.tolist()
+    assert sk.estimate([], 3, budget=8, seed=0) == []
+    with pytest.raises(ValueError, match="players must be one for all, or a list of 2, as f, got 3"):
+        sk.estimate(judges, [3, 9, 9], budget=60, seed=3)
+
+
+def test_calls_of_an_async_judge_run_at_the_same_time():
+    running = most = 0
+
+    async def judge(coalitions):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return coalitions.sum(1)
+
+    async def notebook():
+        return sk.estimate(judge, 12, budget=640, seed=0)
+
+    sk.estimate(judge, 12, budget=640, seed=0)
+    assert most == 10
+    assert asyncio.run(notebook()).values == pytest.approx(np.ones(12))
+
+
+@pytest.mark.parametrize("make", [lambda judge: judge, slowly])
+def test_what_was_paid_for_is_kept(make):
+    asked = []
+
+    def judge(coalitions):
+        asked.append(len(coalitions))
+        if len(asked) == 4:
+            raise TimeoutError
+        return coalitions.sum(1) * 1.0
+
+    known = {}
+    with pytest.raises(TimeoutError):
+        sk.estimate(make(judge), 12, budget=640, seed=0, known=known)
+    paid = len(known)
+    assert paid >= 64
+    asked.extend([0] * 10)
+    before = sum(asked)
+    found = sk.estimate(make(judge), 12, budget=640, seed=0, known=known)
+    assert sum(asked) - before == 640 - paid
+    assert found.values.tolist() == sk.estimate(judge, 12, budget=640, seed=0).values.tolist()
+    assert sk.estimate(judge, 12, budget=640, seed=0, known=known).evaluations == 640
