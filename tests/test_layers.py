@@ -3,11 +3,13 @@ checkers included."""
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 import shapley_kernels
+from benchmarks.calls import calls, entered
 
 ROOT = Path(shapley_kernels.__file__).parent
 
@@ -129,3 +131,13 @@ def test_a_planted_arrow_is_found(tmp_path, file, line, what):
     (root / file).write_text(f"def f():\n    pass\n{line}" if not line.startswith(" ") else f"def f():\n{line}\n")
     found = circle(arrows(root)) if what == "circle" else against_layers(arrows(root))
     assert found == (["games.base", "games.tables"] if what == "circle" else [what])
+
+
+@pytest.mark.parametrize(
+    ("name", "functions", "switches"), [("sk.shapley(sk.Max(x))", 30, 16), ("0.7 * TopM + 0.3 * Max", 70, 34)]
+)
+def test_how_much_python_a_call_goes_through(name, functions, switches):
+    """At most so many functions of the package, and switches between its files."""
+    files = [file for file, _ in entered(calls()[name])]
+    assert len(files) <= functions
+    assert sum(a != b for a, b in pairwise(files)) <= switches
