@@ -11,7 +11,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels.backends import kernel
-from shapley_kernels.kernels import _threads
+from shapley_kernels.kernels import _marshal, _threads
 from shapley_kernels.kernels._threads import over_rows
 from tests import GUARD
 
@@ -60,8 +60,7 @@ def test_kernels_are_kept(tmp_path):
         file.write_bytes(damaged)
         assert compiles(start(tmp_path)) == 1
     assert compiles(start(tmp_path)) == 0
-    three = WORK.replace("[[0.9, 0.5]]", "[[0.6, 0.6, 0.6]]").replace("[[0.65, 0.25]]", "[[0.2, 0.2, 0.2]]")
-    assert compiles(start(tmp_path, three)) == 1
+    assert compiles(start(tmp_path, WORK.replace(", np.float32", ""))) == 1
     other = next(x for x in tmp_path.iterdir() if x != file)
     file.write_bytes(other.read_bytes())  # a whole kernel, but not this one
     assert compiles(start(tmp_path)) == 1
@@ -111,13 +110,29 @@ def test_warm_up(tmp_path):
         "            sk.semivalue(game, value)\n"
         "print(len(compiles))"
     )
-    code = "import shapley_kernels as sk\nsk.warm_up(players=(1, 2), dtypes=('float32',))\n" + WORK
-    assert compiles(start(tmp_path, code.replace("print(len(compiles))", whole_path))) == 0
+    code = "import shapley_kernels as sk\nmade = sk.warm_up(players=(1, 2), dtypes=('float32',))\n" + WORK
+    said = "assert made['knapsack float32'] > 0 and len(made) == 22, made\n"
+    assert compiles(start(tmp_path, code.replace("print(len(compiles))", said + whole_path))) == 0
     kept = {file.name.rsplit("-", 1)[0] for file in tmp_path.iterdir()}
-    kinds = ("", "_masked", "_outside", "_masked_outside")
+    kinds = ("", "_masked", "_with_b", "_masked_with_b")
     order = {f"rows_of_{players}{kind}" for players in (1, 2) for kind in kinds}
     families = {"order_backward", "nodes", "sizes", "knapsack", "pairwise", "table"}
-    assert kept == {*order, *families, "group_norm", "scatter", "count", "swap"}
+    assert kept == {*order, "rows_by_steps", "rows_by_rank", *families, "group_norm", "scatter", "count", "swap"}
+
+
+def test_training_compiles_once(tmp_path):
+    """The kernels of the first step serve sets of all lengths, with and without a mask."""
+    steps = (
+        "allocator, ids = sk.RewardAllocator(), np.ones((8, 9), int)\n"
+        "for longest in (3, 8, 4, 6, 12, 5, 32):\n"
+        "    rewards = np.random.default_rng(0).random((8, longest), dtype=np.float32)\n"
+        "    for mask in (None, rewards > 0.1):\n"
+        "        allocator.token_advantages(rewards, ids, mask, num_generations=4)\n"
+        "    compiles, first = [], compiles if longest == 3 else first\n"
+        "    assert longest == 3 or not compiles\n"
+        "print(len(first))"
+    )
+    assert compiles(start(tmp_path, WORK.replace("print(len(compiles))", steps))) <= 5
 
 
 def test_warm_up_refuses(limit):
@@ -273,9 +288,9 @@ def test_every_primitive_on_threads(limit, monkeypatch, name, value):
     make, data = EVERY_PRIMITIVE[name]
     alone = sk.semivalue(make(data), value)
     seen = []
-    module = kernel(name.split()[0], "numba")
-    monkeypatch.setattr(module, "THREADED", 1)
-    monkeypatch.setattr(module, "over_rows", lambda *a: seen.append(a[1:]) or over_rows(*a))
+    for module in (_marshal, kernel("order", "numba")):
+        monkeypatch.setattr(module, "THREADED", 1)
+        monkeypatch.setattr(module, "over_rows", lambda *a: seen.append(a[1:]) or over_rows(*a))
     sk.set_num_threads(3)
     assert (sk.semivalue(make(data), value) == alone).all()
     ((rows, _, smallest),) = seen

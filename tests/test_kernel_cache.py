@@ -308,7 +308,14 @@ def test_a_numba_that_moved_its_private_modules(tmp_path):
     """Those that keep kernels: nothing is kept. Those of vectors: the forms that need them are refused."""
     hide = "for name in ('numba.core.serialize', 'numba.core.datamodel.models'): sys.modules[name] = None\n"
     hide += "del numba.core.serialize\n"  # which `from numba.core import` would take
-    vectors = "try:\n    sk.shapley(sk.Max(np.arange(9.0)))\nexcept sk.BackendUnavailable as error:\n    print(error)\n"
+    vectors = (
+        "sk.shapley(sk.Max(np.arange(9.0)))  # a small call can do without\n"
+        "compiles.clear()\n"
+        "try:\n"
+        "    sk.shapley(sk.Max(np.ones((1 << 16, 9))))\n"
+        "except sk.BackendUnavailable as error:\n"
+        "    print(error)\n"
+    )
     first = "import numba\nnumba.njit('int64(int64)')(lambda x: x)\n"  # what numba itself needs of them is there
     code = START + first + "import shapley_kernels.kernels.order._numba\n" + hide + vectors + PAIRS + REPORT
     refused, report = python(code, cache=tmp_path / "cache").splitlines()

@@ -160,11 +160,13 @@ def test_ordinary_calls_take_no_second_look(monkeypatch):
         assert np.isfinite(sk.shapley(sk.Pairwise(np.zeros((5, 7, 7), dtype), r.astype(dtype)))).all()
 
 
-@pytest.mark.parametrize(("variant", "players"), [("step", 5), ("rolled", 9), ("network", 9), ("argsort", 9)])
+@pytest.mark.parametrize(
+    ("form", "players"), [("registers", 5), ("vectors", 9), ("network", 9), ("rows", 9), ("rows", 40)]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("utility", [sk.Max, sk.Range])
-def test_every_cpu_kernel_sees_its_credits_overflow(utility, masked, dtype, variant, players):
+def test_every_cpu_kernel_sees_its_credits_overflow(utility, masked, dtype, form, players):
     rng = np.random.default_rng(0)
     rewards = rng.random((40, players)).astype(dtype)
     mask = rng.random(rewards.shape) < 0.8
@@ -174,7 +176,7 @@ def test_every_cpu_kernel_sees_its_credits_overflow(utility, masked, dtype, vari
     game = utility(rewards, mask=mask if masked else None)
     tables = game.terms(sk.Shapley())[0].tables().on("numpy", np.dtype(dtype).name, "cpu")
     out = np.full_like(rewards, 7)
-    bad = order.run(rewards, game.mask, np.zeros(1, dtype), *tables, out, variant=variant)
+    bad = order.run(rewards, game.mask, np.zeros(1, dtype), *tables, out, form=form)
     assert bad == 17
     assert np.isnan(out[17][mask[17] if masked else slice(None)]).all()
     assert np.isfinite(np.delete(out, 17, 0)).all()

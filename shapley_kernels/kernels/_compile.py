@@ -17,6 +17,7 @@ import platform
 import secrets
 import stat
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,20 +27,11 @@ import numba
 
 from shapley_kernels.backends import BackendUnavailable, making
 
+MADE: list[tuple[str, float]] = []
+"""Kernels that this process compiled, and the seconds that each took."""
+
 _FLAGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 """Settings of numba that change the code it makes."""
-
-REAL = {"f": numba.float32, "d": numba.float64}
-"""The types of numba of the compute dtypes, by their character."""
-
-
-def read(kind: Any, dims: int) -> Any:
-    """The type of an array that is only read: one signature serves read-only and writable ones."""
-    return numba.types.Array(kind, dims, "C", readonly=True)
-
-
-def written(kind: Any, dims: int) -> Any:
-    return numba.types.Array(kind, dims, "C")
 
 
 def helper(function: Callable[..., Any]) -> Any:
@@ -67,13 +59,14 @@ def building() -> Iterator[None]:
         ) from error
 
 
-def compiled(function: Callable[..., Any], signature: Any) -> Any:
+def compiled(function: Callable[..., Any], signature: Any, make: bool = True) -> Any:
     """`function` as a kernel for one signature, without the GIL; from disk if it was compiled before.
 
     Args:
         function: plain Python; it may call only what is in its own folder and in this one, whose modules are part of
             the key.
         signature: numba signature.
+        make: whether to compile it where it was not; else None is returned.
 
     Raises:
         BackendUnavailable: numba does not compile it.
@@ -83,9 +76,16 @@ def compiled(function: Callable[..., Any], signature: Any) -> Any:
     with building():
         kernel = helper(function)
         if kernel is not function:  # it is under NUMBA_DISABLE_JIT=1
-            kernel._cache = _Disk(function)
+            kernel._cache = disk = _Disk(function)
+            disk.kept = disk.load_overload(signature, kernel.targetctx)
+            if disk.kept is None and not make:
+                return None
+            started = time.thread_time()
             kernel.compile(signature)
             kernel.disable_compile()
+            if disk.kept is None:
+                real = next((x.dtype for x in signature.args if isinstance(x, numba.types.Array)), "")
+                MADE.append((f"{function.__name__.strip('_')} {real}", time.thread_time() - started))
     _say()
     return kernel
 
@@ -112,9 +112,13 @@ class _Disk:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
+        self.kept: Any = None
+        """What was loaded already."""
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The compiled function, or None when there is none that can be used."""
+        if self.kept is not None:
+            return self.kept
         try:
             from numba.core.compiler import CompileResult
 

@@ -1,7 +1,6 @@
 """From the arrays of a call to a compiled kernel on threads: what the CPU kernels of all primitives have in common."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numba
@@ -17,67 +16,69 @@ _ELEMENTS = {"b": numba.uint8, "i": numba.int32, "l": numba.int64, "e": numba.fl
 
 
 class Kernel:
-    """A function over rows, compiled for a compute dtype when that is first used.
+    """A function over rows, compiled once for each compute dtype.
 
-    One machine code serves arrays that are there and arrays that are not: these come as arrays without elements. So
-    there is one kernel per dtype, whatever is masked or left out, and it is the first call that has to wait.
+    One machine code serves arrays that are there and arrays that are not: these come as arrays without elements. So it
+    is only the first call of a dtype that has to wait, whatever is masked or left out.
 
     Args:
         function: function(*arguments, start, stop, *results) in plain Python, as `compiled` takes it: computes the rows
             start .. stop, and returns the first that is not finite, or -1.
         arguments: a word for each. Of arrays the dtype and the number of axes, "r2" for [rows, players] in the compute
-            dtype, "b2" for bool, seen as bytes, "i1" for int32, "l1" for int64; "l" and "e" are an integer and a
-            float64 number.
+            dtype, "n2" for the same bits as integers, "b2" for bool, seen as bytes, "i1" for int32, "l1" for int64; "l"
+            and "e" are an integer and a float64 number.
         results: the same, of arrays that are written.
         grain: parts begin at multiples of so many rows.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: str, results: str = "r2", grain: int = 1) -> None:
         self.function, self.arguments, self.results, self.grain = function, arguments.split(), results.split(), grain
-        self._compiled: dict[str, tuple[Any, list[Any]]] = {}
+        self._masks = [i for i, word in enumerate(self.arguments) if word[0] == "b"]
+        self._ready: dict[str, tuple[Any, list[Any]]] = {}
 
     def __call__(self, rows: int, steps: int, dtype: Any, *arrays: Any) -> int:
         """Compute so many rows, on several threads where they are worth it.
 
         Args:
             steps: that a row takes, roughly; 0 where all rows are one part.
-            dtype: the compute dtype of numpy.
-            arrays: arguments, then results; C contiguous, arguments that are left out as None.
+            dtype, arrays: as of `bound`.
 
         Returns:
             The first row that is not finite, or -1.
         """
-        kernel, nothing = self._compiled.get(dtype.char) or self.ready(dtype.char)
-        given = [nothing[i] if x is None else x for i, x in enumerate(arrays)]
+        return over_rows(self.bound(dtype, *arrays), rows, self.grain, THREADED // steps + 1 if steps else rows + 1)
+
+    def bound(self, dtype: Any, *arrays: Any) -> Callable[..., int]:
+        """work(*last arguments, start, stop) on these arrays.
+
+        Args:
+            dtype: the compute dtype of numpy.
+            arrays: arguments but for the last ones, and results; C contiguous, those left out as None.
+        """
+        kernel, nothing = self._ready.get(dtype.char) or self.ready(dtype.char)  # type: ignore[misc]
+        inputs = len(arrays) - len(self.results)
+        arguments = [nothing[i] if x is None else x for i, x in enumerate(arrays[:inputs])]
+        results = arrays[inputs:]
         for i in self._masks:
-            given[i] = given[i].view(np.uint8)
-        arguments, results = given[: len(self.arguments)], given[len(self.arguments) :]
+            arguments[i] = arguments[i].view(np.uint8)
+        return lambda *last: kernel(*arguments, *last, *results)
 
-        def work(start: int, stop: int) -> int:
-            return kernel(*arguments, start, stop, *results)
-
-        return over_rows(work, rows, self.grain, THREADED // steps + 1 if steps else rows + 1)
-
-    @cached_property
-    def _masks(self) -> list[int]:
-        return [i for i, word in enumerate(self.arguments) if word[0] == "b"]
-
-    def ready(self, dtype: str) -> tuple[Any, list[Any]]:
-        """Compile it for the compute dtype of this character, or load it -> the kernel, and what stands for None."""
-        if dtype not in self._compiled:
-            kinds = {**_ELEMENTS, "r": numba.float32 if dtype == "f" else numba.float64}
+    def ready(self, dtype: str, make: bool = True) -> tuple[Any, list[Any]] | None:
+        """The kernel for the compute dtype of this character, compiled or loaded, and what stands for each None; None
+        where it would have to be compiled and is not to be made."""
+        if dtype not in self._ready:
+            real = numba.from_dtype(np.dtype(dtype))
+            kinds = {**_ELEMENTS, "r": real, "n": numba.int32 if real.bitwidth == 32 else numba.int64}
             read = [_type(kinds, word, readonly=True) for word in self.arguments]
             written = [_type(kinds, word, readonly=False) for word in self.results]
-            kernel = compiled(self.function, numba.int64(*read, numba.int64, numba.int64, *written))
-            nothing = [np.empty((0,) * int(w[1:]), _numpy(kinds[w[0]])) if w[1:] else None for w in self.arguments]
-            self._compiled[dtype] = kernel, nothing
-        return self._compiled[dtype]
+            kernel = compiled(self.function, numba.int64(*read, numba.int64, numba.int64, *written), make)
+            if kernel is None:
+                return None
+            nothing = [np.empty((0,) * x.ndim, str(x.dtype)) if isinstance(x, numba.types.Array) else 0 for x in read]
+            self._ready[dtype] = kernel, nothing
+        return self._ready[dtype]
 
 
 def _type(kinds: dict[str, Any], word: str, readonly: bool) -> Any:
     """That of numba; one of an array that is only read serves writable ones, too."""
     return numba.types.Array(kinds[word[0]], int(word[1:]), "C", readonly=readonly) if word[1:] else kinds[word[0]]
-
-
-def _numpy(kind: Any) -> str:
-    return str(kind)

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
-from shapley_kernels.kernels.order import _triton, _triton_backward
+from shapley_kernels.kernels._launch import Launch
+from shapley_kernels.kernels.order import _triton
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -73,7 +74,7 @@ def empty(dtype: torch.dtype, *shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def arguments(players: int, dtype: torch.dtype, *, masked: bool, outside: bool, rows: int = 1000) -> tuple[Any, ...]:
+def arguments(players: int, dtype: torch.dtype, *, masked: bool, has_b: bool, rows: int = 1000) -> tuple[Any, ...]:
     """Arguments of `order`'s `run` as tensors without memory."""
     real = torch.promote_types(dtype, torch.float32)
     table = empty(real, 3, players)
@@ -82,7 +83,7 @@ def arguments(players: int, dtype: torch.dtype, *, masked: bool, outside: bool, 
         empty(torch.bool, rows, players) if masked else None,
         empty(real, 1),
         table,
-        table if outside else None,
+        table if has_b else None,
         empty(real, 3),
         empty(torch.int32, players + 1),
         empty(dtype, rows, players),
@@ -91,22 +92,13 @@ def arguments(players: int, dtype: torch.dtype, *, masked: bool, outside: bool, 
 
 def compile_for(target: str, tensors: tuple[Any, ...], **forced: Any) -> Any:
     """The kernel that `order`'s `run(*tensors)` launches on `target`."""
-    kernel, *call = _triton.call(*tensors, lanes=TARGETS[target].warp_size, **forced)
-    return compile_call(target, kernel, call)
+    return compile_call(target, _triton.call(*tensors, lanes=TARGETS[target].warp_size, **forced))
 
 
-def compile_backward_for(target: str, tensors: tuple[Any, ...], **forced: Any) -> Any:
-    """The kernel of `order`'s gradients for arguments of `run`, v_empty included."""
-    grad_c = empty(tensors[2].dtype, len(tensors[0]))
-    kernel, *call = _triton_backward.call(tensors[0], *tensors, grad_c, **forced)
-    return compile_call(target, kernel, call)
-
-
-def compile_call(target: str, kernel: Any, call: Sequence[Any]) -> Any:
-    """The kernel that a launch (grid, arguments, options) compiles on `target`: same specialisation by the JIT."""
-    grid, args, options = call
+def compile_call(target: str, launch: Launch) -> Any:
+    """The kernel that a launch compiles on `target`: same specialisation by the JIT."""
     with device(target):
-        return kernel.warmup(*args, grid=grid, **options)
+        return launch.kernel.warmup(*launch.arguments, grid=launch.grid, **launch.options)
 
 
 def usage(kernel: Any) -> Usage:
@@ -166,7 +158,7 @@ def main() -> None:
     for dtype in dtypes:
         for n in players:
             for both in (False, True):
-                tensors = arguments(n, getattr(torch, dtype), masked=both, outside=both)
+                tensors = arguments(n, getattr(torch, dtype), masked=both, has_b=both)
                 print(f"| {n} | {dtype} | {'yes' if both else 'no'} | {' | '.join(_cells(tensors))} |", flush=True)
 
 
@@ -190,7 +182,7 @@ def _cells(tensors: tuple[Any, ...]) -> list[str]:
 
 
 def _per_row(kernel: Any, tensors: tuple[Any, ...], form: str) -> str:
-    options = _triton.call(*tensors, form=form)[3]
+    options = _triton.call(*tensors, form=form).options
     trips = -(-options["PLAYERS"] // options["CHUNK"]) if form == "rolled" else 1
     warps, rows = kernel.metadata.num_warps, options["ROWS"]
     return f"{instructions(kernel, trips) * warps / rows:.1f}"

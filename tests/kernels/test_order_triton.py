@@ -92,7 +92,7 @@ def launch(tensors, out_dtype=None, **forced):
     out = buffer[GUARD : GUARD + size].view(rewards.shape)
     before = [None if x is None else x.clone() for x in tensors]
     if forced:
-        _triton.launch(*tensors, out, **forced)
+        _triton.call(*tensors, out, **forced).on(out)
     else:
         _triton.run(*tensors, out)
     assert (raw[:GUARD] == poison).all()

@@ -31,7 +31,7 @@ def launch(tensors, with_c=True, **forced):
     grad, grad_c = r[16 : 16 + size].view(rewards.shape), c[16 : 16 + rows]
     before = [None if x is None else x.clone() for x in tensors]
     if forced:
-        _backward.launch(*tensors, grad, grad_c if with_c else None, **forced)
+        _backward.call(*tensors, grad, grad_c if with_c else None, **forced).on(grad)
     else:
         _backward.run(*tensors, grad, grad_c if with_c else None)
     for band in (r[:16], r[16 + size :], c[:16], c[16 + rows :]):

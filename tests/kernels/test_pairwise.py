@@ -42,7 +42,7 @@ def launch(backend, tensors, out_dtype=None, **forced):
     if backend == "numba":  # the launcher hands it the compute dtype
         tensors = tuple(x if x is None or not x.is_floating_point() else x.to(rig.real(x.dtype)) for x in tensors)
     module = rig.backend("pairwise", backend)
-    run = (lambda *t: module._launch(*t, **forced)) if forced else module.run
+    run = (lambda *t: [launch.on(t[-1]) for launch in module.calls(*t, **forced)]) if forced else module.run
     dtype = tensors[0].dtype if backend == "numba" else out_dtype or w.dtype
     return rig.launch(run, tensors, w.shape[:2], backend, dtype)[0]
 

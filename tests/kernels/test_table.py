@@ -43,7 +43,7 @@ def launch(backend, tensors, out_dtype=None, **forced):
     if backend == "numba":  # the launcher hands it the compute dtype
         tensors = (values.to(rig.real(values.dtype)), *tensors[1:])
     module = rig.backend("table", backend)
-    run = (lambda *t: module._launch(*t, **forced)) if forced else module.run
+    run = (lambda *t: module.call(*t, **forced).on(t[-1])) if forced else module.run
     dtype = tensors[0].dtype if backend == "numba" else out_dtype or values.dtype
     return rig.launch(run, tensors, (len(values), players), backend, dtype)[0]
 

@@ -7,10 +7,10 @@ torch.
 from functools import cache
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 
+from shapley_kernels.kernels._launch import Launch
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 
 MAX_TILE = 2048
@@ -47,9 +47,7 @@ def run(
     """
     if out.numel() == 0:
         return
-    kernel, grid, arguments, options = call(x, mask, len(starts) - 1, center, scale, ddof, min_std, eps, rounding, out)
-    with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
-        kernel[grid](*arguments, **options)
+    call(x, mask, len(starts) - 1, center, scale, ddof, min_std, eps, rounding, out).on(out)
 
 
 def call(
@@ -63,17 +61,12 @@ def call(
     eps: float,
     rounding: float,
     out: Any,
-) -> tuple[Any, Any, Any, Any]:
-    """Kernel, grid, arguments and options of the launch."""
+) -> Launch:
     rollouts, width = x.shape
     size = rollouts // groups
     options = _constants(size, width, center, scale)
-    return (
-        _group_norm,
-        (-(groups // -options["GROUPS"]),),
-        (x, mask, out, groups, size, width, ddof, min_std, eps, rounding),
-        options,
-    )
+    arguments = (x, mask, out, groups, size, width, ddof, min_std, eps, rounding)
+    return Launch(_group_norm, (-(groups // -options["GROUPS"]),), arguments, options)
 
 
 _TILE = 512

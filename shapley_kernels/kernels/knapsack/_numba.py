@@ -1,18 +1,12 @@
 """`knapsack` on the CPU: one row at a time, compiled without the GIL, so it may be called from many threads at once and
 after a fork."""
 
-from functools import lru_cache
-from itertools import product
 from typing import Any
 
-import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import REAL, compiled, helper, read, written
-from shapley_kernels.kernels._threads import over_rows
-
-THREADED = 1 << 18
-"""Steps of the state that are worth a thread: 0.2 ms or more."""
+from shapley_kernels.kernels._compile import helper
+from shapley_kernels.kernels._marshal import Kernel
 
 
 def run(
@@ -36,44 +30,20 @@ def run(
         chance = np.ones((1, players), worth.dtype)
     if weight is None:
         weight = np.ones((1, players), np.int32)
-    kernel = _compiled(worth.dtype.char, mask is not None, t is not None)
-
-    def work(start: int, stop: int) -> int:
-        return kernel(chance, weight, mask, worth, t, node_weight, sizes, level_of, start, stop, out)
-
     steps = players * players.bit_length() * worth.shape[1] * (players if t is None else len(t))
-    return over_rows(work, rows, 1, THREADED // max(1, steps))
+    return _KERNEL(rows, steps, worth.dtype, chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
-    """Have the kernels ready for these compute dtypes."""
-    for dtype, masked, nodes in product(dtypes, (False, True), (False, True)):
-        _compiled(np.dtype(dtype).char, masked, nodes)
-
-
-@lru_cache
-def _compiled(dtype: str, masked: bool, nodes: bool) -> Any:
-    """The kernel for one dtype ("f" or "d")."""
-    real, none = REAL[dtype], numba.types.none
-    signature = numba.int64(
-        read(real, 2),
-        read(numba.int32, 2),
-        read(numba.boolean, 2) if masked else none,
-        read(real, 2),
-        *([read(real, 1)] * 2 if nodes else [none] * 2),
-        *([none] * 2 if nodes else [read(real, 2), read(numba.int32, 1)]),
-        numba.int64,
-        numba.int64,
-        written(real, 2),
-    )
-    return compiled(_knapsack, signature)
+    """Have the kernel ready for these compute dtypes."""
+    for dtype in dtypes:
+        _KERNEL.ready(np.dtype(dtype).char)
 
 
 def _knapsack(  # type: ignore[no-untyped-def]
     chance, weight, mask, worth, t, node_weight, sizes, level_of, start, stop, out
 ):
-    # chance, weight and worth [1 or rows, ...]: one row stands for all. `x is None` is decided at compile time where x
-    # is None; where it is not, both branches are compiled
+    # chance, weight and worth [1 or rows, ...]: one row stands for all
     players = out.shape[1]
     cap = worth.shape[1] - 1
     one = worth.dtype.type(1)
@@ -81,9 +51,7 @@ def _knapsack(  # type: ignore[no-untyped-def]
     c = np.empty(players, worth.dtype)  # of the live players
     w = np.empty(players, np.int64)
     who = np.empty(players, np.int64)
-    states = players
-    if t is not None:
-        states = len(t)
+    states = len(t) if t.size else players
     depth = 0  # halvings down to one player
     while 1 << depth < players:
         depth += 1
@@ -95,7 +63,7 @@ def _knapsack(  # type: ignore[no-untyped-def]
         usable = True
         for i in range(players):
             out[b, i] = zero
-            if mask is None or mask[b, i]:
+            if mask.size == 0 or mask[b, i]:
                 c[live] = chance[b if len(chance) > 1 else 0, i]
                 usable &= np.isfinite(c[live])
                 w[live] = min(cap, weight[b if len(weight) > 1 else 0, i])
@@ -110,16 +78,15 @@ def _knapsack(  # type: ignore[no-untyped-def]
         if live == 0 or cap == 0:
             continue
         table = worth[b if worth.shape[0] > 1 else 0]
-        used = states
+        used, mix = states, node_weight
         state[0] = zero
-        if sizes is not None:
+        if t.size:
+            state[0, 0] = one
+        else:
             mix = sizes[level_of[live]]
             while used > 1 and mix[used - 1] == zero:  # sizes above the largest one with a weight need no state
                 used -= 1
             state[0, 0, 0] = one
-        if node_weight is not None:
-            mix = node_weight
-            state[0, 0] = one
         depth = 0
         while 1 << depth < live:
             depth += 1
@@ -133,10 +100,10 @@ def _knapsack(  # type: ignore[no-untyped-def]
                 count[level] = count[level - 1]
                 for j in range(other, min(other + width, live)):
                     count[level] += 1
-                    if sizes is not None:
-                        _add_by_size(state[level, :, :used], c[j], w[j], count[level])
-                    if t is not None:
+                    if t.size:
                         _add_by_node(state[level], c[j], w[j], t)
+                    else:
+                        _add_by_size(state[level, :, :used], c[j], w[j], count[level])
             credit = zero
             for total in range(cap):
                 gain = table[min(total + w[i], cap)] - table[total]
@@ -176,3 +143,6 @@ def _add_by_size(state, c, w, count):  # type: ignore[no-untyped-def]
             if total >= w:
                 with_it += c * state[total - w, a - 1]
             state[total, a] = ((k - real(a)) * (zero if a == count else state[total, a]) + real(a) * with_it) / k
+
+
+_KERNEL = Kernel(_knapsack, "r2 i2 b2 r2 r1 r1 r2 i1")

@@ -7,6 +7,8 @@ import torch
 import triton
 import triton.language as tl
 
+from shapley_kernels.kernels._launch import Launch
+
 MAX_PLAYERS = 1024
 """Longest row."""
 
@@ -50,13 +52,11 @@ def run(
     space_row = (_depth(players) + 2) * states * (worth.shape[1] - 1)
     step = max(1, WORKSPACE // (space_row * worth.element_size()))
     space = torch.empty(min(rows, step) * space_row, dtype=worth.dtype, device=worth.device)
-    with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            data = [None if a is None else a[part] for a in (chance, weight, mask)]
-            table = worth[part] if worth.shape[0] > 1 else worth
-            grid, arguments, options = _call(*data, table, t, node_weight, sizes, level_of, space, out[part])
-            _knapsack[grid](*arguments, **options)
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        data = [None if a is None else a[part] for a in (chance, weight, mask)]
+        table = worth[part] if worth.shape[0] > 1 else worth
+        call(*data, table, t, node_weight, sizes, level_of, space, out[part]).on(out)
 
 
 def _depth(players: int) -> int:
@@ -64,11 +64,8 @@ def _depth(players: int) -> int:
     return (players - 1).bit_length()
 
 
-def _call(*tensors: Any) -> tuple[Any, Any, Any]:
-    """Grid, arguments and options of the launch. What is compiled ahead of time in the tests is built here too.
-
-    The choice must not look at the number of rows: a row's result may not depend on its batch.
-    """
+def call(*tensors: Any) -> Launch:
+    """The launch; the choice must not look at the number of rows: a row's result may not depend on its batch."""
     worth, t, out = tensors[3], tensors[4], tensors[-1]
     rows, players = out.shape
     cap = worth.shape[1] - 1
@@ -81,7 +78,7 @@ def _call(*tensors: Any) -> tuple[Any, Any, Any]:
         "num_warps": max(1, block // 256),
         "enable_fp_fusion": False,
     }
-    return (rows,), arguments, options
+    return Launch(_knapsack, (rows,), arguments, options)
 
 
 @triton.jit(do_not_specialize=["players", "cap", "states", "worth_stride"])

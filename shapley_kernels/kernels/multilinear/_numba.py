@@ -1,21 +1,14 @@
 """`multilinear` on the CPU: compiled without the GIL, so it may be called from many threads at once and after a fork.
 The node form handles LANES rows at a time, one per SIMD lane."""
 
-from functools import lru_cache
-from itertools import product
 from typing import Any
 
-import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import REAL, compiled, read, written
-from shapley_kernels.kernels._threads import over_rows
+from shapley_kernels.kernels._marshal import Kernel
 
 LANES = 16
 """Rows that advance together in the node form."""
-
-THREADED = 1 << 18
-"""Factors that are worth a thread: 0.2 ms or more."""
 
 
 def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: Any) -> int:
@@ -25,30 +18,16 @@ def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: 
         The first row with a non-finite live x, -1 when there is none.
     """
     rows, players = x.shape
-    nodes = t is not None
-    first, second = (t, weight) if nodes else (sizes, level_of)
-    kernel = _compiled(first.dtype.char, mask is not None, nodes)
-
-    def work(start: int, stop: int) -> int:
-        return kernel(x, mask, first, second, start, stop, out)
-
-    return over_rows(work, rows, LANES, THREADED // max(1, players * (len(t) if nodes else players)))
+    if t is not None:
+        return _NODES(rows, players * len(t), t.dtype, x, mask, t, weight, out)
+    return _SIZES(rows, players * players, sizes.dtype, x, mask, sizes, level_of, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
     """Have the kernels ready for these compute dtypes."""
-    for dtype, masked, nodes in product(dtypes, (False, True), (False, True)):
-        _compiled(np.dtype(dtype).char, masked, nodes)
-
-
-@lru_cache
-def _compiled(dtype: str, masked: bool, nodes: bool) -> Any:
-    """The kernel for one dtype ("f" or "d")."""
-    real = REAL[dtype]
-    tables = (read(real, 1), read(real, 1)) if nodes else (read(real, 2), read(numba.int32, 1))
-    mask = read(numba.boolean, 2) if masked else numba.types.none
-    signature = numba.int64(read(real, 2), mask, *tables, numba.int64, numba.int64, written(real, 2))
-    return compiled(_nodes if nodes else _sizes, signature)
+    for dtype in dtypes:
+        for kernel in (_NODES, _SIZES):
+            kernel.ready(np.dtype(dtype).char)
 
 
 def _nodes(x, mask, t, weight, first, stop, out):  # type: ignore[no-untyped-def]
@@ -65,7 +44,7 @@ def _nodes(x, mask, t, weight, first, stop, out):  # type: ignore[no-untyped-def
         for lane in range(lanes):
             b = start + lane
             for i in range(players):
-                y[i, lane] = one + x[b, i] if mask is None or mask[b, i] else one
+                y[i, lane] = one + x[b, i] if mask.size == 0 or mask[b, i] else one
                 credit[i, lane] = zero
         for q in range(len(t)):
             join, stay, w = t[q], one - t[q], weight[q]
@@ -87,7 +66,7 @@ def _nodes(x, mask, t, weight, first, stop, out):  # type: ignore[no-untyped-def
             if not usable and first_bad < 0:
                 first_bad = b
             for i in range(players):
-                if mask is not None and not mask[b, i]:
+                if mask.size and not mask[b, i]:
                     out[b, i] = zero
                 else:
                     out[b, i] = x[b, i] * credit[i, lane] if usable else np.nan
@@ -108,7 +87,7 @@ def _sizes(x, mask, sizes, level_of, first, stop, out):  # type: ignore[no-untyp
         usable = True
         for i in range(players):
             out[b, i] = zero
-            if mask is None or mask[b, i]:
+            if mask.size == 0 or mask[b, i]:
                 usable &= np.isfinite(x[b, i])
                 y[live] = one + x[b, i]
                 who[live] = i
@@ -142,3 +121,7 @@ def _sizes(x, mask, sizes, level_of, first, stop, out):  # type: ignore[no-untyp
                 for a in range(k):
                     rest[a] = (size - x.dtype.type(a)) / size * rest[a] + x.dtype.type(a + 1) * factor * rest[a + 1]
     return first_bad
+
+
+_NODES = Kernel(_nodes, "r2 b2 r1 r1", grain=LANES)
+_SIZES = Kernel(_sizes, "r2 b2 r2 i1")

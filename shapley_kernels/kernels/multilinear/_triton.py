@@ -13,6 +13,8 @@ import torch
 import triton
 import triton.language as tl
 
+from shapley_kernels.kernels._launch import Launch
+
 MAX_PLAYERS = 1024
 """Longest row; a longer one would need more than one tile."""
 
@@ -40,18 +42,15 @@ def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: 
     """
     if x.numel() == 0:
         return
-    with torch.cuda.device_of(x):  # triton launches on the current device; no effect for the CPU
-        if t is not None:
-            grid, arguments, options = _nodes_call(x, mask, t, weight, out)
-            _nodes[grid](*arguments, **options)
-            return
-        step = _rows_at_a_time(x, sizes)
-        space = torch.empty(min(step, _padded(x)) * x.shape[1] * _width(x), dtype=sizes.dtype, device=x.device)
-        for start in range(0, x.shape[0], step):
-            part = slice(start, start + step)
-            live = None if mask is None else mask[part]
-            grid, arguments, options = _sizes_call(x[part], live, sizes, level_of, space, out[part])
-            _sizes[grid](*arguments, **options)
+    if t is not None:
+        nodes_call(x, mask, t, weight, out).on(x)
+        return
+    step = _rows_at_a_time(x, sizes)
+    space = torch.empty(min(step, _padded(x)) * x.shape[1] * _width(x), dtype=sizes.dtype, device=x.device)
+    for start in range(0, x.shape[0], step):
+        part = slice(start, start + step)
+        live = None if mask is None else mask[part]
+        sizes_call(x[part], live, sizes, level_of, space, out[part]).on(x)
 
 
 def _width(x: Any) -> int:
@@ -72,22 +71,18 @@ def _rows_at_a_time(x: Any, sizes: Any) -> int:
     return max(1, WORKSPACE // tile) * _height(x)
 
 
-def _nodes_call(*tensors: Any) -> tuple[Any, Any, Any]:
-    """Grid, arguments and options of the launch. What is compiled ahead of time in the tests is built here too.
-
-    The choice must not look at the number of rows: a row's result may not depend on its batch.
-    """
+def nodes_call(*tensors: Any) -> Launch:
+    """The launch; the choice must not look at the number of rows: a row's result may not depend on its batch."""
     x, _, t = tensors[:3]
     rows, players = x.shape
-    arguments = (*tensors, rows, players, len(t))
-    return (triton.cdiv(rows, _height(x)),), arguments, _options(x)
+    return Launch(_nodes, (triton.cdiv(rows, _height(x)),), (*tensors, rows, players, len(t)), _options(x))
 
 
-def _sizes_call(*tensors: Any) -> tuple[Any, Any, Any]:
-    """As `_nodes_call`."""
+def sizes_call(*tensors: Any) -> Launch:
+    """As `nodes_call`."""
     x = tensors[0]
     rows, players = x.shape
-    return (triton.cdiv(rows, _height(x)),), (*tensors, rows, players), _options(x)
+    return Launch(_sizes, (triton.cdiv(rows, _height(x)),), (*tensors, rows, players), _options(x))
 
 
 def _options(x: Any) -> dict[str, Any]:

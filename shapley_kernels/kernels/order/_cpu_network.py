@@ -10,7 +10,7 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._simd import lanes, larger, load, smaller, splat, store, transpose_all, transpose_from
-from shapley_kernels.kernels.order._cpu_argsort import refuse
+from shapley_kernels.kernels.order._cpu_rows import refuse
 
 PADDING = 16
 """Elements between the rows of a tile beside its lanes: strides of a power of two would alias in the cache."""
@@ -23,7 +23,7 @@ MOVES = 8
 
 
 def rows_by_network(  # type: ignore[no-untyped-def]
-    rewards, bits, mask, v_empty, inside, outside, empty, level_of, steps, tile, start, stop, out
+    rewards, bits, mask, v_empty, A, B, C, level_of, steps, tile, start, stop, out
 ):
     """Rows start .. stop of `order`; `bits` are the rewards as integers, `steps` of `fused_network`, `tile` the
     most rows in a tile. Returns the first row with a credit that is not finite, or -1."""
@@ -34,17 +34,17 @@ def rows_by_network(  # type: ignore[no-untyped-def]
         index *= 2
     index -= 1  # the bits of a key that hold the player
     key = np.empty((players, stride), bits.dtype)
-    here = np.empty((0 if mask is None else players, stride), np.uint8)  # the mask of the tile
+    here = np.empty((players if mask.size else 0, stride), np.uint8)  # the mask of the tile
     live, odd = np.empty(tile, bits.dtype), np.empty(tile, bits.dtype)
     first_bad = -1
     for b in range(start, stop, tile):
         width = min(tile, stop - b)
         transpose_all(bits.reshape(-1), b * players, width, players, players, key.reshape(-1), 0, stride)
-        if mask is not None:
+        if mask.size:
             transpose_all(mask.reshape(-1), b * players, width, players, players, here.reshape(-1), 0, stride)
         _make_keys(key, here, mask, width, index, live, odd)
         sort(key.reshape(-1).view(rewards.dtype), stride, steps, width)
-        bad = _credits(rewards, mask, v_empty, inside, outside, empty, level_of, b, width, key, index, live, odd, out)
+        bad = _credits(rewards, mask, v_empty, A, B, C, level_of, b, width, key, index, live, odd, out)
         if bad >= 0 and first_bad < 0:
             first_bad = bad
     return first_bad
@@ -65,10 +65,10 @@ def _make_keys(key, here, mask, width, index, live, odd):  # type: ignore[no-unt
     leading, one, zero = kind(~index), kind(1), kind(0)
     for lane in range(width):
         odd[lane] = zero
-        live[lane] = key.shape[0] if mask is None else zero
+        live[lane] = zero if mask.size else key.shape[0]
     for i in range(key.shape[0]):
         player = kind(i)
-        if mask is not None:
+        if mask.size:
             for lane in range(width):
                 alive = kind(here[i, lane])
                 live[lane] += alive
@@ -110,7 +110,7 @@ def sort(keys, stride, steps, width):  # type: ignore[no-untyped-def]
 
 @helper
 def _credits(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, inside, outside, empty, level_of, first, width, ranks, index, live, odd, out
+    rewards, mask, v_empty, A, B, C, level_of, first, width, ranks, index, live, odd, out
 ):
     """Credits of the rows first .. first + width, whose players are ranked, best first, masked ones last: rank t of row
     first + lane has player ranks[t, lane] & index. A row out of order is sorted to the end.
@@ -136,17 +136,17 @@ def _credits(  # type: ignore[no-untyped-def]
         for row in range(rows):
             if gap[row] < 0 and not odd[start + row]:
                 _mend(rewards, first + start + row, ranks, start + row, index, live[start + row], value, row)
-        if start == 0 or mask is not None or v_empty.size > 1:  # else the constants are those of the rows before
+        if start == 0 or mask.size or v_empty.size > 1:  # else the constants are those of the rows before
             for row in range(rows):
                 n = max(1, live[start + row])
                 level = level_of[n]
                 starts[row] = level * players
                 c[row] = v_empty[first + start + row if v_empty.size > 1 else 0]
-                shift[row] = c[row] * empty[level]
-                bottom[row] = inside[level, n - 1]
-            if start == 0 or len(inside) > 1:
-                fill_tables(inside, outside, starts, a, b)
-        _sums(value, a, outside, b, c, shift, bottom, credit, strange)
+                shift[row] = c[row] * C[level]
+                bottom[row] = A[level, n - 1]
+            if start == 0 or len(A) > 1:
+                fill_tables(A, B, starts, a, b)
+        _sums(value, a, B, b, c, shift, bottom, credit, strange)
         for t in range(0, players, CHUNK):
             for row in range(rows):
                 _put(credit, row, ranks, start + row, index, live[start + row], t, first + start + row, out)
@@ -197,16 +197,16 @@ def _least_gap(value, gap):  # type: ignore[no-untyped-def]
 
 
 @helper
-def fill_tables(inside, outside, starts, a, b):  # type: ignore[no-untyped-def]
+def fill_tables(A, B, starts, a, b):  # type: ignore[no-untyped-def]
     """a and b [players, lanes] = in each column the coefficients of one level, which begin at `starts` of the flattened
     tables."""
-    transpose_from(inside.reshape(-1), starts, inside.shape[1], a, starts.size)
-    if outside is not None:
-        transpose_from(outside.reshape(-1), starts, outside.shape[1], b, starts.size)
+    transpose_from(A.reshape(-1), starts, A.shape[1], a, starts.size)
+    if B.size:
+        transpose_from(B.reshape(-1), starts, B.shape[1], b, starts.size)
 
 
 @helper
-def _sums(value, a, outside, b, c, shift, bottom, credit, strange):  # type: ignore[no-untyped-def]
+def _sums(value, a, B, b, c, shift, bottom, credit, strange):  # type: ignore[no-untyped-def]
     """Credits of the rows of one vector from their sorted rewards; strange [lanes]: 0, or NaN where one is not finite.
 
     Gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal.
@@ -225,7 +225,7 @@ def _sums(value, a, outside, b, c, shift, bottom, credit, strange):  # type: ign
         store(credit, at, share)
         odd = odd + share * zero
         lower = upper
-    if outside is not None:
+    if B.size:
         total = zero
         upper = load(value, 0)
         for at in range(size, value.size, size):

@@ -15,11 +15,11 @@ import numpy as np
 from shapley_kernels.kernels.order._sorting_networks import network
 
 _TEMPLATE = """
-def {name}(rewards, mask, v_empty, inside, outside, empty, level_of, out):
-    real = inside.dtype.type
+def {name}(rewards, mask, v_empty, A, B, C, level_of, out):
+    real = A.dtype.type
     zero, one, least = real(0), real(1), real(-inf)
     {head}
-    c_of = np_empty({tile}, inside.dtype)
+    c_of = np_empty({tile}, A.dtype)
     bad = False
     rows = len(out) // {players}
     for first in range(0, rows, {tile}):
@@ -41,17 +41,17 @@ _TILE = 1024
 """Rows whose v_empty is laid out at a time."""
 
 
-def kernel(players: int, masked: bool, outside: bool) -> Callable[..., Any]:
-    """rows(rewards, mask, v_empty, inside, outside, empty, level_of, out) with flat rewards, mask (bytes) and out.
+def kernel(players: int, masked: bool, has_b: bool) -> Callable[..., Any]:
+    """rows(rewards, mask, v_empty, A, B, C, level_of, out) with flat rewards, mask (bytes) and out.
 
     Args:
         players: at most about 8: O(players^2) steps per row, all in registers.
-        masked, outside: whether there are a mask and coefficients B; else these arguments are None.
+        masked, has_b: whether there are a mask and coefficients B; else these arguments are None.
 
     The function returns whether any credit is not finite.
     """
-    name = f"rows_of_{players}" + "_masked" * masked + "_outside" * outside
-    head, body = _lines(players, masked, outside)
+    name = f"rows_of_{players}" + "_masked" * masked + "_with_b" * has_b
+    head, body = _lines(players, masked, has_b)
     source = _TEMPLATE.format(
         name=name,
         players=players,
@@ -65,13 +65,13 @@ def kernel(players: int, masked: bool, outside: bool) -> Callable[..., Any]:
     return space[name]
 
 
-def _lines(players: int, masked: bool, outside: bool) -> tuple[list[str], list[str]]:
+def _lines(players: int, masked: bool, has_b: bool) -> tuple[list[str], list[str]]:
     """The code before the loop, which reads the tables, and of one row."""
     each = range(players)
-    tables = [("a", "inside"), ("b", "outside")] if outside else [("a", "inside")]
+    tables = [("a", "A"), ("b", "B")] if has_b else [("a", "A")]
     head, choose = [], []
     for n in range(players, 0 if masked else players - 1, -1):  # e, a_k, b_k: C, A_k, B_k of n live players
-        names = [("e", f"empty[level_of[{n}]]")]
+        names = [("e", f"C[level_of[{n}]]")]
         names += [(f"{x}{k}", f"{table}[level_of[{n}], {k}]") for x, table in tables for k in range(n)]
         head += [f"{x}_{n} = {entry}" for x, entry in names]
         # for a vector of rows, choosing by the number of live players is cheaper than looking up
@@ -91,7 +91,7 @@ def _lines(players: int, masked: bool, outside: bool) -> tuple[list[str], list[s
     row += [f"s{k} = s{k} if real({k}) < live else c" for k in each if masked]  # gaps of masked players are 0
     row += [f"d{k} = s{k} - {f's{k + 1}' if k + 1 < players else 'c'}" for k in each]
     row += [f"g{k} = d{k} * a{k}" for k in each]
-    row += [f"h{k} = d{k} * b{k}" if outside else f"h{k} = zero" for k in each]
+    row += [f"h{k} = d{k} * b{k}" if has_b else f"h{k} = zero" for k in each]
     for i in each:
         total = " + ".join(f"(g{k} if s{k} <= x{i} else h{k})" for k in each) + " + shift"
         row += [f"y{i} = ({total}) if p{i} else zero" if masked else f"y{i} = {total}", f"credit[at + {i}] = y{i}"]

@@ -6,10 +6,10 @@ What `rl.RewardAllocator` does at every step of training: rewards are read once,
 from functools import cache
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 
+from shapley_kernels.kernels._launch import Launch
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.kernels.group_norm._triton import normalised
 from shapley_kernels.kernels.order import _gpu_registers
@@ -27,9 +27,9 @@ def run(
     rewards: Any,
     mask: Any,
     v_empty: Any,
-    inside: Any,
-    outside: Any,
-    empty: Any,
+    A: Any,
+    B: Any,
+    C: Any,
     level_of: Any,
     size: int,
     center: str,
@@ -48,10 +48,8 @@ def run(
     """
     if out.numel() == 0:
         return
-    tensors = (rewards, mask, v_empty, inside, outside, empty, level_of, out)
-    kernel, grid, arguments, options = call(tensors, size, center, scale, ddof, min_std, eps, rounding)
-    with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
-        kernel[grid](*arguments, **options)
+    tensors = (rewards, mask, v_empty, A, B, C, level_of, out)
+    call(tensors, size, center, scale, ddof, min_std, eps, rounding).on(out)
 
 
 def call(
@@ -63,14 +61,13 @@ def call(
     min_std: float,
     eps: float,
     rounding: float,
-) -> tuple[Any, tuple[int], tuple[Any, ...], dict[str, Any]]:
-    """Kernel, grid, arguments and options of the launch."""
+) -> Launch:
     rewards, v_empty = tensors[0], tensors[2]
     rows, players = rewards.shape
     options = _constants(size, players, rewards.element_size(), center, scale)
     groups = rows // size
     numbers = (groups, size, int(v_empty.shape[0] > 1), ddof, min_std, eps, rounding)
-    return order_norm, (-(groups // -options["GROUPS"]),), (*tensors, *numbers), options
+    return Launch(order_norm, (-(groups // -options["GROUPS"]),), (*tensors, *numbers), options)
 
 
 @cache
@@ -93,9 +90,9 @@ def order_norm(  # type: ignore[no-untyped-def]
     rewards,  # [groups * size, PLAYERS]
     mask,  # [groups * size, PLAYERS] or None
     v_empty,  # [groups * size], or [1] with c_stride = 0
-    inside,  # [levels, PLAYERS]
-    outside,  # [levels, PLAYERS] or None
-    empty,  # [levels]
+    A,  # [levels, PLAYERS]
+    B,  # [levels, PLAYERS] or None
+    C,  # [levels]
     level_of,  # [PLAYERS + 1]
     out,  # [groups * size, PLAYERS]
     groups,
@@ -124,10 +121,8 @@ def order_norm(  # type: ignore[no-untyped-def]
     start = row * PLAYERS
     c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)
     r = _gpu_registers.read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
-    values, above, below, shift = _gpu_registers.ladder(
-        r, c, mask, inside, outside, empty, level_of, WIDTH, PLAYERS, NETWORK, VECTOR
-    )
-    phi = _gpu_registers.credits(r, values, above, below, shift, mask is not None, outside is not None)
+    values, above, below, shift = _gpu_registers.ladder(r, c, mask, A, B, C, level_of, WIDTH, PLAYERS, NETWORK, VECTOR)
+    phi = _gpu_registers.credits(r, values, above, below, shift, mask is not None, B is not None)
     live = here[:, None] & (tl.arange(0, WIDTH) < PLAYERS)[None, :]
     if mask is not None:
         live = live & (r != float("-inf"))

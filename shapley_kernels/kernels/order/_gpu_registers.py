@@ -52,9 +52,9 @@ def order_step(  # type: ignore[no-untyped-def]
     rewards,  # [rows, PLAYERS]
     mask,  # [rows, PLAYERS] or None
     v_empty,  # [rows], or [1] with c_stride = 0
-    inside,  # [levels, PLAYERS]
-    outside,  # [levels, PLAYERS] or None
-    empty,  # [levels]
+    A,  # [levels, PLAYERS]
+    B,  # [levels, PLAYERS] or None
+    C,  # [levels]
     level_of,  # [PLAYERS + 1]
     out,  # [rows, PLAYERS]
     rows,
@@ -72,14 +72,14 @@ def order_step(  # type: ignore[no-untyped-def]
     start = row * PLAYERS
     c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)  # [ROWS]
     r = read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
-    values, above, below, shift = ladder(r, c, mask, inside, outside, empty, level_of, WIDTH, PLAYERS, NETWORK, VECTOR)
+    values, above, below, shift = ladder(r, c, mask, A, B, C, level_of, WIDTH, PLAYERS, NETWORK, VECTOR)
     if CHUNK == WIDTH:
-        phi = credits(r, values, above, below, shift, mask is not None, outside is not None)
+        phi = credits(r, values, above, below, shift, mask is not None, B is not None)
         write(out, start, here, phi, 0, 0, PLAYERS, VECTOR)
     else:
         for column in range(0, PLAYERS, CHUNK):
             u = read(rewards, mask, start, here, column, 0, CHUNK, PLAYERS, VECTOR, c.dtype)
-            phi = credits(u, values, above, below, shift, mask is not None, outside is not None)
+            phi = credits(u, values, above, below, shift, mask is not None, B is not None)
             write(out, start, here, phi, column, 0, PLAYERS, VECTOR)
 
 
@@ -88,9 +88,9 @@ def ladder(  # type: ignore[no-untyped-def]
     r,
     c,
     mask,
-    inside,
-    outside,
-    empty,
+    A,
+    B,
+    C,
     level_of,
     WIDTH: tl.constexpr,
     PLAYERS: tl.constexpr,
@@ -107,29 +107,29 @@ def ladder(  # type: ignore[no-untyped-def]
         m = tl.sum((r != float("-inf")).to(tl.int32), axis=1)
         known = m > 0  # a row without live players has no level
         level = tl.load(level_of + m, mask=known, other=0)  # [ROWS]
-    shift = (c * tl.load(empty + level, mask=known, other=0.0) + c * 0.0)[:, None]
+    shift = (c * tl.load(C + level, mask=known, other=0.0) + c * 0.0)[:, None]
     for k in tl.static_range(PLAYERS):
         x = players[k] if mask is None else tl.where(players[k] == float("-inf"), 0.0, players[k])
         shift = tl.fma(x, 0.0, shift)
-    a = _columns(read(inside, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype), 0, PLAYERS)
+    a = _columns(read(A, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype), 0, PLAYERS)
     b = a
-    if outside is not None:
-        b = _columns(read(outside, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype), 0, PLAYERS)
+    if B is not None:
+        b = _columns(read(B, None, level * PLAYERS, known, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype), 0, PLAYERS)
     values, above, below = _levels(_sorted(players, NETWORK), a, b, c[:, None], mask is not None)
     return values, above, below, shift
 
 
 @triton.jit
 def credits(  # type: ignore[no-untyped-def]
-    u, values, above, below, shift, MASKED: tl.constexpr, OUTSIDE: tl.constexpr
+    u, values, above, below, shift, MASKED: tl.constexpr, HAS_B: tl.constexpr
 ):
     """Of players with rewards u [ROWS, W]: the sum over the levels, lowest first, of `above` where u >= their value,
-    else of `below`; without OUTSIDE that is 0. All live players reach the lowest."""
+    else of `below`; without HAS_B that is 0. All live players reach the lowest."""
     total = tl.broadcast_to(above[len(values) - 1], u.shape)
     for i in tl.static_range(1, len(values)):
         reached = u >= values[len(values) - 1 - i]
         x = above[len(values) - 1 - i]
-        if OUTSIDE:
+        if HAS_B:
             total += tl.where(reached, x, below[len(values) - 1 - i])
         else:
             total = tl.fma(reached.to(u.dtype), tl.broadcast_to(x, u.shape), total)
@@ -211,11 +211,11 @@ def read(  # type: ignore[no-untyped-def]
     elif START >= PLAYERS:  # noqa: RET505 (the compiler drops a branch, but not what follows it)
         return tl.full([start.shape[0], VECTOR], 0.0 if mask is None else float("-inf"), real)
     else:
-        inside = (here & (column + START < PLAYERS))[:, None]
+        valid = (here & (column + START < PLAYERS))[:, None]
         offset = start[:, None] + (tl.arange(0, VECTOR) + START + column)[None, :]
-        x = tl.load(pointer + offset, mask=inside, other=0).to(real)
+        x = tl.load(pointer + offset, mask=valid, other=0).to(real)
         if mask is not None:
-            live = tl.load(mask + offset, mask=inside, other=0).to(tl.int1)
+            live = tl.load(mask + offset, mask=valid, other=0).to(tl.int1)
             x = tl.where(live, tl.where(x == float("-inf"), float("nan"), x), float("-inf"))
         return x
 
@@ -235,9 +235,9 @@ def write(  # type: ignore[no-untyped-def]
     W: tl.constexpr = x.shape[1]
     if W == VECTOR:
         if START < PLAYERS:
-            inside = here & (column + START < PLAYERS)
+            valid = here & (column + START < PLAYERS)
             offset = start[:, None] + (tl.arange(0, VECTOR) + START + column)[None, :]
-            tl.store(pointer + offset, x.to(pointer.dtype.element_ty), mask=inside[:, None])
+            tl.store(pointer + offset, x.to(pointer.dtype.element_ty), mask=valid[:, None])
     else:
         left, right = _halves(x)
         write(pointer, start, here, left, column, START, PLAYERS, VECTOR)

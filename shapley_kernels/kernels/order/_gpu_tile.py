@@ -35,9 +35,9 @@ def order_tile(  # type: ignore[no-untyped-def]
     rewards,  # [rows, players]
     mask,  # [rows, players] or None
     v_empty,  # [rows], or [1] with c_stride = 0
-    inside,  # [levels, players]
-    outside,  # [levels, players] or None
-    empty,  # [levels]
+    A,  # [levels, players]
+    B,  # [levels, players] or None
+    C,  # [levels]
     level_of,  # [players + 1]
     out,  # [rows, players]
     rows,
@@ -67,7 +67,7 @@ def order_tile(  # type: ignore[no-untyped-def]
     r = tl.where(live & finite, r, float("-inf"))  # a NaN would break the order of the sort
 
     s = _sort(r, LOG_WIDTH)
-    credit = _credit(s, m, tl.where(usable, c, 0.0), inside, outside, empty, level_of, players, ROWS, WIDTH)
+    credit = _credit(s, m, tl.where(usable, c, 0.0), A, B, C, level_of, players, ROWS, WIDTH)
 
     # largest position with s <= r: the upper end of the player's ties, the same for all of them, -0.0 and 0.0 included
     position = tl.zeros([ROWS, WIDTH], tl.int32)
@@ -80,7 +80,7 @@ def order_tile(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _credit(  # type: ignore[no-untyped-def]
-    s, m, c, inside, outside, empty, level_of, players, ROWS: tl.constexpr, WIDTH: tl.constexpr
+    s, m, c, A, B, C, level_of, players, ROWS: tl.constexpr, WIDTH: tl.constexpr
 ):
     """Credits [ROWS, WIDTH] of the sorted rows s, with m live players [ROWS] and v_empty c [ROWS]."""
     place = tl.broadcast_to(tl.arange(0, WIDTH)[None, :], [ROWS, WIDTH])
@@ -92,12 +92,12 @@ def _credit(  # type: ignore[no-untyped-def]
     # a row without live players has no level, and gets 0 later
     level = tl.load(level_of + m, mask=m > 0, other=0)  # [ROWS]
     share = level[:, None] * players + (k - 1)
-    credit = tl.cumsum(gap * tl.load(inside + share, mask=used, other=0.0), axis=1)
-    if outside is not None:
-        above = tl.cumsum(gap * tl.load(outside + share, mask=used, other=0.0), axis=1, reverse=True)
+    credit = tl.cumsum(gap * tl.load(A + share, mask=used, other=0.0), axis=1)
+    if B is not None:
+        above = tl.cumsum(gap * tl.load(B + share, mask=used, other=0.0), axis=1, reverse=True)
         # without the player's own gap: read one place higher, because subtracting it would cancel
         credit += tl.where(k > 1, _take(above, tl.minimum(place + 1, WIDTH - 1)), 0.0)
-    return credit + (c * tl.load(empty + level, mask=m > 0, other=0.0))[:, None]
+    return credit + (c * tl.load(C + level, mask=m > 0, other=0.0))[:, None]
 
 
 @triton.jit

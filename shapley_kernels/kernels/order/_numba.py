@@ -1,5 +1,14 @@
 """`order` on the CPU: which form serves which row. Compiled without the GIL, so it may be called from many threads at
-once and after a fork."""
+once and after a fork.
+
+    "registers"  to 8 players: sorted and credited in registers, by code written out for this number of players
+    "vectors"    to 32: a vector of rows at a time, with loops over the players
+    "network"    to 1024: sorted as keys that hold the player, whose rewards are then looked up
+    "rows"       one after the other: rows above that, and small calls
+
+The first three take seconds to compile, which a small call does not win back: it takes them where they were compiled
+before, by a large call, by `warm_up` or by another process. Credits are bit for bit the same.
+"""
 
 from functools import lru_cache
 from itertools import product
@@ -8,139 +17,152 @@ from typing import Any
 import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import REAL, building, compiled, read, written
+from shapley_kernels.backends import BackendUnavailable
+from shapley_kernels.kernels._compile import building, compiled
+from shapley_kernels.kernels._marshal import THREADED, Kernel
 from shapley_kernels.kernels._threads import over_rows
-from shapley_kernels.kernels.order._cpu_argsort import by_argsort, rows_by_argsort
-from shapley_kernels.kernels.order._cpu_registers import kernel as step_kernel
-from shapley_kernels.kernels.order._sorting_networks import fused_network
+from shapley_kernels.kernels.order._cpu_registers import kernel as registers_kernel
+from shapley_kernels.kernels.order._cpu_rows import order_of, rows_by_rank, rows_by_steps
+from shapley_kernels.kernels.order._sorting_networks import fused_network, network
 
-STEP = 8
-"""Up to this many players the step form in registers is the fastest."""
+LONGEST = {"registers": 8, "vectors": 32, "network": 1024}
+"""The longest rows that each form is the fastest for."""
 
-ROLLED = 32
-"""Up to this many players the rolled step form is."""
+PAYS = 1 << 18
+"""Elements of a call that pays for compiling a form of its own."""
 
-NETWORK = 1024
-"""Up to this many players rows are sorted by a network over lanes; above, by numpy's argsort."""
-
-THREADED = 1 << 18
-"""Elements that are worth a thread: 0.2 ms or more, several times what it takes to wake one."""
+_BY_STEPS = Kernel(rows_by_steps, "r2 b2 r1 r2 r2 r1 i1 l")
+_BY_RANK = Kernel(rows_by_rank, "r2 b2 r1 r2 r2 r1 i1 l2")
 
 
 def tile_rows(players: int) -> int:
-    """Rows in a tile of `rolled` and `network`: so many that it stays in the cache of level 2."""
+    """Rows in a tile of the network: so many that it stays in the cache of level 2."""
     return 256 if players <= 512 else 128
 
 
 def run(
-    rewards: Any,
-    mask: Any,
-    v_empty: Any,
-    inside: Any,
-    outside: Any,
-    empty: Any,
-    level_of: Any,
-    out: Any,
-    *,
-    variant: str | None = None,
+    rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, level_of: Any, out: Any, *, form: str | None = None
 ) -> int:
     """See the package docstring; numpy arrays, rewards and out in the compute dtype.
 
     Args:
-        variant: "step", "rolled", "network" or "argsort"; None: by the number of players.
+        form: "registers", "vectors", "network" or "rows"; None chooses.
 
     Returns:
         The first row with a live credit that is not finite, or may not be, -1 when there is none.
     """
     rows, players = rewards.shape
-    tables, mask = (inside, outside, empty, level_of), None if mask is None else mask.view(np.uint8)
-    variant = variant or _variant(players)
-    kernel = _kernel(variant, players, inside.dtype.char, mask is not None, outside is not None)
-    tile = 1
-    if variant == "step":
-
-        def work(start: int, stop: int) -> int:
-            return _by_steps(kernel, rewards, mask, v_empty, tables, start, stop, out)
-
-    elif variant in ("rolled", "network"):
-        tile, steps = tile_rows(players), fused_network(players)
-        bits = (rewards.view(np.int32 if rewards.itemsize == 4 else np.int64),) if variant == "network" else ()
-
-        def work(start: int, stop: int) -> int:
-            return kernel(rewards, *bits, mask, v_empty, *tables, steps, tile, start, stop, out)
-
+    dtype, tables = A.dtype, (v_empty, A, B, C, level_of)
+    fastest = form or _fastest(players)
+    ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, form or rewards.size >= PAYS)
+    steps = max(1, players)
+    if ready is None or fastest == "rows":
+        if players <= LONGEST["vectors"]:
+            bad = _BY_STEPS(rows, steps, dtype, rewards, mask, *tables, _ascending(players), out)
+        else:
+            work = _BY_RANK.bound(dtype, rewards, mask, *tables, out)
+            bad = over_rows(lambda *part: _by_rank(work, rewards, mask, *part), rows, 1, THREADED // steps)
+    elif fastest == "registers":
+        flat = rewards.reshape(-1), None if mask is None else mask.view(np.uint8).reshape(-1), v_empty
+        bad = over_rows(lambda *part: _in_registers(ready, flat, tables, out, *part), rows, 1, THREADED // steps)
+    elif fastest == "vectors":
+        flat, more = (rewards.reshape(-1), None if mask is None else mask.reshape(-1)), (network(players), players)
+        bad = ready(rows, steps, dtype, *flat, *tables, *more, _ascending(players), out.reshape(-1))
     else:
-
-        def work(start: int, stop: int) -> int:
-            return by_argsort(kernel, rewards, mask, v_empty, tables, start, stop, out)
-
-    bad = over_rows(work, rows, tile, THREADED // max(1, players))
+        bits, more = rewards.view(f"i{rewards.itemsize}"), (fused_network(players), tile_rows(players))
+        bad = ready(rows, steps, dtype, rewards, bits, mask, *tables, *more, out)
     if bad >= 0:
         _spread_nan(out, mask)
     return bad
+
+
+def warm_up(dtypes: list[str], players: list[int]) -> None:
+    """Have the kernels ready for small calls, and the form of large ones for these numbers of players."""
+    for dtype in dtypes:
+        char = np.dtype(dtype).char
+        for kernel in (_BY_STEPS, _BY_RANK):
+            kernel.ready(char)
+        for n, masked, has_b in product(players, (False, True), (False, True)):
+            _ready(_fastest(n), n, char, masked, has_b, True)
+
+
+def _fastest(players: int) -> str:
+    return next((form for form, longest in LONGEST.items() if players <= longest), "rows")
+
+
+def _ascending(players: int) -> int:
+    """In which order the written-out form adds up a player's levels, and so all others of this number of players."""
+    return int(players <= LONGEST["registers"])
+
+
+_READY: dict[tuple[Any, ...], Any] = {}
+
+
+def _ready(form: str, players: int, dtype: str, masked: bool, has_b: bool, make: bool) -> Any:
+    """The kernel of a form; None if it would have to be compiled and is not to be made, or for "rows"."""
+    if form == "rows":
+        return None
+    key = (form, dtype, players, masked, has_b) if form == "registers" else (form, dtype)
+    known = _READY.get(key, "unknown")
+    if known == "unknown" or (known is None and make):
+        if form == "registers":
+            known = _registers(players, dtype, masked, has_b, make)
+        else:
+            known = _in_vectors(form, dtype, make)
+        _READY[key] = known
+    return known
+
+
+def _in_vectors(form: str, dtype: str, make: bool) -> Kernel | None:
+    try:
+        kernel = _kernel(form)
+    except BackendUnavailable:
+        if make:
+            raise
+        return None
+    return kernel if kernel.ready(dtype, make) else None
+
+
+@lru_cache
+def _kernel(form: str) -> Kernel:
+    with building():  # these need numba's own modules, which a release may move
+        from shapley_kernels.kernels.order._cpu_network import rows_by_network
+        from shapley_kernels.kernels.order._cpu_vectors import rows_in_vectors
+    if form == "vectors":
+        return Kernel(rows_in_vectors, "r1 b1 r1 r2 r2 r1 i1 i2 l l", "r1", grain=16)
+    return Kernel(rows_by_network, "r2 n2 b2 r1 r2 r2 r1 i1 l2 l", grain=256)
+
+
+def _registers(players: int, dtype: str, masked: bool, has_b: bool, make: bool) -> Any:
+    real, none = numba.float32 if dtype == "f" else numba.float64, numba.types.none
+
+    def read(kind: Any, dims: int) -> Any:
+        return numba.types.Array(kind, dims, "C", readonly=True)
+
+    mask, b = read(numba.uint8, 1) if masked else none, read(real, 2) if has_b else none
+    tables = (read(real, 2), b, read(real, 1), read(numba.int32, 1))
+    signature = numba.boolean(read(real, 1), mask, read(real, 1), *tables, numba.types.Array(real, 1, "C"))
+    return compiled(registers_kernel(players, masked, has_b), signature, make)
+
+
+def _in_registers(kernel: Any, flat: Any, tables: Any, out: Any, start: int, stop: int) -> int:
+    """Rows start .. stop of few players. Returns the first bad row, or -1."""
+    rewards, mask, c = flat
+    part = slice(start * out.shape[1], stop * out.shape[1])
+    live, c = None if mask is None else mask[part], c[start:stop] if c.size > 1 else c
+    if not kernel(rewards[part], live, c, *tables[1:], out[start:stop].reshape(-1)):
+        return -1
+    bad = ~np.isfinite(out[start:stop]).all(axis=1)
+    return start + int(bad.argmax()) if bad.any() else -1
+
+
+def _by_rank(work: Any, rewards: Any, mask: Any, start: int, stop: int) -> int:
+    """Rows start .. stop, sorted by numpy. Returns the first bad row, or -1."""
+    bad = [work(ranks, first, first + len(ranks)) for first, ranks in order_of(rewards, mask, start, stop)]
+    return min((row for row in bad if row >= 0), default=-1)
 
 
 def _spread_nan(out: Any, mask: Any) -> None:
     """NaN for all live players of the rows with a credit that is not finite."""
     rows = np.flatnonzero(~np.isfinite(out).all(1))
     out[rows] = np.nan if mask is None else np.where(mask[rows], out.dtype.type(np.nan), 0)
-
-
-def warm_up(players: list[int], dtypes: list[str]) -> None:
-    """Have the kernels ready for these numbers of players and compute dtypes."""
-    for n, dtype, masked, outside in product(players, dtypes, (False, True), (False, True)):
-        _kernel(_variant(n), n, np.dtype(dtype).char, masked, outside)
-
-
-def _variant(players: int) -> str:
-    for variant, most in (("step", STEP), ("rolled", ROLLED), ("network", NETWORK)):
-        if players <= most:
-            return variant
-    return "argsort"
-
-
-def _kernel(variant: str, players: int, *kind: Any) -> Any:
-    return _compiled_step(players, *kind) if variant == "step" else _compiled(variant, *kind)
-
-
-def _by_steps(kernel: Any, rewards: Any, mask: Any, v_empty: Any, tables: Any, start: int, stop: int, out: Any) -> int:
-    """Rows start .. stop of few players. Returns the first bad row, or -1."""
-    part = slice(start, stop)
-    live = None if mask is None else mask[part].reshape(-1)
-    c = v_empty[part] if v_empty.size > 1 else v_empty
-    if not kernel(rewards[part].reshape(-1), live, c, *tables, out[part].reshape(-1)):
-        return -1
-    odd = ~np.isfinite(out[part]).all(axis=1)
-    return start + int(odd.argmax()) if odd.any() else -1
-
-
-@lru_cache
-def _compiled_step(players: int, dtype: str, masked: bool, has_outside: bool) -> Any:
-    """The step kernel for one number of players and dtype ("f" or "d")."""
-    real = REAL[dtype]
-    flat = (read(real, 1), read(numba.uint8, 1) if masked else numba.types.none, read(real, 1))
-    signature = numba.boolean(*flat, *_tables(real, has_outside), written(real, 1))
-    return compiled(step_kernel(players, masked, has_outside), signature)
-
-
-@lru_cache
-def _compiled(variant: str, dtype: str, masked: bool, has_outside: bool) -> Any:
-    """The kernel of another variant for one dtype."""
-    real, integer = REAL[dtype], numba.int32 if dtype == "f" else numba.int64
-    rewards, result = read(real, 2), written(real, 2)
-    game = (read(numba.uint8, 2) if masked else numba.types.none, read(real, 1), *_tables(real, has_outside))
-    place = (read(numba.int64, 2), numba.int64, numba.int64, numba.int64)
-    if variant == "argsort":
-        return compiled(rows_by_argsort, numba.int64(rewards, *game, *place[:2], result))
-    with building():  # these need numba's own modules, which a release may move
-        from shapley_kernels.kernels.order._cpu_network import rows_by_network
-        from shapley_kernels.kernels.order._cpu_vectors import rows_rolled
-    if variant == "rolled":
-        return compiled(rows_rolled, numba.int64(rewards, *game, *place, result))
-    return compiled(rows_by_network, numba.int64(rewards, read(integer, 2), *game, *place, result))
-
-
-def _tables(real: Any, has_outside: bool) -> tuple[Any, ...]:
-    """Types of inside, outside, empty and level_of."""
-    outside = read(real, 2) if has_outside else numba.types.none
-    return (read(real, 2), outside, read(real, 1), read(numba.int32, 1))

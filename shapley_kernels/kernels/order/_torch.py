@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 
-def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty: Any, level_of: Any, out: Any) -> None:
+def run(rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, level_of: Any, out: Any) -> None:
     """See the package docstring. About 12 passes over the data."""
-    dtype = inside.dtype
+    dtype = A.dtype
     r = rewards.to(dtype)  # [rows, players]
     rows, players = r.shape
     c = v_empty.expand(rows)[:, None]  # [rows, 1]
@@ -26,14 +26,14 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
     following = torch.cat([s[:, 1:], c], 1)
     gap = s - torch.where(rank + 1 < live, following, c)
     gap = torch.where((rank < live) & usable, gap, 0.0)  # [rows, players]
-    share = (gap * inside[level]).flip(1).cumsum(1).flip(1)
-    if outside is not None:
-        below = (gap * outside[level]).cumsum(1)
+    share = (gap * A[level]).flip(1).cumsum(1).flip(1)
+    if B is not None:
+        below = (gap * B[level]).cumsum(1)
         share = share + torch.cat([torch.zeros_like(below[:, :1]), below[:, :-1]], 1)
-    share = _copy_tie_leaders(share + c * empty[level][:, None], s)
+    share = _copy_tie_leaders(share + c * C[level][:, None], s)
     credit = torch.empty_like(share).scatter(1, order, share)
-    inside_range = torch.isfinite(credit if mask is None else torch.where(mask, credit, 0.0)).all(1, keepdim=True)
-    credit = torch.where(usable & inside_range, credit, torch.nan)
+    in_range = torch.isfinite(credit if mask is None else torch.where(mask, credit, 0.0)).all(1, keepdim=True)
+    credit = torch.where(usable & in_range, credit, torch.nan)
     out.copy_(credit if mask is None else torch.where(mask, credit, 0.0))
 
 

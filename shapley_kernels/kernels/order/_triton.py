@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from shapley_kernels.kernels._launch import Launch
 from shapley_kernels.kernels.order import _gpu_registers, _gpu_tile
 
 MAX_PLAYERS = _gpu_tile.MAX_PLAYERS
@@ -20,7 +21,7 @@ MAX_PLAYERS = _gpu_tile.MAX_PLAYERS
 FORMS = ("unrolled", "rolled", "tile")
 
 
-def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty: Any, level_of: Any, out: Any) -> None:
+def run(rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, level_of: Any, out: Any) -> None:
     """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
@@ -32,48 +33,38 @@ def run(rewards: Any, mask: Any, v_empty: Any, inside: Any, outside: Any, empty:
 
     Cost: one launch, no synchronisation and no memory of its own, so it can be captured in a CUDA graph once it is
         compiled: at the first call for a number of players (above 64: for their power of two, and whether 16 divides
-        them), dtypes, with or without mask and outside. docs/explanation/gpu.md has registers and instructions of
+        them), dtypes, with or without mask and B. docs/explanation/gpu.md has registers and instructions of
         every form.
     Error: the bound of the package docstring. The order of additions depends on players and dtypes, not on the batch.
     Source: bitonic sort, Batcher, "Sorting networks and their applications", AFIPS 1968, doi:10.1145/1468075.1468121.
     """
-    launch(rewards, mask, v_empty, inside, outside, empty, level_of, out)
-
-
-def launch(*tensors: Any, form: str | None = None, rows_per_program: int | None = None) -> None:
-    """`run` with the choices of `call` forced."""
-    rewards = tensors[0]
-    if rewards.numel() == 0:
-        return
-    kernel, grid, arguments, options = call(*tensors, form=form, rows_per_program=rows_per_program)
-    with torch.cuda.device_of(rewards):  # triton launches on the current device; no effect for the CPU
-        kernel[grid](*arguments, **options)
+    if rewards.numel():
+        call(rewards, mask, v_empty, A, B, C, level_of, out).on(rewards)
 
 
 def call(
     *tensors: Any, form: str | None = None, rows_per_program: int | None = None, lanes: int | None = None
-) -> tuple[Any, tuple[int], tuple[Any, ...], dict[str, Any]]:
-    """Kernel, grid, arguments and options of the launch. What is compiled ahead of time in the tests is built here
-    too.
+) -> Launch:
+    """The launch.
 
     Args:
         form: one of FORMS; None chooses.
         rows_per_program: a power of two; None chooses.
         lanes: threads of a warp; None: those of the build of torch.
     """
-    rewards, mask, v_empty, inside, outside = tensors[:5]
+    rewards, mask, v_empty, A, B = tensors[:5]
     rows, players = rewards.shape
     kernel, height, options = _choice(
         players,
         rewards.element_size(),
-        inside.element_size() == 8,
-        mask is None and outside is None,
+        A.element_size() == 8,
+        mask is None and B is None,
         form,
         rows_per_program,
         lanes or _LANES,
     )
     sizes = (rows, int(v_empty.shape[0] > 1))
-    return kernel, (-(rows // -height),), (*tensors, *sizes), options
+    return Launch(kernel, (-(rows // -height),), (*tensors, *sizes), options)
 
 
 _LANES = 64 if torch.version.hip else 32
@@ -107,7 +98,7 @@ _ROLLED = {(False, True): 64, (False, False): 32, (True, True): 28, (True, False
 
 def form_of(players: int, double: bool, plain: bool) -> str:
     """The form with the fewest instructions (docs/explanation/gpu.md counts them) among those that spill nothing; at
-    the upper ends "tile" has up to 11 % fewer, but its are shuffles and barriers. `plain`: neither mask nor outside."""
+    the upper ends "tile" has up to 11 % fewer, but its are shuffles and barriers. `plain`: neither mask nor B."""
     if players <= _gpu_registers.MAX_UNROLLED:
         return "unrolled"
     return "rolled" if players <= _ROLLED[double, plain] else "tile"

@@ -5,10 +5,10 @@ carries the incoming gradient along, one prefix sum and two binary searches."""
 from functools import cache
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 
+from shapley_kernels.kernels._launch import Launch
 from shapley_kernels.kernels.order._gpu_tile import _TILE, MAX_PLAYERS, _take
 
 __all__ = ["MAX_PLAYERS", "run"]
@@ -22,9 +22,9 @@ def run(
     rewards: Any,
     mask: Any,
     v_empty: Any,
-    inside: Any,
-    outside: Any,
-    empty: Any,
+    A: Any,
+    B: Any,
+    C: Any,
     level_of: Any,
     grad_rewards: Any,
     grad_v_empty: Any,
@@ -36,29 +36,19 @@ def run(
 
     Cost: one launch, no synchronisation; reads rewards, mask and grad_out and writes grad_rewards once.
     """
-    launch(grad_out, rewards, mask, v_empty, inside, outside, empty, level_of, grad_rewards, grad_v_empty)
+    if rewards.numel():
+        call(grad_out, rewards, mask, v_empty, A, B, C, level_of, grad_rewards, grad_v_empty).on(rewards)
+    elif grad_v_empty is not None:
+        grad_v_empty.zero_()
 
 
-def launch(*tensors: Any, pairs: bool | None = None, rows_per_program: int | None = None) -> None:
-    """`run` with the choices of `call` forced."""
-    rewards = tensors[1]
-    if rewards.numel() == 0:
-        if tensors[-1] is not None:
-            tensors[-1].zero_()
-        return
-    kernel, grid, arguments, options = call(*tensors, pairs=pairs, rows_per_program=rows_per_program)
-    with torch.cuda.device_of(rewards):  # triton launches on the current device; no effect for the CPU
-        kernel[grid](*arguments, **options)
-
-
-def call(
-    *tensors: Any, pairs: bool | None = None, rows_per_program: int | None = None
-) -> tuple[Any, tuple[int], tuple[Any, ...], dict[str, Any]]:
-    """Kernel, grid, arguments and options of the launch."""
+def call(*tensors: Any, pairs: bool | None = None, rows_per_program: int | None = None) -> Launch:
+    """The launch; pairs: whether rows are counted pair by pair, None chooses."""
     rewards, v_empty = tensors[1], tensors[3]
     rows, players = rewards.shape
     options = _constants(players, players <= MAX_PAIRS if pairs is None else pairs, rows_per_program)
-    return order_backward, (-(rows // -options["ROWS"]),), (*tensors, rows, int(v_empty.shape[0] > 1)), options
+    arguments = (*tensors, rows, int(v_empty.shape[0] > 1))
+    return Launch(order_backward, (-(rows // -options["ROWS"]),), arguments, options)
 
 
 @cache
@@ -81,9 +71,9 @@ def order_backward(  # type: ignore[no-untyped-def]
     rewards,  # [rows, players]
     mask,  # [rows, players] or None
     v_empty,  # [rows], or [1] with c_stride = 0
-    inside,  # [levels, players]
-    outside,  # [levels, players] or None
-    empty,  # [levels]
+    A,  # [levels, players]
+    B,  # [levels, players] or None
+    C,  # [levels]
     level_of,  # [players + 1]
     grad_rewards,  # [rows, players]
     grad_v_empty,  # [rows] or None
@@ -152,18 +142,16 @@ def order_backward(  # type: ignore[no-untyped-def]
     level = tl.load(level_of + m, mask=m > 0, other=0)  # [ROWS]
     share = level[:, None] * players
     some = live & (above > 0)
-    step = tl.load(inside + share + reach - 1, mask=live, other=0.0) * g_reach
-    step -= tl.load(inside + share + above - 1, mask=some, other=0.0) * g_above
-    if outside is not None:
-        step += tl.load(outside + share + reach - 1, mask=live & (reach < m[:, None]), other=0.0) * (
-            total[:, None] - g_reach
-        )
-        step -= tl.load(outside + share + above - 1, mask=some, other=0.0) * (total[:, None] - g_above)
+    step = tl.load(A + share + reach - 1, mask=live, other=0.0) * g_reach
+    step -= tl.load(A + share + above - 1, mask=some, other=0.0) * g_above
+    if B is not None:
+        step += tl.load(B + share + reach - 1, mask=live & (reach < m[:, None]), other=0.0) * (total[:, None] - g_reach)
+        step -= tl.load(B + share + above - 1, mask=some, other=0.0) * (total[:, None] - g_above)
     step = tl.where(live & usable[:, None], step / tl.maximum(reach - above, 1).to(real), 0.0)
     tl.store(grad_rewards + offset, step.to(grad_rewards.dtype.element_ty), mask=here)
     if grad_v_empty is not None:
-        slope = tl.load(empty + level, mask=m > 0, other=0.0)
-        slope -= tl.load(inside + level * players + m - 1, mask=m > 0, other=0.0)
+        slope = tl.load(C + level, mask=m > 0, other=0.0)
+        slope -= tl.load(A + level * players + m - 1, mask=m > 0, other=0.0)
         tl.store(grad_v_empty + row, tl.where(usable, slope * total, 0.0), mask=row < rows)
 
 

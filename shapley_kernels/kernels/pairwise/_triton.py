@@ -6,9 +6,10 @@ A program holds a tile [rows, players i, players j] of w, adds up tile after til
 
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
+
+from shapley_kernels.kernels._launch import Launch
 
 MAX_PLAYERS = 65535 * 8
 """Blocks of 8 players are the second axis of the grid."""
@@ -34,26 +35,14 @@ def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out:
     Error: at most players / 128 + log2(128) additions one after the other, within the bound of the package docstring.
         The order of additions depends on players and dtypes, not on the batch.
     """
-    _launch(w, values, mask, own, pair, level_of, out)
+    if out.numel():
+        for launch in calls(w, values, mask, own, pair, level_of, out):
+            launch.on(out)
 
 
-def _launch(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> None:
-    """`run`, with the choices of `_calls` forced."""
-    out = tensors[-1]
-    if out.numel() == 0:
-        return
-    with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
-        for kernel, grid, arguments, options in _calls(*tensors, tile=tile, num_warps=num_warps):
-            kernel[grid](*arguments, **options)
-
-
-def _calls(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> list[tuple[Any, Any, Any, Any]]:
-    """Kernel, grid, arguments and options of the launches. What is compiled ahead of time in the tests is built here
-    too.
-
-    The choice: tiles of 1024 elements and 4 warps for every size and dtype, 8 elements per lane of a 32-lane warp. It
-    must not look at the number of rows: a row's result may not depend on its batch.
-    """
+def calls(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> list[Launch]:
+    """The launches: tiles of 1024 elements and 4 warps for every size and dtype, 8 elements per lane of a 32-lane warp.
+    They must not look at the number of rows: a row's result may not depend on its batch."""
     mask, out = tensors[2], tensors[-1]
     rows, players = out.shape
     width = max(2, triton.next_power_of_2(players))
@@ -61,7 +50,7 @@ def _calls(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> list[tu
     lines = min(width, tile // columns)
     height = tile // (columns * lines)
     common = {"num_warps": num_warps, "enable_fp_fusion": False}  # as in `order`: equal bits at all places of a tile
-    sums = (
+    sums = Launch(
         _pair_sums,
         (triton.cdiv(rows, height), triton.cdiv(players, lines)),
         (*tensors, rows, players),
@@ -70,7 +59,7 @@ def _calls(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> list[tu
     if lines >= players:
         return [sums]
     across = min(width, tile)
-    spread = (
+    spread = Launch(
         _spread_nan,
         (triton.cdiv(rows, tile // across),),
         (mask, out, rows, players),

@@ -1,56 +1,37 @@
 """`scatter` on the CPU: compiled without the GIL, so it may be called from many threads at once and after a fork."""
 
-from functools import lru_cache
 from typing import Any
 
-import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import compiled, read, written
-from shapley_kernels.kernels._threads import over_rows
-
-THREADED = 1 << 18
-"""Tokens that are worth a thread."""
+from shapley_kernels.kernels._marshal import Kernel
 
 
 def run(table: Any, ids: Any, starts: Any, out: Any) -> int:
     """See the package docstring; numpy arrays, table and out of any dtype of 2, 4 or 8 bytes, which are moved as they
     are."""
-    bits = f"i{table.itemsize}"
-    return _over_rollouts(_compiled(ids.dtype.char, bits), ids, starts, table.view(bits), out.view(bits))
+    bits = np.dtype(f"i{table.itemsize}")
+    place, tokens = _places(ids, starts, len(table))
+    return _SCATTER[ids.itemsize](len(table), tokens, bits, table.view(bits), *place, out.view(bits))
 
 
 def count(ids: Any, starts: Any, counts: Any) -> int:
     """See the package docstring; numpy arrays."""
-    return _over_rollouts(_compiled(ids.dtype.char, None), ids, starts, counts)
+    place, tokens = _places(ids, starts, len(counts))
+    return _COUNT[ids.itemsize](len(counts), tokens, counts.dtype, *place, counts)
 
 
-def _over_rollouts(kernel: Any, ids: Any, starts: Any, table: Any, *out: Any) -> int:
-    rollouts = len(table)
+def _places(ids: Any, starts: Any, rollouts: int) -> tuple[Any, int]:
+    """ids and starts, and the tokens of a rollout, roughly."""
     tokens = len(ids) // max(1, rollouts)
-    if starts is None:
-        starts = np.arange(rollouts + 1) * tokens
-    return over_rows(
-        lambda first, last: kernel(table, ids, starts, first, last, *out), rollouts, 1, THREADED // max(1, tokens)
-    )
+    return (ids, np.arange(rollouts + 1) * tokens if starts is None else starts), tokens
 
 
 def warm_up(dtypes: list[str]) -> None:
     """Have the kernels ready for tables of these dtypes and ids of int64."""
-    ids = np.dtype(np.int64).char
     for dtype in dtypes:
-        _compiled(ids, f"i{np.dtype(dtype).itemsize}")
-    _compiled(ids, None)
-
-
-@lru_cache
-def _compiled(ids: str, bits: str | None) -> Any:
-    integer = numba.from_dtype(np.dtype(ids))
-    place = (read(integer, 1), read(numba.int64, 1), numba.int64, numba.int64)
-    if bits is None:
-        return compiled(_count, numba.int64(written(numba.int64, 2), *place))
-    moved = numba.from_dtype(np.dtype(bits))
-    return compiled(_scatter, numba.int64(read(moved, 2), *place, written(moved, 1)))
+        _SCATTER[8].ready(np.dtype(f"i{np.dtype(dtype).itemsize}").char)
+    _COUNT[8].ready(np.dtype(np.int64).char)
 
 
 # rows and slices of their own: an index that may be negative takes twice the time
@@ -69,7 +50,7 @@ def _scatter(table, ids, starts, first, last, out):  # type: ignore[no-untyped-d
     return -1
 
 
-def _count(counts, ids, starts, first, last):  # type: ignore[no-untyped-def]
+def _count(ids, starts, first, last, counts):  # type: ignore[no-untyped-def]
     width = np.uint64(counts.shape[1])
     for rollout in range(first, last):
         start, stop = starts[rollout], starts[rollout + 1]
@@ -81,3 +62,8 @@ def _count(counts, ids, starts, first, last):  # type: ignore[no-untyped-def]
                 return start + t
             row[k] += 1
     return -1
+
+
+_SCATTER = {4: Kernel(_scatter, "r2 i1 l1", "r1"), 8: Kernel(_scatter, "r2 l1 l1", "r1")}
+_COUNT = {4: Kernel(_count, "i1 l1", "r2"), 8: Kernel(_count, "l1 l1", "r2")}
+"""By the bytes of an id."""

@@ -6,6 +6,8 @@ import torch
 import triton
 import triton.language as tl
 
+from shapley_kernels.kernels._launch import Launch
+
 MAX_PLAYERS = 1023
 """Candidates of a rollout, at most: the bins of a histogram are those, one for no candidate, up to a power of two."""
 
@@ -32,31 +34,25 @@ def _launch(call: Any, ids: Any, table: Any, starts: Any, *out: Any) -> int:
     if len(table) == 0:
         return -1
     bad = ids.new_full((1,), len(ids), dtype=torch.int64)
-    kernel, grid, arguments, options = call(table, ids, starts, *out, bad)
-    with torch.cuda.device_of(ids):  # triton launches on the current device; no effect for the CPU
-        if grid[0]:
-            kernel[grid](*arguments, **options)
+    launch = call(table, ids, starts, *out, bad)
+    if launch.grid[0]:
+        launch.on(ids)
     place = int(bad)
     return -1 if place == len(ids) else place
 
 
-def scatter_call(table: Any, ids: Any, starts: Any, out: Any, bad: Any) -> tuple[Any, Any, Any, Any]:
-    """Kernel, grid, arguments and options of the launch."""
+def scatter_call(table: Any, ids: Any, starts: Any, out: Any, bad: Any) -> Launch:
     rollouts, tokens = len(table), len(ids)
     numbers = (rollouts, rollouts.bit_length(), table.shape[1], max(1, tokens // rollouts), tokens)
-    return _scatter, (-(-tokens // _BLOCK),), (table, ids, starts, out, bad, *numbers), {"BLOCK": _BLOCK, **_OPTIONS}
+    arguments = (table, ids, starts, out, bad, *numbers)
+    return Launch(_scatter, (-(-tokens // _BLOCK),), arguments, {"BLOCK": _BLOCK, **_OPTIONS})
 
 
-def count_call(counts: Any, ids: Any, starts: Any, bad: Any) -> tuple[Any, Any, Any, Any]:
-    """Kernel, grid, arguments and options of the launch."""
+def count_call(counts: Any, ids: Any, starts: Any, bad: Any) -> Launch:
     rollouts, width = counts.shape
     bins = max(2, triton.next_power_of_2(width))
-    return (
-        _count,
-        (rollouts,),
-        (counts, ids, starts, bad, width, len(ids) // rollouts),
-        {"BLOCK": _BLOCK, "BINS": bins, **_OPTIONS},
-    )
+    arguments = (counts, ids, starts, bad, width, len(ids) // rollouts)
+    return Launch(_count, (rollouts,), arguments, {"BLOCK": _BLOCK, "BINS": bins, **_OPTIONS})
 
 
 @triton.jit(do_not_specialize=["rollouts", "steps", "width", "length", "tokens"])

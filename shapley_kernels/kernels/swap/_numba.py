@@ -1,20 +1,15 @@
 """`swap` on the CPU: compiled without the GIL, so it may be called from many threads at once and after a fork."""
 
-from functools import lru_cache
 from math import inf
 from typing import Any
 
-import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import REAL, compiled, helper, read, written
-from shapley_kernels.kernels._threads import over_rows
+from shapley_kernels.kernels._compile import helper
+from shapley_kernels.kernels._marshal import Kernel
 from shapley_kernels.kernels.swap import KINDS
 
 SUFFIX = KINDS.index("suffix")
-
-THREADED = 1 << 18
-"""Maxima that are worth a thread: 0.2 ms or more."""
 
 
 def run(x: Any, count: Any, weights: Any, empty: Any, order: Any, starts: Any, mix: Any, kind: int, out: Any) -> int:
@@ -23,36 +18,15 @@ def run(x: Any, count: Any, weights: Any, empty: Any, order: Any, starts: Any, m
     Returns:
         -1: nobody looks for numbers that are not finite.
     """
-    kernel, groups = _kernel(x.dtype.char), len(starts) - 1
-    order = np.arange(len(x)) if order is None else order
-    group = len(x) // max(1, groups) * x.shape[1] * x.shape[2] * (len(x) // max(1, groups))
-
-    def work(first: int, last: int) -> int:
-        return kernel(x, count, weights, empty, order, starts[first : last + 1], mix, kind, out)
-
-    return over_rows(work, groups, 1, -(-THREADED // max(1, group)))
+    groups = len(starts) - 1
+    steps = (len(x) // max(1, groups)) ** 2 * x.shape[1] * x.shape[2]
+    return _KERNEL(groups, steps, x.dtype, x, count, weights, empty, order, starts, mix, kind, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
-    """Have the kernels ready for these dtypes."""
+    """Have the kernel ready for these compute dtypes."""
     for dtype in dtypes:
-        _kernel(np.dtype(dtype).char)
-
-
-@lru_cache
-def _kernel(dtype: str) -> Any:
-    real = REAL[dtype]
-    signature = numba.int64(
-        read(real, 3),
-        read(numba.int32, 1),
-        read(real, 2),
-        read(real, 1),
-        *[read(numba.int64, 1)] * 2,
-        read(real, 2),
-        numba.int64,
-        written(real, 2),
-    )
-    return compiled(_swap, signature)
+        _KERNEL.ready(np.dtype(dtype).char)
 
 
 # the rollouts of a group stand side by side, so that the innermost loops run over them, without a sum in them
@@ -104,18 +78,18 @@ def _write(sums, i, places, others, mix, out):  # type: ignore[no-untyped-def]
         out[k] = found / others
 
 
-def _swap(x, count, weights, empty, order, starts, mix, kind, out):  # type: ignore[no-untyped-def]
+def _swap(x, count, weights, empty, order, starts, mix, kind, begin, end, out):  # type: ignore[no-untyped-def]
     places, topics = x.shape[1] + 1, x.shape[2]
     largest = 0
-    for g in range(len(starts) - 1):
+    for g in range(begin, end):
         largest = max(largest, starts[g + 1] - starts[g])
     heads, tails = np.empty((topics, places, largest), x.dtype), np.empty((topics, places, largest), x.dtype)
     total, w = np.empty((topics, largest), x.dtype), np.empty((topics, largest), x.dtype)
     sums, c = np.empty((places, largest), x.dtype), np.empty(largest, x.dtype)
-    for g in range(len(starts) - 1):
+    for g in range(begin, end):
         first, size = starts[g], starts[g + 1] - starts[g]
         for i in range(size):
-            row = order[first + i]
+            row = order[first + i] if order.size else first + i
             _fill(x[row], count[row], kind, i, heads, tails)
             c[i] = empty[row if len(empty) > 1 else 0]
             for t in range(topics):
@@ -127,6 +101,9 @@ def _swap(x, count, weights, empty, order, starts, mix, kind, out):  # type: ign
             for k in range(places):
                 _add(size, heads[t, k], tails[t, k], total[t], w[t], c, sums[k])
         for i in range(size):
-            row = order[first + i]
+            row = order[first + i] if order.size else first + i
             _write(sums, i, count[row] + 1 if kind == SUFFIX else count[row], max(size - 1, 1), mix, out[row])
     return -1
+
+
+_KERNEL = Kernel(_swap, "r3 i1 r2 r1 l1 l1 r2 l")

@@ -12,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
+from shapley_kernels.kernels._launch import Launch
 from shapley_kernels.kernels.swap import KINDS
 
 MAX_PLAYERS = 63
@@ -34,15 +35,12 @@ def run(x: Any, count: Any, weights: Any, empty: Any, order: Any, starts: Any, m
     """
     if out.numel() == 0:
         return
-    kernel, grid, arguments, options = call(x, count, weights, empty, order, starts, mix, kind, out)
-    with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
-        kernel[grid](*arguments, **options)
+    call(x, count, weights, empty, order, starts, mix, kind, out).on(out)
 
 
 def call(
     x: Any, count: Any, weights: Any, empty: Any, order: Any, starts: Any, mix: Any, kind: int, out: Any
-) -> tuple[Any, Any, Any, Any]:
-    """Kernel, grid, arguments and options of the launch."""
+) -> Launch:
     rollouts, players, topics = x.shape
     sizes = np.diff(starts)
     largest, places = int(sizes.max(initial=1)), triton.next_power_of_2(players + 1)
@@ -63,7 +61,8 @@ def call(
         "num_warps": 4,
         "enable_fp_fusion": False,
     }
-    return _swap, (triton.cdiv(rollouts, rows),), (x, count, weights, empty, *groups, mix, out, *numbers), options
+    arguments = (x, count, weights, empty, *groups, mix, out, *numbers)
+    return Launch(_swap, (triton.cdiv(rollouts, rows),), arguments, options)
 
 
 @triton.jit

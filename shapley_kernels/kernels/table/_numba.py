@@ -1,21 +1,15 @@
 """`table` on the CPU: one row at a time, compiled without the GIL, so it may be called from many threads at once and
 after a fork."""
 
-from functools import lru_cache
-from itertools import product
 from typing import Any
 
-import numba
 import numpy as np
 
-from shapley_kernels.kernels._compile import REAL, compiled, helper, read, written
-from shapley_kernels.kernels._threads import over_rows
+from shapley_kernels.kernels._compile import helper
+from shapley_kernels.kernels._marshal import Kernel
 
 BLOCK_BITS = 8
 """Coalitions are taken in blocks of 2^8, which stay in the L1 cache for all players."""
-
-THREADED = 1 << 18
-"""Differences that are worth a thread: 0.2 ms or more."""
 
 
 def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> int:
@@ -25,33 +19,14 @@ def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> int:
         The first row with a non-finite live entry, -1 when there is none.
     """
     rows, players = out.shape
-    kernel = _compiled(weights.dtype.char, mask is not None)
-
-    def work(start: int, stop: int) -> int:
-        return kernel(values, mask, weights, level_of, BLOCK_BITS, start, stop, out)
-
-    return over_rows(work, rows, 1, THREADED // max(1, players << max(0, players - 1)))
+    steps = players << max(0, players - 1)
+    return _KERNEL(rows, steps, weights.dtype, values, mask, weights, level_of, BLOCK_BITS, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
-    """Have the kernels ready for these compute dtypes."""
-    for dtype, masked in product(dtypes, (False, True)):
-        _compiled(np.dtype(dtype).char, masked)
-
-
-@lru_cache
-def _compiled(dtype: str, masked: bool) -> Any:
-    """The kernel for one dtype ("f" or "d")."""
-    real = REAL[dtype]
-    signature = numba.int64(
-        read(real, 2),
-        read(numba.boolean, 2) if masked else numba.types.none,
-        read(real, 2),
-        read(numba.int32, 1),
-        *[numba.int64] * 3,
-        written(real, 2),
-    )
-    return compiled(_table, signature)
+    """Have the kernel ready for these compute dtypes."""
+    for dtype in dtypes:
+        _KERNEL.ready(np.dtype(dtype).char)
 
 
 def _table(values, mask, weights, level_of, block_bits, start, stop, out):  # type: ignore[no-untyped-def]
@@ -71,7 +46,7 @@ def _table(values, mask, weights, level_of, block_bits, start, stop, out):  # ty
     first_bad = -1
     for b in range(start, stop):
         live, everybody = players, (1 << players) - 1
-        if mask is not None:
+        if mask.size:
             live, everybody = 0, 0
             for i in range(players):
                 out[b, i] = zero
@@ -186,3 +161,6 @@ def _into_tree(leaf, waiting, player, count):  # type: ignore[no-untyped-def]
         height += 1
     waiting[player, height] = leaf
     return leaf
+
+
+_KERNEL = Kernel(_table, "r2 b2 r2 i1 l")

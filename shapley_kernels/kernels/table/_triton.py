@@ -7,9 +7,10 @@ table through the cache.
 
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
+
+from shapley_kernels.kernels._launch import Launch
 
 MAX_PLAYERS = 20
 """2^20 worths a row; indices of coalitions are 32 bits wide."""
@@ -34,25 +35,13 @@ def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> None:
         log2(1024) + 4 roundings for the sum. The order of additions depends on players and dtypes, not on the batch.
     Source: Kahan, "Pracniques: further remarks on reducing truncation errors", doi:10.1145/363707.363723.
     """
-    _launch(values, mask, weights, level_of, out)
+    if out.numel():
+        call(values, mask, weights, level_of, out).on(out)
 
 
-def _launch(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> None:
-    """`run`, with the choices of `_call` forced."""
-    out = tensors[-1]
-    if out.numel() == 0:
-        return
-    grid, arguments, options = _call(*tensors, tile=tile, num_warps=num_warps)
-    with torch.cuda.device_of(out):  # triton launches on the current device; no effect for the CPU
-        _mean_gains[grid](*arguments, **options)
-
-
-def _call(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> tuple[Any, Any, Any]:
-    """Grid, arguments and options of the launch. What is compiled ahead of time in the tests is built here too.
-
-    The choice: tiles of 1024 coalitions and 4 warps for every size and dtype. It must not look at the number of rows: a
-    row's result may not depend on its batch.
-    """
+def call(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> Launch:
+    """The launch: tiles of 1024 coalitions and 4 warps for every size and dtype. It must not look at the number of
+    rows: a row's result may not depend on its batch."""
     rows, players = tensors[-1].shape
     block = min(max(2, 1 << (players - 1)), tile)
     options = {
@@ -62,7 +51,7 @@ def _call(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> tuple[An
         "num_warps": num_warps,
         "enable_fp_fusion": False,  # else the compiler may undo the compensation
     }
-    return (triton.cdiv(rows, tile // block) * players,), (*tensors, rows, players), options
+    return Launch(_mean_gains, (triton.cdiv(rows, tile // block) * players,), (*tensors, rows, players), options)
 
 
 @triton.jit(do_not_specialize=["rows", "players"])

@@ -1,0 +1,129 @@
+"""One row after the other, in code that takes a moment to compile: what small calls take, and rows that are longer than
+the cache. Credits are bit for bit those of the form that large calls of the same number of players take."""
+
+import numpy as np
+
+from shapley_kernels.kernels._compile import helper
+
+
+def rows_by_steps(  # type: ignore[no-untyped-def]
+    rewards, mask, v_empty, A, B, C, level_of, ascending, start, stop, out
+):
+    """Rows start .. stop of `order` as `_cpu_registers` (ascending) and `_cpu_vectors` add them up. Returns the first
+    row with a credit that is not finite, or -1."""
+    players, real = rewards.shape[1], A.dtype.type
+    zero = real(0)
+    nothing = -zero if ascending else zero  # of a sum
+    s, g, h = np.zeros(players, real), np.zeros(players, real), np.zeros(players, real)
+    first_bad = -1
+    for b in range(start, stop):
+        c = v_empty[b if v_empty.size > 1 else 0]
+        live, odd = 0, nothing
+        for i in range(players):
+            if mask.size and not mask[b, i]:
+                odd += zero
+                continue
+            x = rewards[b, i]
+            odd += x * zero
+            t = live
+            while t > 0 and s[t - 1] < x:
+                s[t] = s[t - 1]
+                t -= 1
+            s[t] = x
+            live += 1
+        level = level_of[max(1, live)]
+        shift = c * C[level] + (odd + c * zero)
+        for k in range(players):
+            if k >= live:
+                s[k] = c
+        for k in range(players):
+            if k == live and ascending:
+                level = level_of[players]
+            gap = s[k] - (s[k + 1] if k + 1 < players else c)
+            g[k] = gap * A[level, k]
+            h[k] = gap * B[level, k] if B.size else zero
+        odd = zero
+        for i in range(players):
+            if mask.size and not mask[b, i]:
+                out[b, i] = zero
+                continue
+            x, total = rewards[b, i], nothing
+            for t in range(players):
+                k = t if ascending else players - 1 - t
+                total += g[k] if s[k] <= x else h[k]
+            total += shift
+            odd += total * zero
+            out[b, i] = total
+        if odd != 0 and first_bad < 0:
+            first_bad = b
+    return first_bad
+
+
+CHUNK = 1 << 16
+"""Elements argsorted at a time, so that the order stays in the cache."""
+
+
+def order_of(rewards, mask, start, stop):  # type: ignore[no-untyped-def]
+    """(first row, ranks) of the rows start .. stop, a chunk of them at a time; masked players last."""
+    step = max(1, CHUNK // rewards.shape[1])
+    for first in range(start, stop, step):
+        part = slice(first, min(first + step, stop))
+        falling = -rewards[part] if mask is None else np.where(mask[part], -rewards[part], np.inf)
+        yield first, np.argsort(falling, axis=1)
+
+
+def rows_by_rank(  # type: ignore[no-untyped-def]
+    rewards, mask, v_empty, A, B, C, level_of, ranks, start, stop, out
+):
+    """Rows start .. stop as `_cpu_network` adds them up, whose order is known: ranks [stop - start, players], best
+    first, masked players last. Returns the first bad row, or -1."""
+    first_bad = -1
+    for b in range(start, stop):
+        reward, result, rank = rewards[b], out[b], ranks[b - start]
+        c = v_empty[b if v_empty.size > 1 else 0]
+        live = 0
+        finite = np.isfinite(c)
+        for i in range(reward.size):
+            if mask.size == 0 or mask[b, i]:
+                finite &= np.isfinite(reward[i])
+                live += 1
+        for t in range(live, reward.size):
+            result[rank[t]] = 0
+        if live == 0:
+            continue
+        if not finite:
+            refuse(mask, b, out)
+            first_bad = b if first_bad < 0 else first_bad
+            continue
+        odd = zero = rewards.dtype.type(0)
+        level = level_of[live]
+        lower = reward[rank[live - 1]]
+        total, shift = (lower - c) * A[level, live - 1], c * C[level]
+        for t in range(reward.size - 2, live - 2, -1):
+            total += zero * A[level, t]  # as for masked players of a network: a negative zero may become positive
+        result[rank[live - 1]] = total + shift
+        for t in range(live - 2, -1, -1):
+            upper = reward[rank[t]]
+            total += (upper - lower) * A[level, t]
+            result[rank[t]] = total + shift
+            lower = upper
+        if B.size:
+            total = zero
+            upper = reward[rank[0]]
+            for t in range(1, live):
+                lower = reward[rank[t]]
+                total += (upper - lower) * B[level, t - 1]
+                result[rank[t]] += total
+                upper = lower
+        for i in range(result.size):
+            odd += result[i] * zero
+        if odd != 0 and first_bad < 0:
+            first_bad = b
+    return first_bad
+
+
+@helper
+def refuse(mask, b, out):  # type: ignore[no-untyped-def]
+    """NaN for the live players of row b, 0 for the others."""
+    for i in range(out.shape[1]):
+        out[b, i] = np.nan if mask.size == 0 or mask[b, i] else 0
