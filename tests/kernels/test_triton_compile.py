@@ -22,6 +22,7 @@ MODULES = {
     for name in ("order", "multilinear", "knapsack", "pairwise", "table", "group_norm", "scatter", "swap")
 }
 fused = need("triton", "shapley_kernels.kernels.order._gpu_fused_norm")
+backward = need("triton", "shapley_kernels.kernels.order._triton_backward")
 
 
 def order(players, dtype, masked, has_b, rows=1000, **forced):
@@ -30,7 +31,7 @@ def order(players, dtype, masked, has_b, rows=1000, **forced):
 
 def gradients(players, both):
     tensors = aot.arguments(players, F32, masked=both, has_b=both)
-    return [aot._triton_backward.call(tensors[0], *tensors, aot.empty(F32, len(tensors[0])))]
+    return [backward.call(tensors[0], *tensors, aot.empty(F32, len(tensors[0])))]
 
 
 def order_and_norm(players, size, dtype, both, center):

@@ -54,7 +54,7 @@ def run(
     rows, players = rewards.shape
     dtype, tables = A.dtype, (v_empty, A, B, C, level_of)
     fastest = form or _fastest(players)
-    ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, form or rewards.size >= PAYS)
+    ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, bool(form) or rewards.size >= PAYS)
     steps = max(1, players)
     if ready is None or fastest == "rows":
         if players <= LONGEST["vectors"]:
@@ -66,11 +66,13 @@ def run(
         flat = rewards.reshape(-1), None if mask is None else mask.view(np.uint8).reshape(-1), v_empty
         bad = over_rows(lambda *part: _in_registers(ready, flat, tables, out, *part), rows, 1, THREADED // steps)
     elif fastest == "vectors":
-        flat, more = (rewards.reshape(-1), None if mask is None else mask.reshape(-1)), (network(players), players)
-        bad = ready(rows, steps, dtype, *flat, *tables, *more, _ascending(players), out.reshape(-1))
+        live = None if mask is None else mask.reshape(-1)
+        more: Any = (network(players), players, _ascending(players), out.reshape(-1))
+        bad = ready(rows, steps, dtype, rewards.reshape(-1), live, *tables, *more)
     else:
-        bits, more = rewards.view(f"i{rewards.itemsize}"), (fused_network(players), tile_rows(players))
-        bad = ready(rows, steps, dtype, rewards, bits, mask, *tables, *more, out)
+        bits = rewards.view(f"i{rewards.itemsize}")
+        more = (fused_network(players), tile_rows(players), out)
+        bad = ready(rows, steps, dtype, rewards, bits, mask, *tables, *more)
     if bad >= 0:
         _spread_nan(out, mask)
     return bad
