@@ -118,7 +118,7 @@ def test_step_form_of_most_players():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_forms_agree_to_the_bit(dtype):
     """Those that serve one number of players: which of them runs is a matter of the size of the call."""
-    for players in (*range(1, 9), 9, 16, 23, 32, 40, 130):
+    for players in (1, 2, 5, 9, 16, 23, 32, 40, 130):
         rewards = np.concatenate([reward_rows(np.random.default_rng(seed), players, dtype) for seed in range(30)])
         forms = ["rows", *(form for form, longest in _numba.LONGEST.items() if players <= longest)]
         forms = forms[: 3 if players <= 8 else 2]  # a network adds up in another order than the two before it

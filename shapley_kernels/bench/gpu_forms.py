@@ -44,10 +44,10 @@ def _prepare(form: str, size: int, inputs: Inputs) -> Call:
     out, v_empty = torch.empty_like(rewards), torch.zeros(1, dtype=real, device="cuda")
     width = 1 << (players - 1).bit_length()
     rows = max(1, size // width) if form == "tile" else size
-    launch = partial(_triton.launch, form=form, rows_per_program=rows)
 
     def call() -> Any:
-        launch(rewards, arrays.get("mask"), v_empty, *tables, out)
+        tensors = (rewards, arrays.get("mask"), v_empty, *tables, out)
+        _triton.call(*tensors, form=form, rows_per_program=rows).on(rewards)
         return out.reshape(point.shape)
 
     return call

@@ -59,6 +59,9 @@ def rows_by_steps(  # type: ignore[no-untyped-def]
     return first_bad
 
 
+NETWORK = 1024
+"""The longest rows that a network sorts."""
+
 CHUNK = 1 << 16
 """Elements argsorted at a time, so that the order stays in the cache."""
 
@@ -99,8 +102,9 @@ def rows_by_rank(  # type: ignore[no-untyped-def]
         level = level_of[live]
         lower = reward[rank[live - 1]]
         total, shift = (lower - c) * A[level, live - 1], c * C[level]
-        for t in range(reward.size - 2, live - 2, -1):
-            total += zero * A[level, t]  # as for masked players of a network: a negative zero may become positive
+        if reward.size <= NETWORK:
+            for t in range(reward.size - 2, live - 2, -1):
+                total += zero * A[level, t]  # as masked players of a network do: a negative zero may become positive
         result[rank[live - 1]] = total + shift
         for t in range(live - 2, -1, -1):
             upper = reward[rank[t]]
