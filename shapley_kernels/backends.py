@@ -167,9 +167,8 @@ def warm_up(players: Iterable[int] = (), dtypes: Iterable[str] = ("float32", "fl
         if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
             raise ValueError(f"warm_up: dtypes must be 'float32' or 'float64', got {dtype!r}")
     order = kernel("order", "numba")
-    from shapley_kernels.kernels._compile import MADE
-
-    known = len(MADE)
+    made = importlib.import_module("shapley_kernels.kernels._compile").MADE
+    known = len(made)
     order.warm_up(dtypes, players)
     kernel("order", "numba_backward").warm_up(dtypes)
     for primitive in ("multilinear", "knapsack", "pairwise", "table", "scatter"):
@@ -177,4 +176,4 @@ def warm_up(players: Iterable[int] = (), dtypes: Iterable[str] = ("float32", "fl
     # the allocator normalises worths, and computes credits against the group, in float64 whatever the rewards are
     for primitive in ("group_norm", "swap"):
         kernel(primitive, "numba").warm_up([*dtypes, *{"float64"}.difference(dtypes)])
-    return {name: round(seconds, 2) for name, seconds in MADE[known:]}
+    return {name: round(seconds, 2) for name, seconds in made[known:]}
