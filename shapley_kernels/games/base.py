@@ -656,7 +656,7 @@ class Combination(Game):
             if type(weight) is float:
                 got = weight if abs(weight) > largest else None
             elif self.ops.on_cpu(weight):
-                where = self.ops.first_true(abs(weight) > largest)
+                where = NUMPY.first_true(abs(self.ops.to_float64(weight)) > largest)
                 got = None if where is None else weight[where].item()
             if got is not None:
                 raise ValueError(

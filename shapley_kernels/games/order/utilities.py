@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, integer, read
+from shapley_kernels.arrays import Array, floating, integer, native, to_float64
 from shapley_kernels.games.base import Maxima, is_number
 from shapley_kernels.games.order.base import FixedWeights, OrderGame
 from shapley_kernels.games.order.tables import Coefficients
@@ -385,8 +385,9 @@ class _Weights:
 
     @classmethod
     def checked(cls, owner: str, weights: Any, players: int, dims: tuple[int, ...] = (1, 2)) -> "_Weights":
-        ops, given, _ = read(weights, f"{owner}: weights")
-        array = np.array(ops.to_float64(given))
+        given, _ = native(weights, f"{owner}: weights")
+        floating(given, f"{owner}: weights")  # a check alone: as a float32, an integer would be rounded
+        array = np.array(to_float64(given))
         shapes = " or ".join(["[n]", "[n, n]"][d - 1] for d in dims)
         if array.ndim not in dims:
             raise ValueError(f"{owner}: weights must have shape {shapes}, got {array.shape}")
