@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from shapley_kernels.cli.compute import Results
 
@@ -14,6 +15,9 @@ SHOWN_POINTS = 6000
 SAMPLED_ROLLOUTS = 3000
 MOST_BOXES = 16
 """Ranks that have a box each; more are drawn as bands."""
+
+FAR = 3
+"""Times the credits from which the worth of a set is told instead of drawn, since little else could be seen."""
 
 QUANTILES = (5, 25, 50, 75, 95)
 
@@ -28,7 +32,8 @@ def draw(stream: IO[bytes], kind: str, results: Results, title: str, value: str)
         kind: png, pdf or svg.
         value: name of the value that shared the credit, such as "shapley".
     """
-    figure = Figure(figsize=(12.5, 6.2), dpi=130, layout="constrained")
+    value = value[:1].upper() + value[1:]
+    figure = Figure(figsize=(12.5, 6.4), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     _advantages(left, results, value)
@@ -57,7 +62,7 @@ def _advantages(axes: Axes, results: Results, value: str) -> None:
     chosen = _chosen(total, SHOWN_POINTS)
     y, x = results.advantages[chosen], results.grpo[np.repeat(np.arange(len(results.lengths)), results.lengths)[chosen]]
     some = f"{len(x):,} of {total:,} candidates" if len(x) < total else f"{total:,} candidates"
-    axes.set_title(f"What changes against plain GRPO ({some})")
+    axes.set_title(f"What changes against plain GRPO\n{some}", fontsize=11)
     axes.set_xlabel("plain GRPO: advantage of the candidate's set")
     axes.set_ylabel(f"{value}: advantage of the candidate")
     (x0, x1), (y0, y1) = _around_zero(x), _around_zero(y)
@@ -82,8 +87,8 @@ def _advantages(axes: Axes, results: Results, value: str) -> None:
                 "linewidths": 0,
             }
             axes.scatter(x[these], y[these], label=label, rasterized=True, zorder=3, **style)
-    _quadrant(axes, 0.98, 0.02, "bottom", "right", "carried by the others", turned & (x > 0))
-    _quadrant(axes, 0.02, 0.98, "top", "left", "held back by the others", turned & (x < 0))
+    _quadrant(axes, 0.98, 0.02, "bottom", "right", "carried", turned & (x > 0))
+    _quadrant(axes, 0.02, 0.98, "top", "left", "held back", turned & (x < 0))
     if len(x):
         axes.legend(ncols=3, markerscale=1.5, **BELOW)
 
@@ -96,8 +101,13 @@ def _around_zero(x: np.ndarray) -> tuple[float, float]:
 
 
 def _quadrant(axes: Axes, x: float, y: float, vertical: str, horizontal: str, name: str, inside: np.ndarray) -> None:
-    text = f"{name}: {100 * inside.mean() if len(inside) else 0:.1f} %"
-    place: dict[str, Any] = {"transform": axes.transAxes, "va": vertical, "ha": horizontal}
+    text = f"{name}\nby the others: {100 * inside.mean() if len(inside) else 0:.1f} %"
+    place: dict[str, Any] = {
+        "transform": axes.transAxes,
+        "va": vertical,
+        "ha": horizontal,
+        "multialignment": horizontal,
+    }
     box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0}
     axes.text(x, y, text, fontsize=10, color="#8A3B00", weight="bold", bbox=box, zorder=4, **place)
 
@@ -126,30 +136,34 @@ def _ranks(axes: Axes, results: Results, value: str) -> None:
     credits, worth = by_rank(results)
     rollouts, ranks = credits.shape
     with_as_many = int((results.lengths >= ranks).sum())
-    of = f"{rollouts:,} of {with_as_many:,}" if rollouts < with_as_many else f"the {rollouts:,}"
-    left_out = f", of {len(results.lengths):,} in all" if with_as_many < len(results.lengths) else ""
-    axes.set_title(f"Who gets the credit: {of} rollouts with at least {ranks} candidates{left_out}", fontsize=11)
+    some = f"{rollouts:,} of {with_as_many:,}" if rollouts < with_as_many else f"the {rollouts:,}"
+    in_all = f", of {len(results.lengths):,} in all" if with_as_many < len(results.lengths) else ""
+    what = f"{some} rollouts with at least {ranks} candidates{in_all}" if rollouts else "there are no candidates"
+    axes.set_title(f"Who gets the credit\n{what}", fontsize=11)
     axes.set_xlabel(f"rank of the candidate within its rollout (1 = best reward), n = {rollouts:,} at each rank")
     axes.set_ylabel("credit, in units of reward")
     axes.axhline(0, color="black", linewidth=0.8)
     if not rollouts:
-        axes.set_title("Who gets the credit: there are no candidates")
         return
     place, quantiles = np.arange(1, ranks + 1), np.percentile(credits, QUANTILES, axis=0)
     if ranks <= MOST_BOXES:
-        style: dict[str, Any] = {"whis": (5, 95), "showfliers": False, "patch_artist": True, "widths": 0.55}
-        boxes = axes.boxplot(
-            list(credits.T), positions=place, medianprops={"color": "black", "linewidth": 1.6}, **style
-        )
-        for box in boxes["boxes"]:
+        median = {"color": "black", "linewidth": 1.6}
+        style: dict[str, Any] = {"whis": (5, 95), "showfliers": False, "patch_artist": True, "medianprops": median}
+        boxes = axes.boxplot(list(credits.T), positions=place, widths=0.55, **style)["boxes"]
+        for box in boxes:
             box.set(facecolor=KEPT, alpha=0.45)
-        shown = boxes["boxes"][0]
+        shown = boxes[0]
         axes.set_xticks(place, map(str, place))
     else:
         axes.fill_between(place, quantiles[0], quantiles[4], color=KEPT, alpha=0.2, linewidth=0)
         shown = axes.fill_between(place, quantiles[1], quantiles[3], color=KEPT, alpha=0.45, linewidth=0)
         axes.plot(place, quantiles[2], color="black", linewidth=1.6)
     axes.set_xlim(0.4, ranks + 0.6)
-    line = axes.axhline(np.median(worth), color=TURNED, linestyle="--", linewidth=1.6)
-    names = [f"{value}: median, quartiles, 5th and 95th percentile", "plain GRPO: the set's worth, to each (median)"]
-    axes.legend([shown, line], names, **BELOW)
+    middle, how = float(np.median(worth)), "median"
+    dashes: dict[str, Any] = {"color": TURNED, "linestyle": "--", "linewidth": 1.6}
+    if middle <= FAR * quantiles.max():
+        axes.axhline(middle, **dashes)
+    else:
+        how = f"median {middle:.3g}, above what is shown"
+    names = [f"{value}: median, quartiles, 5th and 95th percentile", f"plain GRPO: the set's worth, to each ({how})"]
+    axes.legend([shown, Line2D([], [], **dashes)], names, **BELOW)

@@ -51,9 +51,7 @@ def refuse(inputs: list[str], plot: Path | None, columns: Columns) -> None:
         raise CommandError("--engine ray draws no --plot; plot a file of some of the prompts without it")
     if columns.data:
         names = ", ".join(repr(column.name) for column in columns.data)
-        raise CommandError(
-            f"--engine ray: expected a utility of rewards alone, found one that reads {names}; use local"
-        )
+        raise CommandError(f"--engine ray: expected a utility of rewards alone, got one of {names}; leave --engine out")
 
 
 def fill(
@@ -100,12 +98,9 @@ def _read_all(
     """References to a pyarrow.Table of the numbers of each file with any, and how many good rows each file has."""
     task = ray.remote(num_returns=2)(_read)
     keep = results.keep_prompts
-    refs = []
-    for i, source in enumerate(sources):
-        there = replace(source.file, path=source.file.path.absolute())  # workers have another directory
-        refs.append(
-            task.remote(there, i, type(source), source.columns, source.skip_bad, guess is not None, keep, buckets)
-        )
+    how = (results.columns, sources[0].skip_bad, guess is not None, keep, buckets)
+    there = [replace(s.file, path=s.file.path.absolute()) for s in sources]  # workers have another directory
+    refs = [task.remote(file, i, type(s), *how) for i, (file, s) in enumerate(zip(there, sources, strict=True))]
     kept, lengths = [], [results.lengths]
     for source, (numbers, info) in zip(sources, refs, strict=True):
         found: _Read = ray.get(info)

@@ -159,13 +159,6 @@ def test_a_directory_that_cannot_be_written(place: Place, monkeypatch: pytest.Mo
     assert ".: Permission denied" in place.run("in.jsonl", "-o", "out.jsonl", status=1).stderr
 
 
-def test_an_input_that_changes_is_noticed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = place.write("in.jsonl", ROWS)
-    monkeypatch.setattr(run, "_copy", _before(run._copy, lambda: path.write_bytes(path.read_bytes() + b"\n")))
-    assert "the file changed while it was read" in place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
-    assert place.names() == {"in.jsonl"}
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
 @pytest.mark.parametrize("where", ["write", "draw"])
@@ -226,15 +219,6 @@ def test_what_is_ignored_stays_so(ignored: bool) -> None:
                     os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def test_killed_without_warning_leaves_the_old_output(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    out.write_bytes(b"old")
-    with subprocess.Popen([*COMMAND, "-", "-o", str(out), "--force"], stdin=subprocess.PIPE) as process:
-        _wait(lambda: bool(list(tmp_path.glob(".shapley-kernels-*.tmp"))))
-        process.kill()
-    assert out.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -33,7 +33,7 @@ def rows(count=300, seed=0):
             "prompt_id": prompts[rng.integers(len(prompts))],
             "rewards": (rng.normal(size=rng.integers(1, 20)) * 10).tolist(),
             "n": i,
-            "meta": {"tags": ["a"] * int(rng.integers(3))},
+            "meta": {"tags": ["a"] * int(rng.integers(3)), "id": i % 2},
         }
         for i in range(count)
     ]
@@ -59,6 +59,7 @@ def both(place, *arguments, out="out.jsonl", status=0):  # noqa: F811
         [],
         ["--scale", "batch"],
         ["--sizes", "share"],
+        ["-u", "0.7*topm(3) + 0.3*max", "--prompt-column", "meta.id", "--prompt-column", "prompt_id"],
         ["--scale", "batch", "--center", "loo", "-u", "mean", "-v", "broadcast"],
     ],
     ids=" ".join,
@@ -67,7 +68,7 @@ def test_json_lines(place: Place, options):  # noqa: F811
     everything = rows()
     place.write("a.jsonl", everything[:100])
     place.write("b.jsonl", [])
-    place.write("c.jsonl", [*everything[100:], b"not json\n", {"prompt_id": 1, "rewards": []}])
+    place.write("c.jsonl", [*everything[100:], b"not json\n", {"prompt_id": 1, "rewards": None}])
     place.write("d.jsonl", [{"prompt_id": None, "rewards": [1]}, *rows(20, seed=1)])
     names = [f"{name}.jsonl" for name in "abcd"]
     local, ray = both(place, *names, "--on-bad-row", "skip", "--head", "3", *options)
@@ -112,7 +113,7 @@ def test_errors_are_the_same(place: Place, bad, said):  # noqa: F811
 
 def test_no_rows(place: Place):  # noqa: F811
     place.write("a.jsonl", [])
-    local, ray = both(place, "a.jsonl")
+    local, ray = both(place, "a.jsonl", status=3)
     assert local == ray
     assert local[0] == {"out.jsonl": b""}
 
@@ -124,6 +125,7 @@ def test_what_it_refuses(place: Place):  # noqa: F811
         (["-"], 2, "--engine ray: expected files that all machines see, found the stream '-'"),
         (["pipe"], 2, "--engine ray: expected files that all machines see, found the stream 'pipe'"),
         (["a.jsonl", "--plot", "p.png"], 2, "--engine ray draws no --plot"),
+        (["a.jsonl", "-u", "clusters(n)"], 2, "--engine ray: expected a utility of rewards alone, got one of 'n'"),
         (["missing.jsonl"], 1, "missing.jsonl: No such file or directory"),
         (["."], 2, ".: expected a file, found a directory"),
     ):
