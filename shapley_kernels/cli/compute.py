@@ -68,15 +68,7 @@ class Results:
             start: told the number of rows, gives the function that is told of those done.
             against_grpo: keep `worth` and `grpo` [rows], worth and plain GRPO's advantage of each set.
         """
-        self._known.clear()
-        batches, self._batches = self._batches, []
-        groups = np.concatenate([np.empty(0, np.int64), *self._groups])
-        self._groups.clear()
-        self.set_lengths(np.concatenate([self.lengths, *(batch.lengths for batch in batches)]))
-        self.rewards = np.concatenate([self.rewards[:0], *(batch.rewards for batch in batches)])
-        columns = zip(*(batch.data for batch in batches), strict=True)
-        joined = ([np.concatenate(x) for x in zip(*parts, strict=True)] for parts in columns)
-        self._data = [Column(numbers, widths, self.lengths) for numbers, widths in joined]
+        groups = self._joined()
         self.worth, self.grpo = (np.zeros(len(groups) if against_grpo else 0) for _ in range(2))
         advance = start(len(groups))
         depths = np.maximum.reduce([np.ones_like(groups), *(column.widths for column in self._data)])
@@ -88,6 +80,18 @@ class Results:
                 raise CommandError(TOO_LARGE) from None
             advance(len(rows))
         self.divide_by_std(allocator)
+
+    def _joined(self) -> np.ndarray:
+        """Join what was added; the group of each row."""
+        self._known.clear()
+        groups = np.concatenate([np.empty(0, np.int64), *self._groups])
+        batches, self._batches, self._groups = self._batches, [], []
+        self.set_lengths(np.concatenate([self.lengths, *(batch.lengths for batch in batches)]))
+        self.rewards = np.concatenate([self.rewards[:0], *(batch.rewards for batch in batches)])
+        columns = zip(*(batch.data for batch in batches), strict=True)
+        joined = ([np.concatenate(x) for x in zip(*parts, strict=True)] for parts in columns)
+        self._data = [Column(numbers, widths, self.lengths) for numbers, widths in joined]
+        return groups
 
     def _compute_batch(self, allocator: rl.RewardAllocator, rows: np.ndarray, groups: np.ndarray) -> None:
         lengths = self.lengths[rows]

@@ -110,7 +110,7 @@ def parts(row: Any, columns: Columns) -> tuple[Any, list[float], list[Data]]:
         raise BadRow(f"expected a JSON object, found {quote(row)}{ARRAY_HINT if of_rows else ''}")
     prompts = [_found(row, name, columns) for name in columns.prompt]
     for name, prompt in zip(columns.prompt, prompts, strict=True):
-        if not usable_prompt(prompt):
+        if type(prompt) is not str and not usable_prompt(prompt):
             what = "a string, an integer or chat messages"
             hint = FIELD_HINT if type(prompt) is dict else ""
             raise BadRow(f"column {name!r}: expected {what}, found {quote(prompt)}{hint}")
