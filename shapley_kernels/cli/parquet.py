@@ -68,7 +68,7 @@ class ParquetRows:
                 what = f"expected strings, integers or chat messages, found {kinds[name]}"
                 raise CommandError(f"{where}, column {name!r}: {what}{FIELD_HINT * pa.types.is_struct(kinds[name])}")
         rewards = kinds.get(self.columns.rewards or "")
-        if rewards is not None and not (_is_list(rewards) and _is_number(rewards.value_type)):
+        if rewards not in (None, pa.null()) and not (_is_list(rewards) and _is_number(rewards.value_type)):
             raise CommandError(f"{where}, column {self.columns.rewards!r}: expected lists of numbers, found {rewards}")
 
     def _kind(self, name: str) -> pa.DataType:
@@ -174,12 +174,13 @@ class ParquetRows:
 
 def refuse_other_prompts(sources: Sequence[ParquetRows]) -> None:
     """Raise if a prompt column has strings in one file and integers in another, which are never one group."""
-    for source in sources[1:]:
-        first = sources[0]
+    known: dict[str, tuple[str, str]] = {}
+    for source in sources:
         for name, kind in source.prompts.items():
-            if (other := first.prompts.get(name, kind)) != kind:
+            other, file = known.setdefault(name, (kind, source.file.name))
+            if other != kind:
                 raise CommandError(
-                    f"{source.file.name}, column {name!r}: expected {other} as in {first.file.name}, found {kind}; "
+                    f"{source.file.name}, column {name!r}: expected {other} as in {file}, found {kind}; "
                     "write one as the other, so that the rollouts of a prompt find each other"
                 )
 
@@ -256,7 +257,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
+    )
 
 
 def _lists(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -75,6 +75,22 @@ def test_parts_with_other_schemas_are_one_data_set(place: Place) -> None:
     assert pq.read_table("both.parquet").num_rows == 8
 
 
+def test_parts_of_nothing_but_nulls(place: Place) -> None:
+    """Their columns have no type of their own."""
+    lists = pa.array([[]], pa.list_(pa.null()))
+    for name, prompt, rewards in (
+        ("1", "a", [[1.0]]),
+        ("2", "a", pa.nulls(1)),
+        ("3", None, [[1.0]]),
+        ("4", "a", lists),
+    ):
+        pq.write_table(pa.table({"prompt_id": [prompt], "rewards": rewards}), f"{name}.parquet")
+    files = [f"{name}.parquet" for name in "1234"]
+    place.run(*files, "-o", "out.parquet", "--on-bad-row", "skip")
+    assert pq.read_table("out.parquet")["rewards"].to_pylist() == [[1.0], []]
+    assert [row["file"] for row in place.rows("out.parquet.bad.jsonl")] == ["2.parquet", "3.parquet"]
+
+
 def test_prompts_that_no_other_file_can_have_are_refused(place: Place) -> None:
     for name, prompt in (("1.parquet", "1"), ("2.parquet", 1)):
         pq.write_table(pa.table({"prompt_id": [prompt], "rewards": [[1.0]]}), name)
