@@ -32,7 +32,7 @@ TRAINING: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 """Pieces of training (`bench.training`) and their shapes."""
 
-QUICK_PLAYERS, QUICK_ELEMENTS = (64,), 2**14
+QUICK_PLAYERS, QUICK_ELEMENTS, OTHER_QUICK_ELEMENTS = (64,), 2**14, 2**12
 
 TABLE_PLAYERS = 16
 """The most players of games whose data are a worth for each coalition."""
@@ -220,8 +220,8 @@ def standard_shapes(game: str, device: str, quick: bool = False) -> list[tuple[i
     """One GRPO step, and whole data sets."""
     if game in TRAINING:
         return list(TRAINING[game][: 1 if quick else None])
+    order = issubclass(named(game), OrderGame)
     if quick:
-        return [LATENCY, *shapes(game, QUICK_PLAYERS, QUICK_ELEMENTS)]
-    if issubclass(named(game), OrderGame):
-        return [LATENCY, *shapes(game, PLAYERS, ELEMENTS[device])]
-    return [LATENCY, *shapes(game, OTHER_PLAYERS, OTHER_ELEMENTS[device])]
+        return [LATENCY, *shapes(game, QUICK_PLAYERS, QUICK_ELEMENTS if order else OTHER_QUICK_ELEMENTS)]
+    players, elements = (PLAYERS, ELEMENTS) if order else (OTHER_PLAYERS, OTHER_ELEMENTS)
+    return [LATENCY, *shapes(game, players, elements[device])]

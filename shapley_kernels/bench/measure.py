@@ -96,6 +96,7 @@ def _goes_on(samples: int, spent: float, seconds: float) -> bool:
 def _no_garbage_collection() -> Iterator[None]:
     enabled = gc.isenabled()
     gc.collect()
+    gc.freeze()  # so that the next collection looks at what is new alone
     gc.disable()
     try:
         yield

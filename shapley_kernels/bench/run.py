@@ -63,7 +63,8 @@ def _measured(inputs: Inputs, methods: Sequence[Method], seconds: float) -> Iter
         return
     measure.interleaved(timings, _samplers(inputs, methods, calls), seconds)
     hosts = {name: Timing(0.0) for name in calls if point.device != "cpu"}
-    measure.interleaved(hosts, {name: measure.host_sampler(calls[name]) for name in hosts}, HOST_SECONDS)
+    if hosts:
+        measure.interleaved(hosts, {name: measure.host_sampler(calls[name]) for name in hosts}, HOST_SECONDS)
     for method in measured:
         host = hosts[method.name].median if hosts else None
         yield _record(inputs, method, timings, host, errors[method.name])
