@@ -9,15 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import typer.testing
 
 from shapley_kernels import _files
-from shapley_kernels.cli import run, writing
+from shapley_kernels.cli import plot, run, writing
+from shapley_kernels.cli.compute import Results
+from shapley_kernels.cli.reading import RewardBatch
+from shapley_kernels.cli.rows import Columns
+from shapley_kernels.rl import RewardAllocator
 from tests import GUARD
 from tests.cli.conftest import COMMAND, Place
 
@@ -165,7 +171,7 @@ def test_a_directory_that_cannot_be_written(place: Place, monkeypatch: pytest.Mo
 def test_nothing_is_left_of_an_interrupted_run(
     place: Place, monkeypatch: pytest.MonkeyPatch, error: BaseException, name: str, where: str
 ) -> None:
-    from shapley_kernels.cli import parquet, plot
+    from shapley_kernels.cli import parquet
 
     for owner, method in ((writing.JsonLinesSink, "write"), (parquet.ParquetSink, "write"), (plot, "draw")):
         if method == where:
@@ -309,6 +315,49 @@ def test_plot(place: Place, suffix: str, magic: bytes) -> None:
         pixels = matplotlib.image.imread("p.png")
         assert min(pixels.shape[:2]) > 500
         assert len({tuple(p) for p in pixels[::7, ::7, :3].reshape(-1, 3).tolist()}) > 4
+
+
+def drawn(lengths: list[int], title: str = "t") -> tuple[Any, Any]:
+    """The figure of random rollouts of that many candidates, and the credits by rank."""
+    rng, figures = np.random.default_rng(0), []
+    results = Results(Columns())
+    rows: list[Any] = [(i % 9, rng.random(n).tolist(), []) for i, n in enumerate(lengths)]
+    results.add(RewardBatch.of(rows))
+    results.compute(RewardAllocator(), lambda _: lambda _: None, against_grpo=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plot.Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+        plot.draw(BytesIO(), "png", results, title, "shapley")
+    return figures[0], plot.by_rank(results)[0]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "ranks", "said"),
+    [
+        ([3] * 40, 3, "the 40 rollouts with at least 3 candidates"),
+        ([2, 8] * 20, 8, "the 20 rollouts with at least 8 candidates, of 40 in all"),
+        ([1, 2, 3, 4] * 10, 2, "the 30 rollouts with at least 2 candidates, of 40 in all"),
+        ([100] * 5, 100, "the 5 rollouts with at least 100 candidates"),
+        ([], 0, "there are no candidates"),
+        ([0, 0], 0, "there are no candidates"),
+    ],
+)
+def test_the_picture_compares_ranks_of_the_same_rollouts(lengths: list[int], ranks: int, said: str) -> None:
+    """A rank that only long lists have would differ from the others by whose it is."""
+    figure, credits = drawn(lengths)
+    n = sum(length >= ranks for length in lengths) if ranks else 0
+    assert credits.shape == (n, ranks)
+    assert (np.diff(credits, axis=1) <= 0).all()  # of Max: the best reward earns most
+    right = figure.axes[1]
+    assert right.get_title() == f"Who gets the credit\n{said}"
+    assert right.get_xlabel().endswith(f"n = {n} at each rank")
+
+
+def test_the_picture_says_what_it_shows() -> None:
+    figure, _ = drawn([3] * 3000, title="x" * 300)
+    title, counts = figure.get_suptitle().split("\n")
+    assert title == "x" * 97 + "..."
+    assert counts.startswith("3,000 rollouts of 9 prompts; advantage of the other sign than under plain GRPO for ")
+    assert figure.axes[0].get_title() == "What changes against plain GRPO\n6,000 of 9,000 candidates"
 
 
 def test_on_a_terminal_rows_are_written_only_where_asked(place: Place) -> None:
