@@ -91,8 +91,8 @@ class Inputs:
             raise Unsuited("numpy has no bfloat16")
         batch = self.point.shape[:-1]
         placed = self.sample.placed(container, dtype, self.point.device)
-        found = placed.arrays if placed.mask is None else {**placed.arrays, "mask": placed.mask}
-        return {name: x.reshape((*batch, *x.shape[1:])) for name, x in found.items()}
+        arrays = placed.arrays if placed.mask is None else {**placed.arrays, "mask": placed.mask}
+        return {name: x.reshape((*batch, *x.shape[1:])) for name, x in arrays.items()}
 
     def rewards(self, container: str, dtype: str | None = None) -> Any:
         """`arrays` of a game that has one."""
@@ -209,11 +209,11 @@ def named(game: str) -> type[Game]:
 def shapes(game: str, players: Iterable[int], elements: int) -> list[tuple[int, int]]:
     """[rows, players] so that the data of all rows are about `elements` numbers, rows a power of two; without numbers
     of players that the game does not take."""
-    found = []
+    chosen = []
     for n in players:
         with suppress(Unsuited):
-            found.append((2 ** max(0, int(elements / Inputs(Point(game, (1, n))).elements).bit_length() - 1), n))
-    return found
+            chosen.append((2 ** max(0, int(elements / Inputs(Point(game, (1, n))).elements).bit_length() - 1), n))
+    return chosen
 
 
 def standard_shapes(game: str, device: str, quick: bool = False) -> list[tuple[int, ...]]:

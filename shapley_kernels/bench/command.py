@@ -212,8 +212,8 @@ def scaling_command(
         records = _measure(points, _methods(methods, (*OURS, *FIVE_LINERS)), budget, output, force, show=False)
     console = report.out(stderr=output == Path("-"))
     for axis in chosen:
-        if found := scaling.fits(records, axis):
-            console.print(report.fitted(axis, found))
+        if exponents := scaling.fits(records, axis):
+            console.print(report.fitted(axis, exponents))
         else:
             typer.echo(f"{axis}: no two points that differ in it alone", err=True)
 
@@ -260,16 +260,16 @@ def compare_command(
     left, right = read([a]), read([b])
     if not force:
         refuse_other_machines(left, right)
-    found = compare(left, right, margin, control)
-    if not found:
+    comparisons = compare(left, right, margin, control)
+    if not comparisons:
         with_control = f" with {control} beside it" if control else ""
         clocks = [" and ".join(sorted({r.clock for r in side})) for side in (left, right)]
         why = f": {a} has {clocks[0]} time, {b} has {clocks[1]} time" if clocks[0] != clocks[1] else ""
         raise CommandError(f"{a} and {b} have no point in common{with_control}{why}")
-    report.out().print(report.compared(found, control))
-    counts = {verdict: sum(c.verdict == verdict for c in found) for verdict in report.STYLES}
+    report.out().print(report.compared(comparisons, control))
+    counts = {verdict: sum(c.verdict == verdict for c in comparisons) for verdict in report.STYLES}
     typer.echo(", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n))
-    for line in missing({str(a): left, str(b): right}, found, control):
+    for line in missing({str(a): left, str(b): right}, comparisons, control):
         typer.echo(line, err=True)
     if counts["SLOWER"]:
         raise typer.Exit(1)
@@ -338,11 +338,11 @@ def machine_command(
     """Show what is recorded with every run: processor, cores, versions, commit, load, and what may disturb."""
     from shapley_kernels.bench import report
 
-    found = {**machine.machine(), "load": machine.load(), "commit": machine.commit()}
+    facts = {**machine.machine(), "load": machine.load(), "commit": machine.commit()}
     if as_json:
-        typer.echo(json.dumps({**found, "versions": machine.versions()}))
+        typer.echo(json.dumps({**facts, "versions": machine.versions()}))
         return
-    report.out().print(report.pairs({**found, **machine.versions()}))
+    report.out().print(report.pairs({**facts, **machine.versions()}))
     for warning in machine.disturbances():
         typer.echo(f"beware: {warning}", err=True)
 
@@ -378,9 +378,9 @@ def _measure(
         with whole_file(output, force) if output and not to_stdout else nullcontext(here) as stream, Steps() as steps:
             advance = steps.start("measuring", len(points))
             for point in points:
-                found = list(run(point, methods, seconds))
-                skipped += [result for result in found if isinstance(result, Skipped)]
-                new = [result for result in found if isinstance(result, Record)]
+                results = list(run(point, methods, seconds))
+                skipped += [result for result in results if isinstance(result, Skipped)]
+                new = [result for result in results if isinstance(result, Record)]
                 if stream is not None:
                     stream.writelines(lines(new, after=records[-1] if records else None))
                     stream.flush()

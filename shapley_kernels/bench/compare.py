@@ -51,22 +51,22 @@ def compare(
             that a machine that is slower as a whole during b does not make everything SLOWER.
     """
     left, right = _blocks(a), _blocks(b)
-    found = []
+    comparisons = []
     for key in left:
         keys = [key] if control is None else [key, (control, *key[1:])]
         if all(k in side for k in keys for side in (left, right)) and key[0] != control:
-            found.append(_compared(key, [side[k] for k in keys for side in (right, left)], margin))
-    return sorted(found, key=lambda c: get_args(Verdict).index(c.verdict))
+            comparisons.append(_compared(key, [side[k] for k in keys for side in (right, left)], margin))
+    return sorted(comparisons, key=lambda c: get_args(Verdict).index(c.verdict))
 
 
 def missing(
-    sides: Mapping[str, Sequence[Record]], found: Sequence[Comparison], control: str | None = None
+    sides: Mapping[str, Sequence[Record]], comparisons: Sequence[Comparison], control: str | None = None
 ) -> list[str]:
     """What to say of points that were not compared, by the names of the files: those of the control are its own."""
     keys = {name: {record.key for record in records if record.method != control} for name, records in sides.items()}
     (a, of_a), (b, of_b) = keys.items()
     said = [(len(of_a - of_b), f"of {a} are not in {b}"), (len(of_b - of_a), f"of {b} are not in {a}")]
-    said += [(len(of_a & of_b) - len(found), f"of both have no {control} beside them")]
+    said += [(len(of_a & of_b) - len(comparisons), f"of both have no {control} beside them")]
     return [f"{points} points {what}" for points, what in said if points]
 
 
@@ -100,7 +100,7 @@ def verdict(low: float, high: float, margin: float) -> Verdict:
 def _interval(blocks: Sequence[np.ndarray]) -> tuple[float, float]:
     if min(map(len, blocks)) < FEWEST:
         return 0.0, float("inf")
-    found = bootstrap(
+    interval = bootstrap(
         blocks,
         _ratio,
         n_resamples=4999,
@@ -108,7 +108,7 @@ def _interval(blocks: Sequence[np.ndarray]) -> tuple[float, float]:
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def refuse_other_machines(a: Sequence[Record], b: Sequence[Record]) -> None:

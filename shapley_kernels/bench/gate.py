@@ -39,13 +39,13 @@ def check(method: Method, inputs: Inputs, credits: Any) -> float:
     Raises:
         GateFailed: they are outside, not finite, or of another shape.
     """
-    found = to_float64(credits)
-    if found.shape != inputs.reference.shape:
-        raise GateFailed(f"{method.name}: credits of shape {found.shape} for {inputs.point}")
-    if not np.isfinite(found).all():
+    given = to_float64(credits)
+    if given.shape != inputs.reference.shape:
+        raise GateFailed(f"{method.name}: credits of shape {given.shape} for {inputs.point}")
+    if not np.isfinite(given).all():
         raise GateFailed(f"{method.name}: credits of {inputs.point} are not finite")
     reference, unit = inputs.reference.reshape(-1, inputs.reference.shape[-1]), inputs.unit
-    difference = np.abs(found.reshape(reference.shape) - reference)
+    difference = np.abs(given.reshape(reference.shape) - reference)
     error = float(np.divide(difference, unit, out=difference, where=unit > 0).max(initial=0.0))
     terms = 2**inputs.players if method.kind == "peer" else inputs.terms
     allowed = terms * PRECISION[method.precision or inputs.point.dtype][0]
@@ -77,13 +77,13 @@ def _check_rows(method: Method, inputs: Inputs, credits: Any) -> None:
         raise GateFailed(f"{method.name}: {inputs.point}: {failure}") from None
 
 
-def _check_by_reference(method: Method, inputs: Inputs, rows: Sample, found: np.ndarray, budget: Budget) -> None:
+def _check_by_reference(method: Method, inputs: Inputs, rows: Sample, given: np.ndarray, budget: Budget) -> None:
     """Too long to enumerate: within both bounds of the torch backend in float64, where torch is installed."""
     if find_spec("torch") is None:
         return
     game = rows.placed("torch", "float64").game()
     truth = to_float64(sk.shapley(game, backend="torch"))
     allowed = budget.at(truth) + error_budget(game).at(truth)
-    if not (np.abs(found - truth) <= allowed).all():
-        worst = float((np.abs(found - truth) / allowed).max())
+    if not (np.abs(given - truth) <= allowed).all():
+        worst = float((np.abs(given - truth) / allowed).max())
         raise GateFailed(f"{method.name}: {inputs.point}: error {worst:.3g} times the bound")

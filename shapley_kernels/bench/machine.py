@@ -33,15 +33,15 @@ def machine() -> dict[str, Any]:
 
 def _cpu() -> str:
     """The name of the processor, with its family and model where the system tells them (names can be vague)."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
-            found.setdefault(key.strip(), value.strip())
+            fields.setdefault(key.strip(), value.strip())
     except OSError:  # not Linux
         pass
-    name = found.get("model name") or platform.processor() or platform.machine()
-    return f"{name} (family {found['cpu family']}, model {found['model']})" if "cpu family" in found else name
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return f"{name} (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else name
 
 
 def _first_line(path: str) -> str | None:
@@ -62,8 +62,8 @@ def _gpu() -> str | None:
 @cache
 def versions() -> dict[str, str]:
     """Python and the packages that matter, as far as installed."""
-    found = {package: _version(package) for package in PACKAGES}
-    return {"python": platform.python_version(), **{p: version for p, version in found.items() if version}}
+    versions = {package: _version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **{p: version for p, version in versions.items() if version}}
 
 
 def _version(package: str) -> str | None:
@@ -102,14 +102,14 @@ def load() -> float | None:
 
 def disturbances() -> list[str]:
     """What will make times worse, or vary."""
-    found = []
+    warnings = []
     here = machine()
     busy = load()
     if busy is not None and busy > 0.5 * here["cores"]:
-        found.append(f"load average {busy} on {here['cores']} cores: others are running, times will be too long")
+        warnings.append(f"load average {busy} on {here['cores']} cores: others are running, times will be too long")
     if here["governor"] not in (None, "performance"):
-        found.append(f"the frequency governor is {here['governor']!r}, not 'performance'")
-    return found
+        warnings.append(f"the frequency governor is {here['governor']!r}, not 'performance'")
+    return warnings
 
 
 @contextmanager

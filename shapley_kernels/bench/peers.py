@@ -64,9 +64,9 @@ def _refuse(name: str, inputs: Inputs, limited: bool = True) -> None:
         raise Unsuited(f"{name} would enumerate 2^{inputs.players} coalitions")
 
 
-def _singles(found: Any, n: int) -> np.ndarray:
+def _singles(values: Any, n: int) -> np.ndarray:
     """Values of single players out of shapiq's InteractionValues."""
-    return np.array([found[(i,)] for i in range(n)])
+    return np.array([values[(i,)] for i in range(n)])
 
 
 def _shapiq_exact(worth: Callable[[np.ndarray], np.ndarray], n: int) -> np.ndarray:

@@ -52,12 +52,12 @@ def draw(kind: str, records: Sequence[Record], game: str, title: str | None = No
         raise CommandError(f"no records of {game}; there are {have}")
     panels: list[Callable[[Axes], None]] = []
     for axis, what in (("players", "candidates per set"), ("rows", "the number of sets")):
-        found = {name: s for name, s in series(its, axis).items() if len(s) > 1}
-        if found:
-            panels.append(partial(_times, found=found, axis=axis, title=f"Time against {what}: {game}{sizes(found)}"))
+        lines = {name: s for name, s in series(its, axis).items() if len(s) > 1}
+        if lines:
+            panels.append(partial(_times, lines=lines, axis=axis, title=f"Time against {what}: {game}{sizes(lines)}"))
     panels.append(partial(_roofline, records=its, every=records))
     if ratios := _ratios(records):
-        panels.append(partial(_speed_ups, found=ratios))
+        panels.append(partial(_speed_ups, points=ratios))
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(6.5 * columns, 4.7 * rows + 0.6), dpi=100, layout="constrained")
@@ -82,9 +82,9 @@ def provenance(records: Sequence[Record]) -> str:
     return f"{machines}\n{clock}, threads: {threads}, {dtypes}, {days}"
 
 
-def sizes(found: Mapping[Any, Sequence[Record]]) -> str:
+def sizes(lines: Mapping[Any, Sequence[Record]]) -> str:
     """The shapes of what is drawn, from the first to the last."""
-    longest = max(found.values(), key=len)
+    longest = max(lines.values(), key=len)
     return f", {shape_name(longest[0].shape)} to {shape_name(longest[-1].shape)}"
 
 
@@ -100,16 +100,16 @@ def _log_axes(axes: Axes, x: str, y: str) -> None:
     axes.grid(True, which="major", alpha=0.25)
 
 
-def _times(axes: Axes, found: Mapping[tuple[str, str], Sequence[Record]], axis: str, title: str) -> None:
+def _times(axes: Axes, lines: Mapping[tuple[str, str], Sequence[Record]], axis: str, title: str) -> None:
     """Medians with the band of the 20 % and 80 % quantiles."""
     axes.set_title(title, fontsize=10)
     _log_axes(axes, {"players": "candidates per set", "rows": "sets"}[axis], "time of a call")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
-    for (_, method), s in sorted(found.items()):
+    for (_, method), s in sorted(lines.items()):
         x = [getattr(r, axis) for r in s]
         axes.plot(x, [r.median_s for r in s], label=method, **_style(method))
         axes.fill_between(x, [r.q20_s for r in s], [r.q80_s for r in s], color=COLOURS.get(method, OTHER), alpha=0.15)
-    s = next(iter(found.values()))
+    s = next(iter(lines.values()))
     axes.plot([getattr(r, axis) for r in s], [r.roof_s for r in s], color="black", linestyle=":", label="copy")
     axes.legend(frameon=False, fontsize=8)
 
@@ -134,27 +134,27 @@ def _roofline(axes: Axes, records: Sequence[Record], every: Sequence[Record]) ->
 
 def _ratios(records: Sequence[Record]) -> list[tuple[str, float, str]]:
     """Name of the point, how many times faster than the better five-liner, and which that is; the least first."""
-    found = []
+    ratios = []
     for its in by_point(records).values():
         lines = [r for r in its if r.kind == "five-liner" and r.method != "compiled-five-liner"]
         if (own := ours(its)) and lines:
             best = min(lines, key=lambda r: r.median_s)
             name = f"{own.game} {shape_name(own.shape)}{' masked' * own.masked}"
-            found.append((name, best.median_s / own.median_s, best.method))
-    return sorted(found, key=lambda item: item[1])
+            ratios.append((name, best.median_s / own.median_s, best.method))
+    return sorted(ratios, key=lambda item: item[1])
 
 
-def _speed_ups(axes: Axes, found: Sequence[tuple[str, float, str]]) -> None:
+def _speed_ups(axes: Axes, points: Sequence[tuple[str, float, str]]) -> None:
     """How many times faster than the better five-liner; bars to the left of 1 are losses."""
     title = "Speed-up over the better five-liner"
-    if len(found) > SHOWN_BARS:  # evenly over the range, both ends included
-        title += f" ({SHOWN_BARS} of {len(found)} points)"
-        found = [found[i] for i in np.linspace(0, len(found) - 1, SHOWN_BARS).astype(int)]
+    if len(points) > SHOWN_BARS:  # evenly over the range, both ends included
+        title += f" ({SHOWN_BARS} of {len(points)} points)"
+        points = [points[i] for i in np.linspace(0, len(points) - 1, SHOWN_BARS).astype(int)]
     axes.set_title(title, fontsize=10)
-    place = np.arange(len(found))
-    ratios = np.array([ratio for _, ratio, _ in found])
-    axes.barh(place, ratios - 1, left=1, color=[COLOURS[method] for *_, method in found], alpha=0.8)
-    axes.set_yticks(place, [name for name, *_ in found], fontsize=8)
+    place = np.arange(len(points))
+    ratios = np.array([ratio for _, ratio, _ in points])
+    axes.barh(place, ratios - 1, left=1, color=[COLOURS[method] for *_, method in points], alpha=0.8)
+    axes.set_yticks(place, [name for name, *_ in points], fontsize=8)
     axes.set_xscale("log")
     axes.margins(x=0.15)
     axes.axvline(1, color="black", linewidth=1)

@@ -127,16 +127,16 @@ def read(paths: Iterable[Path]) -> list[Record]:
             if not line.strip():
                 continue
             try:
-                found = _decoder.decode(line)
+                decoded = _decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 what = "expected a record of shapley-bench; measure again if it is of an older version"
                 raise CommandError(f"{path}:{number}: {what}: {error}") from None
-            if isinstance(found, Run):
-                header = found
+            if isinstance(decoded, Run):
+                header = decoded
             elif header is None:
                 raise CommandError(f"{path}:{number}: expected the header of a run before its first record")
             else:
-                records.append(replace(found, run=header))
+                records.append(replace(decoded, run=header))
         if len(records) == before:
             raise CommandError(f"{path}: no records in it")
     return records

@@ -41,10 +41,10 @@ MEASURED = {"": 20, "median": 7, "20 to 80 %": 17, "of ours": 8, "% of copy": 9,
 def measured(records: Iterable[Record]) -> Group:
     """A table per point; the fastest method is bold."""
     parts: list[RenderableType] = []
-    for found in by_point(records).values():
+    for at_point in by_point(records).values():
         table = _columns(MEASURED, left=1, show_header=not parts)
-        own, fastest = ours(found), min(r.median_s for r in found)
-        for r in found:
+        own, fastest = ours(at_point), min(r.median_s for r in at_point)
+        for r in at_point:
             table.add_row(
                 f"  {r.method}",
                 duration(r.median_s),
@@ -55,14 +55,14 @@ def measured(records: Iterable[Record]) -> Group:
                 duration(r.first_call_s),
                 style="bold" if r.median_s == fastest else None,
             )
-        parts += [Text(call_name(found[0]), style="bold cyan"), table]
+        parts += [Text(call_name(at_point[0]), style="bold cyan"), table]
     return Group(*parts)
 
 
-def skipped(found: Sequence[Skipped]) -> list[str]:
+def skipped(skips: Sequence[Skipped]) -> list[str]:
     """A line per method and reason."""
     reasons: dict[tuple[str, str], int] = {}
-    for s in found:
+    for s in skips:
         reasons[s.method, s.reason] = reasons.get((s.method, s.reason), 0) + 1
     return [f"{method}: {reason} ({n} points)" for (method, reason), n in reasons.items()]
 
@@ -73,11 +73,11 @@ COMPARED = {"": 11, "method": 20, "a": 7, "b": 7, "b / a": 7, "95 % interval": 1
 def compared(comparisons: Sequence[Comparison], control: str | None) -> Group:
     """A line per comparison under the name of its call; equal verdicts together, as they come."""
     parts: list[RenderableType] = []
-    for (_, (game, dtype, shape, device, masked, threads, clock)), found in groupby(
+    for (_, (game, dtype, shape, device, masked, threads, clock)), alike in groupby(
         comparisons, lambda c: (c.verdict, c.key[1:])
     ):
         table = _columns(COMPARED, left=2, show_header=not parts)
-        for c in found:
+        for c in alike:
             interval = f"{c.low:.3f} to {c.high:.3f}" if c.high < float("inf") else "too few samples"
             verdict = Text(f"  {c.verdict}", style=STYLES[c.verdict])
             table.add_row(verdict, c.key[0], duration(c.a), duration(c.b), f"{c.ratio:.3f}", interval)
@@ -87,13 +87,13 @@ def compared(comparisons: Sequence[Comparison], control: str | None) -> Group:
     return Group(*parts)
 
 
-def fitted(axis: str, found: Iterable[tuple[tuple[str, str], Fit]]) -> Table:
+def fitted(axis: str, exponents: Iterable[tuple[tuple[str, str], Fit]]) -> Table:
     """A line per exponent."""
     heads = ("game", "method", f"time ~ {axis}^", "95 %", "fitted over")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, head in enumerate(heads):
         table.add_column(head, justify="left" if i < 2 else "right", no_wrap=True)
-    for (game, method), fit in found:
+    for (game, method), fit in exponents:
         over = f"{fit.first:,.0f} to {fit.last:,.0f}, {fit.points} pts"
         table.add_row(
             game, method, f"{fit.exponent:.2f}", "none" if fit.error == float("inf") else f"± {fit.error:.2f}", over
@@ -101,9 +101,9 @@ def fitted(axis: str, found: Iterable[tuple[tuple[str, str], Fit]]) -> Table:
     return table
 
 
-def pairs(found: dict[str, object]) -> Table:
+def pairs(values: dict[str, object]) -> Table:
     """Names and values."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in found.items():
+    for name, value in values.items():
         table.add_row(f"[dim]{name}[/dim]", str("unknown" if value is None else value).replace("[", "\\["))
     return table

@@ -55,17 +55,17 @@ def series(records: Iterable[Record], axis: str) -> dict[tuple[str, str], list[R
         kind = (record.game, record.method, record.dtype, record.device, record.masked, record.clock)
         groups.setdefault((*kind, len(record.shape), *others), []).append(record)
     longest: dict[tuple[str, str], list[Record]] = {}
-    for found in groups.values():
-        name = (found[0].game, found[0].method)
-        found = sorted(found, key=lambda record: getattr(record, axis))
-        if len({getattr(r, axis) for r in found}) > len({getattr(r, axis) for r in longest.get(name, [])}):
-            longest[name] = found
+    for alike in groups.values():
+        name = (alike[0].game, alike[0].method)
+        alike = sorted(alike, key=lambda record: getattr(record, axis))
+        if len({getattr(r, axis) for r in alike}) > len({getattr(r, axis) for r in longest.get(name, [])}):
+            longest[name] = alike
     return longest
 
 
 def fits(records: Sequence[Record], axis: str) -> list[tuple[tuple[str, str], Fit]]:
     """(game, method) and its fit, where there are enough points."""
-    found = (
+    all_fits = (
         (name, fit([getattr(r, axis) for r in s], [r.median_s for r in s])) for name, s in series(records, axis).items()
     )
-    return [(name, it) for name, it in found if it is not None]
+    return [(name, it) for name, it in all_fits if it is not None]

@@ -78,11 +78,11 @@ def markdown(records: Sequence[Record]) -> str:
     columns = sorted({r.method for r in records}, key=lambda m: (list(NAMES).index(m) if m in NAMES else 99, m))
     head = ["call", *(NAMES.get(method, method) for method in columns)]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(columns)]
-    for found in by_point(records).values():
-        by_name = {record.method: record for record in found}
-        fastest, own = min(r.median_s for r in found), ours(found)
+    for at_point in by_point(records).values():
+        by_name = {record.method: record for record in at_point}
+        fastest, own = min(r.median_s for r in at_point), ours(at_point)
         cells = [_cell(by_name.get(method), own, fastest) for method in columns]
-        lines.append(f"| {call_name(found[0])} | " + " | ".join(cells) + " |")
+        lines.append(f"| {call_name(at_point[0])} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", provenance(records)])
 
 
@@ -102,7 +102,7 @@ def provenance(records: Sequence[Record]) -> str:
     """On what, with what and when."""
     machines = sorted({r.of.machine["gpu" if r.device != "cpu" else "cpu"] for r in records}, key=str)
     packages = ("python", "numpy", "numba", "torch", "triton")
-    found = sorted({", ".join(f"{p} {r.of.versions[p]}" for p in packages if p in r.of.versions) for r in records})
+    versions = sorted({", ".join(f"{p} {r.of.versions[p]}" for p in packages if p in r.of.versions) for r in records})
     loads = [r.load for r in records if r.load is not None]
     load = f", load average up to {max(loads):.1f}" if loads else ""
     commits = ", ".join(sorted({r.of.commit or "no commit" for r in records}))
@@ -112,7 +112,7 @@ def provenance(records: Sequence[Record]) -> str:
     parts = (
         f"Medians of alternating calls, {clocks}, threads: {threads}",
         "; ".join(map(str, machines)) + load,
-        *found,
+        *versions,
         f"{days}, commit {commits}.",
     )
     return "; ".join(parts)
@@ -145,11 +145,11 @@ def filled(text: str, records: Sequence[Record], name: str = "text") -> str:
 
 def _chosen(records: Sequence[Record], kind: str, games: Sequence[str]) -> list[Record]:
     points = by_point(records)
-    with_peers = {point for point, found in points.items() if any(r.kind == "peer" for r in found)}
+    with_peers = {point for point, at_point in points.items() if any(r.kind == "peer" for r in at_point)}
     return [
         record
-        for point, found in points.items()
-        for record in found
+        for point, at_point in points.items()
+        for record in at_point
         if (point in with_peers) == (kind == "peers") and (not games or record.game in games)
     ]
 

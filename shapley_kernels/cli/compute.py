@@ -112,8 +112,8 @@ class Results:
         advantages = rl.grpo_advantages(compared, mask, group_ids=groups, center=allocator.center, scale=scale)
         if not np.isfinite(advantages).all():
             raise ValueError("advantages overflow")
-        found = rl.diagnostics(rewards, mask, advantages=advantages, group_ids=groups, utility=utility)
-        self.diagnostics = rl.merge_diagnostics([self.diagnostics, found])
+        diagnostics = rl.diagnostics(rewards, mask, advantages=advantages, group_ids=groups, utility=utility)
+        self.diagnostics = rl.merge_diagnostics([self.diagnostics, diagnostics])
         self.credits[here], self.advantages[here] = credits[mask], advantages[mask]
         if len(self.worth):
             plain = rl.RewardAllocator(utility, rl.Broadcast()).credits(rewards, mask)
@@ -159,9 +159,9 @@ class Column:
         """[rows, players, width], zeros where there is nothing."""
         widths = self.widths[rows]
         inside = mask[..., None] & (np.arange(_power_of_two(widths.max())) < widths[:, None, None])
-        found = np.zeros(inside.shape)
-        found[inside] = self.numbers[_ranges(self._starts[rows], self._sizes[rows])]
-        return found
+        out = np.zeros(inside.shape)
+        out[inside] = self.numbers[_ranges(self._starts[rows], self._sizes[rows])]
+        return out
 
 
 def _power_of_two(n: int) -> int:

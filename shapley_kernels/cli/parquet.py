@@ -114,8 +114,8 @@ class ParquetRows:
         if self.columns.data:  # which are read row by row
             rows = [self._parts(row) for row in _python_rows(batch)]
             bad |= np.array([row is None for row in rows], bool)
-            found = RewardBatch.of([(None, row[1] if row else [], []) for row in rows])
-            return found.rewards, found.lengths, columns_of([row[2] for row in rows if row])
+            read = RewardBatch.of([], [row[1] if row else [] for row in rows], [])
+            return read.rewards, read.lengths, columns_of([row[2] for row in rows if row])
         lists = _column(batch, str(self.columns.rewards))
         rewards, lengths = _lists(lists)
         wrong = ~np.isfinite(rewards)

@@ -125,9 +125,9 @@ def by_rank(results: Results) -> tuple[np.ndarray, np.ndarray]:
     rows = rows[_chosen(len(rows), SAMPLED_ROLLOUTS)]
     starts = np.cumsum(lengths) - lengths
     credits = np.empty((len(rows), ranks))
-    for found, start, length in zip(credits, starts[rows], lengths[rows], strict=True):
+    for own, start, length in zip(credits, starts[rows], lengths[rows], strict=True):
         order = np.argsort(-results.rewards[start : start + length], kind="stable")
-        found[:] = results.credits[start : start + length][order[:ranks]]
+        own[:] = results.credits[start : start + length][order[:ranks]]
     return credits, results.worth[rows]
 
 

@@ -71,10 +71,10 @@ def fill(
         size = sum(source.file.size for source in sources)
         buckets = max(int(ray.cluster_resources().get("CPU", 1)), size // BUCKET_BYTES)
         numbers, rows = _read_all(results, sources, guess, buckets, advance)
-        found: list[dict[str, float]] = []
+        diagnostics: list[dict[str, float]] = []
         if numbers:
-            _share(results, numbers, rows, allocator, buckets, found)
-        results.diagnostics = merge_diagnostics(found)
+            _share(results, numbers, rows, allocator, buckets, diagnostics)
+        results.diagnostics = merge_diagnostics(diagnostics)
         results.divide_by_std(allocator)
     finally:
         if ours:
@@ -103,15 +103,15 @@ def _read_all(
     refs = [task.remote(file, i, type(s), *how) for i, (file, s) in enumerate(zip(there, sources, strict=True))]
     kept, lengths = [], [results.lengths]
     for source, (numbers, info) in zip(sources, refs, strict=True):
-        found: _Read = ray.get(info)
-        if found.problem is not None:
-            raise CommandError(found.problem)
-        source.skipped.extend(found.skipped)
-        results.first_prompts += found.prompts[: keep - len(results.first_prompts)]
-        if guess and found.guess:
-            guess.join(found.guess)
-        lengths.append(found.lengths)
-        if len(found.lengths):
+        read: _Read = ray.get(info)
+        if read.problem is not None:
+            raise CommandError(read.problem)
+        source.skipped.extend(read.skipped)
+        results.first_prompts += read.prompts[: keep - len(results.first_prompts)]
+        if guess and read.guess:
+            guess.join(read.guess)
+        lengths.append(read.lengths)
+        if len(read.lengths):
             kept.append(numbers)
         advance(source.file.size)
     results.set_lengths(np.concatenate(lengths))
@@ -122,27 +122,27 @@ def _read(
     file: File, number: int, kind: Any, columns: Columns, skip_bad: bool, guesses: bool, keep_prompts: int, buckets: int
 ) -> tuple[pa.Table, _Read]:
     """The numbers of one file; runs on a worker."""
-    found, tables = _Read(), [ROWS.empty_table()]
+    read, tables = _Read(), [ROWS.empty_table()]
     try:
         file.refuse_changed()  # also where it is another file than there
         source: Source
         if kind is ParquetRows:
             source = ParquetRows(file, columns, skip_bad)
         else:
-            found.guess = SchemaGuess(columns.rewards) if guesses else None
-            source = JsonLines(file, columns, skip_bad, see=found.guess.see if found.guess else None)
+            read.guess = SchemaGuess(columns.rewards) if guesses else None
+            source = JsonLines(file, columns, skip_bad, see=read.guess.see if read.guess else None)
         for batch in source.batches(lambda _: None):
-            tables.append(_table(batch, number, len(found.lengths), buckets))
-            found.lengths = np.concatenate([found.lengths, batch.lengths])
-            found.prompts += batch.prompts[: keep_prompts - len(found.prompts)]
-        found.skipped = source.skipped.tolist()
+            tables.append(_table(batch, number, len(read.lengths), buckets))
+            read.lengths = np.concatenate([read.lengths, batch.lengths])
+            read.prompts += batch.prompts[: keep_prompts - len(read.prompts)]
+        read.skipped = source.skipped.tolist()
     except CommandError as error:
-        found.problem = str(error)
+        read.problem = str(error)
     except OSError as error:
-        found.problem = (
+        read.problem = (
             f"{file.name}: a worker of Ray cannot read it ({error.strerror}); all machines must see the files"
         )
-    return pa.concat_tables(tables), found
+    return pa.concat_tables(tables), read
 
 
 def _table(numbers: RewardBatch, file: int, first: int, buckets: int) -> pa.Table:
@@ -180,9 +180,9 @@ def _share(
     rows: list[int],
     allocator: RewardAllocator,
     buckets: int,
-    found: list[dict[str, float]],
+    diagnostics: list[dict[str, float]],
 ) -> None:
-    """Put the results of all rows in their places; the diagnostics go to `found`.
+    """Put the results of all rows in their places; the diagnostics go to `diagnostics`.
 
     Raises:
         CommandError: some rewards are too large.
@@ -195,7 +195,7 @@ def _share(
         for told in map(json.loads, filter(None, batch["told"].to_pylist())):
             if isinstance(told, str):
                 raise CommandError(told)
-            found.append(told)
+            diagnostics.append(told)
         places = before[batch["file"].to_numpy()] + batch["row"].to_numpy()
         lengths = pc.list_value_length(batch["rewards"]).to_numpy()
         results.put(places, lengths, *(_flat(batch[name]) for name in ("rewards", "credits", "advantages")))

@@ -57,11 +57,11 @@ class RewardBatch:
     """Of each data column: numbers float64, and how many each candidate of a row has, [rows] int64."""
 
     @classmethod
-    def of(cls, rows: list[tuple[Any, list[float], list[Data]]]) -> "RewardBatch":
-        """Of rows as `parts` gives them."""
-        lengths = np.fromiter((len(rewards) for _, rewards, _ in rows), np.int64, len(rows))
-        rewards = np.fromiter(chain.from_iterable(rewards for _, rewards, _ in rows), np.float64, lengths.sum())
-        return cls([prompt for prompt, *_ in rows], lengths, rewards, columns_of([data for *_, data in rows]))
+    def of(cls, prompts: list[Any], rewards: list[list[float]], data: list[list[Data]]) -> "RewardBatch":
+        """Of what `parts` gives of each row."""
+        lengths = np.fromiter(map(len, rewards), np.int64, len(rewards))
+        flat = np.fromiter(chain.from_iterable(rewards), np.float64, lengths.sum())
+        return cls(prompts, lengths, flat, columns_of(data))
 
 
 def columns_of(rows: list[list[Data]]) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
@@ -222,23 +222,26 @@ class JsonLines:
     def batches(self, advance: Advance) -> Iterator[RewardBatch]:
         ordinal = 0
         for batch in self._lines(advance):
-            found, rows = [], []
+            prompts, rewards, data, rows = [], [], [], []
             for number, line in batch:
                 try:
                     row = parse(line)
-                    found.append(parts(row, self.columns))
+                    prompt, row_rewards, row_data = parts(row, self.columns)
                 except BadRow as error:
                     if not self.skip_bad:
                         raise CommandError(f"{self.file.name}, line {number}: {error}{SKIP_HINT}") from None
                     self.skipped.append(ordinal)
                 else:
                     self.columns.refuse_taken(row, f"{self.file.name}, line {number}")
+                    prompts.append(prompt)
+                    rewards.append(row_rewards)
+                    data.append(row_data)
                     if self.see:
                         rows.append(row)
                 ordinal += 1
             if self.see:
                 self.see(rows)
-            yield RewardBatch.of(found)
+            yield RewardBatch.of(prompts, rewards, data)
 
     def rows(self, advance: Advance) -> Iterator[tuple[list[bytes], list[Rejected]]]:
         bad = chain(self.skipped, [-1])

@@ -14,7 +14,7 @@ CAPTION = (
 )
 
 
-def summary(found: Mapping[str, float], skipped: int, seconds: float) -> Table:
+def summary(diagnostics: Mapping[str, float], skipped: int, seconds: float) -> Table:
     """The counts of `rl.diagnostics` with a word on what each means."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -22,14 +22,14 @@ def summary(found: Mapping[str, float], skipped: int, seconds: float) -> Table:
     table.add_column(style="dim")
 
     def line(name: str, key: str, meaning: str, share: str | None = None) -> None:
-        part = f" ({100 * found[f'shapley/{share}']:.1f} %)" if share else ""
-        table.add_row(name, f"{found[f'shapley/{key}']:,.0f}{part}", meaning)
+        part = f" ({100 * diagnostics[f'shapley/{share}']:.1f} %)" if share else ""
+        table.add_row(name, f"{diagnostics[f'shapley/{key}']:,.0f}{part}", meaning)
 
     line("rollouts", "rollouts", "")
-    if found["shapley/empty_rollouts"]:
+    if diagnostics["shapley/empty_rollouts"]:
         line("  empty", "empty_rollouts", "without candidates: the set is worth what nothing is worth")
     line("  turned", "turned_rollouts", "their candidates together, against their set", "turned_rollout_share")
-    each, spread = (found[f"shapley/candidates_per_rollout{name}"] for name in ("", "_std"))
+    each, spread = (diagnostics[f"shapley/candidates_per_rollout{name}"] for name in ("", "_std"))
     line("candidates", "candidates", f"{each:.3g} per rollout, standard deviation {spread:.3g}")
     line("  tied", "tied_candidates", "same reward as another of the rollout", "tied_share")
     line("  sign turned", "free_riders", "against plain GRPO: free-riders, held-back ones", "free_rider_share")
@@ -37,7 +37,7 @@ def summary(found: Mapping[str, float], skipped: int, seconds: float) -> Table:
     line("  zero-variance", "zero_variance_groups", "sets of equal worth: plain GRPO gives 0", "zero_variance_share")
     line("    rescued", "rescued_groups", "candidates differ all the same", "rescued_share")
     table.add_row("rows skipped", f"{skipped:,}", "")
-    speed = f"{found['shapley/rollouts'] / seconds:,.0f} rollouts/s" if seconds > 0 else ""
+    speed = f"{diagnostics['shapley/rollouts'] / seconds:,.0f} rollouts/s" if seconds > 0 else ""
     table.add_row("time", f"{seconds:.1f} s", speed)
     return table
 

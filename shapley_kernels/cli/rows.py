@@ -118,7 +118,7 @@ def parts(row: Any, columns: Columns) -> tuple[Any, list[float], list[Data]]:
     if columns.rewards:
         rewards = _found(row, columns.rewards, columns)
         _check_numbers(columns.rewards, rewards, columns.chances)
-    data = []
+    data: list[Data] = []
     for column in columns.data:
         values = _found(row, column.name, columns)
         if type(values) is not list or (rewards is not None and len(values) != len(rewards)):

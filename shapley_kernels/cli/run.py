@@ -96,8 +96,8 @@ def run(job: Job, console: Console) -> None:
         raise KeyboardInterrupt(staged.outcome()) from None
     if not len(results.lengths):
         where = f", with reasons in {bad_rows}" if bad_rows and skipped else ""
-        found = f"no good rows, {skipped:,} bad{where}" if skipped else f"no rows in {_names(job)}"
-        raise NoGoodRow(found)
+        outcome = f"no good rows, {skipped:,} bad{where}" if skipped else f"no rows in {_names(job)}"
+        raise NoGoodRow(outcome)
 
 
 def _names(job: Job) -> str:
@@ -174,7 +174,7 @@ def _write(
         _copy(sources, results, None, bad, steps)
     elif guess is None:
         with JsonLinesSink(out, job.columns, zipped=str(job.output).endswith(".gz")) as sink:
-            _copy(sources, results, lambda rows, *found: sink.write(_lines(rows), *found), bad, steps)
+            _copy(sources, results, lambda rows, *numbers: sink.write(_lines(rows), *numbers), bad, steps)
     elif scratch is None:
         _write_parquet(sources, results, guess, out, bad, steps)
     else:

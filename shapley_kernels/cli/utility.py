@@ -95,13 +95,13 @@ class Utility:
 
     def smaller_sets(self, longest: int) -> list[str]:
         """What to say where no set has as many candidates as a term counts."""
-        found = []
+        warnings = []
         for _, name, arguments, _ in self.terms:
             for option, number in arguments.items():
                 if option in ("m", "k") and number > longest:
                     what = "all sets are worth --v-empty" if option == "k" else "all candidates of every set count"
-                    found.append(f"{name}({number}): no set has as many candidates, {longest} at most, so {what}")
-        return found
+                    warnings.append(f"{name}({number}): no set has as many candidates, {longest} at most, so {what}")
+        return warnings
 
 
 def utility(text: str, v_empty: float, **options: Any) -> Utility:
@@ -136,12 +136,12 @@ def _split(text: str) -> list[tuple[float, str, str | None]]:
     parts: list[tuple[float, str, str | None]] = []
     position = 0
     while position < len(text) or not parts:
-        found = _TERM.match(text, position)
-        if not found or (parts and not found["sign"]):
+        term = _TERM.match(text, position)
+        if not term or (parts and not term["sign"]):
             raise CommandError(f"--utility: expected one of {', '.join(UTILITIES)}, or {SUMS}, got {text!r}")
-        sign = -1.0 if found["sign"] == "-" else 1.0
-        parts.append((sign * float(found["weight"] or 1), found["name"], found["inside"]))
-        position = found.end()
+        sign = -1.0 if term["sign"] == "-" else 1.0
+        parts.append((sign * float(term["weight"] or 1), term["name"], term["inside"]))
+        position = term.end()
     return parts
 
 

@@ -321,8 +321,8 @@ def drawn(lengths: list[int], title: str = "t") -> tuple[Any, Any]:
     """The figure of random rollouts of that many candidates, and the credits by rank."""
     rng, figures = np.random.default_rng(0), []
     results = Results(Columns())
-    rows: list[Any] = [(i % 9, rng.random(n).tolist(), []) for i, n in enumerate(lengths)]
-    results.add(RewardBatch.of(rows))
+    rewards = [rng.random(n).tolist() for n in lengths]
+    results.add(RewardBatch.of([i % 9 for i in range(len(lengths))], rewards, []))
     results.compute(RewardAllocator(), lambda _: lambda _: None, against_grpo=True)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(plot.Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
