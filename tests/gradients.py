@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def gradients(grad_out, rewards, mask, v_empty, inside, outside, empty, level_of, eps):
+def gradients(grad_out, rewards, mask, v_empty, inside, outside, empty, row_of_count, eps):
     """Arrays as in the contract -> grad_rewards, its bound, grad_v_empty [rows], its bound (before output rounding).
 
     eps: of the compute dtype.
@@ -19,7 +19,7 @@ def gradients(grad_out, rewards, mask, v_empty, inside, outside, empty, level_of
             continue
         order = live[np.argsort(-rewards[row, live], kind="stable")]
         g = grad_out[row, order].astype(wide)
-        level = level_of[m]
+        level = row_of_count[m]
         a = inside[level, :m].astype(wide)
         b = np.zeros(m, wide) if outside is None else outside[level, :m].astype(wide)
         b[-1] = 0

@@ -46,17 +46,17 @@ def _live(rng, players, masked):
 
 
 def _tables(rng, form, players, real):
-    """(t, weight, None, None) or (None, None, sizes, level_of); weights of both signs."""
+    """(t, weight, None, None) or (None, None, sizes, row_of_count); weights of both signs."""
     if form == "nodes":
         t, weight = sk.Shapley().nodes(players)
         t = np.concatenate([[0.0, 1.0], t]).astype(real)
         return t, np.concatenate([[0.5, -0.25], weight]).astype(real), None, None
-    level_of = rng.permutation(players + 1).astype(np.int32)
+    row_of_count = rng.permutation(players + 1).astype(np.int32)
     sizes = rng.integers(-8, 9, (players + 1, players)) / 8
     for m in range(players + 1):
-        sizes[level_of[m], m:] = 0.0
-    level_of[0] = 0
-    return None, None, sizes.astype(real), level_of
+        sizes[row_of_count[m], m:] = 0.0
+    row_of_count[0] = 0
+    return None, None, sizes.astype(real), row_of_count
 
 
 def _tiny(real, players):
@@ -78,7 +78,7 @@ def multilinear_case(seed, form, players, real="float64", masked=True):
     ).astype(real)
     live = _live(rng, players, masked)
     x[~live] = rng.choice([np.nan, np.inf, -7.0], (~live).sum())
-    tables = t, weight, sizes, level_of = _tables(rng, form, players, real)
+    tables = t, weight, sizes, row_of_count = _tables(rng, form, players, real)
     exact = np.full(x.shape, Fraction(0), object)
     bound = np.zeros(x.shape)
     eps = float(np.finfo(real).eps)
@@ -95,7 +95,7 @@ def multilinear_case(seed, form, players, real="float64", masked=True):
                 for y in others:
                     for s in range(len(others), 0, -1):
                         symmetric[s] += y * symmetric[s - 1]
-                weights = fractions(sizes[level_of[len(who)], : len(who)])
+                weights = fractions(sizes[row_of_count[len(who)], : len(who)])
                 parts = [w * e / comb(len(others), s) for s, (w, e) in enumerate(zip(weights, symmetric, strict=True))]
                 roundings = 6 * players + 4
             exact[row, i] = own * sum(parts)
@@ -118,7 +118,7 @@ def knapsack_case(seed, form, players, cap, real="float64", masked=True, chances
     weight = rng.choice([0, 1, 2, 3, cap, 2**31 - 1], (ROWS, players)).astype(np.int32)
     chance[~live], weight[~live] = np.nan, -(2**31)
     worth = (np.cumsum(rng.integers(-1, 4, (ROWS if per_row else 1, cap + 1)), axis=1) / 4).astype(real)
-    tables = t, mass, sizes, level_of = _tables(rng, form, players, real)
+    tables = t, mass, sizes, row_of_count = _tables(rng, form, players, real)
     exact = np.full(live.shape, Fraction(0), object)
     bound = np.zeros(live.shape)
     eps = float(np.finfo(real).eps)
@@ -136,7 +136,7 @@ def knapsack_case(seed, form, players, cap, real="float64", masked=True, chances
                         key = (p, u)
                         mixed[key] = mixed.get(key, 0) + q * p**a * (1 - p) ** (len(who) - 1 - a) * chance_of
             else:
-                s = fractions(sizes[level_of[len(who)]])
+                s = fractions(sizes[row_of_count[len(who)]])
                 mixed = {(a, u): s[a] * chance_of / comb(len(who) - 1, a) for (a, u), chance_of in by_size.items()}
             parts = [m * (table[min(cap, u + w[i])] - table[u]) for (_, u), m in mixed.items()]
             exact[row, who[i]] = c[i] * sum(parts)

@@ -17,7 +17,7 @@ BAD = (np.nan, np.inf, -np.inf)
 
 
 def case(players, dtype, *, masked, outside, per_row, ties=False, rows=9):
-    """Random arguments of the contract, from `grad_out` to `level_of`; NaN at masked players."""
+    """Random arguments of the contract, from `grad_out` to `row_of_count`; NaN at masked players."""
     rng = np.random.default_rng(players)
 
     def table(*shape):
@@ -29,10 +29,10 @@ def case(players, dtype, *, masked, outside, per_row, ties=False, rows=9):
     if masked:
         rewards[~mask] = np.nan
         grad_out[~mask] = np.nan
-    level_of = rng.integers(0, 3, players + 1).astype(np.int32)
+    row_of_count = rng.integers(0, 3, players + 1).astype(np.int32)
     c = table(rows if per_row else 1)
     tables = table(3, players), table(3, players) if outside else None, table(3)
-    return grad_out, rewards, mask, c, *tables, level_of
+    return grad_out, rewards, mask, c, *tables, row_of_count
 
 
 def autograd(grad_out, rewards, mask, v_empty, *tables):

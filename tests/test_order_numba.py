@@ -64,7 +64,7 @@ def run(args, **options):
     return out, bad
 
 
-def expected(rewards, mask, v_empty, inside, outside, empty, level_of):
+def expected(rewards, mask, v_empty, inside, outside, empty, row_of_count):
     """Credits by the formula in extended precision, and the bound of their error [rows]."""
     rows, players = rewards.shape
     credits, allowed = np.zeros(rewards.shape, np.longdouble), np.zeros(rows, np.longdouble)
@@ -78,7 +78,7 @@ def expected(rewards, mask, v_empty, inside, outside, empty, level_of):
         who = live[np.argsort(-rewards[b, live], kind="stable")]
         ranked = rewards[b, who].astype(np.longdouble)
         gaps = ranked - np.append(ranked[1:], c)
-        level = level_of[n]
+        level = row_of_count[n]
         a = inside[level, :n].astype(np.longdouble)
         z = np.zeros(n) if outside is None else outside[level, :n].astype(np.longdouble)
         shift = c * empty[level]

@@ -372,8 +372,8 @@ def kernel_with(bug):
     """`run` of the numba kernel, spoilt."""
     run = _numba.run
 
-    def spoilt(rewards, mask, v_empty, inside, outside, empty, level_of, out):
-        return bug(run, rewards, mask, v_empty, inside, outside, empty, level_of, out)
+    def spoilt(rewards, mask, v_empty, inside, outside, empty, row_of_count, out):
+        return bug(run, rewards, mask, v_empty, inside, outside, empty, row_of_count, out)
 
     return patch.object(_numba, "run", spoilt)
 

@@ -141,10 +141,10 @@ def test_many_players_in_closed_form(backend):
     players = 512
     x = np.repeat([[-1.0], [-0.5], [-1e-3], [1e-3]], players, axis=1)
     t, weight = Shapley().nodes(players)
-    sizes, level_of = np.full((1, players), 1 / players), np.zeros(players + 1, np.int32)
+    sizes, row_of_count = np.full((1, players), 1 / players), np.zeros(players + 1, np.int32)
     with np.errstate(divide="ignore"):
         exact = np.expm1(players * np.log1p(x[:, :1])) / players
-    for tables in ((t, weight, None, None), (None, None, sizes, level_of)):
+    for tables in ((t, weight, None, None), (None, None, sizes, row_of_count)):
         out = np.empty_like(x)
         arguments = (x, None, *tables)
         if backend == "torch":

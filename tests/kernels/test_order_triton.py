@@ -59,8 +59,8 @@ def case(seed, rewards, dtype, *, masked=False, outside=False, per_row=False, le
         mask = torch.tensor(rng.random((rows, players)) < rng.choice([0.0, 0.3, 0.8, 1.0], (rows, 1)))
         junk = torch.tensor(rng.choice([*NON_FINITE, 6e4, -6e4], (rows, players)), dtype=dtype)
         rewards = torch.where(mask, rewards, junk)
-    level_of = rng.integers(0, levels, players + 1)
-    level_of[0] = 10**8  # no row without live players may follow it
+    row_of_count = rng.integers(0, levels, players + 1)
+    row_of_count[0] = 10**8  # no row without live players may follow it
     real = torch.promote_types(dtype, torch.float32)
 
     def table(*shape):
@@ -73,7 +73,7 @@ def case(seed, rewards, dtype, *, masked=False, outside=False, per_row=False, le
         table(levels, players),
         table(levels, players) if outside else None,
         table(levels),
-        torch.tensor(level_of, dtype=torch.int32),
+        torch.tensor(row_of_count, dtype=torch.int32),
     )
     return tuple(x if x is None else x.to(DEVICE) for x in tensors)
 
@@ -104,7 +104,7 @@ def launch(tensors, out_dtype=None, **forced):
 
 def formula(tensors):
     """phi of every row and its error bound before output rounding, both [rows, players], in long double."""
-    rewards, mask, v_empty, inside, outside, empty, level_of = (
+    rewards, mask, v_empty, inside, outside, empty, row_of_count = (
         None if x is None else (x.double() if x.is_floating_point() else x).cpu().numpy() for x in tensors
     )
     eps = torch.finfo(tensors[2].dtype).eps
@@ -120,7 +120,7 @@ def formula(tensors):
         best_first = live[np.argsort(-values[live], kind="stable")]
         r = values[best_first].astype(np.longdouble)
         gaps = r - np.append(r[1:], c)
-        level = level_of[m]
+        level = row_of_count[m]
         a = inside[level, :m]
         b = np.zeros(m) if outside is None else outside[level, :m]
         lower = np.cumsum((gaps * a)[::-1])[::-1]

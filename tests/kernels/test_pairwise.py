@@ -49,13 +49,13 @@ def launch(backend, tensors, out_dtype=None, **forced):
 
 def formula(tensors):
     """out and its error bound before output rounding [rows, players]: rational sums, rounded once."""
-    w, values, mask, own, pair, level_of = (None if x is None else x.cpu().double().numpy() for x in tensors)
+    w, values, mask, own, pair, row_of_count = (None if x is None else x.cpu().double().numpy() for x in tensors)
     eps = torch.finfo(tensors[3].dtype).eps
     rows, players = w.shape[:2]
     out, bound = np.zeros((rows, players)), np.zeros((rows, players))
     for b in range(rows):
         live = np.arange(players) if mask is None else np.flatnonzero(mask[b])
-        level = int(level_of[len(live)])
+        level = int(row_of_count[len(live)])
         for i in live:
             others = [Fraction(float(w[b, i, j])) for j in live if j != i]
             a = Fraction(0) if values is None else Fraction(float(values[b, i]))
@@ -143,15 +143,15 @@ def test_numba_names_the_first_bad_row():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradients(masked):
-    w, values, mask, own, pair, level_of = case(4, 3, 5, masked=masked)
+    w, values, mask, own, pair, row_of_count = case(4, 3, 5, masked=masked)
     values.requires_grad_()
     w.requires_grad_()
     out = torch.empty(3, 5, dtype=torch.float64)
-    rig.backend("pairwise", "torch").run(w, values, mask, own, pair, level_of, out)
+    rig.backend("pairwise", "torch").run(w, values, mask, own, pair, row_of_count, out)
     weight = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     (out * weight).sum().backward()
     live = torch.ones(3, 5, dtype=torch.bool) if mask is None else mask
-    level = level_of[live.sum(1)].long()
+    level = row_of_count[live.sum(1)].long()
     torch.testing.assert_close(values.grad, torch.where(live, own[level][:, None] * weight, 0.0))
     pairs = live[:, :, None] & live[:, None, :] & ~torch.eye(5, dtype=torch.bool)
     torch.testing.assert_close(w.grad, torch.where(pairs, (pair[level][:, None] * weight)[:, :, None], 0.0))

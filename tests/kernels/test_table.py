@@ -17,7 +17,7 @@ backends = pytest.mark.parametrize("backend", rig.backends())
 
 
 def coalition_weights(value, players):
-    """weights [players, players] by live count - 1, float64, and level_of [players + 1]."""
+    """weights [players, players] by live count - 1, float64, and row_of_count [players + 1]."""
     weights = np.zeros((players, players))
     for m in range(1, players + 1):
         weights[m - 1, :m] = value.size_weights(m) / [comb(m - 1, s) for s in range(m)]
@@ -34,8 +34,8 @@ def case(seed, rows, players, dtype=torch.float64, *, masked=False, value=None, 
         dead = (~mask * (1 << np.arange(players))).sum(1)
         values[(np.arange(1 << players) & dead[:, None]) != 0] = rng.choice(rig.NON_FINITE)
         mask = torch.tensor(mask)
-    weights, level_of = coalition_weights(value or Shapley(), max(players, 1))
-    return torch.tensor(values, dtype=dtype), mask, weights.to(rig.real(dtype)), level_of
+    weights, row_of_count = coalition_weights(value or Shapley(), max(players, 1))
+    return torch.tensor(values, dtype=dtype), mask, weights.to(rig.real(dtype)), row_of_count
 
 
 def launch(backend, tensors, out_dtype=None, **forced):
@@ -50,13 +50,13 @@ def launch(backend, tensors, out_dtype=None, **forced):
 
 def formula(tensors):
     """out and its error bound before output rounding [rows, players]: rational sums, rounded once."""
-    values, mask, weights, level_of = (None if x is None else x.cpu().double().numpy() for x in tensors)
+    values, mask, weights, row_of_count = (None if x is None else x.cpu().double().numpy() for x in tensors)
     eps = torch.finfo(tensors[2].dtype).eps
-    rows, players = len(values), len(level_of) - 1
+    rows, players = len(values), len(row_of_count) - 1
     out, bound = np.zeros((rows, players)), np.zeros((rows, players))
     for b in range(rows):
         live = [i for i in range(players) if mask is None or mask[b, i]]
-        weight = [Fraction(float(x)) for x in weights[int(level_of[len(live)])]]
+        weight = [Fraction(float(x)) for x in weights[int(row_of_count[len(live)])]]
         everybody = sum(1 << i for i in live)
         inside = [s for s in range(1 << players) if s & ~everybody == 0]
         worth = {s: Fraction(float(values[b, s])) for s in inside}
@@ -181,14 +181,14 @@ def test_numba_names_the_first_bad_row():
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradients(masked):
     """d out_i / d v(S): weights_{|S| - 1} with i in S, -weights_{|S|} without, among live players."""
-    values, mask, weights, level_of = case(4, 4, 4, masked=masked)
+    values, mask, weights, row_of_count = case(4, 4, 4, masked=masked)
     values.requires_grad_()
     out = torch.empty(4, 4, dtype=torch.float64)
-    rig.backend("table", "torch").run(values, mask, weights, level_of, out)
+    rig.backend("table", "torch").run(values, mask, weights, row_of_count, out)
     out[:, 1].sum().backward()
     for row in range(4):
         live = [i for i in range(4) if mask is None or mask[row, i]]
-        weight = weights[level_of[len(live)]]
+        weight = weights[row_of_count[len(live)]]
         for s in range(16):
             members = [i for i in range(4) if s >> i & 1]
             inside = 1 in live and set(members) <= set(live)

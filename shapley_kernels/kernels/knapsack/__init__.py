@@ -8,7 +8,7 @@ A present player succeeds with its chance and then adds its weight to the total.
 
 Every backend module has one function
 
-    run(chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
+    run(chance, weight, mask, worth, t, node_weight, sizes, row_of_count, out)
 
     chance       [rows, players], contiguous, in [0, 1]; None: all 1
     weight       [rows, players] int32 >= 0, contiguous; None: all 1
@@ -18,7 +18,7 @@ Every backend module has one function
     node_weight  [nodes], compute dtype: their weights; None with t
     sizes        [levels, players], compute dtype: size weights by number of live players, 0 from that number on; signs
                  are free
-    level_of     [players + 1] int32: from a row's number of live players to its row of `sizes`; None with sizes None
+    row_of_count [players + 1] int32: from a row's number of live players to its row of `sizes`; None with sizes None
     out          [rows, players]: every element is written
 
     Compute dtype is that of `worth`, promote(dtype of chance, float32).

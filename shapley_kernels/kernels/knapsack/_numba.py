@@ -17,7 +17,7 @@ def run(
     t: Any,
     node_weight: Any,
     sizes: Any,
-    level_of: Any,
+    row_of_count: Any,
     out: Any,
 ) -> int:
     """See the package docstring; numpy arrays, chance and out in the compute dtype.
@@ -31,7 +31,7 @@ def run(
     if weight is None:
         weight = np.ones((1, players), np.int32)
     steps = players * players.bit_length() * worth.shape[1] * (players if t is None else len(t))
-    return _KERNEL(rows, steps, worth.dtype, chance, weight, mask, worth, t, node_weight, sizes, level_of, out)
+    return _KERNEL(rows, steps, worth.dtype, chance, weight, mask, worth, t, node_weight, sizes, row_of_count, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
@@ -41,7 +41,7 @@ def warm_up(dtypes: list[str]) -> None:
 
 
 def _knapsack(  # type: ignore[no-untyped-def]
-    chance, weight, mask, worth, t, node_weight, sizes, level_of, start, stop, out
+    chance, weight, mask, worth, t, node_weight, sizes, row_of_count, start, stop, out
 ):
     # chance, weight and worth [1 or rows, ...]: one row stands for all
     players = out.shape[1]
@@ -83,7 +83,7 @@ def _knapsack(  # type: ignore[no-untyped-def]
         if t.size:
             state[0, 0] = one
         else:
-            mix = sizes[level_of[live]]
+            mix = sizes[row_of_count[live]]
             while used > 1 and mix[used - 1] == zero:  # sizes above the largest one with a weight need no state
                 used -= 1
             state[0, 0, 0] = one

@@ -16,7 +16,7 @@ def run(
     t: Any,
     node_weight: Any,
     sizes: Any,
-    level_of: Any,
+    row_of_count: Any,
     out: Any,
 ) -> None:
     """See the package docstring. About 6 passes over the state for each of players * log2(players) steps."""
@@ -36,7 +36,7 @@ def run(
         table = worth.expand(rows, -1)[part]
         law: _Law
         if t is None:
-            law = _Sizes(c, w, live, table, sizes[level_of[live.sum(1)].long()])
+            law = _Sizes(c, w, live, table, sizes[row_of_count[live.sum(1)].long()])
         else:
             law = _Nodes(c, w, live, table, t, node_weight)
         credit = c * torch.stack(law.leaves(law.start(), 0, players), 1)

@@ -26,14 +26,14 @@ def run(
     t: Any,
     node_weight: Any,
     sizes: Any,
-    level_of: Any,
+    row_of_count: Any,
     out: Any,
 ) -> None:
     """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
         chance, out: of any float dtype each, at most MAX_PLAYERS players.
-        level_of: the entry of 0 live players is not used.
+        row_of_count: the entry of 0 live players is not used.
 
     Raises:
         Nothing of its own: `backends` checks.
@@ -56,7 +56,7 @@ def run(
         part = slice(start, start + step)
         data = [None if a is None else a[part] for a in (chance, weight, mask)]
         table = worth[part] if worth.shape[0] > 1 else worth
-        call(*data, table, t, node_weight, sizes, level_of, space, out[part]).on(out)
+        call(*data, table, t, node_weight, sizes, row_of_count, space, out[part]).on(out)
 
 
 def _depth(players: int) -> int:
@@ -90,7 +90,7 @@ def _knapsack(  # type: ignore[no-untyped-def]
     t,  # [states], or None for sizes
     node_weight,  # [states]
     sizes,  # [levels, players], states = players
-    level_of,  # [players + 1]
+    row_of_count,  # [players + 1]
     space,  # [rows, DEPTH + 2, states, cap]: the state of each level, and one more
     out,  # [rows, players]
     players,
@@ -114,7 +114,7 @@ def _knapsack(  # type: ignore[no-untyped-def]
     live = tl.sum(alive.to(tl.int32), axis=0)
     mix = node_weight
     if t is None:
-        mix = sizes + tl.load(level_of + live, mask=live > 0, other=0) * players
+        mix = sizes + tl.load(row_of_count + live, mask=live > 0, other=0) * players
 
     for start in range(0, cells, BLOCK):
         cell = start + tl.arange(0, BLOCK)

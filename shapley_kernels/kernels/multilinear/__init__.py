@@ -8,14 +8,14 @@ over the coalitions S of the other live players, in one of two forms:
 
 Every backend module has one function
 
-    run(x, mask, t, weight, sizes, level_of, out)
+    run(x, mask, t, weight, sizes, row_of_count, out)
 
     x         [rows, players], contiguous, live ones >= -1
     mask      [rows, players] bool, contiguous, or None; what stands at masked players must not matter
     t         [nodes], compute dtype, in [0, 1]: inclusion probabilities (`Semivalue.nodes`); None selects sizes
     weight    [nodes], compute dtype: their weights; None with t
     sizes     [levels, players], compute dtype: size weights by number of live players, 0 from s = m on; signs are free
-    level_of  [players + 1] int32: from a row's number of live players to its row of `sizes`; None with sizes None
+    row_of_count [players + 1] int32: from a row's number of live players to its row of `sizes`; None with sizes None
     out       [rows, players]: every element is written
 
     Compute dtype is that of the tables, promote(dtype of x, float32).

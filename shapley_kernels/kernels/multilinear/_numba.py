@@ -11,7 +11,7 @@ LANES = 16
 """Rows that advance together in the node form."""
 
 
-def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: Any) -> int:
+def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> int:
     """See the package docstring; numpy arrays, x and out in the compute dtype.
 
     Returns:
@@ -20,7 +20,7 @@ def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: 
     rows, players = x.shape
     if t is not None:
         return _NODES(rows, players * len(t), t.dtype, x, mask, t, weight, out)
-    return _SIZES(rows, players * players, sizes.dtype, x, mask, sizes, level_of, out)
+    return _SIZES(rows, players * players, sizes.dtype, x, mask, sizes, row_of_count, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
@@ -73,7 +73,7 @@ def _nodes(x, mask, t, weight, first, stop, out):  # type: ignore[no-untyped-def
     return first_bad
 
 
-def _sizes(x, mask, sizes, level_of, first, stop, out):  # type: ignore[no-untyped-def]
+def _sizes(x, mask, sizes, row_of_count, first, stop, out):  # type: ignore[no-untyped-def]
     players = x.shape[1]
     one = x.dtype.type(1)
     zero = x.dtype.type(0)
@@ -109,7 +109,7 @@ def _sizes(x, mask, sizes, level_of, first, stop, out):  # type: ignore[no-untyp
                 )
             means[k, k] = y[k - 1] * means[k - 1, k - 1]
         for a in range(live):
-            rest[a] = sizes[level_of[live], a]
+            rest[a] = sizes[row_of_count[live], a]
         for k in range(live - 1, -1, -1):  # the player after the first k
             credit = zero
             for a in range(k + 1):

@@ -8,7 +8,7 @@ CHUNK = 1 << 24
 """Numbers of workspace at a time, beside those of one row."""
 
 
-def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: Any) -> None:
+def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring. About 8 passes over [rows, nodes, players], or players steps over [rows, players]."""
     dtype = (sizes if t is None else t).dtype
     rows, players = x.shape
@@ -22,7 +22,7 @@ def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: 
         if t is not None:
             credit = clean * _nodes(1 + clean, t, weight)
         else:
-            credit = clean * _sizes(1 + clean, live, sizes[level_of[live.sum(1)].long()])
+            credit = clean * _sizes(1 + clean, live, sizes[row_of_count[live.sum(1)].long()])
         out[part] = torch.where(live, torch.where(usable, credit, torch.nan), 0.0)
 
 

@@ -25,12 +25,12 @@ _TILE = 1024
 _WARPS = 4
 
 
-def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: Any) -> None:
+def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
         x, out: of any float dtype each, at most MAX_PLAYERS players; rows * players may exceed 2^31.
-        level_of: the entry of 0 live players is not used.
+        row_of_count: the entry of 0 live players is not used.
 
     Raises:
         Nothing of its own: `backends` checks.
@@ -50,7 +50,7 @@ def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, level_of: Any, out: 
     for start in range(0, x.shape[0], step):
         part = slice(start, start + step)
         live = None if mask is None else mask[part]
-        sizes_call(x[part], live, sizes, level_of, space, out[part]).on(x)
+        sizes_call(x[part], live, sizes, row_of_count, space, out[part]).on(x)
 
 
 def _width(x: Any) -> int:
@@ -150,7 +150,7 @@ def _sizes(  # type: ignore[no-untyped-def]
     x,  # [rows, players]
     mask,  # [rows, players] or None
     sizes,  # [levels, players]
-    level_of,  # [players + 1]
+    row_of_count,  # [players + 1]
     space,  # [programs, players, ROWS, WIDTH]
     out,  # [rows, players]
     rows,
@@ -178,7 +178,7 @@ def _sizes(  # type: ignore[no-untyped-def]
         stay = tl.maximum(k[:, None] - a, 0).to(dtype)
         joined = (stay * mean + a.to(dtype) * (1.0 + xi)[:, None] * lower) / tl.maximum(k, 1).to(dtype)[:, None]
         mean = tl.where(live[:, None], joined, mean)
-    level = tl.load(level_of + k, mask=k > 0, other=0)  # [ROWS]
+    level = tl.load(row_of_count + k, mask=k > 0, other=0)  # [ROWS]
     known = (k > 0)[:, None] & (a < players)
     rest = tl.load(sizes + level[:, None] * players + a, mask=known, other=0.0)
     tl.debug_barrier()

@@ -7,7 +7,7 @@ of m live players:
 
 Every backend module has one function
 
-    run(rewards, mask, v_empty, A, B, C, level_of, out)
+    run(rewards, mask, v_empty, A, B, C, row_of_count, out)
 
     rewards   [rows, players], contiguous
     mask      [rows, players] bool, contiguous, or None; what stands at masked players must not matter
@@ -15,7 +15,7 @@ Every backend module has one function
     A         [levels, players], compute dtype; entry k - 1 serves the k best
     B         [levels, players], compute dtype; None when it is all 0
     C         [levels], compute dtype
-    level_of  [players + 1] int32: from a row's number of live players to its row of the three tables
+    row_of_count [players + 1] int32: from a row's number of live players to its row of the three tables
     out       [rows, players]: every element is written
 
     Compute dtype is promote(dtype of rewards, float32).
@@ -33,7 +33,7 @@ rounding. Gaps must not overflow: rewards and v_empty within half the largest nu
 
 Gradients: torch differentiates itself; `_numba_backward` and `_triton_backward` have
 
-    run(grad_out, rewards, mask, v_empty, A, B, C, level_of, grad_rewards, grad_v_empty)
+    run(grad_out, rewards, mask, v_empty, A, B, C, row_of_count, grad_rewards, grad_v_empty)
 
     grad_out      [rows, players]: the gradient with respect to `out`; what stands at masked players must not matter
     grad_rewards  [rows, players]: every element is written

@@ -23,7 +23,7 @@ MOVES = 8
 
 
 def rows_by_network(  # type: ignore[no-untyped-def]
-    rewards, bits, mask, v_empty, A, B, C, level_of, steps, tile, start, stop, out
+    rewards, bits, mask, v_empty, A, B, C, row_of_count, steps, tile, start, stop, out
 ):
     """Rows start .. stop of `order`; `bits` are the rewards as integers, `steps` of `fused_network`, `tile` the
     most rows in a tile. Returns the first row with a credit that is not finite, or -1."""
@@ -44,7 +44,7 @@ def rows_by_network(  # type: ignore[no-untyped-def]
             transpose_all(mask.reshape(-1), b * players, width, players, players, here.reshape(-1), 0, stride)
         _make_keys(key, here, mask, width, index, live, odd)
         sort(key.reshape(-1).view(rewards.dtype), stride, steps, width)
-        bad = _credits(rewards, mask, v_empty, A, B, C, level_of, b, width, key, index, live, odd, out)
+        bad = _credits(rewards, mask, v_empty, A, B, C, row_of_count, b, width, key, index, live, odd, out)
         if bad >= 0 and first_bad < 0:
             first_bad = bad
     return first_bad
@@ -110,7 +110,7 @@ def sort(keys, stride, steps, width):  # type: ignore[no-untyped-def]
 
 @helper
 def _credits(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, A, B, C, level_of, first, width, ranks, index, live, odd, out
+    rewards, mask, v_empty, A, B, C, row_of_count, first, width, ranks, index, live, odd, out
 ):
     """Credits of the rows first .. first + width, whose players are ranked, best first, masked ones last: rank t of row
     first + lane has player ranks[t, lane] & index. A row out of order is sorted to the end.
@@ -139,7 +139,7 @@ def _credits(  # type: ignore[no-untyped-def]
         if start == 0 or mask.size or v_empty.size > 1:  # else the constants are those of the rows before
             for row in range(rows):
                 n = max(1, live[start + row])
-                level = level_of[n]
+                level = row_of_count[n]
                 starts[row] = level * players
                 c[row] = v_empty[first + start + row if v_empty.size > 1 else 0]
                 shift[row] = c[row] * C[level]

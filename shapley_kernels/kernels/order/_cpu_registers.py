@@ -15,7 +15,7 @@ import numpy as np
 from shapley_kernels.kernels.order._sorting_networks import network
 
 _TEMPLATE = """
-def {name}(rewards, mask, v_empty, A, B, C, level_of, out):
+def {name}(rewards, mask, v_empty, A, B, C, row_of_count, out):
     real = A.dtype.type
     zero, one, least = real(0), real(1), real(-inf)
     {head}
@@ -42,7 +42,7 @@ _TILE = 1024
 
 
 def kernel(players: int, masked: bool, has_b: bool) -> Callable[..., Any]:
-    """rows(rewards, mask, v_empty, A, B, C, level_of, out) with flat rewards, mask (bytes) and out.
+    """rows(rewards, mask, v_empty, A, B, C, row_of_count, out) with flat rewards, mask (bytes) and out.
 
     Args:
         players: at most about 8: O(players^2) steps per row, all in registers.
@@ -71,8 +71,8 @@ def _lines(players: int, masked: bool, has_b: bool) -> tuple[list[str], list[str
     tables = [("a", "A"), ("b", "B")] if has_b else [("a", "A")]
     head, choose = [], []
     for n in range(players, 0 if masked else players - 1, -1):  # e, a_k, b_k: C, A_k, B_k of n live players
-        names = [("e", f"C[level_of[{n}]]")]
-        names += [(f"{x}{k}", f"{table}[level_of[{n}], {k}]") for x, table in tables for k in range(n)]
+        names = [("e", f"C[row_of_count[{n}]]")]
+        names += [(f"{x}{k}", f"{table}[row_of_count[{n}], {k}]") for x, table in tables for k in range(n)]
         head += [f"{x}_{n} = {entry}" for x, entry in names]
         # for a vector of rows, choosing by the number of live players is cheaper than looking up
         choose += [f"{x} = {x}_{n}" + (f" if live == real({n}) else {x}" if n < players else "") for x, _ in names]

@@ -7,7 +7,7 @@ from shapley_kernels.kernels._compile import helper
 
 
 def rows_by_steps(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, A, B, C, level_of, ascending, start, stop, out
+    rewards, mask, v_empty, A, B, C, row_of_count, ascending, start, stop, out
 ):
     """Rows start .. stop of `order` as `_cpu_registers` (ascending) and `_cpu_vectors` add them up. Returns the first
     row with a credit that is not finite, or -1."""
@@ -31,14 +31,14 @@ def rows_by_steps(  # type: ignore[no-untyped-def]
                 t -= 1
             s[t] = x
             live += 1
-        level = level_of[max(1, live)]
+        level = row_of_count[max(1, live)]
         shift = c * C[level] + (odd + c * zero)
         for k in range(players):
             if k >= live:
                 s[k] = c
         for k in range(players):
             if k == live and ascending:
-                level = level_of[players]
+                level = row_of_count[players]
             gap = s[k] - (s[k + 1] if k + 1 < players else c)
             g[k] = gap * A[level, k]
             h[k] = gap * B[level, k] if B.size else zero
@@ -76,7 +76,7 @@ def order_of(rewards, mask, start, stop):  # type: ignore[no-untyped-def]
 
 
 def rows_by_rank(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, A, B, C, level_of, ranks, start, stop, out
+    rewards, mask, v_empty, A, B, C, row_of_count, ranks, start, stop, out
 ):
     """Rows start .. stop as `_cpu_network` adds them up, whose order is known: ranks [stop - start, players], best
     first, masked players last. Returns the first bad row, or -1."""
@@ -99,7 +99,7 @@ def rows_by_rank(  # type: ignore[no-untyped-def]
             first_bad = b if first_bad < 0 else first_bad
             continue
         odd = zero = rewards.dtype.type(0)
-        level = level_of[live]
+        level = row_of_count[live]
         lower = reward[rank[live - 1]]
         total, shift = (lower - c) * A[level, live - 1], c * C[level]
         if reward.size <= NETWORK:

@@ -26,7 +26,7 @@ TOGETHER = 4
 
 
 def rows_in_vectors(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, A, B, C, level_of, network, players, ascending, start, stop, out
+    rewards, mask, v_empty, A, B, C, row_of_count, network, players, ascending, start, stop, out
 ):
     """Rows start .. stop of `order`, rewards, mask and out flat; `network` as of `_sorting_networks`. Returns the first
     row with a credit that is not finite, or may not be, or -1.
@@ -84,12 +84,12 @@ def rows_in_vectors(  # type: ignore[no-untyped-def]
             store(shift, 0, live)
             for row in range(rows):
                 count = np.intp(shift[row])
-                level = level_of[max(1, count)]
+                level = row_of_count[max(1, count)]
                 c[row] = v_empty[first + row if v_empty.size > 1 else 0]
                 shift[row] = c[row] * C[level]
                 for k in range(players):
                     if k == count and ascending:
-                        level = level_of[players]
+                        level = row_of_count[players]
                     a[k * size + row] = A[level, k]
                     if B.size:
                         b[k * size + row] = B[level, k]

@@ -30,7 +30,7 @@ def run(
     A: Any,
     B: Any,
     C: Any,
-    level_of: Any,
+    row_of_count: Any,
     size: int,
     center: str,
     scale: str,
@@ -48,7 +48,7 @@ def run(
     """
     if out.numel() == 0:
         return
-    tensors = (rewards, mask, v_empty, A, B, C, level_of, out)
+    tensors = (rewards, mask, v_empty, A, B, C, row_of_count, out)
     call(tensors, size, center, scale, ddof, min_std, eps, rounding).on(out)
 
 
@@ -93,7 +93,7 @@ def order_norm(  # type: ignore[no-untyped-def]
     A,  # [levels, PLAYERS]
     B,  # [levels, PLAYERS] or None
     C,  # [levels]
-    level_of,  # [PLAYERS + 1]
+    row_of_count,  # [PLAYERS + 1]
     out,  # [groups * size, PLAYERS]
     groups,
     size,
@@ -121,7 +121,9 @@ def order_norm(  # type: ignore[no-untyped-def]
     start = row * PLAYERS
     c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)
     r = _gpu_registers.read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
-    values, above, below, shift = _gpu_registers.ladder(r, c, mask, A, B, C, level_of, WIDTH, PLAYERS, NETWORK, VECTOR)
+    values, above, below, shift = _gpu_registers.ladder(
+        r, c, mask, A, B, C, row_of_count, WIDTH, PLAYERS, NETWORK, VECTOR
+    )
     phi = _gpu_registers.credits(r, values, above, below, shift, mask is not None, B is not None)
     live = here[:, None] & (tl.arange(0, WIDTH) < PLAYERS)[None, :]
     if mask is not None:

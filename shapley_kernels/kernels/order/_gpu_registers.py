@@ -55,7 +55,7 @@ def order_step(  # type: ignore[no-untyped-def]
     A,  # [levels, PLAYERS]
     B,  # [levels, PLAYERS] or None
     C,  # [levels]
-    level_of,  # [PLAYERS + 1]
+    row_of_count,  # [PLAYERS + 1]
     out,  # [rows, PLAYERS]
     rows,
     c_stride,
@@ -72,7 +72,7 @@ def order_step(  # type: ignore[no-untyped-def]
     start = row * PLAYERS
     c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)  # [ROWS]
     r = read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
-    values, above, below, shift = ladder(r, c, mask, A, B, C, level_of, WIDTH, PLAYERS, NETWORK, VECTOR)
+    values, above, below, shift = ladder(r, c, mask, A, B, C, row_of_count, WIDTH, PLAYERS, NETWORK, VECTOR)
     if CHUNK == WIDTH:
         phi = credits(r, values, above, below, shift, mask is not None, B is not None)
         write(out, start, here, phi, 0, 0, PLAYERS, VECTOR)
@@ -91,7 +91,7 @@ def ladder(  # type: ignore[no-untyped-def]
     A,
     B,
     C,
-    level_of,
+    row_of_count,
     WIDTH: tl.constexpr,
     PLAYERS: tl.constexpr,
     NETWORK: tl.constexpr,
@@ -101,12 +101,12 @@ def ladder(  # type: ignore[no-untyped-def]
     s_k, D_k A_k and D_k B_k, tuples of [ROWS, 1], and c C [ROWS, 1], NaN where something is not finite."""
     players = _columns(r, 0, PLAYERS)
     if mask is None:
-        level = tl.load(level_of + tl.full([1], PLAYERS, tl.int32))  # [1], of every row
+        level = tl.load(row_of_count + tl.full([1], PLAYERS, tl.int32))  # [1], of every row
         known = level >= 0
     else:
         m = tl.sum((r != float("-inf")).to(tl.int32), axis=1)
         known = m > 0  # a row without live players has no level
-        level = tl.load(level_of + m, mask=known, other=0)  # [ROWS]
+        level = tl.load(row_of_count + m, mask=known, other=0)  # [ROWS]
     shift = (c * tl.load(C + level, mask=known, other=0.0) + c * 0.0)[:, None]
     for k in tl.static_range(PLAYERS):
         x = players[k] if mask is None else tl.where(players[k] == float("-inf"), 0.0, players[k])

@@ -38,7 +38,7 @@ def order_tile(  # type: ignore[no-untyped-def]
     A,  # [levels, players]
     B,  # [levels, players] or None
     C,  # [levels]
-    level_of,  # [players + 1]
+    row_of_count,  # [players + 1]
     out,  # [rows, players]
     rows,
     c_stride,
@@ -67,7 +67,7 @@ def order_tile(  # type: ignore[no-untyped-def]
     r = tl.where(live & finite, r, float("-inf"))  # a NaN would break the order of the sort
 
     s = _sort(r, LOG_WIDTH)
-    credit = _credit(s, m, tl.where(usable, c, 0.0), A, B, C, level_of, players, ROWS, WIDTH)
+    credit = _credit(s, m, tl.where(usable, c, 0.0), A, B, C, row_of_count, players, ROWS, WIDTH)
 
     # largest position with s <= r: the upper end of the player's ties, the same for all of them, -0.0 and 0.0 included
     position = tl.zeros([ROWS, WIDTH], tl.int32)
@@ -80,7 +80,7 @@ def order_tile(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _credit(  # type: ignore[no-untyped-def]
-    s, m, c, A, B, C, level_of, players, ROWS: tl.constexpr, WIDTH: tl.constexpr
+    s, m, c, A, B, C, row_of_count, players, ROWS: tl.constexpr, WIDTH: tl.constexpr
 ):
     """Credits [ROWS, WIDTH] of the sorted rows s, with m live players [ROWS] and v_empty c [ROWS]."""
     place = tl.broadcast_to(tl.arange(0, WIDTH)[None, :], [ROWS, WIDTH])
@@ -90,7 +90,7 @@ def _credit(  # type: ignore[no-untyped-def]
     gap = tl.where(used, gap, 0.0)
 
     # a row without live players has no level, and gets 0 later
-    level = tl.load(level_of + m, mask=m > 0, other=0)  # [ROWS]
+    level = tl.load(row_of_count + m, mask=m > 0, other=0)  # [ROWS]
     share = level[:, None] * players + (k - 1)
     credit = tl.cumsum(gap * tl.load(A + share, mask=used, other=0.0), axis=1)
     if B is not None:

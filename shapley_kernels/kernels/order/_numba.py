@@ -41,7 +41,16 @@ def tile_rows(players: int) -> int:
 
 
 def run(
-    rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, level_of: Any, out: Any, *, form: str | None = None
+    rewards: Any,
+    mask: Any,
+    v_empty: Any,
+    A: Any,
+    B: Any,
+    C: Any,
+    row_of_count: Any,
+    out: Any,
+    *,
+    form: str | None = None,
 ) -> int:
     """See the package docstring; numpy arrays, rewards and out in the compute dtype.
 
@@ -52,7 +61,7 @@ def run(
         The first row with a live credit that is not finite, or may not be, -1 when there is none.
     """
     rows, players = rewards.shape
-    dtype, tables = A.dtype, (v_empty, A, B, C, level_of)
+    dtype, tables = A.dtype, (v_empty, A, B, C, row_of_count)
     fastest = form or _fastest(players)
     ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, bool(form) or rewards.size >= PAYS)
     steps = max(1, players)

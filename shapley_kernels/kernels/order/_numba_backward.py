@@ -19,7 +19,7 @@ def run(
     A: Any,
     B: Any,
     C: Any,
-    level_of: Any,
+    row_of_count: Any,
     grad_rewards: Any,
     grad_v_empty: Any,
 ) -> None:
@@ -27,7 +27,7 @@ def run(
     rows, players = rewards.shape
     if grad_v_empty is None:
         grad_v_empty = np.empty(rows, rewards.dtype)
-    arrays = (grad_out, rewards, mask, v_empty, A, B, C, level_of)
+    arrays = (grad_out, rewards, mask, v_empty, A, B, C, row_of_count)
     work = _KERNEL.bound(rewards.dtype, *arrays, grad_rewards, grad_v_empty)
 
     def sorted_first(start: int, stop: int) -> int:
@@ -45,7 +45,7 @@ def warm_up(dtypes: list[str]) -> None:
 
 
 def _order_backward(  # type: ignore[no-untyped-def]
-    grad_out, rewards, mask, v_empty, A, B, C, level_of, ascending, start, stop, grad_rewards, grad_v_empty
+    grad_out, rewards, mask, v_empty, A, B, C, row_of_count, ascending, start, stop, grad_rewards, grad_v_empty
 ):
     players = rewards.shape[1]
     zero = rewards.dtype.type(0)
@@ -63,7 +63,7 @@ def _order_backward(  # type: ignore[no-untyped-def]
         grad_v_empty[b] = zero
         if not usable or live == 0:
             continue
-        level = level_of[live]
+        level = row_of_count[live]
         grad_v_empty[b] = (C[level] - A[level, live - 1]) * total
         above = zero  # incoming gradient of the k best
         before = zero  # E(k, above), see the package docstring

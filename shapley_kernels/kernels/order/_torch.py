@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 
-def run(rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, level_of: Any, out: Any) -> None:
+def run(rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring. About 12 passes over the data."""
     dtype = A.dtype
     r = rewards.to(dtype)  # [rows, players]
@@ -13,12 +13,12 @@ def run(rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, level_of:
     c = v_empty.expand(rows)[:, None]  # [rows, 1]
     rank = torch.arange(players, device=r.device)
     if mask is None:
-        live, level = players, level_of[players].long().reshape(1)
+        live, level = players, row_of_count[players].long().reshape(1)
         usable = torch.isfinite(r).all(1, keepdim=True) & torch.isfinite(c)
         r = torch.where(usable, r, 0.0)
     else:
         live = mask.sum(1, keepdim=True)  # [rows, 1]
-        level = level_of[live[:, 0]].long()
+        level = row_of_count[live[:, 0]].long()
         usable = (torch.isfinite(r) | ~mask).all(1, keepdim=True) & torch.isfinite(c)
         r = torch.where(mask & usable, r, -torch.inf)
     c = torch.where(torch.isfinite(c), c, 0.0)

@@ -21,12 +21,12 @@ MAX_PLAYERS = _gpu_tile.MAX_PLAYERS
 FORMS = ("unrolled", "rolled", "tile")
 
 
-def run(rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, level_of: Any, out: Any) -> None:
+def run(rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
         rewards, out: of any float dtype each, at most MAX_PLAYERS players; rows * players may exceed 2^31.
-        level_of: the entry of 0 live players is not used.
+        row_of_count: the entry of 0 live players is not used.
 
     Raises:
         Nothing of its own: `backends` checks.
@@ -39,7 +39,7 @@ def run(rewards: Any, mask: Any, v_empty: Any, A: Any, B: Any, C: Any, level_of:
     Source: bitonic sort, Batcher, "Sorting networks and their applications", AFIPS 1968, doi:10.1145/1468075.1468121.
     """
     if rewards.numel():
-        call(rewards, mask, v_empty, A, B, C, level_of, out).on(rewards)
+        call(rewards, mask, v_empty, A, B, C, row_of_count, out).on(rewards)
 
 
 def call(

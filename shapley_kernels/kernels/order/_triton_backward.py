@@ -25,7 +25,7 @@ def run(
     A: Any,
     B: Any,
     C: Any,
-    level_of: Any,
+    row_of_count: Any,
     grad_rewards: Any,
     grad_v_empty: Any,
 ) -> None:
@@ -37,7 +37,7 @@ def run(
     Cost: one launch, no synchronisation; reads rewards, mask and grad_out and writes grad_rewards once.
     """
     if rewards.numel():
-        call(grad_out, rewards, mask, v_empty, A, B, C, level_of, grad_rewards, grad_v_empty).on(rewards)
+        call(grad_out, rewards, mask, v_empty, A, B, C, row_of_count, grad_rewards, grad_v_empty).on(rewards)
     elif grad_v_empty is not None:
         grad_v_empty.zero_()
 
@@ -74,7 +74,7 @@ def order_backward(  # type: ignore[no-untyped-def]
     A,  # [levels, players]
     B,  # [levels, players] or None
     C,  # [levels]
-    level_of,  # [players + 1]
+    row_of_count,  # [players + 1]
     grad_rewards,  # [rows, players]
     grad_v_empty,  # [rows] or None
     rows,
@@ -139,7 +139,7 @@ def order_backward(  # type: ignore[no-untyped-def]
         g_above = tl.where(above > 0, _take(top, tl.minimum(upper + 1, WIDTH - 1)), 0.0)
         g_reach = _take(top, lower)
 
-    level = tl.load(level_of + m, mask=m > 0, other=0)  # [ROWS]
+    level = tl.load(row_of_count + m, mask=m > 0, other=0)  # [ROWS]
     share = level[:, None] * players
     some = live & (above > 0)
     step = tl.load(A + share + reach - 1, mask=live, other=0.0) * g_reach

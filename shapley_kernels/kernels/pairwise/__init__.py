@@ -6,14 +6,14 @@ For a row with m live players
 
 Every backend module has one function
 
-    run(w, values, mask, own, pair, level_of, out)
+    run(w, values, mask, own, pair, row_of_count, out)
 
     w         [rows, players, players], contiguous, symmetric: rows or columns may be summed; the diagonal is not read
     values    [rows, players], contiguous, or None when all are 0: a
     mask      [rows, players] bool, contiguous, or None; what stands at masked players must not matter
     own       [levels], compute dtype
     pair      [levels], compute dtype
-    level_of  [players + 1] int32: from a row's number of live players to its entry in own and pair
+    row_of_count [players + 1] int32: from a row's number of live players to its entry in own and pair
     out       [rows, players]: every element is written
 
     Compute dtype is promote(dtype of w, float32).

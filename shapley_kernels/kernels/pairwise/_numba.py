@@ -8,14 +8,14 @@ import numpy as np
 from shapley_kernels.kernels._marshal import Kernel
 
 
-def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> int:
+def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, row_of_count: Any, out: Any) -> int:
     """See the package docstring; numpy arrays, w, values and out in the compute dtype.
 
     Returns:
         The first row with a non-finite live value or pair, -1 when there is none.
     """
     rows, players = out.shape
-    return _KERNEL(rows, players * players // 2, own.dtype, w, values, mask, own, pair, level_of, out)
+    return _KERNEL(rows, players * players // 2, own.dtype, w, values, mask, own, pair, row_of_count, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
@@ -24,7 +24,7 @@ def warm_up(dtypes: list[str]) -> None:
         _KERNEL.ready(np.dtype(dtype).char)
 
 
-def _pairwise(w, values, mask, own, pair, level_of, start, stop, out):  # type: ignore[no-untyped-def]
+def _pairwise(w, values, mask, own, pair, row_of_count, start, stop, out):  # type: ignore[no-untyped-def]
     players = out.shape[1]
     zero = w.dtype.type(0)
     total = np.empty(players, w.dtype)
@@ -41,7 +41,7 @@ def _pairwise(w, values, mask, own, pair, level_of, start, stop, out):  # type: 
                     total[j] += w[b, i, j]
                 for j in range(i + 1, players):
                     total[j] += w[b, i, j]
-        level = level_of[live]
+        level = row_of_count[live]
         usable = True
         for i in range(players):
             out[b, i] = zero

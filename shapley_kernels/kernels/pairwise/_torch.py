@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 
-def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> None:
+def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring. About 3 passes over w; sums in a tree, error O(log players)."""
     players = out.shape[1]
     if out.numel() == 0:
@@ -15,7 +15,7 @@ def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out:
     live = torch.ones(1, players, dtype=torch.bool, device=w.device) if mask is None else mask
     if mask is not None:
         counted = counted & mask[:, :, None] & mask[:, None, :]
-    level = level_of[live.sum(1)].long()  # [1 or rows]
+    level = row_of_count[live.sum(1)].long()  # [1 or rows]
     credit = pair[level][:, None] * total(torch.where(counted, w, 0.0).to(dtype))
     if values is not None:
         credit = own[level][:, None] * torch.where(live, values, 0.0).to(dtype) + credit

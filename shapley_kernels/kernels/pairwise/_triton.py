@@ -19,12 +19,12 @@ _COLUMNS = 128
 _WARPS = 4
 
 
-def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out: Any) -> None:
+def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
         w, values, out: of any float dtype each, at most MAX_PLAYERS players; rows * players^2 may exceed 2^31.
-        level_of: the entry of 0 live players is not used.
+        row_of_count: the entry of 0 live players is not used.
 
     Raises:
         Nothing of its own: `backends` checks.
@@ -36,7 +36,7 @@ def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, level_of: Any, out:
         The order of additions depends on players and dtypes, not on the batch.
     """
     if out.numel():
-        for launch in calls(w, values, mask, own, pair, level_of, out):
+        for launch in calls(w, values, mask, own, pair, row_of_count, out):
             launch.on(out)
 
 
@@ -75,7 +75,7 @@ def _pair_sums(  # type: ignore[no-untyped-def]
     mask,  # [rows, players] or None
     own,  # [levels]
     pair,  # [levels]
-    level_of,  # [players + 1]
+    row_of_count,  # [players + 1]
     out,  # [rows, players]
     rows,
     players,
@@ -104,7 +104,7 @@ def _pair_sums(  # type: ignore[no-untyped-def]
         partial += x.to(pair.dtype.element_ty)
     total = tl.sum(partial, axis=2)  # [ROWS, LINES]
     m = tl.sum(count, axis=1)  # [ROWS]
-    level = tl.load(level_of + m, mask=m > 0, other=0)  # a row without live players has no level, and gets 0
+    level = tl.load(row_of_count + m, mask=m > 0, other=0)  # a row without live players has no level, and gets 0
     credit = tl.load(pair + level, mask=m > 0, other=0.0)[:, None] * total
     if values is not None:
         a = tl.load(values + place, mask=live, other=0.0).to(pair.dtype.element_ty)

@@ -6,12 +6,12 @@ For a row with live players L, |L| = m, coalitions S in L, bit i of the index of
 
 Every backend module has one function
 
-    run(values, mask, weights, level_of, out)
+    run(values, mask, weights, row_of_count, out)
 
     values    [rows, 2^players], contiguous: v; entries of coalitions with a masked player must not matter
     mask      [rows, players] bool, contiguous, or None
     weights   [levels, players], compute dtype: weight of *one* coalition of s = 0 .. m - 1 players, 0 beyond
-    level_of  [players + 1] int32: from a row's number of live players to its row of weights
+    row_of_count [players + 1] int32: from a row's number of live players to its row of weights
     out       [rows, players]: every element is written
 
     Compute dtype is promote(dtype of values, float32); at most 20 players.

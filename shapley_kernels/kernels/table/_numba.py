@@ -12,7 +12,7 @@ BLOCK_BITS = 8
 """Coalitions are taken in blocks of 2^8, which stay in the L1 cache for all players."""
 
 
-def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> int:
+def run(values: Any, mask: Any, weights: Any, row_of_count: Any, out: Any) -> int:
     """See the package docstring; numpy arrays, values and out in the compute dtype.
 
     Returns:
@@ -20,7 +20,7 @@ def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> int:
     """
     rows, players = out.shape
     steps = players << max(0, players - 1)
-    return _KERNEL(rows, steps, weights.dtype, values, mask, weights, level_of, BLOCK_BITS, out)
+    return _KERNEL(rows, steps, weights.dtype, values, mask, weights, row_of_count, BLOCK_BITS, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
@@ -29,7 +29,7 @@ def warm_up(dtypes: list[str]) -> None:
         _KERNEL.ready(np.dtype(dtype).char)
 
 
-def _table(values, mask, weights, level_of, block_bits, start, stop, out):  # type: ignore[no-untyped-def]
+def _table(values, mask, weights, row_of_count, block_bits, start, stop, out):  # type: ignore[no-untyped-def]
     players = out.shape[1]
     zero = values.dtype.type(0)
     who = np.arange(players)
@@ -62,7 +62,7 @@ def _table(values, mask, weights, level_of, block_bits, start, stop, out):  # ty
             for outside in range(live - low + 1):
                 for x in range(1 << low):
                     size = outside + count[x]
-                    weight[outside, x] = weights[level_of[live], size] if size < live else zero
+                    weight[outside, x] = weights[row_of_count[live], size] if size < live else zero
         coalition = 0
         for x in range(1 << live):  # the table of the live players alone
             packed[x] = values[b, coalition]

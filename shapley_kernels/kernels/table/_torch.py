@@ -7,7 +7,7 @@ import torch
 from shapley_kernels.kernels.pairwise._torch import total
 
 
-def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> None:
+def run(values: Any, mask: Any, weights: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring. About 4 passes over the table for each player."""
     rows, players = out.shape
     if out.numel() == 0:
@@ -16,7 +16,7 @@ def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> None:
     for _ in range(players - 1):
         size = torch.cat([size, size + 1])  # [2^(players - 1)], of the coalitions without one of the players
     live = torch.ones(1, players, dtype=torch.bool, device=values.device) if mask is None else mask
-    weight = weights[level_of[live.sum(1)].long()][:, size]  # [1 or rows, 2^(players - 1)]
+    weight = weights[row_of_count[live.sum(1)].long()][:, size]  # [1 or rows, 2^(players - 1)]
     v = values
     if mask is not None:
         bit = 1 << torch.arange(players, device=values.device)

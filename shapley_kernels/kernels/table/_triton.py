@@ -19,12 +19,12 @@ _TILE = 1024
 _WARPS = 4
 
 
-def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> None:
+def run(values: Any, mask: Any, weights: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
         values, out: of any float dtype each; rows * 2^players may exceed 2^31.
-        level_of: the entry of 0 live players is not used.
+        row_of_count: the entry of 0 live players is not used.
 
     Raises:
         Nothing of its own: `backends` checks.
@@ -36,7 +36,7 @@ def run(values: Any, mask: Any, weights: Any, level_of: Any, out: Any) -> None:
     Source: Kahan, "Pracniques: further remarks on reducing truncation errors", doi:10.1145/363707.363723.
     """
     if out.numel():
-        call(values, mask, weights, level_of, out).on(out)
+        call(values, mask, weights, row_of_count, out).on(out)
 
 
 def call(*tensors: Any, tile: int = _TILE, num_warps: int = _WARPS) -> Launch:
@@ -59,7 +59,7 @@ def _mean_gains(  # type: ignore[no-untyped-def]
     values,  # [rows, 2^players]
     mask,  # [rows, players] or None
     weights,  # [levels, players]
-    level_of,  # [players + 1]
+    row_of_count,  # [players + 1]
     out,  # [rows, players]
     rows,
     players,
@@ -81,7 +81,7 @@ def _mean_gains(  # type: ignore[no-untyped-def]
         dead = tl.sum(tl.where(live, 0, 1 << p[None, :]), axis=1)
         m = tl.sum(live.to(tl.int32), axis=1)
         mine = here & (((dead >> i) & 1) == 0)
-    level = tl.load(level_of + m, mask=mine, other=0)  # [ROWS]
+    level = tl.load(row_of_count + m, mask=mine, other=0)  # [ROWS]
     table = (row << players)[:, None]
     below = (1 << i) - 1
     total = tl.zeros([ROWS, BLOCK], weights.dtype.element_ty)
