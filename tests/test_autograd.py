@@ -267,3 +267,39 @@ def test_what_is_made_within_a_transform_is_not_kept():
     assert may_keep(torch.zeros(1))
     with FakeTensorMode():
         assert not may_keep(torch.zeros(1))
+
+
+OTHERS = {
+    "NoisyOr": (sk.NoisyOr, (3, 4)),
+    "AtLeast": (lambda p: sk.AtLeast(p, 2), (3, 4)),
+    "LogSum": (sk.LogSum, (3, 4)),
+    "Coverage": (sk.Coverage, (3, 4, 2)),
+    "Pairwise": (sk.Pairwise, (3, 4, 4)),
+    "Volume": (sk.Volume, (3, 4, 4)),
+    "Table": (sk.Table, (3, 16)),
+    "Clusters": (lambda r: sk.Clusters(torch.zeros(4, dtype=torch.int64), r), (3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_vmap_over_other_games_says_what_to_do(name):
+    """Where PyTorch would end in errors about itself."""
+    make, shape = OTHERS[name]
+    data = torch.zeros(shape)
+    with pytest.raises(TypeError, match=f"{name}: .* must not be mapped over by torch.func.vmap, .* as leading axes"):
+        torch.func.vmap(lambda x: sk.shapley(make(x)))(data)
+    assert torch.func.vmap(lambda x: x + sk.shapley(make(data[0])).sum())(torch.zeros(2)).shape == (2,)
+    with pytest.raises(TypeError, match="NoisyOr: mask must not be mapped over"):
+        torch.func.vmap(lambda m: sk.shapley(sk.NoisyOr(torch.zeros(4), mask=m)))(torch.ones(2, 4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("make", [sk.Max, lambda x: 0.5 * sk.TopM(x, 2) + sk.Mean(x), sk.FacilityLocation])
+def test_export(make):
+    class Credits(torch.nn.Module):
+        def forward(self, x):
+            return sk.shapley(make(x))
+
+    x = torch.rand(3, 5, 2) if make is sk.FacilityLocation else torch.rand(3, 5)
+    exported = torch.export.export(Credits(), (x,))
+    other = torch.rand_like(x)
+    assert (exported.module()(other) == sk.shapley(make(other))).all()

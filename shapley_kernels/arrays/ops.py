@@ -70,6 +70,10 @@ class Ops:
         """True under torch.compile, and within a transform of torch.func."""
         return False
 
+    def is_vmapped(self, x: Array | None) -> bool:
+        """True for tensors that torch.func.vmap maps over."""
+        return False
+
     def is_compiling(self, x: Array) -> bool:
         """True while torch.compile traces what is done to `x`: its numbers cannot be looked at."""
         return False
@@ -207,6 +211,16 @@ class TorchOps(Ops):
 
     def is_traced(self, x: Array) -> bool:
         return bool(self.xp.compiler.is_compiling() or self.xp._C._are_functorch_transforms_active())
+
+    def is_vmapped(self, x: Array | None) -> bool:
+        if x is None or self.is_compiling(x) or not self.xp._C._are_functorch_transforms_active():
+            return False
+        functorch = self.xp._C._functorch
+        while functorch.is_functorch_wrapped_tensor(x):
+            if functorch.is_batchedtensor(x):
+                return True
+            x = functorch.get_unwrapped(x)
+        return False
 
     def is_compiling(self, x: Array) -> bool:
         return bool(self.xp.compiler.is_compiling())

@@ -43,6 +43,7 @@ class FacilityLocation(Game):
     [0.75, 2.25]
     """
 
+    vmaps = True
     arguments: ClassVar[dict[str, Any]] = {"scores": (-2,), "weights": ()}
     scales: ClassVar[tuple[str, ...]] = ("scores",)
 

@@ -29,6 +29,7 @@ class OrderGame(Game):
     Cost: O(players log players) per game.
     """
 
+    vmaps = True
     arguments: ClassVar[dict[str, Any]] = {"rewards": (-1,), "v_empty": ()}
     scales: ClassVar[tuple[str, ...]] = ("rewards", "v_empty")
     params: tuple[Any, ...] = ()
