@@ -11,7 +11,7 @@ import numpy as np
 from shapley_kernels.adapters._columns import needed, parameters
 from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, rollout_advantages, scatter_to_tokens
 from shapley_kernels.rl.allocator import agreed
-from shapley_kernels.rl.ranks import Ranks, on_all_ranks
+from shapley_kernels.rl.ranks import ALONE, Ranks
 from shapley_kernels.rl.scorer import Scored
 
 OWNER, ROLLOUT_OWNER = "ShapeGRPOTrainer", "RolloutGRPOTrainer"
@@ -118,7 +118,7 @@ class ShapeGRPOMixin:
         limit, ends = self.max_completion_length or float("inf"), self._ends()
         finished = [len(row) < limit or row[-1] in ends for row in completion_ids]
         ranks = self._ranks()
-        with on_all_ranks(ranks):  # before TRL gathers the rewards
+        with ranks or ALONE:  # before TRL gathers the rewards
             scored = self.scorer(completion_ids, self._own_tokens, finished=finished, **columns)
             own = scored.rewards, scored.mask, scored.stopped, scored.counted
             self._everyone = [own] if ranks is None else ranks.exchange(own)
@@ -134,7 +134,7 @@ class ShapeGRPOMixin:
         self._scored = self._own_tokens = None
         batch = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         ranks = self._ranks()
-        with on_all_ranks(ranks):
+        with ranks or ALONE:
             if self._scored is None:
                 raise RuntimeError(f"{OWNER}: TRL {_found} called no set_reward for a batch; use a version that does")
             sampled, scored = self._scored

@@ -270,6 +270,8 @@ def like(x: Any, reference: Array, name: str) -> Array:
     Raises:
         TypeError: another library or another device: nothing is copied between them silently.
     """
+    if type(x) is type(reference) is np.ndarray and x.dtype.kind != "O":  # most are
+        return x
     if isinstance(x, (Real, list, tuple)) and is_torch(reference):
         return to_torch(from_list(x, name), reference.device)
     array, _ = native(x, name)

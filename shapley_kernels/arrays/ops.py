@@ -111,6 +111,14 @@ class Ops:
         """`x` as float64 numpy: exact for every float dtype."""
         raise NotImplementedError
 
+    def from_host(self, x: np.ndarray) -> Array:
+        """The numpy array on the CPU, in the same memory."""
+        return x
+
+    def detached(self, x: Array) -> Array:
+        """`x` without its gradient."""
+        return x
+
     def first_true(self, x: Array) -> tuple[int, ...] | None:
         """Index of the first True of a bool array, None when there is none."""
         raise NotImplementedError
@@ -123,6 +131,10 @@ class Ops:
 
     def take(self, x: Array, index: Array) -> Array:
         """x[..., index[...]]."""
+        raise NotImplementedError
+
+    def next_lowest(self, x: Array) -> Array:
+        """The lowest entry from each on."""
         raise NotImplementedError
 
 
@@ -173,6 +185,9 @@ class NumpyOps(Ops):
 
     def take(self, x: Array, index: Array) -> Array:
         return np.take_along_axis(x, index, -1)
+
+    def next_lowest(self, x: Array) -> Array:
+        return np.flip(np.minimum.accumulate(np.flip(x, -1), -1), -1)
 
 
 class TorchOps(Ops):
@@ -258,6 +273,12 @@ class TorchOps(Ops):
     def to_float64(self, x: Array) -> np.ndarray:
         return self.to_host(x.detach().cpu().to(self.xp.float64))
 
+    def from_host(self, x: np.ndarray) -> Array:
+        return self.xp.from_numpy(x)
+
+    def detached(self, x: Array) -> Array:
+        return x.detach()
+
     def first_true(self, x: Array) -> tuple[int, ...] | None:
         hits = x.reshape(-1).nonzero()
         return tuple(int(i) for i in np.unravel_index(int(hits[0]), tuple(x.shape))) if len(hits) else None
@@ -267,6 +288,9 @@ class TorchOps(Ops):
 
     def take(self, x: Array, index: Array) -> Array:
         return x.take_along_dim(index, -1)
+
+    def next_lowest(self, x: Array) -> Array:
+        return x.flip(-1).cummin(-1).values.flip(-1)
 
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)

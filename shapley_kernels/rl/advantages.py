@@ -1,6 +1,5 @@
 """From credits to advantages: what GRPO does with rewards, done with the credits of all candidates of a group."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import prod
@@ -10,28 +9,23 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.arrays import (
+    NUMPY,
     Array,
+    Ops,
     as_float,
     boolean,
     broadcast,
-    cast,
-    device,
     first_nonfinite,
-    floating,
-    is_torch,
-    named_dtype,
-    namespace,
     narrowed,
-    native,
-    on_cpu,
-    on_cuda,
     one_of,
+    read,
+    torch_ops,
     widest,
 )
 from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.rl.groups import Groups, read_groups
-from shapley_kernels.rl.ranks import Ranks, on_all_ranks, ranks_of
+from shapley_kernels.rl.ranks import ALONE, Ranks, ranks_of
 
 OWNER = "grpo_advantages"
 
@@ -100,13 +94,12 @@ def grpo_advantages(
     [[-1.224, 1.224], [0.0, 0.0]]
     """
     ranks = ranks_of(OWNER, process_group)
-    with on_all_ranks(ranks):
+    with ranks or ALONE:
         how = Normalisation.checked(OWNER, center, scale, ddof, min_std, eps)
-        array, restore = native(credits, f"{OWNER}: credits")
-        array = floating(array.detach() if is_torch(array) else array, f"{OWNER}: credits")
+        ops, array, restore = read(credits, f"{OWNER}: credits")
         live = read_mask(OWNER, mask, array, shape := tuple(array.shape), "credits")
         groups = read_groups(OWNER, "credits", shape, group_ids, num_generations, ranks)
-    result = normalised(array, live, groups, how)
+    result = normalised(ops, ops.detached(array), live, groups, how)
     return restore(result) if restore else result
 
 
@@ -154,6 +147,7 @@ def read_mask(owner: str, mask: Any, reference: Array, shape: tuple[int, ...], o
 
 
 def normalised(
+    ops: Ops,
     array: Array,
     live: Array | None,
     groups: Groups,
@@ -164,32 +158,36 @@ def normalised(
     """`grpo_advantages` of credits in numpy or torch that need no gradient.
 
     Args:
+        ops: of the credits.
         live: bool, of the shape of the credits, or None.
         rounding: of the credits, relative, where it is known: a std that it explains counts as 0.
         others: [..., numbers], the leading axes and the dtype those of the credits: numbers to be centred and scaled in
             place of the credits, by the statistics of these; not with slots.
     """
-    if on_cpu(array) and groups.ranks is None:
-        return _by_numba(array, live, groups, how, rounding, others)
-    if others is not None or (result := _by_triton(array, live, groups, how, rounding)) is None:
-        result = _by_torch(array, live, groups, how, rounding, others)
-    return result
+    options = (how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
+    if groups.ranks is None and (ops is NUMPY or ops.on_cpu(array)):
+        return _by_numba(ops, array, live, groups, options, others)
+    if others is None and _triton_serves(ops, array, groups, how):
+        x, mask = (_flat(a, lambda a: a.contiguous()) for a in (array, live))
+        out = ops.xp.empty_like(x)
+        kernel("group_norm", "triton").run(x, mask, *groups.runs(), None, *options, None, out)
+        return out.view(array.shape)
+    return _by_torch(ops, array, live, groups, how, options, others)
 
 
 def _by_numba(
-    array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float, others: Array | None
+    ops: Ops, array: Array, live: Array | None, groups: Groups, options: tuple[Any, ...], others: Array | None
 ) -> Array:
-    wide = array.dtype if array.dtype.itemsize == 4 else named_dtype(array, "float64")
-    x, mask, numbers = (_flat(a, _numpy) for a in (cast(array, wide), live, others))
-    numbers = None if numbers is None else numbers.astype(x.dtype)
-    out = np.empty(x.shape, x.dtype) if numbers is None else numbers.copy()
-    if x.size:
-        options = (how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
-        if kernel("group_norm", "numba").run(x, mask, *groups.runs(), numbers, *options, None, out) != -1:
-            raise ValueError(_nonfinite(groups.owner, array, live))
+    wide = array.dtype if array.dtype.itemsize == 4 else ops.dtype("float64")
+    x = _on_host(ops, array, wide)
+    mask = None if live is None else _on_host(ops, live, live.dtype)
+    numbers = None if others is None else _on_host(ops, others, wide)
+    out = np.empty_like(x) if numbers is None else numbers.copy()
+    if x.size and kernel("group_norm", "numba").run(x, mask, *groups.runs(), numbers, *options, None, out) != -1:
+        raise ValueError(_nonfinite(groups.owner, array, live))
     out = out.reshape((*array.shape[:-1], out.shape[1]))
-    result = cast(sys.modules["torch"].from_numpy(out) if is_torch(array) else out, array.dtype)
-    may_overflow = others is None and (how.scale == "none" or array.dtype.itemsize == 2)
+    result = out if ops is NUMPY and out.dtype == array.dtype else ops.cast(ops.from_host(out), array.dtype)
+    may_overflow = others is None and (options[1] == "none" or array.dtype.itemsize == 2)
     if may_overflow and (where := first_nonfinite(result, live)) is not None:
         raise OverflowError(
             f"{groups.owner}: advantages must be in the range of {array.dtype}, which that at {list(where)} is not; "
@@ -198,50 +196,47 @@ def _by_numba(
     return result
 
 
-def _by_triton(array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float) -> Array | None:
-    """By the kernel of the GPU where the credits are there and it takes such groups, else None."""
-    if not on_cuda(array) or groups.size is None or triton_missing():
-        return None
-    module = kernel("group_norm", "triton")
-    if not module.serves(groups.size, array.shape[-1], how.center, how.scale):
-        return None
-    x, mask = (_flat(a, lambda a: a.contiguous()) for a in (array, live))
-    out = namespace(x).empty_like(x)
-    options = (how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
-    module.run(x, mask, *groups.runs(), None, *options, None, out)
-    return out.view(array.shape)
+def _on_host(ops: Ops, x: Array, dtype: Any) -> np.ndarray:
+    """[rollouts, numbers] in that dtype, contiguous."""
+    flat = x if ops is NUMPY and x.dtype == dtype else ops.to_host(ops.cast(x, dtype))
+    return np.asarray(flat, order="C").reshape(prod(flat.shape[:-1]), flat.shape[-1])
+
+
+def _triton_serves(ops: Ops, array: Array, groups: Groups, how: Normalisation) -> bool:
+    if not ops.on_cuda(array) or groups.size is None or triton_missing():
+        return False
+    return bool(kernel("group_norm", "triton").serves(groups.size, array.shape[-1], how.center, how.scale))
 
 
 def _by_torch(
-    array: Array, live: Array | None, groups: Groups, how: Normalisation, rounding: float, others: Array | None
+    ops: Ops,
+    array: Array,
+    live: Array | None,
+    groups: Groups,
+    how: Normalisation,
+    options: tuple[Any, ...],
+    others: Array | None,
 ) -> Array:
     """One operation of torch after the other, with sums over ranks between them."""
-    import torch
-
-    ranks = groups.ranks
-    with on_all_ranks(ranks):
-        if on_cpu(array) and first_nonfinite(array, live) is not None:
+    torch, ranks = torch_ops().xp, groups.ranks
+    with ranks or ALONE:
+        if ops.on_cpu(array) and first_nonfinite(array, live) is not None:
             raise ValueError(_nonfinite(groups.owner, array, live))
         if ranks is not None:
             _compare(ranks, array, how)
-        groups = groups.agreed(device(array))
+        groups = groups.agreed(ops.device(array))
     x, mask, numbers = (_flat(a, lambda a: torch.as_tensor(a).contiguous()) for a in (array, live, others))
     out = torch.empty_like(x if numbers is None else numbers, dtype=widest(x))
-    options = (how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
     bad = kernel("group_norm", "torch").run(x, mask, *groups.runs(), numbers, *options, ranks, out)
     if bad is not None and bad >= 0:
         raise ValueError(_too_large(groups.owner))
     result = narrowed(out.view(*array.shape[:-1], out.shape[1]), x.dtype, f"{groups.owner}: advantages")
-    return result if is_torch(array) else result.numpy()
+    return result.numpy() if ops is NUMPY else result
 
 
 def _flat(x: Array | None, placed: Callable[[Array], Any]) -> Any:
     """[rollouts, numbers], contiguous."""
     return None if x is None else placed(x).reshape(prod(x.shape[:-1]), x.shape[-1])
-
-
-def _numpy(x: Array) -> np.ndarray:
-    return np.asarray(x.numpy() if is_torch(x) else x, order="C")
 
 
 def _compare(ranks: Ranks, x: Array, how: Normalisation) -> None:

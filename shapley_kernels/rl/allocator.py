@@ -10,27 +10,20 @@ import numpy as np
 
 from shapley_kernels.allocate import merged, semivalue
 from shapley_kernels.arrays import (
+    NUMPY,
     Array,
+    Ops,
     boolean,
     broadcast,
-    cast,
     compute_dtype,
-    constant,
     device,
-    is_torch,
-    is_traced,
-    named_dtype,
-    namespace,
     narrowed,
-    on_cpu,
-    on_cuda,
     one_of,
-    widest,
-    zeros,
 )
 from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.games import Game, Max
 from shapley_kernels.games.base import without_restore
+from shapley_kernels.games.order.base import OrderGame
 from shapley_kernels.games.order.term import OrderTerm
 from shapley_kernels.games.tables import Tables
 from shapley_kernels.launch import run_torch
@@ -38,9 +31,9 @@ from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.group_value import GroupValue, Value
 from shapley_kernels.rl.groups import Groups, read_groups
-from shapley_kernels.rl.ranks import Ranks, on_all_ranks
-from shapley_kernels.rl.sizes import SIZES, TimesLive, factor_is_free, multiplies, times_live, warn_of_v_empty
-from shapley_kernels.rl.tokens import LENGTHS, scatter_to_tokens
+from shapley_kernels.rl.ranks import ALONE, Ranks
+from shapley_kernels.rl.sizes import SIZES, TimesLive, multiplies, times_live, warn_of_v_empty
+from shapley_kernels.rl.tokens import LENGTHS, scattered
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 OWNER = "RewardAllocator"
@@ -152,7 +145,8 @@ class RewardAllocator:
         """
         layout = {"group_ids": group_ids, "num_generations": num_generations, "process_group": process_group}
         call = self._read("advantages", rewards, mask, stopped=stopped, **layout, **data)
-        return call.restored(self._advantages(call))
+        advantages = self._advantages(call)
+        return advantages if call.restore is None else call.restore(advantages)
 
     def set_advantages(self, rewards: Any, mask: Any = None, **options: Any) -> Any:
         """Advantage of each whole set: its worth v(all), normalised over the rollouts of its group as GRPO does.
@@ -172,6 +166,8 @@ class RewardAllocator:
             TypeError, ValueError: as `advantages`.
         """
         call = self._read("set_advantages", rewards, mask, **options)
+        with call.groups.ranks or ALONE:
+            _refuse_nonfinite(call.game)
         return call.restored(self._of_sets(call))
 
     def token_advantages(
@@ -191,13 +187,13 @@ class RewardAllocator:
             TypeError, ValueError: as `advantages` and `scatter_to_tokens`.
         """
         call = self._read("token_advantages", rewards, mask, **options)
-        place = {"length": self.length, "cu_seqlens": cu_seqlens}
+        ops, data, shape = call.game.ops, call.game.data, (*call.game.batch_shape, call.game.players)
+        place = (candidate_ids, self.length, cu_seqlens)
         if call.groups.ranks is not None:
             with call.groups.ranks:  # whether the ids fit, while the other ranks can still be told
-                nothing = zeros(call.game.data, (*call.game.batch_shape, call.game.players), "float32")
-                scatter_to_tokens(nothing, candidate_ids, **place)
-        advantages, outside = self._for_tokens(call)
-        return call.restored(scatter_to_tokens(advantages, candidate_ids, outside=outside, **place))
+                nothing = ops.zeros(data, shape, ops.dtype("float32"))
+                scattered(ops, nothing, None, *place)
+        return call.restored(scattered(ops, *self._for_tokens(call), *place))
 
     def for_tokens(self, rewards: Any, mask: Any = None, **options: Any) -> tuple[Any, Any]:
         """What `token_advantages` lays on tokens: the advantages of candidates, and `outside` for `scatter_to_tokens`.
@@ -214,11 +210,15 @@ class RewardAllocator:
         """
         call = self._read("for_tokens", rewards, mask, **options)
         advantages, outside = self._for_tokens(call)
-        return call.restored(advantages), outside if isinstance(outside, str) else call.restored(outside)
+        return call.restored(advantages), "zero" if outside is None else call.restored(outside)
 
     @cached_property
     def _how(self) -> Normalisation:
         return Normalisation.checked(OWNER, self.center, self.scale, self.ddof, self.min_std, self.eps)
+
+    @cached_property
+    def _how_of_sets(self) -> Normalisation:
+        return self._how.of_sets()
 
     @cached_property
     def _multiplies(self) -> bool:
@@ -240,52 +240,43 @@ class RewardAllocator:
         stopped: Any = None,
         **data: Any,
     ) -> "_Call":
-        """The arguments of a method, and all ranks call the same one of an allocator that says the same."""
-        if process_group is None:
-            return self._call(method, rewards, mask, data, group_ids, num_generations, stopped, None)
-        with Ranks(OWNER, process_group) as ranks:
-            ranks.compare(method=method, **agreed(self))
-            return self._call(method, rewards, mask, data, group_ids, num_generations, stopped, ranks)
-
-    def _call(
-        self,
-        method: str,
-        rewards: Any,
-        mask: Any,
-        data: dict[str, Any],
-        group_ids: Any,
-        num_generations: Any,
-        stopped: Any,
-        ranks: Ranks | None,
-    ) -> "_Call":
-        game = make_game(OWNER, self.utility, rewards, mask, data)
-        shape = (*game.batch_shape, game.players)
-        live = read_mask(OWNER, mask, game.data, shape, "rewards")
-        groups, restore = NO_GROUPS, game.restore
-        if method != "credits" or isinstance(self.value, GroupValue):
-            groups = read_groups(OWNER, "rewards", shape, group_ids, num_generations, ranks)
-        if stopped is not None and isinstance(self.value, GroupValue):
-            name = f"{OWNER}: stopped"
-            stopped = broadcast(boolean(stopped, game.data, name), game.batch_shape, name, "[rollouts]")
+        """The arguments of a method. All ranks call the same one of an allocator that says the same."""
+        sees_groups = isinstance(self.value, GroupValue)
+        ranks = None if process_group is None else Ranks(OWNER, process_group)
+        with ranks or ALONE:
+            if ranks is not None:
+                ranks.compare(method=method, **agreed(self))
+            game = make_game(OWNER, self.utility, rewards, mask, data)
+            shape = (*game.batch_shape, game.players)
+            live = None if mask is None else read_mask(OWNER, mask, game.data, shape, "rewards")
+            groups, restore = NO_GROUPS, game.restore
+            if method != "credits" or sees_groups:
+                groups = read_groups(OWNER, "rewards", shape, group_ids, num_generations, ranks)
+            if stopped is not None and sees_groups:
+                name = f"{OWNER}: stopped"
+                stopped = broadcast(boolean(stopped, game.data, name), game.batch_shape, name, "[rollouts]")
         return _Call(without_restore(game) if restore else game, live, groups, stopped, restore)
 
     def _advantages(self, call: "_Call") -> Array:
         game, value, factor = call.game, self.value, self._multiplies
-        if factor and isinstance(value, Semivalue) and factor_is_free(game):
+        if factor and isinstance(value, Semivalue) and _takes_factor(game):
             value, factor = self._times_live, False
-        rounding = rounding_of(game.dtype)
-        if not factor and (fused := _in_one_launch(call, value, self._how, rounding)) is not None:
-            return fused
-        if value is not self.value and game.dtype.itemsize < 4:  # whose range the product may leave
+        if not factor and game.ops is not NUMPY and _may_fuse(call, value):
+            fused = _in_one_launch(call, value, self._how, rounding_of(game.dtype))
+            if fused is not None:
+                return fused
+        dtype = game.dtype
+        if value is not self.value and dtype.itemsize < 4:  # whose range the product may leave
             value, factor = self.value, True
-        with on_all_ranks(call.groups.ranks):
-            credits = self._share(call, value, wide=True)
-            if factor:
-                credits = times_live(cast(credits, widest(credits)), game.mask)
-            warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
-        if not isinstance(value, Semivalue):
+        with call.groups.ranks or ALONE:
+            credits = semivalue(game, value) if isinstance(value, Semivalue) else self._share(call, value, wide=True)
             rounding = rounding_of(credits.dtype)
-        return call.normalised(credits, call.live, self._how, rounding)
+            if factor:
+                credits = times_live(game.ops.cast(credits, game.ops.widest(credits)), game.mask)
+            if game.mask is not None:
+                warn_of_v_empty(OWNER, game, self.value, self.sizes, self.outside)
+        advantages = normalised(game.ops, credits, call.live, call.groups, self._how, rounding)
+        return advantages if advantages.dtype == dtype else call.narrowed(advantages)
 
     def _share(self, call: "_Call", value: Value, wide: bool = False) -> Array:
         """Credits; `wide`: in float64, where no kernel computes them."""
@@ -295,27 +286,28 @@ class RewardAllocator:
 
     def _decisions(self, call: "_Call", value: GroupValue, game: Game) -> Array:
         """Credits [..., players + 1] of the candidates and the stop."""
-        with on_all_ranks(call.groups.ranks):
+        with call.groups.ranks or ALONE:
             _refuse_nonfinite(game)
         return value.decisions(game, call.groups, call.stopped)
 
     def _of_sets(self, call: "_Call") -> Array:
-        with on_all_ranks(call.groups.ranks):
-            _refuse_nonfinite(call.game)
+        with call.groups.ranks or ALONE:
             worth = call.game.in_double().worth()
-        return call.normalised(worth[..., None], None, self._how.of_sets(), rounding_of(worth.dtype))[..., 0]
+        how, rounding = self._how_of_sets, rounding_of(worth.dtype)
+        return call.narrowed(normalised(call.game.ops, worth[..., None], None, call.groups, how, rounding)[..., 0])
 
-    def _for_tokens(self, call: "_Call") -> tuple[Array, Any]:
-        """Advantages, and `outside` for `scatter_to_tokens`."""
+    def _for_tokens(self, call: "_Call") -> tuple[Array, Array | None]:
+        """Advantages, and what tokens outside candidates get: [...], [..., players + 1] by decisions, or None."""
         value, game = self.value, call.game
         if self.outside == "zero" or not isinstance(value, GroupValue) or not value.prices_stop:
-            return self._advantages(call), self._of_sets(call) if self.outside == "set" else "zero"
-        decisions = self._decisions(call, value, game.in_double())
-        decisions = decisions.detach() if is_torch(decisions) else decisions
+            return self._advantages(call), self._of_sets(call) if self.outside == "set" else None
+        decisions = game.ops.detached(self._decisions(call, value, game.in_double()))
         credits, rounding = decisions[..., :-1], rounding_of(decisions.dtype)
-        stop = normalised(credits, call.live, call.groups, self._how.of_sets(), rounding, decisions[..., -1:])
-        advantages = normalised(credits, call.live, call.groups, self._how, rounding)
-        outside = _leading_to(advantages, stop, game.mask)
+        stop = normalised(
+            game.ops, credits, call.live, call.groups, self._how_of_sets, rounding, others=decisions[..., -1:]
+        )
+        advantages = normalised(game.ops, credits, call.live, call.groups, self._how, rounding)
+        outside = _leading_to(game.ops, advantages, stop, game.mask)
         return call.narrowed(advantages), call.narrowed(outside)
 
 
@@ -335,10 +327,6 @@ class _Call:
     groups: Groups
     stopped: Array | None
     restore: Callable[[Array], Any] | None
-
-    def normalised(self, credits: Array, live: Array | None, how: Normalisation, rounding: float) -> Array:
-        credits = credits.detach() if is_torch(credits) else credits
-        return self.narrowed(normalised(credits, live, self.groups, how, rounding))
 
     def narrowed(self, advantages: Array) -> Array:
         """Those of float64, or of the dtype of the game, in its dtype."""
@@ -364,6 +352,14 @@ def agreed(allocator: RewardAllocator) -> dict[str, Any]:
     names = ("value", "sizes", "outside", "length")
     mine = {name: getattr(allocator, name) for name in names}
     return {"utility": name_of(allocator.utility), **mine, **asdict(allocator._how)}
+
+
+def _takes_factor(game: Game) -> bool:
+    """Whether `TimesLive` costs no more than its value: for games of sorted rewards, and sums of them. Not while torch
+    traces, which cannot keep a value that is made meanwhile."""
+    if game.ops is not NUMPY and game.ops.is_traced(game.data):
+        return False
+    return isinstance(game, OrderGame) or all(isinstance(part, OrderGame) for _, part in game._parts())
 
 
 def credits_of(game: Game, value: Semivalue | Baseline, wide: bool = False) -> Array:
@@ -445,23 +441,28 @@ def takes(function: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
     return True
 
 
-def _in_one_launch(call: _Call, value: Value, how: Normalisation, rounding: float) -> Array | None:
+def _may_fuse(call: _Call, value: Value) -> bool:
+    """Whether `_in_one_launch` may be asked: on the GPU, for semivalues, and groups of one size."""
+    game = call.game
+    if not game.ops.on_cuda(game.data) or not isinstance(value, Semivalue) or call.groups.size is None:
+        return False
+    return not game.ops.is_traced(game.data) and _same(game.mask, call.live) and not triton_missing()
+
+
+def _in_one_launch(call: _Call, value: Any, how: Normalisation, rounding: float) -> Array | None:
     """Advantages by the kernel of the GPU that computes the credits and normalises them, or None where that takes more
-    than one launch: off the GPU, for values or games other than one term of the order family, long rows, and groups
-    other than small ones of one size."""
-    game, groups = call.game, call.groups
-    if not on_cuda(game.data) or not isinstance(value, Semivalue) or groups.size is None or triton_missing():
-        return None
-    if is_traced(game.data) or not _same(game.mask, call.live):
-        return None
+    than one launch: for games other than one term of the order family, long rows, and groups other than small ones."""
+    game, size = call.game, call.groups.size
     terms = merged(game.terms(value))
     if len(terms) != 1 or not isinstance(terms[0], OrderTerm) or terms[0].factor is not None:
         return None
     term, fused = terms[0], kernel("order", "gpu_fused_norm")
-    shape, double = (groups.count, groups.size, game.players), term.game.rewards.element_size() == 8
-    if 0 in shape or not fused.serves(*shape[1:], double, how.center, how.scale):
+    double = term.game.rewards.element_size() == 8
+    if 0 in game.batch_shape or not size or not game.players:
         return None
-    options = (groups.size, how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
+    if not fused.serves(size, game.players, double, how.center, how.scale):
+        return None
+    options = (size, how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
     return term.credits(_FusedLaunch(game.dtype, fused.run, options))
 
 
@@ -497,18 +498,16 @@ class _FusedLaunch:
         return run_torch(run, arrays, placed, shape, dtype or self.dtype)
 
 
-def _leading_to(advantages: Array, stop: Array, mask: Array | None) -> Array:
+def _leading_to(ops: Ops, advantages: Array, stop: Array, mask: Array | None) -> Array:
     """[..., players + 1], for `scatter_to_tokens`: the advantages [..., players] of the candidates, for a masked one
     that of the next live one, and that of the stop [..., 1]."""
-    xp, players = namespace(advantages), advantages.shape[-1]
+    xp, players = ops.xp, advantages.shape[-1]
     table = xp.concatenate([advantages, stop], -1)
     if mask is None or players == 0:
         return table
-    place = constant(np.arange(players), table, named_dtype(table, "int64"))
-    place = xp.flip(xp.where(mask, place, players), (-1,))
-    upto = place.cummin(-1).values if is_torch(place) else np.minimum.accumulate(place, -1)
-    place = xp.concatenate([xp.flip(upto, (-1,)), xp.full_like(place[..., :1], players)], -1)
-    return table.gather(-1, place) if is_torch(table) else np.take_along_axis(table, place, -1)
+    place = ops.array_like(np.arange(players), table, ops.dtype("int64"))
+    place = ops.next_lowest(xp.where(mask, place, players))
+    return ops.take(table, xp.concatenate([place, xp.full_like(place[..., :1], players)], -1))
 
 
 def _refuse_nonfinite(game: Game) -> None:
@@ -516,6 +515,6 @@ def _refuse_nonfinite(game: Game) -> None:
 
     `worth` alone would not tell: the maximum of a row does not show that another entry of it is NaN.
     """
-    if on_cpu(game.data):
+    if game.ops.on_cpu(game.data):
         for _, part in game._parts():
             part.refuse_bad_data()

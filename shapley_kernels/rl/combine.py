@@ -12,20 +12,19 @@ from shapley_kernels.arrays import (
     Array,
     as_float,
     cast,
-    compute_dtype,
     describe,
     floating,
     is_torch,
     like,
     listed,
-    named_dtype,
     narrowed,
     native,
+    ops_of,
     promoted,
 )
 from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
 from shapley_kernels.rl.groups import read_groups
-from shapley_kernels.rl.ranks import on_all_ranks, ranks_of
+from shapley_kernels.rl.ranks import ALONE, ranks_of
 
 OWNER = "combine_advantages"
 
@@ -75,7 +74,7 @@ def combine_advantages(
     [0.87, -0.87, 0.0]
     """
     ranks = ranks_of(OWNER, process_group)
-    with on_all_ranks(ranks):
+    with ranks or ALONE:
         how = Normalisation.checked(OWNER, center, scale, ddof, min_std, eps)
         arrays, restore = _arrays(credits)
         factors = _factors(weights, len(arrays))
@@ -84,8 +83,9 @@ def combine_advantages(
         live = read_mask(OWNER, mask, arrays[0], shape := tuple(arrays[0].shape), "credits")
         groups = read_groups(OWNER, "credits", shape, group_ids, num_generations, ranks)
     dtype = reduce(lambda a, b: cast(a.reshape(-1)[:0], promoted(a, b)), arrays).dtype
-    wide = named_dtype(arrays[0], compute_dtype(dtype))
-    alone = [normalised(cast(array, wide), live, groups, how) for array in arrays]
+    ops = ops_of(arrays[0])
+    wide = ops.compute_dtype(dtype)
+    alone = [normalised(ops, ops.cast(array, wide), live, groups, how) for array in arrays]
     with np.errstate(over="ignore", invalid="ignore"):  # `narrowed` looks
         total = sum(factor * advantages for factor, advantages in zip(factors, alone, strict=True))
     result = narrowed(total, dtype, f"{OWNER}: advantages", of=alone[0])

@@ -24,7 +24,7 @@ from shapley_kernels.games import Game
 from shapley_kernels.games.overflow import within_range
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.groups import Groups
-from shapley_kernels.rl.ranks import Ranks, on_all_ranks
+from shapley_kernels.rl.ranks import ALONE, Ranks
 from shapley_kernels.values import Semivalue
 
 
@@ -53,7 +53,7 @@ class GroupValue:
             TypeError, ValueError: groups that do not fit the game, data between the candidates of one rollout.
             OverflowError: on the CPU, credits beyond the range of the dtype.
         """
-        with on_all_ranks(groups.ranks):
+        with groups.ranks or ALONE:
             game.refuse_joint_data()
             groups = groups.agreed(device(game.data))
         if groups.ranks is None:

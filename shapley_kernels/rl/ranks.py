@@ -1,7 +1,7 @@
 """Processes that hold parts of the same groups: they agree before they compute, and what one raises, all raise."""
 
 import re
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 KINDS = (TypeError, OverflowError, ValueError, RuntimeError)
@@ -138,9 +138,8 @@ def ranks_of(owner: str, process_group: Any) -> Ranks | None:
     return None if process_group is None else Ranks(owner, process_group)
 
 
-def on_all_ranks(ranks: Ranks | None) -> AbstractContextManager[Any]:
-    """`with on_all_ranks(ranks):` what is raised in here is raised on all ranks; None is this process alone."""
-    return nullcontext() if ranks is None else ranks
+ALONE = nullcontext()
+"""`with ranks or ALONE:` what is raised in here is raised on all ranks; None is this process alone."""
 
 
 def _said(error: Exception) -> tuple[int, str]:

@@ -11,13 +11,12 @@ from shapley_kernels.arrays import (
     constant,
     describe,
     device,
-    floating,
     is_torch,
     like,
     namespace,
     narrowed,
-    native,
     ops_of,
+    read,
 )
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
@@ -32,7 +31,7 @@ from shapley_kernels.rl.allocator import (
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.groups import Groups, read_flat, refuse_ranks_without_ids
-from shapley_kernels.rl.ranks import Ranks, on_all_ranks, ranks_of
+from shapley_kernels.rl.ranks import ALONE, Ranks, ranks_of
 from shapley_kernels.values import Semivalue, Shapley
 
 OWNER = "rollout_advantages"
@@ -93,7 +92,7 @@ def rollout_advantages(
     [1.0, -1.0, -1.0, 1.0]
     """
     ranks = ranks_of(OWNER, process_group)
-    with on_all_ranks(ranks):
+    with ranks or ALONE:
         how = Normalisation.checked(OWNER, center, scale, ddof, min_std, eps)
         check_utility(OWNER, utility)
         if isinstance(value, GroupValue):
@@ -102,10 +101,10 @@ def rollout_advantages(
                 "the candidates of a rollout with those of others; here the rollouts are the players"
             )
         check_value(OWNER, value, (Semivalue, Baseline))
-        array, restore = native(rewards, f"{OWNER}: rewards")
-        array = floating(_constant(array), f"{OWNER}: rewards")
+        ops, array, restore = read(rewards, f"{OWNER}: rewards")
+        array = ops.detached(array)
         groups = _groups(shape := tuple(array.shape), group_ids, num_generations, ranks)
-        columns = {name: _column(name, x, array) for name, x in data.items()}
+        columns = {name: ops.detached(_column(name, x, array)) for name, x in data.items()}
         live = read_mask(OWNER, mask, array, shape, "rewards")
         if ranks is not None:
             ranks.compare(utility=name_of(utility), value=value, **asdict(how))
@@ -142,10 +141,10 @@ def _advantages(
     stack = _Stack(tuple(rewards.shape), groups)
     live = stack.mask(live, rewards)
     game = make_game(OWNER, utility, stack.put(rewards), live, {name: stack.put(x) for name, x in columns.items()})
-    credits = _constant(credits_of(game, value, wide=True))
+    credits = game.ops.detached(credits_of(game, value, wide=True))
     alone = None if live is None else live[..., None]
     rounding = rounding_of(credits.dtype)
-    advantages = normalised(credits[..., None], alone, Groups(OWNER, *stack.shape), how, rounding)[..., 0]
+    advantages = normalised(game.ops, credits[..., None], alone, Groups(OWNER, *stack.shape), how, rounding)[..., 0]
     return stack.back(narrowed(advantages, rewards.dtype, f"{OWNER}: advantages"))
 
 
@@ -223,7 +222,7 @@ class _Stack:
 
 def _column(name: str, x: Any, rewards: Array) -> Array:
     """Data of the utility, beside the rewards."""
-    array = _constant(like(x, rewards, f"{OWNER}: {name}"))
+    array = like(x, rewards, f"{OWNER}: {name}")
     shape = tuple(rewards.shape)
     if tuple(array.shape[: len(shape)]) != shape:
         raise ValueError(
@@ -231,7 +230,3 @@ def _column(name: str, x: Any, rewards: Array) -> Array:
             f"got {describe(array)}; what is the same for all belongs into the utility, as by functools.partial"
         )
     return array
-
-
-def _constant(x: Array) -> Array:
-    return x.detach() if is_torch(x) else x

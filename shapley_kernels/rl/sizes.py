@@ -6,11 +6,10 @@ poor. Times n, their mean is v(all), and lists compete by what they are worth.
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, first_true, is_traced, namespace, native, numbers, on_cpu
+from shapley_kernels.arrays import Array, ops_of
 from shapley_kernels.games import Game
 from shapley_kernels.games.order.base import OrderGame
 from shapley_kernels.rl.baselines import PrefixMarginals, WinnerTakesAll
@@ -50,32 +49,26 @@ def multiplies(value: Value, sizes: str) -> bool:
     return sizes == "worth" and splits_worth(value)
 
 
-def factor_is_free(game: Game) -> bool:
-    """Whether `TimesLive` costs no more than its value: for games of sorted rewards, and sums of them. Not while torch
-    traces, which cannot keep a value that is made meanwhile."""
-    return not is_traced(game.data) and all(isinstance(part, OrderGame) for _, part in game._parts())
-
-
-def times_live(credits: Any, mask: Array | None) -> Any:
-    """Credits [..., candidates], each times the number of live candidates of its rollout, in their container and dtype.
+def times_live(credits: Array, mask: Array | None) -> Array:
+    """Credits [..., candidates], each times the number of live candidates of its rollout, in their dtype.
 
     Args:
-        mask: [..., candidates] bool, numpy or torch as the credits; None: all are live.
+        mask: [..., candidates] bool; None: all are live.
 
     Raises:
         OverflowError: on the CPU, a product beyond the range of the dtype.
     """
-    array, restore = native(credits, "credits")
+    ops = ops_of(credits)
     with np.errstate(over="ignore"):
-        result = array * (array.shape[-1] if mask is None else cast(mask.sum(-1), array.dtype)[..., None])
-    if on_cpu(result) and not is_traced(result):
-        xp = namespace(result)
-        if (where := first_true(xp.isfinite(array) & ~xp.isfinite(result))) is not None:
-            raise OverflowError(
-                f"RewardAllocator: credits times the number of candidates must be in the range of {result.dtype}, got "
-                f"{float(array[where])} of {array.shape[-1]} at {list(where)}; scale the rewards down"
-            )
-    return restore(result) if restore else result
+        result = credits * (credits.shape[-1] if mask is None else ops.cast(mask.sum(-1), credits.dtype)[..., None])
+    if not ops.is_eager(result):
+        return result
+    if (where := ops.first_true(ops.xp.isfinite(credits) & ~ops.xp.isfinite(result))) is not None:
+        raise OverflowError(
+            f"RewardAllocator: credits times the number of candidates must be in the range of {result.dtype}, got "
+            f"{float(credits[where])} of {credits.shape[-1]} at {list(where)}; scale the rewards down"
+        )
+    return result
 
 
 _told: set[str] = set()
@@ -84,16 +77,16 @@ _told: set[str] = set()
 def warn_of_v_empty(owner: str, game: Game, value: Value, sizes: str, outside: str) -> None:
     """Once per process, a warning where sets differ in size and all are worth less than v_empty = 0, the default.
 
-    Of numbers on the CPU only; where the first reward is not negative, or no set is masked, nothing else is looked at.
+    Of numbers on the CPU only; where the first reward is not negative, nothing else is looked at.
     """
-    if owner in _told or game.mask is None or not on_cpu(game.data) or is_traced(game.data):
+    if owner in _told or not game.is_eager():
         return
     parts, shape = game._parts(), game.data.shape
     if 0 in shape or game.data[(0,) * len(shape)] >= 0:
         return
     if not all(isinstance(x, OrderGame) and isinstance(x.v_empty, float) and x.v_empty == 0 for _, x in parts):
         return
-    sets, worth = numbers(game.mask).sum(-1), numbers(native(game.worth(), "worth")[0])
+    sets, worth = game.ops.to_float64(game.everybody() & game.mask).sum(-1), game.ops.to_float64(game.worth())
     in_credits = splits_worth(value) and (sizes == "share" or not isinstance(value, EFFICIENT))
     in_sets = outside == "set" and bool((sets == 0).any())
     if (in_credits or in_sets) and sets.min() < sets.max() and (worth[sets > 0] < 0).all():

@@ -6,24 +6,20 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.arrays import (
+    NUMPY,
     Array,
+    Ops,
     broadcast,
     cast,
-    compute_dtype,
-    constant,
     describe,
     floating,
-    is_float,
     is_integer,
     is_torch,
-    is_traced,
     like,
-    named_dtype,
-    namespace,
     narrowed,
     native,
     one_of,
-    rows,
+    read,
     zeros,
 )
 from shapley_kernels.backends import choose, kernel
@@ -73,20 +69,39 @@ def scatter_to_tokens(
     [0.0, 0.67, 0.67, 0.67, 0.0, -2.0]
     """
     one_of(f"{OWNER}: length", length, LENGTHS)
-    array, restore = native(advantages, f"{OWNER}: advantages")
-    array = floating(array, f"{OWNER}: advantages")
+    ops, array, restore = read(advantages, f"{OWNER}: advantages")
     if not array.shape:
         raise ValueError(
             f"{OWNER}: advantages must have shape [..., candidates], got the number {describe(advantages)}"
         )
-    (*lead, players) = tuple(array.shape)
+    if isinstance(outside, str):
+        if outside != "zero":
+            raise ValueError(f"{OWNER}: outside must be 'zero' or one number per rollout or decision, got {outside!r}")
+        others = None
+    else:
+        name = f"{OWNER}: outside"
+        others = narrowed(floating(like(outside, array, name), name), array.dtype, name)
+        *lead, players = array.shape
+        if tuple(others.shape) != (*lead, players + 1):
+            others = broadcast(others, tuple(lead), name, "[rollouts]")
+    result = scattered(ops, array, others, candidate_ids, length, cu_seqlens)
+    return restore(result) if restore else result
+
+
+def scattered(ops: Ops, array: Array, outside: Array | None, candidate_ids: Any, length: str, cu_seqlens: Any) -> Array:
+    """`scatter_to_tokens` of advantages [..., K] in numpy or torch; outside: [...], [..., K + 1], or None for 0."""
+    (*lead, players) = array.shape
     ids = _integers(like(candidate_ids, array, f"{OWNER}: candidate_ids"), "candidate_ids")
     starts = _starts(ids, tuple(lead), cu_seqlens)
-    others = _outside(outside, array)  # [..., 1] or [..., players + 1]
-    by_decision = [others] if others.shape[-1] > 1 else []
-    table = namespace(array).concatenate([others[..., :1], array, *by_decision], -1)
-    result = _scatter(rows(table, table.shape[-1]), players, ids, starts, length == "candidate")
-    return restore(result) if restore else result
+    if outside is None:
+        columns = [ops.zeros(array, (*lead, 1), array.dtype), array]
+    elif len(outside.shape) == len(lead):
+        columns = [outside[..., None], array]
+    else:
+        columns = [outside[..., :1], array, outside]
+    table = ops.xp.concatenate(columns, -1)
+    table = table.reshape(prod(lead), table.shape[-1])
+    return _scatter(ops, table, players, ids, starts, length == "candidate")
 
 
 def _integers(x: Array, name: str) -> Array:
@@ -142,67 +157,51 @@ def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
     return offsets
 
 
-def _outside(outside: Any, array: Array) -> Array:
-    """In the dtype of the advantages [..., K]: [..., 1], or [..., K + 1] by decisions."""
-    *lead, players = tuple(array.shape)
-    if isinstance(outside, str):
-        if outside != "zero":
-            raise ValueError(f"{OWNER}: outside must be 'zero' or one number per rollout or decision, got {outside!r}")
-        return zeros(array, (*lead, 1))
-    numbers = floating(like(outside, array, f"{OWNER}: outside"), f"{OWNER}: outside")
-    numbers = narrowed(numbers, array.dtype, f"{OWNER}: outside")
-    if tuple(numbers.shape) == (*lead, players + 1):
-        return numbers
-    return broadcast(numbers, tuple(lead), f"{OWNER}: outside", "[rollouts]")[..., None]
-
-
-def _scatter(table: Array, players: int, ids: Array, starts: np.ndarray | None, weigh: bool) -> Array:
+def _scatter(ops: Ops, table: Array, players: int, ids: Array, starts: np.ndarray | None, weigh: bool) -> Array:
     """The numbers of `table` [rollouts, 1 + K] for the tokens, in the shape of `ids`; those of the K candidates first
     times mean_j(L_j) / L_k if `weigh`. With [rollouts, 1 + K + K + 1], tokens outside get those behind K."""
-    backend = "torch" if is_traced(table) else choose("auto", "scatter", table.shape[1] - 1, table)
-    primitive, place = kernel("scatter", backend), _host if backend == "numba" else _contiguous
-    flat = (ids if ids.dtype == named_dtype(ids, "int32") else cast(ids, named_dtype(ids, "int64"))).reshape(-1)
+    backend = "torch" if ops.is_traced(table) else choose("auto", "scatter", table.shape[1] - 1, table)
+    primitive, int64 = kernel("scatter", backend), ops.dtype("int64")
+    flat = (ids if ids.dtype == ops.dtype("int32") else ops.cast(ids, int64)).reshape(-1)
     if table.shape[1] > 1 + players:
-        flat = _with_decisions(flat, players, np.arange(len(table) + 1) * ids.shape[-1] if starts is None else starts)
+        flat = _with_decisions(
+            ops, flat, players, np.arange(len(table) + 1) * ids.shape[-1] if starts is None else starts
+        )
     if backend != "numba" and starts is not None:
-        starts = constant(starts, ids, named_dtype(ids, "int64"))
-    out, flat = namespace(flat).empty_like(flat, dtype=table.dtype), place(flat)
+        starts = ops.array_like(starts, ids, int64)
     if weigh:
-        counts = zeros(table, tuple(table.shape), "int64")
-        _check_ids(primitive.count(flat, starts, place(counts)), ids, players)
+        counts = ops.zeros(table, tuple(table.shape), int64)
+        _check_ids(primitive.count(*_placed(ops, backend, flat), starts, *_placed(ops, backend, counts)), ids, players)
         with np.errstate(over="ignore"):  # `narrowed` looks
-            weighted = cast(table, named_dtype(table, compute_dtype(table.dtype))) * _length_weights(
-                counts, players, table
-            )
+            weighted = ops.cast(table, ops.compute_dtype(table.dtype)) * _length_weights(ops, counts, players, table)
         table = narrowed(weighted, table.dtype, f"{OWNER}: advantages by token", of=table)
-    _check_ids(primitive.run(place(table), flat, starts, place(out)), ids, players)
+    out = ops.xp.empty_like(flat, dtype=table.dtype)
+    table, flat, target = _placed(ops, backend, table, flat, out)
+    _check_ids(primitive.run(table, flat, starts, target), ids, players)
     return out.reshape(ids.shape)
 
 
-def _with_decisions(ids: Array, players: int, starts: np.ndarray) -> Array:
+def _placed(ops: Ops, backend: str, *arrays: Array) -> list[Any]:
+    """Contiguous, where the backend reads them. For numba floats of torch go by their bits: numpy has no bfloat16."""
+    if ops is NUMPY:
+        return [np.ascontiguousarray(x) for x in arrays]
+    if backend != "numba":
+        return [x.contiguous() for x in arrays]
+    bits = [x.detach().view(ops.dtype(f"int{8 * x.itemsize}")) if x.is_floating_point() else x for x in arrays]
+    return [np.ascontiguousarray(x.numpy()) for x in bits]
+
+
+def _with_decisions(ops: Ops, ids: Array, players: int, starts: np.ndarray) -> Array:
     """The ids [tokens], with K + k for tokens outside that candidate k follows, 2 K + 1 for those behind the last one,
     and -1 for ids outside 0..K."""
-    xp, tokens = namespace(ids), len(ids)
+    xp, tokens = ops.xp, len(ids)
     if not tokens:
         return ids
-    at = constant(np.arange(tokens), ids, named_dtype(ids, "int64"))
-    found = xp.flip(xp.where(ids != 0, at, tokens), (-1,))
-    found = found.cummin(-1).values if is_torch(found) else np.minimum.accumulate(found)
-    found = xp.flip(found, (-1,))  # the first token from here on that is of a candidate
-    ends = constant(np.repeat(starts[1:], np.diff(starts)), ids, at.dtype)
-    led = xp.where(found < ends, players + ids[found.clip(0, tokens - 1)], 2 * players + 1)
-    return cast(xp.where(ids == 0, led, xp.where((ids < 0) | (ids > players), -1, ids)), ids.dtype)
-
-
-def _host(x: Array) -> np.ndarray:
-    """A CPU array as contiguous numpy sharing its memory; floats of torch by their bits: numpy has no bfloat16."""
-    if is_torch(x):
-        x = (x.detach().view(named_dtype(x, f"int{8 * x.itemsize}")) if is_float(x.dtype) else x).numpy()
-    return np.ascontiguousarray(x)
-
-
-def _contiguous(x: Any) -> Any:
-    return x.contiguous()
+    at = ops.array_like(np.arange(tokens), ids, ops.dtype("int64"))
+    follows = ops.next_lowest(xp.where(ids != 0, at, tokens))  # the first token from here on that is of a candidate
+    ends = ops.array_like(np.repeat(starts[1:], np.diff(starts)), ids, at.dtype)
+    led = xp.where(follows < ends, players + ids[follows.clip(0, tokens - 1)], 2 * players + 1)
+    return ops.cast(xp.where(ids == 0, led, xp.where((ids < 0) | (ids > players), -1, ids)), ids.dtype)
 
 
 def _check_ids(bad: int, ids: Array, players: int) -> None:
@@ -217,13 +216,13 @@ def _check_ids(bad: int, ids: Array, players: int) -> None:
     )
 
 
-def _length_weights(counts: Array, players: int, table: Array) -> Array:
+def _length_weights(ops: Ops, counts: Array, players: int, table: Array) -> Array:
     """Of the shape of `table`: mean_j(L_j) / L_k for the tokens of candidate k, 1 for those outside, and for candidates
     that have none, whose numbers must not overflow."""
-    tokens = cast(counts, named_dtype(table, compute_dtype(table.dtype)))
-    inside = tokens[:, 1 : 1 + players]
-    mean = inside.sum(1) / (inside > 0).sum(1).clip(1)
-    weights = namespace(tokens).where(tokens > 0, mean[:, None] / tokens.clip(1), 1.0)
+    tokens = ops.cast(counts, ops.compute_dtype(table.dtype))
+    own = tokens[:, 1 : 1 + players]
+    mean = own.sum(1) / (own > 0).sum(1).clip(1)
+    weights = ops.xp.where(tokens > 0, mean[:, None] / tokens.clip(1), 1.0)
     weights[:, 0] = 1.0
     weights[:, 1 + players :] = 1.0
-    return cast(weights, tokens.dtype)
+    return ops.cast(weights, tokens.dtype)
