@@ -15,12 +15,9 @@ from shapley_kernels.arrays.ops import (
     Ops,
     cast,
     device,
-    first_true,
     is_torch,
-    is_traced,
     named_dtype,
     namespace,
-    on_cpu,
     ops_of,
     to_torch,
 )
@@ -215,16 +212,17 @@ def narrowed(x: Array, dtype: Any, name: str, of: Array | None = None) -> Array:
         name: what `x` is called in the message, in the plural.
         of: what `x` was computed from, entry by entry, if that may have overflowed already.
     """
-    narrow, xp = cast(x, dtype), namespace(x)
+    ops = ops_of(x)
+    narrow, xp = ops.cast(x, dtype), ops.xp
     if narrow is x and of is None:
         return x
-    fits, host = xp.isfinite(narrow), on_cpu(x) and not is_traced(x)
+    fits, host = xp.isfinite(narrow), ops.is_eager(x)
     if host and bool(fits.all()):
         return narrow
     beyond = xp.isfinite(x if of is None else of) & ~fits
     if not host:
         return xp.where(beyond, float("nan"), narrow)
-    if (where := first_true(beyond)) is not None:
+    if (where := ops.first_true(beyond)) is not None:
         raise OverflowError(
             f"{name} must be in the range of {dtype}, got {float(x[where])} at {list(where)}; scale the rewards down, "
             "or pass a wider dtype"

@@ -25,6 +25,8 @@ class Ops:
     """ "numpy" or "torch"."""
     xp: Any
     """The module whose functions work on the arrays."""
+    index_dtypes: tuple[Any, Any]
+    """int64 and int32, which kernels take as they are."""
 
     # -- dtypes --------------------------------------------------------------------------------------------------------
 
@@ -51,6 +53,10 @@ class Ops:
     def cast(self, x: Array, dtype: Any) -> Array:
         """`x` in `dtype`, without a copy if it already is; infinite where that does not hold it."""
         raise NotImplementedError
+
+    def in_double(self, x: Array) -> Array:
+        """Floats as `widest` says; other arrays as they are."""
+        return self.cast(x, self.widest(x)) if is_float(x.dtype) else x
 
     # -- where data are ------------------------------------------------------------------------------------------------
 
@@ -142,6 +148,7 @@ class NumpyOps(Ops):
     """`Ops` of numpy."""
 
     name, xp = "numpy", np
+    index_dtypes = (np.dtype(np.int64), np.dtype(np.int32))
 
     def dtype(self, name: str) -> Any:
         return np.dtype(name)
@@ -197,6 +204,7 @@ class TorchOps(Ops):
 
     def __init__(self, torch: Any) -> None:
         self.xp = torch
+        self.index_dtypes = (torch.int64, torch.int32)
         self.zero_arrays: dict[tuple[Any, Any], Array] = {}
 
     def dtype(self, name: str) -> Any:

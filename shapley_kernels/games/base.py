@@ -172,7 +172,9 @@ class Game:
             TypeError, ValueError: coalitions that are not bool, of another number of players, or of another batch.
             OverflowError: on the CPU, a worth beyond the range of the dtype.
         """
-        result = self.ops.cast(self.wide_worth(coalitions), self.dtype)
+        result = self.wide_worth(coalitions)
+        if result.dtype != self.dtype:
+            result = self.ops.cast(result, self.dtype)
         if self.is_eager():
             result = within_range(self, "worths", result, lambda game: game.wide_worth(coalitions))
         return self.restore(result) if self.restore else result
@@ -442,12 +444,15 @@ class Game:
         for name, array in list(vars(changed).items()):
             if hasattr(array, "shape") and hasattr(array, "dtype"):
                 setattr(changed, name, change(array))
-        changed.ops, changed.dtype = ops_of(changed.data), changed.data.dtype
+        data = changed.data
+        changed.dtype = data.dtype
+        if type(data) is not type(self.data):
+            changed.ops = ops_of(data)
         return changed
 
     def in_double(self) -> "Game":
         """The same game on data in float64 (where the device has it), with results in numpy or torch."""
-        return self.with_arrays(lambda x: self.ops.cast(x, self.ops.widest(x)) if is_float(x.dtype) else x)
+        return self.with_arrays(self.ops.in_double)
 
     def scaled_down(self) -> "tuple[Game, float]":
         """The game in float64, and scaled down so that nothing that its credits are computed from overflows, if they

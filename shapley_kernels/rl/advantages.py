@@ -170,7 +170,7 @@ def normalised(
     if others is None and _triton_serves(ops, array, groups, how):
         x, mask = (_flat(a, lambda a: a.contiguous()) for a in (array, live))
         out = ops.xp.empty_like(x)
-        kernel("group_norm", "triton").run(x, mask, *groups.runs(), None, *options, None, out)
+        kernel("group_norm", "triton").run(x, mask, *groups.runs, None, *options, None, out)
         return out.view(array.shape)
     return _by_torch(ops, array, live, groups, how, options, others)
 
@@ -178,12 +178,12 @@ def normalised(
 def _by_numba(
     ops: Ops, array: Array, live: Array | None, groups: Groups, options: tuple[Any, ...], others: Array | None
 ) -> Array:
-    wide = array.dtype if array.dtype.itemsize == 4 else ops.dtype("float64")
+    wide = array.dtype if array.dtype.itemsize >= 4 else ops.dtype("float64")
     x = _on_host(ops, array, wide)
     mask = None if live is None else _on_host(ops, live, live.dtype)
     numbers = None if others is None else _on_host(ops, others, wide)
     out = np.empty_like(x) if numbers is None else numbers.copy()
-    if x.size and kernel("group_norm", "numba").run(x, mask, *groups.runs(), numbers, *options, None, out) != -1:
+    if x.size and kernel("group_norm", "numba").run(x, mask, *groups.runs, numbers, *options, None, out) != -1:
         raise ValueError(_nonfinite(groups.owner, array, live))
     out = out.reshape((*array.shape[:-1], out.shape[1]))
     result = out if ops is NUMPY and out.dtype == array.dtype else ops.cast(ops.from_host(out), array.dtype)
@@ -227,7 +227,7 @@ def _by_torch(
         groups = groups.agreed(ops.device(array))
     x, mask, numbers = (_flat(a, lambda a: torch.as_tensor(a).contiguous()) for a in (array, live, others))
     out = torch.empty_like(x if numbers is None else numbers, dtype=widest(x))
-    bad = kernel("group_norm", "torch").run(x, mask, *groups.runs(), numbers, *options, ranks, out)
+    bad = kernel("group_norm", "torch").run(x, mask, *groups.runs, numbers, *options, ranks, out)
     if bad is not None and bad >= 0:
         raise ValueError(_too_large(groups.owner))
     result = narrowed(out.view(*array.shape[:-1], out.shape[1]), x.dtype, f"{groups.owner}: advantages")

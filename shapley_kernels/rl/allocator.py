@@ -187,13 +187,13 @@ class RewardAllocator:
             TypeError, ValueError: as `advantages` and `scatter_to_tokens`.
         """
         call = self._read("token_advantages", rewards, mask, **options)
-        ops, data, shape = call.game.ops, call.game.data, (*call.game.batch_shape, call.game.players)
-        place = (candidate_ids, self.length, cu_seqlens)
+        game, ops, place = call.game, call.game.ops, (candidate_ids, self.length, cu_seqlens)
         if call.groups.ranks is not None:
             with call.groups.ranks:  # whether the ids fit, while the other ranks can still be told
-                nothing = ops.zeros(data, shape, ops.dtype("float32"))
+                nothing = ops.zeros(game.data, (*game.batch_shape, game.players), ops.dtype("float32"))
                 scattered(ops, nothing, None, *place)
-        return call.restored(scattered(ops, *self._for_tokens(call), *place))
+        result = scattered(ops, *self._for_tokens(call), *place)
+        return result if call.restore is None else call.restore(result)
 
     def for_tokens(self, rewards: Any, mask: Any = None, **options: Any) -> tuple[Any, Any]:
         """What `token_advantages` lays on tokens: the advantages of candidates, and `outside` for `scatter_to_tokens`.
@@ -294,7 +294,8 @@ class RewardAllocator:
         with call.groups.ranks or ALONE:
             worth = call.game.in_double().worth()
         how, rounding = self._how_of_sets, rounding_of(worth.dtype)
-        return call.narrowed(normalised(call.game.ops, worth[..., None], None, call.groups, how, rounding)[..., 0])
+        advantages = normalised(call.game.ops, worth[..., None], None, call.groups, how, rounding)
+        return narrowed(advantages[..., 0], call.game.dtype, f"{OWNER}: advantages")
 
     def _for_tokens(self, call: "_Call") -> tuple[Array, Array | None]:
         """Advantages, and what tokens outside candidates get: [...], [..., players + 1] by decisions, or None."""

@@ -42,13 +42,12 @@ class Groups:
         """[rollouts] int64, the group of each."""
         return self.index if self.size is None else np.repeat(np.arange(self.count), self.size)
 
+    @cached_property
     def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
         """Rollouts in the order of their groups (None: as they are), and [count + 1] where each group begins in that,
         and ends."""
-        return self._sorted if self.size is None else (None, _ends(self.count, self.size))
-
-    @cached_property
-    def _sorted(self) -> tuple[np.ndarray | None, np.ndarray]:
+        if self.size is not None:
+            return None, _ends(self.count, self.size)
         index = self.group_of()
         starts = np.zeros(self.count + 1, np.int64)
         np.bincount(index, minlength=self.count).cumsum(out=starts[1:])

@@ -188,7 +188,7 @@ class _Stack:
         if groups.size is not None:
             self.shape = (groups.count, groups.size)
             return
-        order, starts = groups.runs()
+        order, starts = groups.runs
         sizes = np.diff(starts)
         self.shape = (groups.count, int(sizes.max(initial=0)))
         exists = np.arange(self.shape[1]) < sizes[:, None]  # [groups, largest]

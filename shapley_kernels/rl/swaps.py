@@ -44,7 +44,7 @@ class _Swap(GroupValue):
         return _identity()
 
     def share(self, game: Game, groups: Groups, count: Array) -> Array:
-        order, starts = groups.runs()
+        order, starts = groups.runs
         mix, total = self.mix(game.players), None
         for weight, part in game.wide_parts():
             run = _by_kernel if part.topics(int(np.diff(starts).max())) else _by_worth

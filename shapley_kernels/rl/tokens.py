@@ -91,7 +91,9 @@ def scatter_to_tokens(
 def scattered(ops: Ops, array: Array, outside: Array | None, candidate_ids: Any, length: str, cu_seqlens: Any) -> Array:
     """`scatter_to_tokens` of advantages [..., K] in numpy or torch; outside: [...], [..., K + 1], or None for 0."""
     (*lead, players) = array.shape
-    ids = _integers(like(candidate_ids, array, f"{OWNER}: candidate_ids"), "candidate_ids")
+    ids = like(candidate_ids, array, f"{OWNER}: candidate_ids")
+    if ids.dtype not in ops.index_dtypes:
+        ids = ops.cast(_integers(ids, "candidate_ids"), ops.index_dtypes[0])
     starts = _starts(ids, tuple(lead), cu_seqlens)
     if outside is None:
         columns = [ops.zeros(array, (*lead, 1), array.dtype), array]
@@ -160,24 +162,29 @@ def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
 def _scatter(ops: Ops, table: Array, players: int, ids: Array, starts: np.ndarray | None, weigh: bool) -> Array:
     """The numbers of `table` [rollouts, 1 + K] for the tokens, in the shape of `ids`; those of the K candidates first
     times mean_j(L_j) / L_k if `weigh`. With [rollouts, 1 + K + K + 1], tokens outside get those behind K."""
-    backend = "torch" if ops.is_traced(table) else choose("auto", "scatter", table.shape[1] - 1, table)
-    primitive, int64 = kernel("scatter", backend), ops.dtype("int64")
-    flat = (ids if ids.dtype == ops.dtype("int32") else ops.cast(ids, int64)).reshape(-1)
+    if ops is NUMPY:
+        backend = "numba"
+    else:
+        backend = "torch" if ops.is_traced(table) else choose("auto", "scatter", table.shape[1] - 1, table)
+    primitive, flat = kernel("scatter", backend), ids.reshape(-1)
     if table.shape[1] > 1 + players:
         flat = _with_decisions(
             ops, flat, players, np.arange(len(table) + 1) * ids.shape[-1] if starts is None else starts
         )
     if backend != "numba" and starts is not None:
-        starts = ops.array_like(starts, ids, int64)
+        starts = ops.array_like(starts, ids, ops.dtype("int64"))
     if weigh:
-        counts = ops.zeros(table, tuple(table.shape), int64)
-        _check_ids(primitive.count(*_placed(ops, backend, flat), starts, *_placed(ops, backend, counts)), ids, players)
+        counts = ops.zeros(table, tuple(table.shape), ops.dtype("int64"))
+        bad = primitive.count(*_placed(ops, backend, flat), starts, *_placed(ops, backend, counts))
+        if bad >= 0:
+            _refuse_id(bad, ids, players)
         with np.errstate(over="ignore"):  # `narrowed` looks
             weighted = ops.cast(table, ops.compute_dtype(table.dtype)) * _length_weights(ops, counts, players, table)
         table = narrowed(weighted, table.dtype, f"{OWNER}: advantages by token", of=table)
     out = ops.xp.empty_like(flat, dtype=table.dtype)
     table, flat, target = _placed(ops, backend, table, flat, out)
-    _check_ids(primitive.run(table, flat, starts, target), ids, players)
+    if (bad := primitive.run(table, flat, starts, target)) >= 0:
+        _refuse_id(bad, ids, players)
     return out.reshape(ids.shape)
 
 
@@ -204,10 +211,8 @@ def _with_decisions(ops: Ops, ids: Array, players: int, starts: np.ndarray) -> A
     return ops.cast(xp.where(ids == 0, led, xp.where((ids < 0) | (ids > players), -1, ids)), ids.dtype)
 
 
-def _check_ids(bad: int, ids: Array, players: int) -> None:
-    """ValueError for the place of a bad id, unless that is -1."""
-    if bad < 0:
-        return
+def _refuse_id(bad: int, ids: Array, players: int) -> None:
+    """ValueError for the id at a place in the flat ids."""
     where = tuple(int(i) for i in np.unravel_index(bad, tuple(ids.shape)))
     raise ValueError(
         f"{OWNER}: candidate_ids must be in 0..{players} (0 = no candidate, k = candidate k of {players}), "

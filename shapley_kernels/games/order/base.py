@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, as_float
+from shapley_kernels.arrays import Array, as_float, compute_dtype
 from shapley_kernels.games.base import Game, Term, is_number
 from shapley_kernels.games.order.pairs import PairCoefficients, fixed_pairs, generic_pairs, pair_tables, pairs
 from shapley_kernels.games.order.tables import Coefficients, generic_coefficients
 from shapley_kernels.games.order.term import OrderTerm
+from shapley_kernels.games.tables import kept
 from shapley_kernels.values import Semivalue
 
 
@@ -112,24 +113,41 @@ class OrderGame(Game):
 
         return worth
 
+    def wide_worth(self, coalitions: Any = None) -> Array:
+        if coalitions is not None or self.mask is not None:
+            return super().wide_worth(coalitions)
+        ops, compute = self.ops, compute_dtype(self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
+            ranked, where = ops.descending(ops.cast(self.rewards, ops.dtype(compute))), ops.device(self.rewards)
+            tables = kept(worth_weights, type(self), self.params, self.players, (self.players,))  # sets are of one size
+            weights, of_empty = tables.on(ops.name, compute, where)
+            return self._summed(ranked, weights[0], of_empty[0])
+
     def _worth(self, members: Array) -> Array:
         ops, xp = self.ops, self.ops.xp
         ranked = ops.descending(xp.where(members, self.wide(self.rewards), -float("inf")))  # members first
-        weights, of_empty = self._worth_weights(xp.broadcast_to(members.sum(-1), ranked.shape[:-1]))
-        v_empty = self.v_empty if is_number(self.v_empty) else self.wide(self.v_empty)
-        return (weights * xp.where(weights != 0, ranked, 0.0)).sum(-1) + of_empty * v_empty
-
-    def _worth_weights(self, sizes: Array) -> tuple[Array, Array]:
-        """For coalition sizes [...]: the weights of their ranked members [..., players], and of v_empty [...]."""
-        counts, which = np.unique(self.ops.to_host(sizes), return_inverse=True)
-        weights, of_empty = np.zeros((len(counts), self.players)), np.ones(len(counts))
-        for i, size in enumerate(counts.tolist()):
-            if size:
-                weights[i, :size] = self.weights(size, *self.params)
-                of_empty[i] = self.v_empty_coefficient(size, *self.params) - weights[i].sum()
+        sizes = ops.to_host(xp.broadcast_to(members.sum(-1), ranked.shape[:-1]))
+        counts, which = np.unique(sizes, return_inverse=True)
+        tables = worth_weights(type(self), self.params, self.players, tuple(counts.tolist()))
         which = which.reshape(tuple(sizes.shape))
-        tables = (weights[which], of_empty[which])
-        return tuple(self.ops.array_like(x, self.rewards, self.compute_dtype) for x in tables)
+        return self._summed(ranked, *(ops.array_like(x[which], self.rewards, self.compute_dtype) for x in tables))
+
+    def _summed(self, ranked: Array, weights: Array, of_empty: Array) -> Array:
+        """The worth of ranked members [..., players] from their weights, and that of v_empty [...]."""
+        v_empty = self.v_empty if type(self.v_empty) is float else self.wide(self.v_empty)
+        return (weights * self.ops.xp.where(weights != 0, ranked, 0.0)).sum(-1) + of_empty * v_empty
+
+
+def worth_weights(
+    utility: type[OrderGame], params: tuple[Any, ...], players: int, sizes: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """For coalitions of these sizes: the weights of their ranked members [sizes, players], and of v_empty [sizes]."""
+    weights, of_empty = np.zeros((len(sizes), players)), np.ones(len(sizes))
+    for i, size in enumerate(sizes):
+        if size:
+            weights[i, :size] = utility.weights(size, *params)
+            of_empty[i] = utility.v_empty_coefficient(size, *params) - weights[i].sum()
+    return weights, of_empty
 
 
 class FixedWeights(OrderGame):
