@@ -15,7 +15,7 @@ from shapley_kernels.games.base import Game, Term, is_number
 from shapley_kernels.games.order.pairs import PairCoefficients, fixed_pairs, generic_pairs, pair_tables, pairs
 from shapley_kernels.games.order.tables import Coefficients, generic_coefficients
 from shapley_kernels.games.order.term import OrderTerm
-from shapley_kernels.games.tables import kept
+from shapley_kernels.games.tables import ALL_LIVE_COUNTS, kept
 from shapley_kernels.values import Semivalue
 
 
@@ -126,11 +126,16 @@ class OrderGame(Game):
     def _worth(self, members: Array) -> Array:
         ops, xp = self.ops, self.ops.xp
         ranked = ops.descending(xp.where(members, self.wide(self.rewards), -float("inf")))  # members first
-        sizes = ops.to_host(xp.broadcast_to(members.sum(-1), ranked.shape[:-1]))
+        sizes = xp.broadcast_to(members.sum(-1), ranked.shape[:-1])
+        if self.players <= ALL_LIVE_COUNTS:
+            tables = kept(worth_weights, type(self), self.params, self.players, tuple(range(self.players + 1)))
+            weights, of_empty = tables.on(ops.name, compute_dtype(self.dtype), ops.device(self.rewards))
+            return self._summed(ranked, weights[sizes], of_empty[sizes])
+        sizes = ops.to_host(sizes)
         counts, which = np.unique(sizes, return_inverse=True)
-        tables = worth_weights(type(self), self.params, self.players, tuple(counts.tolist()))
         which = which.reshape(tuple(sizes.shape))
-        return self._summed(ranked, *(ops.array_like(x[which], self.rewards, self.compute_dtype) for x in tables))
+        rows = [x[which] for x in worth_weights(type(self), self.params, self.players, tuple(counts.tolist()))]
+        return self._summed(ranked, *(ops.array_like(x, self.rewards, self.compute_dtype) for x in rows))
 
     def _summed(self, ranked: Array, weights: Array, of_empty: Array) -> Array:
         """The worth of ranked members [..., players] from their weights, and that of v_empty [...]."""

@@ -37,18 +37,14 @@ def run(
 
     Cost: three passes over a group, which stays in the cache; two passes more with scale "batch".
     """
-    if x.itemsize == 4 and x.size < SMALL:
-        wide = np.empty(out.shape)
-        others = None if others is None else others.astype(wide.dtype)
-        x = x.astype(wide.dtype)
-        bad = run(x, mask, order, starts, others, center, scale, ddof, min_std, eps, rounding, ranks, wide)
-        with np.errstate(over="ignore", invalid="ignore"):
-            out[...] = wide
-        return bad
+    narrow, wide = x.itemsize == 4 and x.size < SMALL, out
+    if narrow:
+        x, wide = x.astype(np.float64), np.empty(out.shape)
+        others = None if others is None else others.astype(np.float64)
     groups, columns = len(starts) - 1, x.shape[1] if center == "slot" else 1
     arrays = [None if array is None else array.reshape(-1) for array in (x, mask, order, starts, others)]
     options = (x.shape[1], out.shape[1], CENTERS.index(center), SCALES.index(scale), ddof, min_std, eps, rounding)
-    steps, divisor, flat = 2 * x.size // max(1, groups), 1.0, out.reshape(-1)
+    steps, divisor, flat = 2 * x.size // max(1, groups), 1.0, wide.reshape(-1)
     if scale == "batch":
         moments = np.empty((4, groups * columns))
         if (bad := _KERNEL(groups, steps, x.dtype, *arrays, *options, divisor, moments, flat)) >= 0:
@@ -57,7 +53,11 @@ def run(
             divisor = _divisor_of_all(moments, ddof, min_std, eps, rounding)
         if divisor != divisor:
             return 0
-    return _KERNEL(groups, steps, x.dtype, *arrays, *options, divisor, _NONE, flat)
+    bad = _KERNEL(groups, steps, x.dtype, *arrays, *options, divisor, _NONE, flat)
+    if narrow:
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[...] = wide
+    return bad
 
 
 def warm_up(dtypes: list[str]) -> None:
@@ -129,10 +129,12 @@ def _group_norm(  # type: ignore[no-untyped-def]
             divisor = _divisor(count, squares, origin + mean, ddof, min_std, eps, rounding)
         if center == NONE:
             origin, mean = 0.0, 0.0
-        for j in range(starts[g], starts[g + 1]):
+        # rollouts that stand together are written at once
+        rows = starts[g + 1] - starts[g] if order.size == 0 and span == width and center != LOO else 1
+        for j in range(starts[g], starts[g + 1], max(rows, 1)):
             row = order[j] if order.size else j
             at, to = row * width + left, row * wide
-            _write(x, mask, others, at, span, to, wide, center, count, origin, mean, total, divisor, out)
+            _write(x, mask, others, at, rows * span, to, rows * wide, center, count, origin, mean, total, divisor, out)
     return -1
 
 
