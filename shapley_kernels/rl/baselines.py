@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, cast, constant, named_dtype, namespace, on_cpu
+from shapley_kernels.arrays import Array
 from shapley_kernels.games import Game
 from shapley_kernels.games.overflow import within_range
 
@@ -27,8 +27,8 @@ class Baseline:
         Raises:
             OverflowError: on the CPU, credits that the dtype does not hold.
         """
-        credits = cast(self.wide_credits(game), game.dtype)
-        if on_cpu(credits):
+        credits = game.ops.cast(self.wide_credits(game), game.dtype)
+        if game.ops.on_cpu(credits):
             credits = within_range(game, "credits", credits, self._credits, trailing=1)
         return game.restore(credits) if game.restore else credits
 
@@ -40,7 +40,7 @@ class Baseline:
     def _credits(self, game: Game) -> Array:
         worth = game.wide_worth()
         credits = self.share(game, worth) if game.players else worth[..., None][..., :0]
-        return credits if game.mask is None else namespace(worth).where(game.mask, credits, 0.0)
+        return credits if game.mask is None else game.ops.xp.where(game.mask, credits, 0.0)
 
     def share(self, game: Game, worth: Array) -> Array:
         """Credits [..., players] from v(all) [...], numpy or torch, in the compute dtype; what stands at masked players
@@ -61,7 +61,7 @@ class Broadcast(Baseline):
     """
 
     def share(self, game: Game, worth: Array) -> Array:
-        return worth[..., None] * constant(np.ones(game.players), worth, worth.dtype)
+        return worth[..., None] * game.ops.array_like(np.ones(game.players), worth, worth.dtype)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class WinnerTakesAll(Baseline):
     splits_worth = True
 
     def share(self, game: Game, worth: Array) -> Array:
-        xp, alone = namespace(worth), _worth_of_each(game, np.eye(game.players, dtype=bool))
+        xp, alone = game.ops.xp, _worth_of_each(game, np.eye(game.players, dtype=bool))
         if game.mask is not None:
             alone = xp.where(game.mask, alone, -float("inf"))
         best = alone == xp.amax(alone, -1)[..., None]
@@ -105,16 +105,17 @@ class PrefixMarginals(Baseline):
 
     def share(self, game: Game, worth: Array) -> Array:
         upto = _worth_of_each(game, np.tril(np.ones((game.players, game.players), bool)))  # v(o_1 .. o_k), [..., k]
-        before = namespace(worth).concatenate([game.wide_worth(_nobody(game))[..., None], upto[..., :-1]], -1)
+        before = game.ops.xp.concatenate([game.wide_worth(_nobody(game))[..., None], upto[..., :-1]], -1)
         return upto - before
 
 
 def _nobody(game: Game) -> Array:
-    return constant(np.zeros(game.players, bool), game.data, named_dtype(game.data, "bool"))
+    return game.ops.zeros(game.data, (game.players,), game.ops.dtype("bool"))
 
 
 def _worth_of_each(game: Game, coalitions: np.ndarray) -> Array:
     """v of each of the coalitions [count, players], for every game of the batch: [..., count]."""
     lead = (len(coalitions), *(1,) * len(game.batch_shape), game.players)
-    worth = game.wide_worth(constant(coalitions.reshape(lead), game.data, named_dtype(game.data, "bool")))
-    return namespace(worth).moveaxis(worth, 0, -1)
+    ops = game.ops
+    worth = game.wide_worth(ops.array_like(coalitions.reshape(lead), game.data, ops.dtype("bool")))
+    return ops.xp.moveaxis(worth, 0, -1)

@@ -11,16 +11,13 @@ import numpy as np
 from shapley_kernels.arrays import (
     Array,
     as_float,
-    cast,
     describe,
     floating,
-    is_torch,
     like,
     listed,
     narrowed,
     native,
     ops_of,
-    promoted,
 )
 from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
 from shapley_kernels.rl.groups import read_groups
@@ -82,8 +79,8 @@ def combine_advantages(
             ranks.compare(rewards=len(arrays), weights=factors)
         live = read_mask(OWNER, mask, arrays[0], shape := tuple(arrays[0].shape), "credits")
         groups = read_groups(OWNER, "credits", shape, group_ids, num_generations, ranks)
-    dtype = reduce(lambda a, b: cast(a.reshape(-1)[:0], promoted(a, b)), arrays).dtype
     ops = ops_of(arrays[0])
+    dtype = reduce(ops.promoted, (array.dtype for array in arrays))
     wide = ops.compute_dtype(dtype)
     alone = [normalised(ops, ops.cast(array, wide), live, groups, how) for array in arrays]
     with np.errstate(over="ignore", invalid="ignore"):  # `narrowed` looks
@@ -102,7 +99,7 @@ def _arrays(credits: Any) -> tuple[list[Array], Any]:
         )
     first, restore = native(credits[0], f"{OWNER}: credits[0]")
     arrays = [first, *(like(x, first, f"{OWNER}: credits[{i}]") for i, x in enumerate(credits[1:], 1))]
-    arrays = [floating(x.detach() if is_torch(x) else x, f"{OWNER}: credits[{i}]") for i, x in enumerate(arrays)]
+    arrays = [ops_of(x).detached(floating(x, f"{OWNER}: credits[{i}]")) for i, x in enumerate(arrays)]
     for i, array in enumerate(arrays):
         if array.shape != first.shape:
             raise ValueError(

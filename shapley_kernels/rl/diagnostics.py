@@ -9,16 +9,15 @@ import numpy as np
 
 from shapley_kernels.arrays import (
     as_float,
-    boolean,
-    broadcast,
     describe,
     floating,
-    is_torch,
-    named_dtype,
     native,
     numbers,
+    ops_of,
+    read,
 )
 from shapley_kernels.games import Game, Max
+from shapley_kernels.rl.advantages import read_mask
 from shapley_kernels.rl.allocator import RewardAllocator
 from shapley_kernels.rl.baselines import Broadcast
 from shapley_kernels.rl.groups import Groups, read_groups
@@ -95,8 +94,8 @@ def diagnostics(
 
     Cost: that of three `RewardAllocator.advantages`, and O(K log K) per rollout on the CPU; waits for the GPU.
     """
-    array, _ = native(rewards, "diagnostics: rewards")
-    array = floating(array.detach() if is_torch(array) else array, "diagnostics: rewards")
+    ops, array, _ = read(rewards, "diagnostics: rewards")
+    array = ops.detached(array)
     layout = {"group_ids": group_ids, "num_generations": num_generations}
     allocator = RewardAllocator(utility)
     if advantages is None:
@@ -106,9 +105,9 @@ def diagnostics(
     credits, worth = numbers(allocator.credits(array, mask)), numbers(utility(array, mask=mask).worth())
     live = np.ones(array.shape, bool)
     if mask is not None:
-        live = numbers(broadcast(boolean(mask, array, "diagnostics: mask"), array.shape, "diagnostics: mask", "")) > 0
+        live = ops.to_host(read_mask("diagnostics", mask, array, tuple(array.shape), "rewards"))
     given, _ = native(advantages, "diagnostics: advantages")
-    if given.dtype == named_dtype(given, "bool"):
+    if given.dtype == ops_of(given).dtype("bool"):
         raise TypeError(f"diagnostics: advantages must be numbers, got {describe(given)}; a mask goes to mask=")
     ours = numbers(floating(given, "diagnostics: advantages"))
     if ours.shape != array.shape:

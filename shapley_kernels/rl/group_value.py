@@ -6,20 +6,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    cast,
-    compute_dtype,
-    constant,
-    device,
-    is_float,
-    is_torch,
-    is_traced,
-    named_dtype,
-    namespace,
-    on_cpu,
-    zeros,
-)
+from shapley_kernels.arrays import Array, device, is_float, on_cpu
 from shapley_kernels.games import Game
 from shapley_kernels.games.overflow import within_range
 from shapley_kernels.rl.baselines import Baseline
@@ -59,7 +46,7 @@ class GroupValue:
         if groups.ranks is None:
             with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
                 credits = self._decisions(game, groups)
-            if on_cpu(credits) and not is_traced(credits):
+            if on_cpu(credits) and game.is_eager():
                 credits = within_range(
                     game, "credits", credits, lambda small: self._decisions(small, groups), trailing=1
                 )
@@ -74,21 +61,23 @@ class GroupValue:
     def _decisions(self, game: Game, groups: Groups) -> Array:
         shape = (*game.batch_shape, game.players + 1)
         if 0 in (*game.batch_shape, game.players):
-            return cast(zeros(game.data, shape, "float32"), game.dtype)
+            return game.ops.zeros(game.data, shape, game.dtype)
         sorted_game, count, index = _live_first(_wide(game))
         credits = self.share(sorted_game, groups, count)
         if not on_cpu(credits):
-            credits = namespace(credits).where(_bad(game, groups), float("nan"), credits)
+            credits = game.ops.xp.where(_bad(game, groups), float("nan"), credits)
         if game.mask is not None and index is not None:
-            credits = _at(credits, index, game.mask.reshape(-1, game.players))
-        return cast(credits, game.dtype).reshape(shape)
+            xp, live = game.ops.xp, game.mask.reshape(-1, game.players)
+            live = xp.concatenate([live, xp.ones_like(live[:, :1])], -1)
+            credits = xp.where(live, game.ops.take(credits, index), 0.0)
+        return game.ops.cast(credits, game.dtype).reshape(shape)
 
     def _among_ranks(self, game: Game, groups: Groups, ranks: Ranks) -> Array:
         """`_decisions` of this rank's rollouts, the data of all of them brought to every rank, on the host."""
         index = groups.group_of()
         with ranks:
             ranks.compare(game=_form(game))
-            mine = _wide(game).with_arrays(lambda x: x.cpu().numpy() if is_torch(x) else x)
+            mine = _wide(game).with_arrays(game.ops.to_host)
             parts = ranks.exchange(pickle.dumps((index, mine)))
             indices, games = zip(*map(pickle.loads, parts), strict=True)
             ranks.exchange()  # whether all could read the others' games
@@ -98,7 +87,7 @@ class GroupValue:
         first = sum(len(x) for x in indices[: ranks.number])
         own = credits[first : first + len(index)]
         own = np.concatenate([own[:, : game.players], own[:, -1:]], -1)
-        return constant(own, game.data, game.dtype)
+        return game.ops.array_like(own, game.data, game.dtype)
 
     def share(self, game: Game, groups: Groups, count: Array) -> Array:
         """Credits [rollouts, players + 1] of the live candidates, then of the stop, then anything.
@@ -118,46 +107,39 @@ def _form(game: Game) -> list[Any]:
 
 def _wide(game: Game) -> Game:
     """The game in the compute dtype, with results in numpy or torch."""
-    dtype = named_dtype(game.data, compute_dtype(game.dtype))
-    return game.with_arrays(lambda x: cast(x, dtype) if is_float(x.dtype) else x)
+    ops, dtype = game.ops, game.compute_dtype
+    return game.with_arrays(lambda x: ops.cast(x, dtype) if is_float(x.dtype) else x)
 
 
 def _live_first(game: Game) -> tuple[Game, Array, Array | None]:
     """The game with its live players first; [rollouts] int32, how many; and [rollouts, players + 1] int64, where the
     players are now, and last the stop (None: as they were, and all live)."""
-    rows, players = prod(game.batch_shape), game.players
+    ops, rows, players = game.ops, prod(game.batch_shape), game.players
     if game.mask is None:
-        return game, zeros(game.data, (rows,), "int32") + players, None
-    xp, live = namespace(game.mask), game.mask.reshape(rows, players)
-    count, place = live.sum(-1), constant(np.arange(players), live, named_dtype(live, "int64"))
+        return game, ops.zeros(game.data, (rows,), ops.dtype("int32")) + players, None
+    xp, live, int64 = ops.xp, game.mask.reshape(rows, players), ops.dtype("int64")
+    count, place = live.sum(-1), ops.array_like(np.arange(players), live, int64)
     if on_cpu(live) and not (live[:, 1:] > live[:, :-1]).any():
         index = xp.broadcast_to(place, (rows, players))
     else:
-        dead = cast(~live, named_dtype(live, "int8"))
-        old = dead.argsort(dim=-1, stable=True) if is_torch(dead) else dead.argsort(axis=-1, kind="stable")
-        row = constant(np.arange(rows), live, place.dtype)
+        old = xp.argsort(ops.cast(~live, ops.dtype("int8")), stable=True)
+        row = ops.array_like(np.arange(rows), live, int64)
         game = game.take(row, xp.broadcast_to(row[:, None], old.shape), old, place < count[:, None])
         index = old.argsort(-1)
-    return game, cast(count, named_dtype(count, "int32")), xp.concatenate([index, count[:, None]], -1)
+    return game, ops.cast(count, ops.dtype("int32")), xp.concatenate([index, count[:, None]], -1)
 
 
 Value: TypeAlias = Semivalue | Baseline | GroupValue
 """What `RewardAllocator` shares by."""
 
 
-def _at(credits: Array, index: Array, live: Array) -> Array:
-    """The credits [rollouts, players + 1] at the places `index`, 0 where not live."""
-    xp = namespace(credits)
-    credits = credits.gather(-1, index) if is_torch(credits) else np.take_along_axis(credits, index, -1)
-    return xp.where(xp.concatenate([live, xp.ones_like(live[:, :1])], -1), credits, 0.0)
-
-
 def _bad(game: Game, groups: Groups) -> Array:
     """[rollouts, 1] bool: those of a group with live data that are not finite."""
-    bad = sum(cast(part.bad_rows(), named_dtype(part.data, "float32")) for _, part in game._parts()).reshape(-1)
+    ops = game.ops
+    bad = sum(ops.cast(part.bad_rows(), ops.dtype("float32")) for _, part in game._parts()).reshape(-1)
     if groups.size is not None:
         of_group = bad.reshape(-1, groups.size).sum(-1).repeat_interleave(groups.size)
     else:
-        index = constant(groups.group_of(), bad, named_dtype(bad, "int64"))
+        index = ops.array_like(groups.group_of(), bad, ops.dtype("int64"))
         of_group = bad.new_zeros(groups.count).index_add_(0, index, bad)[index]
     return of_group[:, None] > 0

@@ -8,12 +8,9 @@ import numpy as np
 
 from shapley_kernels.arrays import (
     Array,
-    constant,
     describe,
     device,
-    is_torch,
     like,
-    namespace,
     narrowed,
     ops_of,
     read,
@@ -202,7 +199,8 @@ class _Stack:
     def put(self, x: Array) -> Array:
         """[N, ...] -> [groups, largest group, ...]."""
         if self.rollouts is not None:
-            return x[constant(self.rollouts, x, namespace(x).int64)]
+            ops = ops_of(x)
+            return x[ops.array_like(self.rollouts, x, ops.dtype("int64"))]
         return x.reshape((*self.shape, *x.shape[len(self.given) :]))
 
     def mask(self, live: Array | None, reference: Array) -> Array | None:
@@ -210,13 +208,15 @@ class _Stack:
         stacked = None if live is None else self.put(live)
         if self.exists is None:
             return stacked
-        exists = constant(self.exists, reference, namespace(reference).bool if is_torch(reference) else bool)
+        ops = ops_of(reference)
+        exists = ops.array_like(self.exists, reference, ops.dtype("bool"))
         return exists if stacked is None else stacked & exists
 
     def back(self, x: Array) -> Array:
         """[groups, largest group] -> the shape of the rewards."""
         if self.places is not None:
-            return x.reshape(-1)[constant(self.places, x, namespace(x).int64)]
+            ops = ops_of(x)
+            return x.reshape(-1)[ops.array_like(self.places, x, ops.dtype("int64"))]
         return x.reshape(self.given)
 
 

@@ -8,22 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    as_float,
-    cast,
-    compute_dtype,
-    constant,
-    device,
-    is_torch,
-    is_traced,
-    named_dtype,
-    namespace,
-    narrowed,
-    number,
-)
+from shapley_kernels.arrays import Array, Ops, as_float, compute_dtype, narrowed, ops_of
 from shapley_kernels.backends import choose, kernel
 from shapley_kernels.games import Game
+from shapley_kernels.games.base import is_number
 from shapley_kernels.games.tables import Tables, kept
 from shapley_kernels.kernels.swap import KINDS, others
 from shapley_kernels.launch import run_numba, run_torch
@@ -48,12 +36,12 @@ class _Swap(GroupValue):
         mix, total = self.mix(game.players), None
         for weight, part in game.wide_parts():
             run = _by_kernel if part.topics(int(np.diff(starts).max())) else _by_worth
-            found = run(self.kind, part, count, order, starts, mix)
-            if not isinstance(weight, float):
-                found = cast(weight, found.dtype).reshape(-1)[:, None] * found
+            credits = run(self.kind, part, count, order, starts, mix)
+            if not is_number(weight):
+                credits = game.ops.cast(weight, credits.dtype).reshape(-1)[:, None] * credits
             elif weight != 1.0:
-                found = weight * found
-            total = found if total is None else total + found
+                credits = weight * credits
+            total = credits if total is None else total + credits
         return total
 
 
@@ -100,15 +88,15 @@ class SuffixSwap(_Swap):
     def mix(self, players: int) -> Tables:
         return _identity() if self.lam == 1 else _discounts(self.lam, players + 1)
 
-    def charge_the_end(self, found: Array, mask: Array | None, cut: Array) -> Array:
+    def charge_the_end(self, credits: Array, mask: Array | None, cut: Array) -> Array:
         """A_k with V_{n+1} = v(own), which is (1 - lam) lam^(n-k) A_stop more."""
-        xp = namespace(found)
-        live = xp.ones_like(found[..., :-1], dtype=named_dtype(found, "bool")) if mask is None else mask
+        ops = ops_of(credits)
+        live = ops.xp.ones_like(credits[..., :-1], dtype=ops.dtype("bool")) if mask is None else mask
         behind = live.sum(-1)[..., None] - live.cumsum(-1)  # n - k
-        wide = cast(found, named_dtype(found, compute_dtype(found.dtype)))
-        more = (1 - self.lam) * self.lam ** cast(behind, wide.dtype) * wide[..., -1:]
-        credits = wide[..., :-1] + xp.where(cut[..., None] & live, more, 0.0)
-        return narrowed(xp.concatenate([credits, wide[..., -1:]], -1), found.dtype, "SuffixSwap: credits")
+        wide = ops.cast(credits, ops.compute_dtype(credits.dtype))
+        more = (1 - self.lam) * self.lam ** ops.cast(behind, wide.dtype) * wide[..., -1:]
+        charged = wide[..., :-1] + ops.xp.where(cut[..., None] & live, more, 0.0)
+        return narrowed(ops.xp.concatenate([charged, wide[..., -1:]], -1), credits.dtype, "SuffixSwap: credits")
 
 
 @dataclass(frozen=True)
@@ -152,34 +140,37 @@ def _by_kernel(kind: str, game: Game, count: Array, order: np.ndarray | None, st
         step = max(1, BLOCK // (8 * topics * int(sizes.max())))
     if step >= len(sizes):
         return _of_maxima(kind, game, count, order, starts, mix)
+    ops, int64 = game.ops, game.ops.dtype("int64")
     rows = np.arange(len(count)) if order is None else order
-    found = []
+    place, blocks = _range(ops, players, count), []
     for first in range(0, len(sizes), step):
         ends = starts[first : first + step + 1]
-        own = constant(rows[ends[0] : ends[-1]], count, named_dtype(count, "int64"))
-        some, place = count[own], _range(players, count)
-        here = namespace(count).broadcast_to(place, (len(own), players))
-        part = game.take(own, namespace(count).broadcast_to(own[:, None], here.shape), here, place < some[:, None])
-        found.append(_of_maxima(kind, part, some, None, ends - ends[0], mix))
-    back = constant(np.argsort(rows), count, named_dtype(count, "int64"))
-    return namespace(count).concatenate(found)[back]
+        own = ops.array_like(rows[ends[0] : ends[-1]], count, int64)
+        some, shape = count[own], (len(own), players)
+        who, places = ops.xp.broadcast_to(own[:, None], shape), ops.xp.broadcast_to(place, shape)
+        part = game.take(own, who, places, place < some[:, None])
+        blocks.append(_of_maxima(kind, part, some, None, ends - ends[0], mix))
+    back = ops.array_like(np.argsort(rows), count, int64)
+    return ops.xp.concatenate(blocks)[back]
 
 
 def _of_maxima(kind: str, game: Game, count: Array, order: np.ndarray | None, starts: np.ndarray, mix: Tables) -> Array:
     """`_by_kernel` of one block."""
-    found = game.maxima(lambda: constant(_group_of(order, starts), count, named_dtype(count, "int64")))
-    x, compute = found.x, compute_dtype(found.x.dtype)
+    ops = game.ops
+    maxima = game.maxima(lambda: ops.array_like(_group_of(order, starts), count, ops.dtype("int64")))
+    x, compute = maxima.x, compute_dtype(maxima.x.dtype)
     rows, players, _ = x.shape
-    weights = namespace(x).ones_like(x[:1, 0]) if found.weights is None else found.weights
-    empty = number(found.empty, x, compute) if isinstance(found.empty, float) else found.empty
-    backend = "torch" if is_traced(x) else choose("auto", "swap", players, x, weights, empty)
+    weights = ops.xp.ones_like(x[:1, 0]) if maxima.weights is None else maxima.weights
+    empty = ops.scalar_array(maxima.empty, x, compute) if is_number(maxima.empty) else maxima.empty
+    backend = "torch" if ops.is_traced(x) else choose("auto", "swap", players, x, weights, empty)
     run, arrays, shape = kernel("swap", backend).run, (x, count, weights, empty), (rows, players + 1)
-    how = (order, starts, *mix.on("numpy" if backend == "numba" else "torch", compute, device(x)), KINDS.index(kind))
+    library, where = "numpy" if backend == "numba" else "torch", ops.device(x)
+    how = (order, starts, *mix.on(library, compute, where), KINDS.index(kind))
     if backend == "numba":
-        out = constant(run_numba(run, arrays, how, shape, compute)[0], x, x.dtype)
+        out = ops.from_host(run_numba(run, arrays, how, shape, compute)[0])
     else:
-        out = run_torch(run, arrays, how, shape, named_dtype(x, compute))
-    return out if found.scale == 1.0 else found.scale * out
+        out = run_torch(run, arrays, how, shape, ops.dtype(compute))
+    return out if maxima.scale == 1.0 else maxima.scale * out
 
 
 def _group_of(order: np.ndarray | None, starts: np.ndarray) -> np.ndarray:
@@ -190,24 +181,24 @@ def _group_of(order: np.ndarray | None, starts: np.ndarray) -> np.ndarray:
 
 def _by_worth(kind: str, game: Game, count: Array, order: np.ndarray | None, starts: np.ndarray, mix: Tables) -> Array:
     """The credits of any game without joint data, by the worth of each mixed set."""
-    xp, own = namespace(count), game.wide_worth().reshape(-1)
+    ops, xp, own = game.ops, game.ops.xp, game.wide_worth().reshape(-1)
     places = game.players + 1
     total, among = xp.zeros_like(own)[:, None], xp.zeros_like(count)
     for other, there in zip(*others(order, starts), strict=True):
-        h, there = (constant(x, count, named_dtype(count, str(x.dtype))) for x in (other, there))
+        h, there = (ops.array_like(x, count, ops.dtype(str(x.dtype))) for x in (other, there))
         gains = [own[row] - _mixed(kind, game, count, row, k, h[row]).wide_worth() for row, k in _blocks(game, count)]
         gain = xp.concatenate(gains).reshape(-1, places)
         total, among = total + xp.where(there[:, None], gain, 0.0), among + there
-    above = total / cast(among.clip(1), own.dtype)[:, None]
+    above = total / ops.cast(among.clip(1), own.dtype)[:, None]
     last = count if kind == "suffix" else count - 1
-    above = xp.where(_range(places, count) <= last[:, None], above, 0.0)
-    (table,) = mix.on("torch" if is_torch(above) else "numpy", compute_dtype(above.dtype), device(above))
+    above = xp.where(_range(ops, places, count) <= last[:, None], above, 0.0)
+    (table,) = mix.on(ops.name, compute_dtype(above.dtype), ops.device(above))
     return sum(above[:, j, None] * table[j] for j in range(places)) if len(table) else above
 
 
 def _mixed(kind: str, game: Game, count: Array, row: Array, k: Array, h: Array) -> Game:
     """The sets of rollouts `row` with candidates of the rollouts `h` at place k (from 0), or from there on: [sets]."""
-    xp, place = namespace(row), _range(game.players, row)
+    xp, place = game.ops.xp, _range(game.ops, game.players, row)
     mine = place < k[:, None] if kind == "suffix" else place != k[:, None]
     who = xp.where(mine, row[:, None], h[:, None])
     return game.take(row, who, xp.broadcast_to(place, tuple(who.shape)), place < count[who])
@@ -218,7 +209,7 @@ def _blocks(game: Game, count: Array) -> Iterator[tuple[Array, Array]]:
     places, sets = game.players + 1, len(count) * (game.players + 1)
     step = max(1, BLOCK // (8 * _COPIES * max(part.numbers_per_game() for _, part in game._parts())))
     for start in range(0, sets, step):
-        at = start + _range(min(step, sets - start), count)
+        at = start + _range(game.ops, min(step, sets - start), count)
         yield at // places, at % places
 
 
@@ -226,5 +217,5 @@ _COPIES = 6
 """Arrays of the size of the data that `worth` makes, roughly."""
 
 
-def _range(stop: int, reference: Array) -> Array:
-    return constant(np.arange(stop), reference, named_dtype(reference, "int64"))
+def _range(ops: Ops, stop: int, reference: Array) -> Array:
+    return ops.array_like(np.arange(stop), reference, ops.dtype("int64"))

@@ -10,15 +10,14 @@ from shapley_kernels.arrays import (
     Array,
     Ops,
     broadcast,
-    cast,
     describe,
     floating,
     is_integer,
-    is_torch,
     like,
     narrowed,
     native,
     one_of,
+    ops_of,
     read,
     zeros,
 )
@@ -136,7 +135,7 @@ def _starts(ids: Array, lead: tuple[int, ...], cu_seqlens: Any) -> np.ndarray | 
 def _offsets(cu_seqlens: Any, rollouts: int, tokens: int) -> np.ndarray:
     """cu_seqlens on the host, checked."""
     array = _integers(native(cu_seqlens, f"{OWNER}: cu_seqlens")[0], "cu_seqlens")
-    offsets = np.ascontiguousarray(cast(array.cpu().numpy() if is_torch(array) else array, np.dtype(np.int64)))
+    offsets = np.ascontiguousarray(ops_of(array).to_host(array), np.int64)
     subject = f"{OWNER}: cu_seqlens must"
     if offsets.shape != (rollouts + 1,):
         raise ValueError(
