@@ -166,7 +166,10 @@ def normalised(
     """
     options = (how.center, how.scale, how.ddof, how.min_std, how.eps, rounding)
     if groups.ranks is None and (ops is NUMPY or ops.on_cpu(array)):
-        return _by_numba(ops, array, live, groups, options, others)
+        compute = _by_numba
+        if ops is not NUMPY and ops.is_compiling(array):  # which would trace numpy
+            compute = ops.xp.compiler.disable(_by_numba)
+        return compute(ops, array, live, groups, options, others)
     if others is None and _triton_serves(ops, array, groups, how):
         x, mask = (_flat(a, lambda a: a.contiguous()) for a in (array, live))
         out = ops.xp.empty_like(x)

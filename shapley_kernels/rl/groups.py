@@ -18,7 +18,7 @@ LARGEST_GROUP, FEW_ROLLOUTS = 64, 8
 differ are hardly those of prompts."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Groups:
     """Which of the rollouts of one call form a group.
 
@@ -46,15 +46,7 @@ class Groups:
     def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
         """Rollouts in the order of their groups (None: as they are), and [count + 1] where each group begins in that,
         and ends."""
-        if self.size is not None:
-            return None, _ends(self.count, self.size)
-        index = self.group_of()
-        starts = np.zeros(self.count + 1, np.int64)
-        np.bincount(index, minlength=self.count).cumsum(out=starts[1:])
-        if (index[1:] >= index[:-1]).all():
-            return None, starts
-        narrow = index.astype(np.uint16) if self.count <= 1 << 16 else index  # which numpy sorts by counting
-        return narrow.argsort(kind="stable"), starts
+        return _sorted(self.index, self.count) if self.size is None else (None, _ends(self.count, self.size))
 
     def agreed(self, where: str) -> "Groups":
         """The same among all ranks, for data on the device `where`. Call it within `with ranks:`; its exchange is the
@@ -73,9 +65,16 @@ class Groups:
 
 @lru_cache(maxsize=2)  # a trainer has one shape or two, and the arrays may be long
 def _ends(groups: int, size: int) -> np.ndarray:
-    ends = np.arange(0, (groups + 1) * size, size)
-    ends.flags.writeable = False
-    return ends
+    return np.arange(groups + 1) * size
+
+
+def _sorted(index: np.ndarray, groups: int) -> tuple[np.ndarray | None, np.ndarray]:
+    starts = np.zeros(groups + 1, np.int64)
+    np.bincount(index, minlength=groups).cumsum(out=starts[1:])
+    if (index[1:] >= index[:-1]).all():
+        return None, starts
+    narrow = index.astype(np.uint16) if groups <= 1 << 16 else index  # which numpy sorts by counting
+    return narrow.argsort(kind="stable"), starts
 
 
 def read_groups(
