@@ -1,5 +1,6 @@
-"""Vectors in compiled CPU kernels, for loops of which the compiler makes worse: those over several rows of one array,
-which it takes to overlap, and comparators, which become masked stores.
+"""Vectors of numbers in compiled CPU kernels. They serve two kinds of loops that the compiler does badly by itself:
+over several rows of one array, since it cannot know that these do not overlap, and comparators, which it turns into
+masked stores.
 
     x = load(array, at)     the lanes(array) numbers of a flat array from `at` on; load_bytes: of one of uint8
     store(array, at, x)
