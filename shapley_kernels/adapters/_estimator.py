@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shapley_kernels.arrays import ops_of
 from shapley_kernels.rl import (
     GroupValue,
     RewardAllocator,
@@ -17,10 +18,11 @@ from shapley_kernels.rl import (
     decode_rewards,
     encode_credits,
     encode_rewards,
-    grpo_advantages,
     scatter_to_tokens,
 )
-from shapley_kernels.rl.allocator import make_game
+from shapley_kernels.rl.advantages import Normalisation, normalised
+from shapley_kernels.rl.allocator import make_game, rounding_of
+from shapley_kernels.rl.groups import read_groups
 from shapley_kernels.rl.scorer import Scored
 from shapley_kernels.rl.sizes import EFFICIENT, multiplies, times_live
 
@@ -233,16 +235,10 @@ def option(config: Any, name: str, default: Any = None) -> Any:
 
 
 def _normalised(credits: Any, mask: Any, index: Any, how: RewardAllocator) -> Any:
-    return grpo_advantages(
-        credits,
-        mask,
-        group_ids=index,
-        center=how.center,
-        scale=how.scale,
-        ddof=how.ddof,
-        min_std=how.min_std,
-        eps=how.eps,
-    )
+    """As `how.advantages` does with credits of this dtype: a spread that their rounding explains is none."""
+    groups = read_groups(OWNER, "credits", tuple(credits.shape), index, None)
+    options = Normalisation(how.center, how.scale, how.ddof, how.min_std, how.eps)
+    return normalised(ops_of(credits), credits, mask, groups, options, rounding_of(credits.dtype))
 
 
 def _of_sets(credits: Any, index: Any, how: RewardAllocator) -> Any:

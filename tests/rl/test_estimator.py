@@ -177,3 +177,14 @@ def test_rows_of_one_rollout(seed):
         finally:
             ROWS.reset(reset)
         assert found.tolist() == (whole[rollouts].gather(1, places) * written).tolist()
+
+
+def test_credits_that_differ_by_rounding_are_no_advantage():
+    """Lists of 3 and 7 equal rewards: their credits times their number differ in the last place of float32."""
+    mask = np.arange(7) < np.array([[3], [7]])
+    credits = np.where(mask, np.float32(33333.3) / mask.sum(1, keepdims=True), 0).astype(np.float32)
+    ids = np.where(mask, np.arange(1, 8), 0).repeat(2, 1)
+    encoded = torch.tensor(encode_credits(credits, ids, mask))
+    response_mask = torch.tensor(ids > 0).long()
+    tokens, _ = make(RewardAllocator(), lambda **_: True)(encoded, response_mask, index=["a", "a"])
+    assert (tokens == 0).all()
