@@ -182,7 +182,7 @@ def test_rows_of_one_rollout(seed):
 def test_credits_that_differ_by_rounding_are_no_advantage():
     """Lists of 3 and 7 equal rewards: their credits times their number differ in the last place of float32."""
     mask = np.arange(7) < np.array([[3], [7]])
-    credits = np.where(mask, np.float32(33333.3) / mask.sum(1, keepdims=True), 0).astype(np.float32)
+    credits = np.where(mask, np.float32(99999.9) / mask.sum(1, keepdims=True, dtype=np.float32), 0)
     ids = np.where(mask, np.arange(1, 8), 0).repeat(2, 1)
     encoded = torch.tensor(encode_credits(credits, ids, mask))
     response_mask = torch.tensor(ids > 0).long()
