@@ -46,7 +46,8 @@ class Kernel:
         Returns:
             The first row that is not finite, or -1.
         """
-        return over_rows(self.bound(dtype, *arrays), rows, self.grain, THREADED // steps + 1 if steps else rows + 1)
+        work, smallest = self.bound(dtype, *arrays), THREADED // steps + 1 if steps else rows + 1
+        return work(0, rows) if rows < 2 * smallest else over_rows(work, rows, self.grain, smallest)
 
     def bound(self, dtype: Any, *arrays: Any) -> Callable[..., int]:
         """work(*last arguments, start, stop) on these arrays.
