@@ -147,11 +147,6 @@ def test_second_derivatives_are_refused_but_by_the_reference(data):
                 torch.autograd.grad(first.sum(), r)
 
 
-def test_topics_take_the_kernel_too(data):
-    scores = torch.from_numpy(np.random.default_rng(0).random((2, 4, 3))).requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: sk.shapley(sk.FacilityLocation(s)), (scores,))
-
-
 # -- torch.func --------------------------------------------------------------------------------------------------------
 
 
