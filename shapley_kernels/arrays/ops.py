@@ -370,14 +370,6 @@ def to_torch(x: Array, where: Any = "cpu") -> Any:
 # -- for an array whose ops are not at hand ----------------------------------------------------------------------------
 
 
-def is_compiling(x: Any) -> bool:
-    return ops_of(x).is_compiling(x)
-
-
-def is_traced(x: Any) -> bool:
-    return ops_of(x).is_traced(x)
-
-
 def namespace(x: Array) -> Any:
     return ops_of(x).xp
 
@@ -406,10 +398,6 @@ def named_dtype(x: Array, name: str) -> Any:
     return ops_of(x).dtype(name)
 
 
-def promoted(a: Array, b: Array) -> Any:
-    return ops_of(a).promoted(a.dtype, b.dtype)
-
-
 def device(x: Array) -> str:
     return ops_of(x).device(x)
 
@@ -418,34 +406,12 @@ def on_cpu(x: Array) -> bool:
     return ops_of(x).on_cpu(x)
 
 
-def on_cuda(x: Array) -> bool:
-    return ops_of(x).on_cuda(x)
-
-
 def constant(x: np.ndarray, reference: Array, dtype: Any) -> Array:
     return ops_of(reference).array_like(x, reference, dtype)
 
 
-def number(x: float, reference: Array, dtype: str) -> Array:
-    return ops_of(reference).scalar_array(x, reference, dtype)
-
-
-def rows(x: Array, width: int | None) -> Array:
-    """The leading axes of `x` flattened into one: [rows, width], or [rows] when `width` is None; empty axes allowed."""
-    if width is None:
-        return x.reshape(-1)
-    count = 1
-    for size in x.shape[:-1]:
-        count *= size
-    return x.reshape(count, width)
-
-
 def needs_grad(*arrays: Any) -> bool:
     return any(is_torch(x) and x.requires_grad for x in arrays) and torch_ops().needs_grad(*arrays)
-
-
-def first_true(x: Array) -> tuple[int, ...] | None:
-    return ops_of(x).first_true(x)
 
 
 def first_nonfinite(x: Array, live: Array | None) -> tuple[int, ...] | None:

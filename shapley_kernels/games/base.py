@@ -339,19 +339,21 @@ class Game:
         if mask is not None:
             live, shape = boolean(mask, array, f"{owner}: mask"), (*self.batch_shape, self.players)
             self.mask = broadcast(live, shape, f"{owner}: mask", "[..., players]")
-        self._check_vmap(name, array)
-        self._check_vmap("mask", self.mask)
+        if not self.vmaps:
+            self._check_vmap(name, array)
+            self._check_vmap("mask", self.mask)
         return array
 
     def _read_beside(self, name: str, x: Any, data: Array, shape: Sequence[int], axes: str) -> Array:
         """A further argument, in the library and on the device of `data`, broadcast to `shape`."""
         owner = f"{type(self).__name__}: {name}"
         array = broadcast(floating(like(x, data, owner), owner), tuple(shape), owner, axes)
-        self._check_vmap(name, array)
+        if not self.vmaps:
+            self._check_vmap(name, array)
         return array
 
     def _check_vmap(self, name: str, array: Array | None) -> None:
-        if not self.vmaps and self.ops.is_vmapped(array):
+        if self.ops.is_vmapped(array):
             raise TypeError(
                 f"{type(self).__name__}: {name} must not be mapped over by torch.func.vmap, which works on order games "
                 "and FacilityLocation only; pass the batch as leading axes"
