@@ -1,5 +1,6 @@
 """Options and help of `shapley-bench`."""
 
+import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -389,6 +390,7 @@ def _measure(
     except KeyboardInterrupt:
         kept = f"{len(records)} records are in {output}" if output and not to_stdout and records else ""
         raise KeyboardInterrupt(kept) from None
+    gc.unfreeze()  # what `measure` froze
     if show:
         report.out(stderr=to_stdout).print(report.measured(records))
     for line in report.skipped(skipped):
