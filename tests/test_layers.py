@@ -14,7 +14,7 @@ from benchmarks.calls import calls, entered
 ROOT = Path(shapley_kernels.__file__).parent
 
 LAYERS = (
-    {"arrays"},
+    {"arrays", "_async"},
     {"backends", "values"},
     {"kernels"},
     {"games"},
