@@ -98,7 +98,7 @@ dist: .venv/dist
 	$(PYTHON) -m venv .venv
 
 .venv/quickstart: pyproject.toml constraints.txt | .venv/bin/pip
-	$(PIP) --editable '.[cli]'
+	$(PIP) --editable '.[cli,testing]'
 	touch $@
 
 # torch first and by itself, so that nothing else picks a build of it
