@@ -122,3 +122,10 @@ def test_table_of_games_is_fresh():
     page = (ROOT / "docs" / "reference" / "games.md").read_text(encoding="utf-8")
     assert page == make_games.page(), "run python docs/make_games.py"
     assert all(f"| `{game.__name__}(" in page for game in GAMES)
+
+
+def test_every_target_of_make_that_is_called_is_there():
+    callers = ["README.md", ".ci/run", ".github/workflows/test.yml", ".github/workflows/release.yml"]
+    called = {name for page in callers for name in re.findall(r"^(?:.*run: |`)?make ([a-z-]+)", text_of(page), re.M)}
+    assert {"quickstart", "test", "test-python", "test-frameworks", "test-gpu", "docs", "dist"} <= called
+    assert called <= {*re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE)}
