@@ -438,6 +438,9 @@ def test_unsloth(monkeypatch, tmp_path):
             ids, mask = padded(rows)
             return {"completion_ids": ids, "completion_mask": mask, "advantages": torch.zeros(4)}
 
+        def _compute_loss(self, model, inputs):
+            raise NotImplementedError
+
     (trl,) = modules(monkeypatch, {"trl": {"GRPOTrainer": object, "Patched": Patched}})
     (tmp_path / "unsloth.py").write_text("import trl\n\ntrl.GRPOTrainer = trl.Patched\n")
     monkeypatch.syspath_prepend(tmp_path)

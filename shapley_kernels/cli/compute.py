@@ -4,6 +4,7 @@ Advantages compare the rollouts of one prompt, and those may stand anywhere in t
 in memory: about 50 bytes a row, 24 a candidate, each prompt id once, and what the utility reads beside the rewards.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -74,7 +75,9 @@ class Results:
         depths = np.maximum.reduce([np.ones_like(groups), *(column.widths for column in self._data)])
         for rows in whole_groups(groups, self.lengths, depths):
             try:
-                with np.errstate(over="ignore", invalid="ignore"):
+                with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
+                    # a batch may happen to hold prompts of one rollout; the report says it where all have one
+                    warnings.filterwarnings("ignore", ".*group_ids are", UserWarning)
                     self._compute_batch(allocator, rows, groups[rows])
             except (ValueError, OverflowError):  # the first pass let only finite rewards through
                 raise CommandError(TOO_LARGE) from None

@@ -183,11 +183,12 @@ class _Given:
         array, restore = native(x, f"{owner}: {kind}")
         ops = ops_of(array)
         values = _float32(ops.to_float64(floating(array, f"{owner}: {kind}")))
-        ids = ops.to_host(like(candidate_ids, array, name))
+        ids = like(candidate_ids, array, name)
+        if not ops.is_integer(ids):
+            raise TypeError(f"{name} must be integers, got dtype {ids.dtype}")
+        ids = ops.to_host(ids)
         if values.ndim != 2:
             raise ValueError(f"{owner}: {kind} must have shape [rollouts, candidates], got {values.shape}")
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"{name} must be integers, got dtype {ids.dtype}")
         if ids.ndim != 2 or len(ids) != len(values):
             raise ValueError(
                 f"{name} must have shape [{len(values)}, tokens], a row for each row of {kind}, got {ids.shape}"

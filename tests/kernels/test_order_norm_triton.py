@@ -8,7 +8,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
-from shapley_kernels.rl import RewardAllocator, fused, grpo_advantages
+from shapley_kernels.rl import RewardAllocator, allocator, grpo_advantages
 from tests.kernels.conftest import INTERPRETED, need
 
 kernel = need("triton", "shapley_kernels.kernels.order._gpu_fused_norm")
@@ -25,8 +25,8 @@ SHAPES = [(3, 1, 1), (2, 1, 5), (2, 7, 1), (5, 8, 5), (20, 8, 5), (2, 5, 16), (1
 def served(monkeypatch):
     """The path of a GPU, and no other."""
     if INTERPRETED:
-        monkeypatch.setattr(fused, "_may_serve", lambda *_: True)
-    monkeypatch.setattr(RewardAllocator, "_share", None)
+        monkeypatch.setattr(allocator, "_may_fuse", lambda *_: True)
+    monkeypatch.setattr(allocator, "semivalue", None)
 
 
 def rewards(shape, dtype=torch.float64, seed=0):
@@ -50,8 +50,8 @@ def test_equals_both_in_turn(center, scale, shape, masked):
     if masked:
         x[~mask] = float("nan")
     for utility, options in ((sk.Max, {}), (sk.Range, {"ddof": 0, "min_std": 0.3, "eps": 0.0})):
-        allocator = RewardAllocator(utility, center=center, scale=scale, **options)
-        found = allocator.advantages(x.to(DEVICE), mask if mask is None else mask.to(DEVICE)).cpu()
+        allocate = RewardAllocator(utility, center=center, scale=scale, **options).advantages
+        found = allocate(x.to(DEVICE), mask if mask is None else mask.to(DEVICE)).cpu()
         want = expected(utility(x, mask=mask), mask=mask, center=center, scale=scale, **options)
         tolerance = 1e-12 if x.dtype == torch.float64 else 2e-5  # credits of about 1, divided by a std of 0.05 and more
         torch.testing.assert_close(found, want, rtol=tolerance, atol=tolerance)

@@ -14,7 +14,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels.arrays import ops
-from shapley_kernels.rl import advantages, grpo_advantages
+from shapley_kernels.rl import grpo_advantages
 from tests import GUARD
 
 CENTERS = ("group", "loo", "slot", "none")
@@ -421,7 +421,7 @@ def test_wide_accumulation_where_the_device_has_it(monkeypatch):
     assert ops.widest(torch.zeros(1)) == torch.float64
     assert ops.widest(np.zeros(1, np.float16)) == np.float64
     monkeypatch.setattr(ops.TorchOps, "device", lambda self, x: "mps:0")
-    monkeypatch.setattr(advantages, "on_cpu", lambda x: False)
+    monkeypatch.setattr(ops.TorchOps, "on_cpu", lambda self, x: False)
     assert ops.widest(torch.zeros(1, dtype=torch.bfloat16)) == torch.float32
     check(*example(True), "groups", "loo", "batch", "bfloat16", "torch")
 
