@@ -5,7 +5,6 @@ import datetime
 import decimal
 import enum
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -166,108 +165,43 @@ def quantized() -> torch.Tensor:
         return torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.qint8)
 
 
-HOSTILE: tuple[Callable[[], Any], ...] = (
-    lambda: None,
-    lambda: True,
-    lambda: 0,
-    lambda: 1,
-    lambda: -1,
-    lambda: 3,
-    lambda: 2**31,
-    lambda: 2**70,
-    lambda: -(2**70),
-    lambda: 0.5,
-    lambda: 1.0,
-    lambda: float("nan"),
-    lambda: float("inf"),
-    lambda: -float("inf"),
-    lambda: 1e308,
-    lambda: 5e-324,
-    lambda: 1j,
-    lambda: Fraction(1, 3),
-    lambda: Fraction(10**400),
-    lambda: decimal.Decimal("0.5"),
-    lambda: decimal.Decimal("NaN"),
-    lambda: Colour.RED,
-    lambda: np.int64(2),
-    lambda: np.uint8(1),
-    lambda: np.bool_(True),
-    lambda: np.float32(0.5),
-    lambda: np.longdouble(0.5),
-    lambda: np.complex128(1j),
-    lambda: np.str_("x"),
-    lambda: np.datetime64("2020-01-01"),
-    lambda: "",
-    lambda: "1",
-    lambda: "nope",
-    lambda: "group",
-    lambda: b"1",
-    lambda: bytearray(b"ab"),
-    lambda: memoryview(b"ab"),
-    list,
-    lambda: [[]],
-    lambda: [[], []],
-    lambda: [1, 2, 3],
-    lambda: [1.0, float("nan")],
-    lambda: [[1.0, 2.0], [3.0]],
-    lambda: [[1.0, [2.0]]],
-    lambda: ["a", "b"],
-    lambda: [None, 1.0],
-    lambda: [1j],
-    lambda: [2**70, 1],
-    lambda: [Fraction(1, 2), 1],
-    lambda: (1.0, 2.0),
-    dict,
-    lambda: {"a": 1},
-    lambda: {1, 2},
-    lambda: range(3),
-    lambda: iter([1, 2]),
-    lambda: datetime.date(2020, 1, 1),
-    lambda: len,
-    lambda: float,
-    lambda: sk.Max,
-    lambda: sk.Shapley,
-    lambda: sk.Shapley(),
-    lambda: sk.Max(np.ones(3)),
-    object,
-    Liar,
-    lambda: np.array(2.0),
-    lambda: np.array([]),
-    lambda: np.zeros((0, 3)),
-    lambda: np.zeros((3, 0)),
-    lambda: np.zeros((2, 2, 2, 2)),
-    lambda: np.ones(3),
-    lambda: np.ones((2, 3), bool),
-    lambda: np.array([1, 2]),
-    lambda: np.array([1j, 2]),
-    lambda: np.array(["a", "b"]),
-    lambda: np.array([None, 1.0]),
-    lambda: np.array([Fraction(1, 2), 1], object),
-    lambda: np.array([[1.0], [2.0, 3.0]], object),
-    lambda: np.array([1.0, 2.0], np.longdouble),
-    lambda: np.array(["2020-01-01"], "datetime64[D]"),
-    lambda: np.array([(1, 2.0)], [("a", int), ("b", float)]),
-    lambda: np.ma.masked_array([1.0, 2.0], [True, False]),
-    lambda: np.float64(1.0),
-    lambda: torch.tensor(1.0),
-    lambda: torch.ones(3),
-    lambda: torch.ones(2, 3, dtype=torch.bool),
-    lambda: torch.zeros(0, 3),
-    lambda: torch.tensor([1j]),
-    lambda: torch.tensor([1, 2]),
-    lambda: torch.ones(2, 3).to_sparse(),
-    lambda: torch.ones(2, 3, device="meta"),
-    lambda: torch.ones(2, 3, dtype=torch.float64, requires_grad=True),
-    lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
-    quantized,
-    lambda: torch.ones(2, 3).to(torch.float8_e4m3fn),
-    lambda: [torch.ones(2), torch.ones(2)],
+SCALARS = (
+    *(None, True, 0, 1, -1, 3, 2**31, 2**70, -(2**70), 0.5, 1.0, 1e308, 5e-324, 1j, Colour.RED),
+    *(float("nan"), float("inf"), -float("inf"), Fraction(1, 3), Fraction(10**400)),
+    *(decimal.Decimal("0.5"), decimal.Decimal("NaN"), datetime.date(2020, 1, 1)),
+    *(np.int64(2), np.uint8(1), np.bool_(True), np.float32(0.5), np.float64(1.0), np.longdouble(0.5)),
+    *(np.complex128(1j), np.str_("x"), np.datetime64("2020-01-01")),
+    *("", "1", "nope", "group", b"1", range(3), len, float, sk.Max, sk.Shapley, sk.Shapley(), (1.0, 2.0)),
 )
-"""Makers of things of all kinds, most of them wrong wherever they stand."""
+"""Things that no call can change."""
+
+LISTS = (
+    *("[]", "{}", "[[]]", "[[], []]", "[1, 2, 3]", "[1.0, float('nan')]", "[[1.0, 2.0], [3.0]]", "[[1.0, [2.0]]]"),
+    *("['a', 'b']", "[None, 1.0]", "[1j]", "[2**70, 1]", "[Fraction(1, 2), 1]", "{'a': 1}", "{1, 2}", "iter([1, 2])"),
+    *("bytearray(b'ab')", "memoryview(b'ab')", "object()", "Liar()", "sk.Max(np.ones(3))"),
+)
+
+ARRAYS = (
+    *("np.array(2.0)", "np.array([])", "np.zeros((0, 3))", "np.zeros((3, 0))", "np.zeros((2, 2, 2, 2))", "np.ones(3)"),
+    *("np.ones((2, 3), bool)", "np.array([1, 2])", "np.array([1j, 2])", "np.array(['a', 'b'])"),
+    *("np.array([None, 1.0])", "np.array([Fraction(1, 2), 1], object)", "np.array([[1.0], [2.0, 3.0]], object)"),
+    *("np.array([1.0, 2.0], np.longdouble)", "np.array(['2020-01-01'], 'datetime64[D]')"),
+    *("np.array([(1, 2.0)], [('a', int), ('b', float)])", "np.ma.masked_array([1.0, 2.0], [True, False])"),
+    *("torch.tensor(1.0)", "torch.ones(3)", "torch.ones(2, 3, dtype=torch.bool)", "torch.zeros(0, 3)"),
+    *("torch.tensor([1j])", "torch.tensor([1, 2])", "torch.ones(2, 3).to_sparse()", "torch.ones(2, 3, device='meta')"),
+    *("torch.ones(2, 3, dtype=torch.float64, requires_grad=True)", "torch.ones(2, 3).to(torch.float8_e4m3fn)"),
+    *("torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)", "quantized()"),
+    "[torch.ones(2), torch.ones(2)]",
+)
+
+MADE = tuple(compile(source, source, "eval") for source in (*LISTS, *ARRAYS))
+"""Makers of things that a call could change, each time anew."""
 
 
 def hostile(rng: np.random.Generator) -> Any:
-    return pick(rng, HOSTILE)()
+    """Something of any kind, most of them wrong wherever they stand."""
+    which = int(rng.integers(len(SCALARS) + len(MADE)))
+    return SCALARS[which] if which < len(SCALARS) else eval(MADE[which - len(SCALARS)])
 
 
 def mutated(rng: np.random.Generator, x: Any) -> Any:
