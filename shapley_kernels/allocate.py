@@ -6,8 +6,9 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, one_of
 from shapley_kernels.backends import AUTO, BACKENDS
-from shapley_kernels.games.base import Game, Term
+from shapley_kernels.games.base import Game
 from shapley_kernels.games.overflow import within_range
+from shapley_kernels.games.term import Term
 from shapley_kernels.launch import Launcher
 from shapley_kernels.values import Semivalue, Shapley, brackets
 

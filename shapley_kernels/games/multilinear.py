@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, Ops, as_float, compute_dtype, integer
-from shapley_kernels.games.base import Game, Launch, Term
+from shapley_kernels.games.base import Game
 from shapley_kernels.games.tables import Entries, Tables, by_live_count, kept, size_entries
+from shapley_kernels.games.term import Launch, Term
 from shapley_kernels.values import Semivalue
 
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, compute_dtype, eps
-from shapley_kernels.games.base import Game, Term
+from shapley_kernels.games.base import Game
 from shapley_kernels.games.tables import Entries, Tables, by_live_count
+from shapley_kernels.games.term import Term
 from shapley_kernels.values import Semivalue
 
 ASYMMETRY = 64

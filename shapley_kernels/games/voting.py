@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, describe, floating, integer, native, ops_of
-from shapley_kernels.games.base import Game, Term
+from shapley_kernels.games.base import Game
 from shapley_kernels.games.multilinear import TotalTerm
+from shapley_kernels.games.term import Term
 from shapley_kernels.values import Semivalue
 
 LARGEST_TOTAL = 1 << 20

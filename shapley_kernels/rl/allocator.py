@@ -475,7 +475,7 @@ def _same(mask: Array | None, live: Array | None) -> bool:
 
 
 class _FusedLaunch:
-    """A run of `order` that normalises as well: a `games.base.Launch`."""
+    """A run of `order` that normalises as well: a `games.term.Launch`."""
 
     traced = False
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, compute_dtype
-from shapley_kernels.games.base import Launch, Term
 from shapley_kernels.games.order.tables import Recipe, coefficients, order_entries
 from shapley_kernels.games.tables import Tables, by_live_count
+from shapley_kernels.games.term import Launch, Term
 
 
 @dataclass(frozen=True, eq=False)
