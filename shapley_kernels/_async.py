@@ -47,17 +47,22 @@ def wait(work: Coroutine[Any, Any, Any]) -> Any:
     except RuntimeError:
         return asyncio.run(work)
     started: Future[Callable[[], Any]] = Future()
+    interrupted: list[bool] = []
 
     async def stoppable() -> Any:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         started.set_result(lambda: task and loop.call_soon_threadsafe(task.cancel))
+        if interrupted and task:
+            task.cancel()
         return await work
 
     with ThreadPoolExecutor(1) as other:
-        result = other.submit(copy_context().run, asyncio.run, stoppable())
         try:
-            return result.result()
+            return other.submit(copy_context().run, asyncio.run, stoppable()).result()
         except BaseException:
-            with suppress(RuntimeError):  # the work has ended, and its loop is closed
-                started.result()()
+            # it may come while the thread starts, and then before or after the work does
+            interrupted.append(True)
+            if started.done():
+                with suppress(RuntimeError):  # the work has ended, and its loop is closed
+                    started.result()()
             raise

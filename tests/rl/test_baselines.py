@@ -8,6 +8,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels.rl import Baseline, Broadcast, PrefixMarginals, RewardAllocator, WinnerTakesAll
+from tests.rl.policies import NUMBERS, V_EMPTY, Policy
 
 BASELINES = (Broadcast(), WinnerTakesAll(), PrefixMarginals())
 
@@ -94,54 +95,12 @@ def test_non_finite_rewards_are_refused_as_for_semivalues(value):
 
 # -- what each credit optimises: exact expectations over a vocabulary of three candidates, sets of two or three --------
 
-VOCABULARY = np.array([0.0, 0.4, 1.0])  # the reward of each
-V_EMPTY = -0.3
 
-
-def probabilities(logits):
-    p = np.exp(logits - logits.max(-1, keepdims=True))
-    return p / p.sum(-1, keepdims=True)
-
-
-def conditionals(theta, written, sequential):
-    """p [3] of the next candidate, and which logits it comes from: all the same, or those of the last one written."""
-    place = 0 if not sequential or not written else 1 + written[-1]
-    return probabilities(theta[place]), place
-
-
-def sets(theta, size, sequential):
-    """All sets: the candidates, their probability, grad log p of each candidate [size, *theta.shape]."""
-    for written in product(range(3), repeat=size):
-        chance, scores = 1.0, np.zeros((size, *theta.shape))
-        for k, token in enumerate(written):
-            p, place = conditionals(theta, written[:k], sequential)
-            chance *= p[token]
-            scores[k, place] = np.eye(3)[token] - p
-        yield written, chance, scores
-
-
-def followed(value, theta, size, sequential):
-    """E[sum_k credit_k grad log p(o_k)], exactly."""
-    allocator = RewardAllocator(value=value)
-    total = np.zeros(theta.shape)
-    for written, chance, scores in sets(theta, size, sequential):
-        credits = allocator.credits(VOCABULARY[list(written)], v_empty=V_EMPTY)
-        total += chance * np.einsum("k,k...->...", credits, scores)
-    return total
-
-
-def gradient(f, theta, step=1e-5):
-    result = np.zeros(theta.shape)
-    for where in np.ndindex(*theta.shape):
-        up, down = theta.copy(), theta.copy()
-        up[where] += step
-        down[where] -= step
-        result[where] = (f(up) - f(down)) / (2 * step)
-    return result
-
-
-def best_of(theta, size, sequential=False):
-    return sum(chance * VOCABULARY[list(written)].max() for written, chance, _ in sets(theta, size, sequential))
+def followed(value, size, sequential):
+    """E[sum_k credit_k grad log p(o_k)] for the best of a set, and the gradient of its expectation."""
+    policy = Policy(size, sequential, stops=False)
+    credits = RewardAllocator(value=value).credits(NUMBERS[policy.x], v_empty=V_EMPTY)
+    return np.einsum("i,ik,iksa->sa", policy.probs, credits, policy.scores[:, :size]), policy.gradient("best")
 
 
 class WorthToGo(Baseline):
@@ -151,48 +110,35 @@ class WorthToGo(Baseline):
         return PrefixMarginals().share(game, worth)[..., ::-1].cumsum(-1)[..., ::-1]
 
 
-THETA = np.random.default_rng(3).normal(size=(4, 3))
-
-
 @pytest.mark.parametrize("sequential", [False, True])
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("value", [Broadcast(), WorthToGo()])
 def test_unbiased_for_the_expected_best(value, size, sequential):
-    expected = gradient(lambda theta: best_of(theta, size, sequential), THETA)
-    np.testing.assert_allclose(followed(value, THETA, size, sequential), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(*followed(value, size, sequential), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("value", [sk.Shapley(), sk.LeaveOneOut(), WinnerTakesAll(), PrefixMarginals()])
 def test_biased_for_the_expected_best_of_candidates_written_one_after_the_other(value):
-    expected = gradient(lambda theta: best_of(theta, 2, True), THETA)
-    assert np.abs(followed(value, THETA, 2, True) - expected).max() > 0.01
+    found, best = followed(value, 2, True)
+    assert np.abs(found - best).max() > 0.01
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_independent_candidates(size):
-    def harmonic(theta):
-        return sum(best_of(theta, m) / m for m in range(1, size + 1))
-
-    best = gradient(lambda theta: best_of(theta, size), THETA)
-    np.testing.assert_allclose(followed(sk.LeaveOneOut(), THETA, size, False), best, rtol=0, atol=1e-9)
-    shapley = followed(sk.Shapley(), THETA, size, False)
-    np.testing.assert_allclose(shapley, gradient(harmonic, THETA), rtol=0, atol=1e-9)
-    np.testing.assert_allclose(followed(PrefixMarginals(), THETA, size, False), shapley, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(*followed(sk.LeaveOneOut(), size, False), rtol=0, atol=1e-13)
+    shapley, best = followed(sk.Shapley(), size, False)
+    harmonic = sum(Policy(m, False, stops=False).gradient("best") / m for m in range(1, size + 1))
+    np.testing.assert_allclose(shapley, harmonic, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(followed(PrefixMarginals(), size, False)[0], shapley, rtol=0, atol=1e-13)
     assert np.abs(shapley - best).max() > 0.01
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_winner_takes_all_holds_the_others_fixed(size):
     """E follows the gradient of K E[(r - v(empty)) w(r)], w(r) the chance to win (or its share of a tie) held fixed."""
-    chance_to_win = np.zeros(3)
-    for token in range(3):
-        for written, chance, _ in sets(THETA, size - 1, False):
-            ties = 1 + written.count(token)
-            chance_to_win[token] += chance / ties if max(written) <= token else 0.0
-
-    def objective(theta):
-        return size * (probabilities(theta[0]) * (VOCABULARY - V_EMPTY) * chance_to_win).sum()
-
-    found = followed(WinnerTakesAll(), THETA, size, False)
-    np.testing.assert_allclose(found, gradient(objective, THETA), rtol=0, atol=1e-9)
-    assert np.abs(found - gradient(lambda theta: best_of(theta, size), THETA)).max() > 0.01
+    others, one = Policy(size - 1, False, stops=False), Policy(1, False, stops=False)
+    wins = [others.probs @ ((others.x <= k).all(1) / (1 + (others.x == k).sum(1))) for k in range(3)]
+    expected = size * np.einsum("i,i,iksa->sa", one.probs, (NUMBERS - V_EMPTY) * wins, one.scores)
+    found, best = followed(WinnerTakesAll(), size, False)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    assert np.abs(found - best).max() > 0.01

@@ -37,14 +37,12 @@ def test_the_best_set_of_all_is_not_pushed_down():
     np.testing.assert_allclose(of_rollouts(sizes="share"), [1.11, 1.65, 0.21, -2.96], rtol=0, atol=0.005)
 
 
-@pytest.mark.parametrize("utility", UTILITIES)
-@pytest.mark.parametrize("value", EFFICIENT, ids=repr)
-@given(data=st.data())
-def test_the_mean_credit_of_a_rollout_is_what_its_set_is_worth(value, utility, data):
+SIXTEENTHS = st.lists(st.integers(-16, 16).map(lambda i: i / 16), max_size=7)
+
+
+@given(st.sampled_from(UTILITIES), st.sampled_from(EFFICIENT), st.lists(SIXTEENTHS, min_size=1, max_size=5))
+def test_the_mean_credit_of_a_rollout_is_what_its_set_is_worth(utility, value, lists):
     """Of any ragged group. The bound: a rounding for each of the n credits and their sum, of numbers below n worth."""
-    lists = data.draw(
-        st.lists(st.lists(st.integers(-16, 16).map(lambda i: i / 16), max_size=7), min_size=1, max_size=5)
-    )
     rewards, mask = sk.pad(lists)
     found = rl.RewardAllocator(utility, value, **RAW).advantages(rewards, mask)
     game = utility(rewards, mask=mask)

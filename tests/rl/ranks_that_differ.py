@@ -10,7 +10,6 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels.rl import RewardAllocator, SuffixSwap, grpo_advantages
-from tests.rl import processes
 
 EYE = np.eye(2)
 IDS = [0, 1]
@@ -221,9 +220,8 @@ def not_refused(rank, group):
     np.testing.assert_allclose(grpo_advantages(x, **layout), wanted[[0, 1 + rank]], rtol=1e-12)
 
 
-def rank(number, file):
+def check(number, group):
     """What each process does."""
-    group = processes.join(number, file)
     for cases in (options_that_differ, wrong_on_one, wrong_on_both):
         for error, message, call in cases(number, group):
             where = r".*\(rank 1 of the process group\)" if cases is wrong_on_one and error is not KeyError else ""
@@ -237,12 +235,3 @@ def rank(number, file):
     for wrong in (True, 3):
         with pytest.raises(TypeError, match=r"process_group must be one of torch\.distributed"):
             grpo_advantages(EYE, group_ids=IDS, process_group=wrong)
-    processes.leave()
-
-
-def test_neither_waits(tmp_path):
-    processes.run("tests.rl.test_ranks_that_differ", tmp_path)
-
-
-if __name__ == "__main__":
-    rank(int(sys.argv[1]), sys.argv[2])
