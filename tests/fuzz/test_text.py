@@ -1,6 +1,5 @@
 """Responses: parsers, the candidate of each token, scorers."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -16,115 +15,33 @@ from shapley_kernels.arrays import to_float64
 from tests.fuzz.inputs import hostile, spoiled
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
 from tests.fuzz.test_values import hostile_but
-from tests.rl.responses import cut, expected, with_owners
-
-WORDS = ("", "red", "dark green", "é", "🙂\u200d", "中", "\\", '"', "[", "]", "{", "1.", "a,b", "x\ny", "</", "\t", "0")
-"""What candidates are made of."""
+from tests.rl.responses import (
+    bullets,
+    cut,
+    expected,
+    json_lists,
+    json_objects,
+    lenient_lists,
+    lines,
+    numbers,
+    response,
+    tags,
+    text_of,
+    with_owners,
+)
 
 SCRAPS = (
     *('["', '", "', '"]', '"', "[", "]", "{", "}", ",", ":", '{"name": "', '"}', '\\"', "\\u00e9", "\\ud83d", "\\"),
     *("<c>", "</c>", "<c id=1>", "<c1>", "</c1>", "<c2>", "</c2>", "<", "</", "<d>", "</think>", "</thi"),
-    *(
-        "1. ",
-        "- ",
-        "  ",
-        "\n```\n",
-        "3. ",
-        "\n",
-        "\n1. ",
-        "\n2. ",
-        "\n---\n",
-        "  ",
-        "é",
-        "🙂",
-        "word",
-        "-1.5e",
-        "true",
-        "nul",
-        "\x00",
-        "\u2028",
-    ),
+    *("1. ", "- ", "  ", "\n```\n", "3. ", "\n", "\n1. ", "\n2. ", "\n---\n", "é", "🙂", "word", "-1.5e", "true"),
+    *("nul", "\x00", "\u2028"),
 )
 """What texts without a plan are made of."""
 
 
-def text_of(rng: np.random.Generator, scraps: tuple[str, ...], most: int) -> str:
-    return "".join(pick(rng, scraps) for _ in range(int(rng.integers(0, most + 1))))
-
-
-Pieces = list[tuple[str, int]]
-Written = tuple[Pieces, list[str], Any]
-"""Pieces of a text with their owners (0: none), the candidates, and the parser that finds them."""
-
-
-def json_written(rng: np.random.Generator) -> Written:
-    items = [text_of(rng, WORDS, 3) for _ in range(int(rng.integers(1, 5)))]
-    gap, ascii_only = pick(rng, ("", " ", "\n  ")), chance(rng, 0.5)
-    if chance(rng, 0.3):
-        shown = [json.dumps({"name": item, "n": 1}, ensure_ascii=ascii_only) for item in items]
-        parser = serve(rl.json_list, pick(rng, ("name", None)))
-        found = items if parser.keywords["key"] else shown
-    else:
-        shown, parser, found = [json.dumps(item, ensure_ascii=ascii_only) for item in items], serve(rl.json_list), items
-    pieces: Pieces = [(pick(rng, ("", "Names: ", "[1] ", "```json\n")) + "[" + gap, 0)]
-    for k, item in enumerate(shown, 1):
-        pieces += [(item, k), ((gap + ", ") if k < len(items) else gap + "]", 0)]
-    return [*pieces, (pick(rng, ("", " and so on", "\n```")), 0)], found, parser
-
-
-def tags_written(rng: np.random.Generator) -> Written:
-    items = [text_of(rng, WORDS, 3).replace("<", "") for _ in range(int(rng.integers(1, 5)))]
-    counted = chance(rng, 0.4)
-    pieces: Pieces = [(pick(rng, ("", "so: ")), 0)]
-    for k, item in enumerate(items, 1):
-        name = f"c{k}" if counted else "c"
-        pieces += [(f"<{name}{pick(rng, ('', ' id=7'))}>{item}</{name}>", k), (pick(rng, ("", "\n", " or ")), 0)]
-    return pieces, [item.strip() for item in items], serve(rl.tagged, "c", counted)
-
-
-def numbers_written(rng: np.random.Generator) -> Written:
-    return marked(rng, pick(rng, ("{}.", "{})", "{}:", "({})", "**{}.**", "1.", "### {}.")), serve(rl.numbered))
-
-
-def bullets_written(rng: np.random.Generator) -> Written:
-    return marked(rng, pick(rng, "-*+•–"), serve(rl.bulleted))
-
-
-def marked(rng: np.random.Generator, style: str, parser: Any) -> Written:
-    items = ["x" + text_of(rng, ("red", " green", "é", "\n   two"), 3) for _ in range(int(rng.integers(1, 5)))]
-    pieces: Pieces = [(pick(rng, ("", "Colours:\n")), 0)]
-    for k, item in enumerate(items, 1):
-        pieces += [(f"{style.format(k)} {item.rstrip()}", k), (pick(rng, ("\n", "\n\n", " \n")), 0)]
-    return pieces, [item.strip() for item in items], parser
-
-
-def lines_written(rng: np.random.Generator) -> Written:
-    separator = pick(rng, ("\n", "\n---\n", "|"))
-    items = ["x" + text_of(rng, ("red", " green", "é"), 3).rstrip() for _ in range(int(rng.integers(1, 5)))]
-    pieces: Pieces = []
-    for k, item in enumerate(items, 1):
-        pieces += [(item, k), (pick(rng, ("", " ")) + separator * int(rng.integers(1, 3)), 0)]
-    return pieces, items, serve(rl.separated, separator)
-
-
-def written(rng: np.random.Generator, kind: Callable[[np.random.Generator], Written]) -> Written:
-    """A response; behind a model's reasoning now and then."""
-    pieces, items, parser = kind(rng)
-    if chance(rng, 0.8):
-        return pieces, items, parser
-    draft = pick(rng, ("hmm", '<think>["no"]', "1. no\n", ""))
-    return (
-        [(f"{draft}</think>", 0), *pieces],
-        items,
-        serve(rl.after, "</think>", parser, pick(rng, ("whole", "malformed"))),
-    )
-
-
-def of_parser(
-    make: Callable[..., Any], kind: Callable[[np.random.Generator], Written], rng: np.random.Generator
-) -> None:
+def of_parser(make: Callable[..., Any], rng: np.random.Generator) -> None:
     """What was written is found, in its place; any text gives spans in order; hostile parameters are refused."""
-    pieces, items, parser = written(rng, kind)
+    pieces, items, parser = response(rng, KINDS[make], thinks=1.0 if make is rl.after else 0.2)
     text = "".join(piece for piece, _ in pieces)
     found, problem = serve(parser, text)
     assert problem is None, text
@@ -150,26 +67,33 @@ def check_any(parser: Any, text: str) -> None:
         at = end
 
 
-KINDS = {
-    rl.json_list: json_written,
-    rl.tagged: tags_written,
-    rl.numbered: numbers_written,
-    rl.bulleted: bullets_written,
-    rl.separated: lines_written,
+KINDS: dict[Callable[..., Any], tuple[Any, ...]] = {
+    rl.json_list: (json_lists, json_objects, lenient_lists),
+    rl.tagged: (tags,),
+    rl.numbered: (numbers,),
+    rl.bulleted: (bullets,),
+    rl.separated: (lines,),
+    rl.after: (json_lists, numbers),
 }
 
 
 def tokens_of(rng: np.random.Generator, data: bytes) -> tuple[list[int], list[Any], list[int]]:
-    return cut(data, rng.integers(0, len(data) + 1, int(rng.integers(0, 12))).tolist())
+    """Cut in a few places, or one for each byte."""
+    few = rng.integers(0, len(data) + 1, int(rng.integers(0, 12))).tolist()
+    return cut(data, range(len(data)) if chance(rng, 0.2) else few)
 
 
 def of_candidates(rng: np.random.Generator) -> None:
     """Responses that were written, cut anywhere into tokens: each token has the candidate of its bytes."""
     straddle = pick(rng, ("first", "last", "none"))
-    pieces, items, parser = written(rng, pick(rng, tuple(KINDS.values())))
+    pieces, items, parser = response(rng)
     data, owners = with_owners(pieces)
     ids, vocabulary, edges = tokens_of(rng, data)
     wanted = [expected(owners[a:b], straddle) for a, b in pairwise(edges)]
+    for _ in range(int(rng.integers(0, 3))):  # special tokens have no text
+        place = int(rng.integers(0, len(ids) + 1))
+        ids.insert(place, 0)
+        wanted.insert(place, 0)
     given = pick(
         rng,
         (
@@ -210,14 +134,14 @@ def of_segments(rng: np.random.Generator) -> None:
     mask = rng.integers(0, 2, (int(rng.integers(0, 4)), int(rng.integers(0, 9))))
     given = pick(rng, (mask, mask.astype(bool), torch.tensor(mask), mask.tolist()))
     for row, ids in zip(mask, serve(rl.segments, given), strict=True):
-        assert ((np.asarray(ids) > 0) == row).all()
-        assert np.max(np.asarray(ids), initial=0) == (np.diff(row, prepend=0) > 0).sum()
+        assert type(ids) is (torch.Tensor if isinstance(given, torch.Tensor) else np.ndarray)
+        assert ids.tolist() == (np.cumsum(np.diff(row, prepend=0) > 0) * row).tolist()
     attempt(rl.segments, hostile(rng))
 
 
 def of_scorer(rng: np.random.Generator) -> None:
     """Rewards stand where their candidates do; what score gives is checked; async as plain."""
-    responses = [written(rng, json_written)[0] for _ in range(int(rng.integers(1, 4)))]
+    responses = [response(rng, (json_lists,))[0] for _ in range(int(rng.integers(1, 4)))]
     data = ["".join(piece for piece, _ in pieces).encode() for pieces in responses]
     ids = [list(text) for text in data]
     takes = pick(rng, ("candidate", "set", "batch"))
@@ -262,8 +186,7 @@ def attempt_scored(scorer: Any, ids: Any) -> Any:
 
 
 TARGETS: dict[str, Target] = {
-    **{f"rl.{make.__name__}": partial(of_parser, make, kind) for make, kind in KINDS.items()},
-    "rl.after": partial(of_parser, rl.after, json_written),
+    **{f"rl.{make.__name__}": partial(of_parser, make) for make in KINDS},
     "rl.candidate_ids": of_candidates,
     "rl.segments": of_segments,
     "rl.SetScorer": of_scorer,

@@ -1,7 +1,6 @@
 """Candidates of responses, against responses built piece by piece: who owns each byte is known, not parsed."""
 
 from array import array
-from itertools import accumulate, groupby, pairwise
 
 import numpy as np
 import pytest
@@ -10,64 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapley_kernels.rl import candidate_ids, json_list, segments, separated, tagged
-from tests.rl.responses import (
-    cut,
-    expected,
-    json_lists,
-    json_objects,
-    lenient_lists,
-    marked,
-    separate,
-    tags,
-    thoughts,
-    with_owners,
-)
-
-RESPONSES = st.one_of(json_lists(), json_objects(), lenient_lists(), tags(), marked(), separate(), thoughts())
+from tests.rl.responses import RNGS, cut, json_lists, json_objects, response
 
 
-@settings(max_examples=200)
-@given(
-    RESPONSES,
-    st.lists(st.integers(0, 10**6), max_size=60),
-    st.sampled_from(["first", "last", "none"]),
-    st.lists(st.integers(0, 100), max_size=3),
-)
-def test_every_token_has_the_candidate_of_its_bytes(response, cuts, straddle, specials):
-    pieces, texts, parser = response
-    data, owners = with_owners(pieces)
-    ids, vocabulary, edges = cut(data, cuts)
-    wanted = [expected(owners[a:b], straddle) for a, b in pairwise(edges)]
-    for place in specials:
-        ids.insert(place % (len(ids) + 1), 0)
-        wanted.insert(place % (len(wanted) + 1), 0)
-    found = candidate_ids([ids], vocabulary, parser, straddle=straddle)
-    assert found.problems == [None]
-    assert found.texts == [texts]
-    assert found.ids.tolist() == [wanted]
-    assert found.mask.tolist() == [[True] * len(texts)]
-
-
-@settings(max_examples=60)
-@given(RESPONSES)
-def test_one_token_per_byte(response):
-    """Every token is part of a character at most: each byte has its own candidate, whatever the policy."""
-    pieces, _, parser = response
-    data, owners = with_owners(pieces)
-    for straddle in ("first", "last", "none"):
-        found = candidate_ids([list(data)], lambda byte: bytes([byte]), parser, straddle=straddle)
-        assert found.ids.tolist() == [owners]
-
-
-@settings(max_examples=100)
-@given(json_lists() | json_objects(), st.data())
-def test_a_list_cut_anywhere_is_truncated(response, data):
-    pieces, texts, parser = response
+@given(RNGS)
+def test_a_list_cut_anywhere_is_truncated(rng):
+    pieces, texts, parser = response(rng, (json_lists, json_objects), thinks=0.0)
     opened = len(pieces[0][0].rstrip("\n "))
     last = max(i for i, (_, k) in enumerate(pieces) if k)
     closed = sum(len(text) for text, _ in pieces[: last + 1])
     text = "".join(text for text, _ in pieces)
-    at = data.draw(st.integers(opened, closed))
+    at = int(rng.integers(opened, closed + 1))
     ends = np.cumsum([len(text) for text, _ in pieces])
     complete = [k for end, (_, k) in zip(ends, pieces, strict=True) if k and end <= at]
     found, problem = parser(text[:at])
@@ -323,28 +275,6 @@ def test_rollouts_that_are_left_out():
     assert found.mask.tolist() == [[True], [False], [True], [True]]
     assert not found.ids[1].any()
     assert of_bytes(TEXTS, json_list(), malformed="abstain").counted.tolist() == [True, True, False, False]
-
-
-MASKS = st.lists(st.lists(st.booleans(), max_size=12), min_size=1, max_size=4)
-
-
-@settings(max_examples=60)
-@given(MASKS)
-def test_segments_are_the_runs_of_the_mask(masks):
-    wanted = []
-    for row in masks:
-        runs = [(on, len(list(run))) for on, run in groupby(row)]
-        number = accumulate((on for on, _ in runs), initial=0)
-        numbered = zip(runs, list(number)[1:], strict=True)
-        wanted.append([k * on for (on, length), k in numbered for _ in range(length)])
-    width = max(map(len, masks))
-    padded = [row + [0] * (width - len(row)) for row in wanted]
-    assert segments(masks).tolist() == padded
-    masks = [row + [False] * (width - len(row)) for row in masks]
-    for make in (np.array, torch.tensor):
-        ids = segments(make(masks).reshape(len(masks), width))
-        assert ids.tolist() == padded
-        assert type(ids) is type(make([0]))
 
 
 def test_segments_as_candidates():
