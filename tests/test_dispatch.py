@@ -21,8 +21,9 @@ def in_fresh_process(code):
 
 def test_import_is_light():
     done = in_fresh_process(
-        "import sys, shapley_kernels\n"
-        "print([m for m in ('torch', 'triton', 'numba', 'hypothesis', 'pyarrow', 'matplotlib') if m in sys.modules])"
+        "import sys, shapley_kernels, shapley_kernels.rl\n"
+        "others = 'torch', 'triton', 'numba', 'hypothesis', 'pyarrow', 'matplotlib', 'tokenizers', 'transformers'\n"
+        "print([m for m in (*others, 'asyncio', 'concurrent.futures') if m in sys.modules])"
     )
     assert done.stdout.strip() == "[]", done.stderr
 

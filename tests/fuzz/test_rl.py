@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
+from statistics import pstdev
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,12 @@ import torch
 import shapley_kernels as sk
 from shapley_kernels import rl, testing
 from shapley_kernels.arrays import compute_dtype, narrowed, to_float64
+from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.testing.budget import PRECISION, dtype_name
 from tests.fuzz.inputs import ORDER, Form, batch, hostile, spoiled, value
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
-from tests.rl.test_advantages import CENTERS, SCALES
 from tests.rl.test_advantages import oracle as advantages_of
 from tests.rl.test_codec import assert_equal, random_rows
-from tests.rl.test_diagnostics import count
-from tests.rl.test_tokens import oracle as tokens_of
 
 LARGEST_SQUARE = 1e150
 """Of a difference that can be squared, with room for a sum."""
@@ -362,6 +361,22 @@ def of_rollouts(rng: np.random.Generator) -> None:
         attempt(rl.rollout_advantages, **spoiled(rng, {**given, **choice}))
 
 
+def tokens_of(
+    advantages: list[list[float]], rows: list[list[int]], outside: list[float], length: str
+) -> list[list[float]]:
+    """The definition of `scatter_to_tokens`, one list per rollout; rows: the ids of each."""
+    result = []
+    for values, ids, rest in zip(advantages, rows, outside, strict=True):
+        counts = {k: list(ids).count(k) for k in set(ids) - {0}}
+        average = sum(counts.values()) / len(counts) if counts else 0.0
+        out = []
+        for k in ids:
+            weight = average / counts[k] if k and length == "candidate" else 1.0
+            out.append(values[k - 1] * weight if k else rest)
+        result.append(out)
+    return result
+
+
 def of_scatter(rng: np.random.Generator) -> None:
     """Padded and packed rows, both lengths."""
     form = Form.drawn(rng)
@@ -427,6 +442,43 @@ def of_reward_codec(rng: np.random.Generator) -> None:
     serve(rl.decode_rewards, encoded, token_mask=token_mask)
 
 
+def count(rewards: np.ndarray, mask: np.ndarray, ids: list[int], utility: Any) -> dict[str, float]:
+    """`diagnostics` in plain Python; rewards, mask [N, K], ids [N]."""
+    ours = rl.RewardAllocator(utility).advantages(rewards, mask, group_ids=ids)
+    grpo = rl.RewardAllocator(utility, rl.Broadcast()).advantages(rewards, mask, group_ids=ids)
+    worth, credits = utility(rewards, mask=mask).worth(), rl.RewardAllocator(utility).credits(rewards, mask)
+    found: dict[str, Any] = dict.fromkeys(("rollouts", "empty_rollouts", "candidates", "tied_candidates", "groups"), 0)
+    found |= dict.fromkeys(("zero_variance_groups", "rescued_groups", "free_riders", "turned_rollouts"), 0)
+    of_sets = rl.RewardAllocator(utility).set_advantages(rewards, mask, group_ids=ids)
+    for row, flags, a, b, of_set in zip(rewards, mask, ours, grpo, of_sets, strict=True):
+        live = [i for i in range(len(row)) if flags[i]]
+        found["rollouts"] += 1
+        found["empty_rollouts"] += not live
+        found["candidates"] += len(live)
+        found["tied_candidates"] += sum(any(row[i] == row[j] for j in live if j != i) for i in live)
+        found["free_riders"] += sum(a[i] * b[i] < 0 for i in live)
+        total = sum(a[i] for i in live)
+        found["turned_rollouts"] += total * of_set < 0 and abs(total) > 1e-6
+    for group in set(ids):
+        rows = [i for i in range(len(ids)) if ids[i] == group]
+        silent = len({worth[i] for i in rows}) == 1
+        found["groups"] += 1
+        found["zero_variance_groups"] += silent
+        found["rescued_groups"] += silent and any(
+            ours[i, k] != 0 for i in rows for k in range(len(ours[0])) if mask[i, k]
+        )
+    found["mean_credit"] = credits[mask].sum() / max(found["candidates"], 1)
+    found["mean_set_worth"] = sum(worth) / len(worth)
+    found["tied_share"] = found["tied_candidates"] / max(found["candidates"], 1)
+    found["free_rider_share"] = found["free_riders"] / max(found["candidates"], 1)
+    found["zero_variance_share"] = found["zero_variance_groups"] / found["groups"]
+    found["rescued_share"] = found["rescued_groups"] / max(found["zero_variance_groups"], 1)
+    found["turned_rollout_share"] = found["turned_rollouts"] / len(ids)
+    found["candidates_per_rollout"] = sum(map(sum, mask)) / len(ids)
+    found["candidates_per_rollout_std"] = pstdev(map(sum, mask.tolist()))
+    return {f"shapley/{key}": float(number) for key, number in found.items()}
+
+
 def of_diagnostics(rng: np.random.Generator) -> None:
     """Against counting; and from parts."""
     rows, players = int(rng.integers(1, 7)), int(rng.integers(1, 5))
@@ -435,7 +487,9 @@ def of_diagnostics(rng: np.random.Generator) -> None:
     ids = np.sort(rng.integers(0, 3, rows)).tolist()
     utility = pick(rng, ORDER[:5])
     given = {"rewards": rewards, "mask": mask, "group_ids": ids, "utility": utility}
-    found = serve(rl.diagnostics, **given)
+    in_torch = {"rewards": torch.tensor(rewards), "mask": torch.tensor(mask)} if chance(rng, 0.3) else {}
+    found = serve(rl.diagnostics, **given | in_torch)
+    assert all(type(number) is float for number in found.values())
     assert found == pytest.approx(count(rewards, mask, ids, utility), rel=1e-12)
     parts = [[i for i, x in enumerate(ids) if x == group] for group in sorted(set(ids))]
     chunks = [rl.diagnostics(rewards[p], mask=mask[p], group_ids=[ids[i] for i in p], utility=utility) for p in parts]

@@ -1,8 +1,6 @@
-"""Rollouts as players: published formulas, groups in any order and of any size, data beside the rewards."""
+"""Rollouts as players: groups in any order and of any size, data beside the rewards; formulas in test_methods.py."""
 
 from functools import partial
-from itertools import combinations
-from math import comb
 
 import numpy as np
 import pytest
@@ -28,34 +26,6 @@ def clusters(rewards, mask=None, labels=None):
 def repulsion(rewards, mask=None, features=None):
     """A utility that needs data between rollouts makes them of the features of its group."""
     return sk.TopM(rewards, 2, mask=mask) - 0.1 * sk.Pairwise(features @ features.swapaxes(-1, -2), mask=mask)
-
-
-@pytest.mark.parametrize("rollouts", range(1, 12))
-def test_times_the_rollouts_it_is_maxrl_for_binary_rewards(rollouts):
-    every = (np.arange(2 ** min(rollouts, 9))[:, None] >> np.arange(rollouts)) & (1.0).__int__()
-    rewards = every.astype(float)
-    mean = rewards.mean(1, keepdims=True)
-    maxrl = np.where(mean > 0, (rewards - mean) / np.where(mean > 0, mean, 1.0), 0.0)
-    np.testing.assert_allclose(rollouts * rollout_advantages(rewards), maxrl, **EXACT)
-
-
-@pytest.mark.parametrize("rollouts", range(1, 8))
-def test_pkpo(rollouts):
-    """Weights of rollout i for max@k: sum over the sets of k with i of (max with - max without i) / (n over k)."""
-    rewards = np.random.default_rng(rollouts).normal(size=rollouts)
-    for k in range(1, rollouts + 1):
-        wanted = np.zeros(rollouts)
-        for chosen in combinations(range(rollouts), k):
-            for i in chosen:
-                others = [rewards[j] for j in chosen if j != i]
-                wanted[i] += (max(*others, rewards[i]) - max(others)) if others else rewards[i]
-        found = rollout_advantages(rewards, value=sk.Stratum(k), center="none")
-        np.testing.assert_allclose(k / rollouts * found, wanted / comb(rollouts, k), **EXACT)
-
-
-def test_the_best_against_the_second_best():
-    found = rollout_advantages([[3.0, 7.0, 5.0], [1.0, 1.0, 0.0]], value=sk.LeaveOneOut(), center="none")
-    assert found.tolist() == [[0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]
 
 
 @pytest.mark.parametrize("scale", ["none", "group", "batch"])

@@ -6,8 +6,6 @@ import contextvars
 import functools
 import pickle
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from hypothesis import strategies as st
 
 import shapley_kernels as sk
 from shapley_kernels.rl import SetScorer, json_list, separated
-from tests import GUARD
 
 
 def read_byte(token):
@@ -349,16 +346,6 @@ def test_errors_name_the_argument(error, arguments, message):
 def test_a_scorer_can_be_sent_to_another_process():
     scorer = pickle.loads(pickle.dumps(SetScorer(len, json_list(), read_byte, floor=-1.0)))
     assert scorer(rows(['["a"]', "no"])).rewards.tolist() == [[1], [-1]]
-
-
-def test_import_is_light():
-    code = (
-        "import sys, shapley_kernels\n"
-        "names = ('asyncio', 'concurrent.futures', 'tokenizers', 'transformers', 'torch')\n"
-        "print([name for name in names if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=GUARD)
-    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_the_page_in_docs():

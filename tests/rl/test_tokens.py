@@ -1,26 +1,10 @@
-"""scatter_to_tokens against its definition in plain Python."""
+"""scatter_to_tokens beside its definition, which tests/fuzz/test_rl.py has."""
 
 import numpy as np
 import pytest
 import torch
 
 from shapley_kernels.rl import scatter_to_tokens
-
-EPS = {"float64": 2.3e-16, "float32": 6e-8, "float16": 4.9e-4, "bfloat16": 3.91e-3}
-
-
-def oracle(advantages, rows, outside, length):
-    """rows: the ids of each rollout. The float64 result, one list per rollout."""
-    result = []
-    for values, ids, rest in zip(advantages, rows, outside, strict=True):
-        counts = {k: list(ids).count(k) for k in set(ids) - {0}}
-        average = sum(counts.values()) / len(counts) if counts else 0.0
-        out = []
-        for k in ids:
-            weight = average / counts[k] if k and length == "candidate" else 1.0
-            out.append(values[k - 1] * weight if k else rest)
-        result.append(out)
-    return result
 
 
 def example(seed, rollouts=5, tokens=23, players=4):
@@ -30,43 +14,6 @@ def example(seed, rollouts=5, tokens=23, players=4):
     ids[0] = 0
     ids[1][ids[1] == 2] = 0  # a candidate without tokens
     return advantages, ids, rng.normal(size=rollouts)
-
-
-def place(x, dtype, container):
-    return torch.tensor(x).to(getattr(torch, dtype)) if container == "torch" else x.astype(dtype)
-
-
-def numbers(x):
-    return x.double().numpy() if isinstance(x, torch.Tensor) else x.astype(float)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("length", ["token", "candidate"])
-@pytest.mark.parametrize("with_set", [False, True])
-@pytest.mark.parametrize(
-    ("container", "dtype"),
-    [("numpy", "float64"), ("numpy", "float32"), ("numpy", "float16"), *(("torch", dtype) for dtype in EPS)],
-)
-def test_equals_the_definition(container, dtype, with_set, length, packed):
-    advantages, ids, outside = example(0)
-    given, outside = place(advantages, dtype, container), place(outside, dtype, container)
-    rest = numbers(outside) if with_set else np.zeros(len(ids))
-    arguments = {"outside": outside} if with_set else {}
-    rows = list(ids)
-    if packed:
-        lengths = [23, 5, 0, 23, 1]
-        rows = [row[:n] for row, n in zip(ids, lengths, strict=True)]
-        arguments["cu_seqlens"] = np.cumsum([0, *lengths])
-        ids = np.concatenate(rows)
-    expected = oracle(numbers(given).tolist(), [row.tolist() for row in rows], rest.tolist(), length)
-    expected = np.concatenate(expected) if packed else np.array(expected)
-    ids = torch.tensor(ids) if container == "torch" else ids
-    found = scatter_to_tokens(given, ids, length=length, **arguments)
-    assert type(found) is type(given)
-    assert found.dtype == given.dtype
-    assert tuple(found.shape) == tuple(ids.shape)
-    rtol = 0 if length == "token" else EPS[dtype] * 1.01 + (1e-6 if dtype != "float64" else 1e-15)
-    np.testing.assert_allclose(numbers(found), expected, rtol=rtol, atol=0)
 
 
 def test_golden_values():
@@ -80,10 +27,10 @@ def test_golden_values():
 def test_candidates_weigh_the_same_under_a_token_mean():
     """The mean over a rollout's candidate tokens is the plain mean over its candidates that have tokens."""
     advantages, ids, _ = example(1, rollouts=40)
-    for container in ("numpy", "torch"):
-        given = place(advantages, "float64", container)
-        found = numbers(scatter_to_tokens(given, ids.tolist(), length="candidate"))
-        by_token = numbers(scatter_to_tokens(given, ids.tolist(), length="token"))
+    for given in (advantages, torch.tensor(advantages)):
+        found, by_token = (
+            np.asarray(scatter_to_tokens(given, ids.tolist(), length=length)) for length in ("candidate", "token")
+        )
         for row, plain, values, tokens in zip(found, by_token, advantages, ids, strict=True):
             present = sorted(set(tokens.tolist()) - {0})
             if present:
@@ -94,17 +41,19 @@ def test_candidates_weigh_the_same_under_a_token_mean():
             assert (row[tokens == 0] == 0).all()
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", ">i8", ">u2"])
 def test_ids_and_offsets_of_any_integer_kind(dtype):
     advantages, ids, _ = example(2)
     expected = scatter_to_tokens(advantages, ids)
     np.testing.assert_array_equal(scatter_to_tokens(advantages, ids.astype(dtype)), expected)
-    found = scatter_to_tokens(torch.tensor(advantages), torch.tensor(ids.astype(dtype)))
-    np.testing.assert_array_equal(found.numpy(), expected)
+    if ">" not in dtype:
+        found = scatter_to_tokens(torch.tensor(advantages), torch.tensor(ids.astype(dtype)))
+        np.testing.assert_array_equal(found.numpy(), expected)
     offsets = np.arange(6) * 23
     kinds = [
         offsets.tolist(),
         offsets.astype(np.int32),
+        offsets.astype(">i2"),
         np.repeat(offsets, 2)[::2],
         torch.tensor(offsets),
         torch.tensor(offsets, dtype=torch.int32),
@@ -253,14 +202,6 @@ def test_bad_ids_of_torch_are_named_too():
 def test_ids_too_narrow_for_the_number_of_candidates(dtype):
     found = scatter_to_tokens(torch.arange(300.0)[None], torch.tensor([[0, 1, 127]]).to(dtype))
     assert found.tolist() == [[0.0, 0.0, 126.0]]
-
-
-@pytest.mark.parametrize("dtype", [">i8", "<i8", ">u2", "u1"])
-def test_ids_of_any_integer_dtype(dtype):
-    ids = np.array([0, 1, 2, 1], dtype)
-    assert scatter_to_tokens([1.0, -1.0], ids).tolist() == [0.0, 1.0, -1.0, 1.0]
-    packed = scatter_to_tokens([[1.0, -1.0]], ids, cu_seqlens=np.array([0, 4], dtype))
-    assert packed.tolist() == [0.0, 1.0, -1.0, 1.0]
 
 
 @pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
