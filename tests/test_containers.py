@@ -297,17 +297,6 @@ def test_no_topics(game, weights):
     assert_within_budget(sk.shapley(empty), exact_semivalue(empty), error_budget(empty))
 
 
-@pytest.mark.parametrize("game", GAMES)
-@pytest.mark.parametrize("container", ["numpy", "torch"])
-def test_the_oracle_of_no_players_and_of_no_rows(game, container):
-    for rows, players in ((2, 0), (0, 2), (0, 0)):
-        for draw in range(4):
-            empty = sample(game, "float64", players, draw, rows).placed(container, "float64").game()
-            assert_within_budget(sk.shapley(empty), exact_semivalue(empty), error_budget(empty))
-            for row in range(rows):
-                assert float(empty.worth()[row]) == empty.exact_worth(row)(frozenset())
-
-
 def test_the_oracle_of_data_that_require_grad():
     rewards = torch.ones(2, 3, requires_grad=True)
     game = sk.Max(rewards, v_empty=torch.tensor([0.0, 0.5], requires_grad=True))

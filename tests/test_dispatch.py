@@ -76,19 +76,3 @@ def test_explicit_backends_are_used_or_refused():
         allowed("numba", "order", 3, "cuda:0")
     with pytest.raises(sk.BackendUnavailable, match=r"GPU|not installed"):
         sk.shapley(sk.Max(R), backend="triton")
-
-
-def test_gradient_at_ties_is_finite_and_sums_to_that_of_the_worth():
-    x = torch.tensor([[1.0, 1.0, 0.5, 0.5]], dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(sk.shapley(sk.Max(x)).sum(), x)
-    assert torch.isfinite(gradient).all()
-    assert gradient.tolist() == [[0.5, 0.5, 0.0, 0.0]]  # d max / d r, shared by the two best
-    (gradient,) = torch.autograd.grad(sk.shapley(sk.Max(x), backend="torch").sum(), x)
-    assert gradient.sum().item() == pytest.approx(1, abs=1e-15)  # one of the two best
-    assert set(gradient.round(decimals=12).flatten().tolist()) == {0.0, 1.0}
-
-
-def test_gradient_flows_into_v_empty():
-    c = torch.tensor([0.25], dtype=torch.float64, requires_grad=True)
-    rewards = torch.from_numpy(R)
-    assert torch.autograd.gradcheck(lambda c: sk.shapley(sk.Max(rewards, v_empty=c)), (c,))

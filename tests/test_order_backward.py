@@ -1,5 +1,5 @@
-"""Gradients of `order`: the formula of the contract against autograd of the torch reference and against differences,
-and the numba kernel against the formula."""
+"""Gradients of `order`: the formula of the contract against autograd of the torch reference, and the
+numba kernel against the formula."""
 
 import numpy as np
 import pytest
@@ -59,28 +59,6 @@ def test_formula_is_the_derivative_of_the_reference(players, masked, outside, pe
     ref, ref_c = autograd(*args)
     np.testing.assert_allclose(ref, grad.astype(float), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(ref_c, (grad_c if per_row else [grad_c.sum()]), rtol=1e-12, atol=1e-12)
-
-
-@variants
-def test_formula_is_a_difference_quotient(masked, outside, per_row):
-    """Credits are piecewise linear: away from ties a central difference is the gradient but for rounding."""
-    args = case(6, np.float64, masked=masked, outside=outside, per_row=True)
-    grad_out, rewards, mask, c, *tables = args
-    live = np.ones(rewards.shape, bool) if mask is None else mask
-    grad, _, grad_c, _ = gradients(*args, eps=2.0**-52)
-
-    def loss(r, c):
-        out = torch.empty(rewards.shape, dtype=torch.float64)
-        tensors = (None if x is None else torch.tensor(x) for x in (r, mask, c, *tables))
-        _torch.run(*tensors, out)
-        return np.where(live, out.numpy() * grad_out, 0).sum(1)
-
-    h = 1e-7
-    for player in range(6):
-        step = h * np.eye(6)[player]
-        quotient = (loss(rewards + step, c) - loss(rewards - step, c)) / (2 * h)
-        np.testing.assert_allclose(quotient, grad[:, player].astype(float), atol=1e-6)
-    np.testing.assert_allclose((loss(rewards, c + h) - loss(rewards, c - h)) / (2 * h), grad_c.astype(float), atol=1e-6)
 
 
 def test_ties_share_what_the_reference_gives_to_one_order_of_them():

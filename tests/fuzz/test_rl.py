@@ -15,8 +15,10 @@ from shapley_kernels import rl, testing
 from shapley_kernels.arrays import compute_dtype, narrowed, to_float64
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.testing.budget import PRECISION, dtype_name
+from shapley_kernels.testing.subjects import COMBINATIONS
 from tests.fuzz.inputs import ORDER, Form, batch, hostile, spoiled, value
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
+from tests.fuzz.test_games import roundings
 from tests.rl.test_advantages import oracle as advantages_of
 from tests.rl.test_codec import assert_equal, random_rows
 
@@ -266,14 +268,14 @@ def same(found: Any, expected: Any, sure: Any = True, size: float = 1.0) -> None
 def of_baseline(by: rl.Baseline, rng: np.random.Generator) -> None:
     """Credits from worths in rational numbers."""
     form = Form.drawn(rng, integers=False)
-    data = batch(rng, pick(rng, ORDER[:5]), form, rows=int(rng.integers(1, 4)))
+    data = batch(rng, pick(rng, (*ORDER, *COMBINATIONS)), form, rows=int(rng.integers(1, 4)))
     game = data.placed(form.container, form.dtype).game()
     found = to_float64(serve(by.credits, game))
+    assert not found.reshape(data.shape)[~data.live].any()
     for row, credits in enumerate(found.reshape(data.shape)):
         live, worth = game.live_players(row), game.exact_worth(row)
         expected = np.zeros(game.players)
         gain = worth(frozenset(live)) - worth(frozenset())
-        sizes = [abs(float(worth(frozenset(live[:k])))) for k in range(len(live) + 1)]
         if isinstance(by, rl.Broadcast):
             expected[live] = float(worth(frozenset(live)))
         elif isinstance(by, rl.PrefixMarginals):
@@ -283,11 +285,8 @@ def of_baseline(by: rl.Baseline, rng: np.random.Generator) -> None:
             alone = {i: worth(frozenset({i})) for i in live}
             best = [i for i in live if alone[i] == max(alone.values())]
             expected[best] = float(gain / len(best))
-        eps, quantum = PRECISION[form.dtype]
-        assert (np.abs(credits - expected) <= 8 * game.players * (eps * max(sizes) + quantum)).all(), (
-            credits,
-            expected,
-        )
+        allowed = roundings(game, row, 8 * game.players, worth_rounded=True)
+        assert (np.abs(credits - expected) <= allowed).all(), (credits, expected)
     attempt(by.credits, sk.Max(rng.random((2, 3))))
 
 

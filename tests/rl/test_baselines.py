@@ -1,6 +1,7 @@
-"""Broadcast, winner-takes-all and prefix marginals: their definitions, and what each of them optimises."""
+"""Broadcast, winner-takes-all and prefix marginals: known values, and what each of them optimises.
 
-from itertools import product
+Their definitions are in tests/fuzz/test_rl.py.
+"""
 
 import numpy as np
 import pytest
@@ -11,50 +12,6 @@ from shapley_kernels.rl import Baseline, Broadcast, PrefixMarginals, RewardAlloc
 from tests.rl.policies import NUMBERS, V_EMPTY, Policy
 
 BASELINES = (Broadcast(), WinnerTakesAll(), PrefixMarginals())
-
-
-def definition(value, worth, live, players):
-    """worth: a set of players -> number."""
-    everything, nothing = worth(live), worth([])
-    if isinstance(value, Broadcast):
-        return [everything if i in live else 0.0 for i in range(players)]
-    if isinstance(value, PrefixMarginals):
-        return [
-            worth(live[: live.index(i) + 1]) - worth(live[: live.index(i)]) if i in live else 0.0
-            for i in range(players)
-        ]
-    best = [i for i in live if worth([i]) == max(worth([j]) for j in live)]
-    return [(everything - nothing) / len(best) if i in best else 0.0 for i in range(players)]
-
-
-def combination(rewards, mask=None, v_empty=0.0):
-    return 0.7 * sk.TopM(rewards, 2, mask=mask, v_empty=v_empty) - 0.25 * sk.Min(rewards, mask=mask, v_empty=v_empty)
-
-
-@pytest.mark.parametrize("container", ["numpy", "torch"])
-@pytest.mark.parametrize("utility", [sk.Max, sk.Min, sk.Mean, sk.Median, sk.Range, sk.Discounted, combination])
-@pytest.mark.parametrize("value", BASELINES)
-def test_equals_the_definition(value, utility, container):
-    rng = np.random.default_rng(0)
-    for masked, players in product((False, True), (1, 2, 5)):
-        rewards = rng.integers(-3, 4, (2, 6, players)) / 4  # with ties
-        v_empty = rng.integers(-2, 3, (2, 6)) / 4
-        mask = rng.random(rewards.shape) < 0.6 if masked else np.ones(rewards.shape, bool)
-        truth = utility(rewards, mask=mask, v_empty=v_empty)
-        given = np.where(mask, rewards, np.nan)
-        flags = mask if masked else None
-        if container == "torch":
-            given, v_empty = torch.tensor(given), torch.tensor(v_empty)
-            flags = torch.tensor(mask) if masked else None
-        found = RewardAllocator(utility, value).credits(given, flags, v_empty=v_empty)
-        assert type(found) is type(given)
-        assert found.dtype == given.dtype
-        found = np.asarray(found).reshape(-1, players)
-        for row in range(12):
-            worth = truth.exact_worth(row)
-            expected = definition(value, worth, truth.live_players(row), players)
-            np.testing.assert_allclose(found[row], [float(x) for x in expected], rtol=1e-14, atol=1e-14)
-        assert (found[~mask.reshape(-1, players)] == 0).all()
 
 
 @pytest.mark.parametrize(
