@@ -59,7 +59,8 @@ test-gpu:
 	SHAPLEY_REQUIRE=triton $(PYTHON) -m pytest -W default tests/test_gpu.py $(TRITON)
 
 fuzz: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --cases $(CASES) --processes $(PROCESSES)
+	OMP_NUM_THREADS=1 HYPOTHESIS_PROFILE=nightly FUZZ_CASES=$(CASES) $(BIN)/python -m pytest --numprocesses $(PROCESSES) \
+	    --dist worksteal tests/fuzz
 
 examples:
 	$(BIN)/python examples/make_rollouts.py --check

@@ -6,6 +6,7 @@ drawing by hypothesis, so a failure is not shrunk, but replays from its seed.
 """
 
 import linecache
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterable
@@ -20,6 +21,9 @@ from hypothesis import strategies as st
 import shapley_kernels as sk
 
 Target = Callable[[np.random.Generator], None]
+
+CASES = int(os.environ.get("FUZZ_CASES", "0"))
+"""Of all targets together, which `make fuzz` asks for."""
 
 BATCH = 25
 """Runs of a target in one example of hypothesis."""
@@ -115,16 +119,20 @@ def is_dense(x: torch.Tensor) -> bool:
 
 
 def run(name: str, target: Target, examples: int | None = None) -> None:
-    """As many examples of a target as the profile of hypothesis has batches, or so many."""
+    """As many examples of a target as the profile of hypothesis has batches, or so many; or its share of `CASES`."""
+    from tests.fuzz.targets import TARGETS
+
+    before, most = Count.calls, CASES // len(TARGETS) // (100 if examples else 1)  # a target that is slow
 
     def example(seed: bytes) -> None:
         for part in range(BATCH):
-            once(name, target, seed, part)
+            if not most or Count.calls - before < most:
+                once(name, target, seed, part)
 
     example.__name__ = f"fuzz_{name}".replace(".", "_")  # which the database of examples goes by
     profile = settings()
     settings(
-        max_examples=examples or max(1, profile.max_examples // BATCH),
+        max_examples=1 + most // BATCH if most else examples or max(1, profile.max_examples // BATCH),
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),  # check_axioms runs hypothesis in hypothesis
@@ -135,15 +143,11 @@ class Finding(AssertionError):
     """What a target found, with the seed that finds it again."""
 
     def __init__(self, name: str, seed: bytes, part: int, error: BaseException) -> None:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        self.place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
-        super().__init__(f"{name}, seed {seed.hex()}:{part}, at {self.place}: {type(error).__name__}: {error}")
+        super().__init__(f"{name}, seed {seed.hex()}:{part}: {type(error).__name__}: {error}")
 
 
 def once(name: str, target: Target, seed: bytes, part: int) -> None:
-    """One run of a target; `python -m tests.fuzz --target NAME --seed SEED:PART` is the same.
+    """One run of a target, which a finding names by its seed and part.
 
     Warnings are findings, but for those that the package gives about what it was told to do.
     """
