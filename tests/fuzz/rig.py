@@ -118,21 +118,21 @@ def is_dense(x: torch.Tensor) -> bool:
     return not (x.is_nested or x.layout is not torch.strided or x.is_meta or x.is_quantized)
 
 
-def run(name: str, target: Target, examples: int | None = None) -> None:
-    """As many examples of a target as the profile of hypothesis has batches, or so many; or its share of `CASES`."""
+def run(name: str, target: Target, slow: bool = False) -> None:
+    """As many examples of a target as the profile of hypothesis has batches, or its share of `CASES`; few if `slow`."""
     from tests.fuzz.targets import TARGETS
 
-    before, most = Count.calls, CASES // len(TARGETS) // (100 if examples else 1)  # a target that is slow
+    before, most = Count.calls, CASES // len(TARGETS) // (100 if slow else 1)
 
     def example(seed: bytes) -> None:
-        for part in range(BATCH):
+        for part in range(5 if slow else BATCH):
             if not most or Count.calls - before < most:
                 once(name, target, seed, part)
 
     example.__name__ = f"fuzz_{name}".replace(".", "_")  # which the database of examples goes by
     profile = settings()
     settings(
-        max_examples=1 + most // BATCH if most else examples or max(1, profile.max_examples // BATCH),
+        max_examples=1 + most // BATCH if most or slow else max(1, profile.max_examples // BATCH),
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),  # check_axioms runs hypothesis in hypothesis
