@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # GRPO with credit per candidate in verl 0.9, on one machine with GPUs:
-#   pip install verl==0.9.1 vllm . && TRAIN=train.parquet TEST=test.parquet ./run.sh
+#   pip install verl==0.9.1 vllm . && TRAIN=train.parquet TEST=test.parquet examples/verl_shape_grpo/run.sh
 # The prompts ask for a JSON list of answers. More options of verl may follow; `--cfg job` prints the configuration.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
