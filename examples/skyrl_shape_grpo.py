@@ -1,7 +1,7 @@
 """GRPO with credit per candidate in SkyRL 0.3, on one machine with GPUs: change `score` and the parser.
 
     pip install 'skyrl[fsdp]==0.3.0' .
-    python examples/skyrl_shape_grpo.py data.train_data='["train.parquet"]' trainer.policy.model.path=Qwen/Qwen3-0.6B ...
+    python examples/skyrl_shape_grpo.py data.train_data='["train.parquet"]' trainer.policy.model.path=Qwen/Qwen3-0.6B
 
 The prompts ask for a JSON list of answers; the right one is in the column reward_spec of the data.
 """

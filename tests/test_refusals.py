@@ -54,7 +54,8 @@ ARRAYS = [
 
 ENTRIES = [
     (lambda: sk.Max([[1, None]]), r"got None at \[0, 1\]; leave players without a number out, or mask them"),
-    (lambda: sk.Max([[1, 2], [3, "x"]]), r"got 'x' at \[1, 1\]"),
+    (lambda: sk.Max([[1, 2], [3, "x"]]), r"got 'x' at \[1, 1\]; make numbers of texts: float\(text\), or of"),
+    (lambda: sk.Clusters(["red", "blue"]), r"labels: .* got 'red' at \[0\]; .* of labels numpy.unique"),
     (lambda: sk.Max([[1, 2], None]), r"got None at \[1\]"),
     (lambda: sk.Max(np.array([[1.0, {}]], object)), r"got \{\} at \[0, 1\]"),
     (lambda: sk.Max(torch.ones(1, 2), v_empty=[None]), r"v_empty: .* got None at \[0\]"),

@@ -149,7 +149,11 @@ def _refuse_others(x: Any, name: str, path: tuple[int, ...]) -> None:
     elif isinstance(x, np.ndarray) and x.dtype.kind not in "fiub":
         _refuse_others(x.tolist(), name, path)
     elif isinstance(x, NO_NUMBERS) or not (isinstance(x, Real) or hasattr(x, "__array__")):
-        remedy = "; leave players without a number out, or mask them (mask=)" if x is None else ""
+        remedy = ""
+        if x is None:
+            remedy = "; leave players without a number out, or mask them (mask=)"
+        elif isinstance(x, str):
+            remedy = "; make numbers of texts: float(text), or of labels numpy.unique(labels, return_inverse=True)[1]"
         raise TypeError(f"{name}: expected real numbers, got {x!r}{at(path)}{remedy}")
 
 

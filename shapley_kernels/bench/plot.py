@@ -92,6 +92,11 @@ def _style(method: str) -> dict[str, Any]:
     return {"color": COLOURS.get(method, OTHER), "marker": MARKERS.get(method, "."), "markersize": 5}
 
 
+def _named(record: Record) -> str:
+    """Its method; "torch" alone would be taken for somebody else's."""
+    return f"{record.method} (ours)" if record.kind == "ours" else record.method
+
+
 def _log_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -107,7 +112,7 @@ def _times(axes: Axes, lines: Mapping[tuple[str, str], Sequence[Record]], axis: 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
     for (_, method), s in sorted(lines.items()):
         x = [getattr(r, axis) for r in s]
-        axes.plot(x, [r.median_s for r in s], label=method, **_style(method))
+        axes.plot(x, [r.median_s for r in s], label=_named(s[0]), **_style(method))
         axes.fill_between(x, [r.q20_s for r in s], [r.q80_s for r in s], color=COLOURS.get(method, OTHER), alpha=0.15)
     s = next(iter(lines.values()))
     axes.plot([getattr(r, axis) for r in s], [r.roof_s for r in s], color="black", linestyle=":", label="copy")
@@ -121,7 +126,7 @@ def _roofline(axes: Axes, records: Sequence[Record], every: Sequence[Record]) ->
     for method in dict.fromkeys(r.method for r in records if r.kind != "peer"):
         its = [r for r in records if r.method == method]
         style = {**_style(method), "linestyle": "none"}
-        axes.plot([r.bytes for r in its], [r.bytes / r.median_s / 1e9 for r in its], label=method, **style)
+        axes.plot([r.bytes for r in its], [r.bytes / r.median_s / 1e9 for r in its], label=_named(its[0]), **style)
     copies = np.array(sorted({(r.bytes, r.bytes / r.roof_s / 1e9) for r in every}))
     low, high = min(r.bytes for r in records) / 2, max(r.bytes for r in records) * 2
     copies = copies[(copies[:, 0] >= low) & (copies[:, 0] <= high)]

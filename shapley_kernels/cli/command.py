@@ -87,6 +87,7 @@ def allocate(
             "--utility",
             "-u",
             metavar="UTILITY",
+            autocompletion=lambda incomplete: [name for name in UTILITIES if name.startswith(incomplete)],
             help=f"Reward of the whole set: {', '.join(UTILITIES)}; or a sum, '0.7*topm(3) + 0.3*coverage(passed)'. "
             "clusters, facility and coverage read a column with a label or a list of numbers for each candidate.",
             rich_help_panel=UTILITY,
@@ -112,15 +113,34 @@ def allocate(
     value_name: Annotated[
         ValueName,
         typer.Option(
-            "--value", "-v", help="The last three are baselines; broadcast is plain GRPO.", rich_help_panel=VALUE
+            "--value",
+            "-v",
+            help="suffix-swap and candidate-swap compare with the prompt's other rollouts; the last three are "
+            "baselines, and broadcast is plain GRPO.",
+            rich_help_panel=VALUE,
         ),
     ] = "shapley",
     p: Annotated[
-        float | None, typer.Option("--p", help="For banzhaf, 0.5 if not given.", rich_help_panel=VALUE)
+        float | None,
+        typer.Option(
+            "--p", help="For banzhaf: the chance of each other candidate, 0.5 if not given.", rich_help_panel=VALUE
+        ),
     ] = None,
-    alpha: Annotated[float | None, typer.Option("--alpha", help="For beta.", rich_help_panel=VALUE)] = None,
-    beta: Annotated[float | None, typer.Option("--beta", help="For beta.", rich_help_panel=VALUE)] = None,
-    size: Annotated[int | None, typer.Option("--size", min=1, help="For stratum.", rich_help_panel=VALUE)] = None,
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", help="For beta: if large, small sets count.", rich_help_panel=VALUE)
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option("--beta", help="For beta: if large, large sets count.", rich_help_panel=VALUE)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", min=1, help="For stratum: the k of max@k.", rich_help_panel=VALUE)
+    ] = None,
+    lam: Annotated[
+        float | None,
+        typer.Option(
+            "--lam", help="For suffix-swap: 1 has no bias, 0 least noise; 0.5 if not given.", rich_help_panel=VALUE
+        ),
+    ] = None,
     center: Annotated[
         Literal["group", "loo", "slot", "none"],
         typer.Option(
@@ -151,10 +171,14 @@ def allocate(
         ),
     ] = ["prompt_id"],  # noqa: B006 (typer wants a list)
     rewards_column: Annotated[
-        str, typer.Option(help="List of the candidates' rewards.", rich_help_panel=ROWS)
+        str, typer.Option(help="A list in each row, the rewards of its candidates.", rich_help_panel=ROWS)
     ] = "rewards",
-    credits_column: Annotated[str, typer.Option(help="To be added.", rich_help_panel=ROWS)] = "credits",
-    advantages_column: Annotated[str, typer.Option(help="To be added.", rich_help_panel=ROWS)] = "advantages",
+    credits_column: Annotated[
+        str, typer.Option(help="What the added column is called.", rich_help_panel=ROWS)
+    ] = "credits",
+    advantages_column: Annotated[
+        str, typer.Option(help="What the added column is called.", rich_help_panel=ROWS)
+    ] = "advantages",
     on_bad_row: Annotated[
         Literal["error", "skip"],
         typer.Option(
@@ -222,7 +246,7 @@ def allocate(
         Job(
             inputs=inputs,
             allocator=RewardAllocator(
-                worth, value(value_name, p=p, alpha=alpha, beta=beta, size=size), center, scale, sizes=sizes
+                worth, value(value_name, p=p, alpha=alpha, beta=beta, size=size, lam=lam), center, scale, sizes=sizes
             ),
             value_name=value_name,
             columns=Columns(

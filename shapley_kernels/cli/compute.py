@@ -109,7 +109,7 @@ class Results:
             game, player = utility(rewards, mask=mask), np.arange(width)
             rewards = np.stack([game.worth(mask & (player == i)) for i in player], 1)
             self.rewards[here] = rewards[mask]
-        credits = _credits(allocator, rewards, mask, data)
+        credits = _credits(allocator, rewards, mask, groups, data)
         scale = "none" if allocator.scale == "batch" else allocator.scale
         compared = times_live(credits, mask) if multiplies(allocator.value, allocator.sizes) else credits
         advantages = rl.grpo_advantages(compared, mask, group_ids=groups, center=allocator.center, scale=scale)
@@ -178,9 +178,13 @@ def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
 
-def _credits(allocator: rl.RewardAllocator, rewards: np.ndarray, mask: np.ndarray, data: dict[str, Any]) -> np.ndarray:
+def _credits(
+    allocator: rl.RewardAllocator, rewards: np.ndarray, mask: np.ndarray, groups: np.ndarray, data: dict[str, Any]
+) -> np.ndarray:
     """Credits [rows, players], in steps where memory grows with the square of the players."""
     rows, players = rewards.shape
+    if isinstance(allocator.value, rl.GroupValue):
+        return allocator.credits(rewards, mask, group_ids=groups, **data)
     square = isinstance(allocator.value, rl.Baseline) and not isinstance(allocator.value, rl.Broadcast)
     step = max(1, 4 * CELLS // players**2) if square else rows
     steps = [slice(i, i + step) for i in range(0, rows, step)]

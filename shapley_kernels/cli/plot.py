@@ -65,7 +65,7 @@ def _advantages(axes: Axes, results: Results, value: str) -> None:
     axes.set_title(f"What changes against plain GRPO\n{some}", fontsize=11)
     axes.set_xlabel("plain GRPO: advantage of the candidate's set")
     axes.set_ylabel(f"{value}: advantage of the candidate")
-    (x0, x1), (y0, y1) = _around_zero(x), _around_zero(y)
+    (x0, x1), (y0, y1) = _limits(x, 0.06), _limits(y, 0.17)  # words stand above and below all points
     axes.set(xlim=(x0, x1), ylim=(y0, y1))
     for a, b in (((0, x1), (y0, 0)), ((x0, 0), (0, y1))):
         axes.fill_between(a, b[0], b[1], color=TURNED, alpha=0.08, linewidth=0)
@@ -76,7 +76,7 @@ def _advantages(axes: Axes, results: Results, value: str) -> None:
     for these, colour, marker, label in (
         (~turned & ~flat, KEPT, "o", "same sign"),
         (flat, FLAT, "s", "plain GRPO gives 0"),
-        (turned, TURNED, "^", "another sign"),
+        (turned, TURNED, "^", "the other sign"),
     ):
         if these.any():
             style: dict[str, Any] = {
@@ -93,15 +93,16 @@ def _advantages(axes: Axes, results: Results, value: str) -> None:
         axes.legend(ncols=3, markerscale=1.5, **BELOW)
 
 
-def _around_zero(x: np.ndarray) -> tuple[float, float]:
-    """Limits of an axis that holds `x` and has room for words on both sides of 0."""
-    low, high = min(0.0, float(x.min(initial=0))), max(0.0, float(x.max(initial=0)))
-    span = (high - low) or 1.0
-    return min(1.15 * low, -0.35 * span), max(1.25 * high, 0.35 * span)
+def _limits(x: np.ndarray, margin: float) -> tuple[float, float]:
+    """Of an axis that holds `x` with margins, in parts of all, and has a third of its length or more beside 0."""
+    low, high = float(x.min(initial=0)), float(x.max(initial=0))
+    beside = margin * ((high - low) or 1.0) / (1 - 2 * margin)
+    low, high = low - beside, high + beside
+    return min(low, -high / 2), max(high, -low / 2)
 
 
 def _quadrant(axes: Axes, x: float, y: float, vertical: str, horizontal: str, name: str, inside: np.ndarray) -> None:
-    text = f"{name}\nby the others: {100 * inside.mean() if len(inside) else 0:.1f} %"
+    text = f"{name} by\nthe others: {100 * inside.mean() if len(inside) else 0:.1f} %"
     place: dict[str, Any] = {
         "transform": axes.transAxes,
         "va": vertical,

@@ -38,6 +38,7 @@ DEEPEST = 500
 """Lists and objects within each other in a row, few enough for every step's recursion, whatever stands on the stack."""
 
 SKIP_HINT = "; put it right, or leave such rows out with --on-bad-row skip"
+CSV_HINT = "; it looks like CSV, which has no place for a list of rewards; write JSON lines, or Parquet"
 LINES_HINT = "; it looks like JSON over several lines, put each row on one with: jq -c ."
 CHANGED = "the file changed while it was read; run the command again when it is complete"
 TOO_DEEP = f"expected a JSON object nested up to {DEEPEST} deep, found one nested too deeply"
@@ -329,7 +330,8 @@ def parse(line: bytes) -> Any:
         raise BadRow(f"expected UTF-8, found byte 0x{line[error.start]:02x} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
         goes_on = line.rstrip().endswith((b"{", b"[", b",", b":"))
-        hint = ARRAY_HINT if line.startswith(b"[") else LINES_HINT if goes_on else ""
+        csv = b"," in line and not line.lstrip().startswith((b"{", b"["))
+        hint = ARRAY_HINT if line.startswith(b"[") else LINES_HINT if goes_on else CSV_HINT if csv else ""
         what = error.msg.removesuffix(" at")
         raise BadRow(f"expected a JSON object, found invalid JSON ({what} at character {error.colno}){hint}") from None
     except RecursionError:

@@ -65,6 +65,8 @@ def run(job: Job, console: Console) -> None:
     """
     began = time.monotonic()
     bad_rows, output_format = _bad_rows_file(job), _output_format(job)
+    if job.title is not None and not job.plot:
+        raise CommandError("--title is that of the picture; give --plot FILE, too")
     _refuse_same_file(job, bad_rows)
     if job.engine == "ray":
         from shapley_kernels.cli import ray_engine

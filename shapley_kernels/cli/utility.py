@@ -9,7 +9,18 @@ from typing import Any, Literal
 from shapley_kernels._command import CommandError
 from shapley_kernels.cli.rows import DataColumn
 
-ValueName = Literal["shapley", "banzhaf", "beta", "stratum", "leave-one-out", "broadcast", "winner-takes-all", "prefix"]
+ValueName = Literal[
+    "shapley",
+    "banzhaf",
+    "beta",
+    "stratum",
+    "leave-one-out",
+    "suffix-swap",
+    "candidate-swap",
+    "broadcast",
+    "winner-takes-all",
+    "prefix",
+]
 
 VALUES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "shapley": ("Shapley", (), ()),
@@ -17,6 +28,8 @@ VALUES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "beta": ("BetaShapley", ("alpha", "beta"), ()),
     "stratum": ("Stratum", ("size",), ()),
     "leave-one-out": ("LeaveOneOut", (), ()),
+    "suffix-swap": ("SuffixSwap", (), ("lam",)),
+    "candidate-swap": ("CandidateSwap", (), ()),
     "broadcast": ("Broadcast", (), ()),
     "winner-takes-all": ("WinnerTakesAll", (), ()),
     "prefix": ("PrefixMarginals", (), ()),
@@ -183,7 +196,7 @@ def value(name: ValueName, **options: Any) -> Any:
     """How the worth is shared: a semivalue or a baseline.
 
     Args:
-        options: p, alpha, beta and size, None where not given.
+        options: p, alpha, beta, size and lam, None where not given.
 
     Raises:
         CommandError: one that is missing or that the value does not take, or out of its range.

@@ -400,8 +400,10 @@ def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any,
     except TypeError as error:
         if takes(utility, rewards, mask=mask, **data):
             raise
+        given = "".join(f", {name}=" for name in ("mask", *data))
+        remedy = "what is no option of the call goes to the utility by its name; " if data else ""
         raise TypeError(
-            f"{owner}: utility is called with (rewards, mask=, **data), got {error}; for a game with parameters pass "
+            f"{owner}: utility is called with (rewards{given}), got {error}; {remedy}for a game with parameters pass "
             "functools.partial(sk.TopM, m=3), or a function (rewards, mask=None) -> game"
         ) from error
     if not isinstance(game, Game):

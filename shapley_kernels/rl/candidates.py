@@ -296,8 +296,9 @@ def _found(parser: Parser, text: str, i: int) -> tuple[Found, str | None]:
         found, problem = result
         found = [(start, end, candidate) for start, end, candidate in found]
     except (TypeError, ValueError):
+        shown = "a function" if callable(result) else repr(result)
         raise TypeError(
-            f"{OWNER}: parser must return ([(start, end, candidate), ...], problem), got {result!r} for rollout {i}; "
+            f"{OWNER}: parser must return ([(start, end, candidate), ...], problem), got {shown} for rollout {i}; "
             "write rl.json_list(), with brackets"
         ) from None
     if problem not in (None, MALFORMED, TRUNCATED):

@@ -240,8 +240,10 @@ class SetScorer:
 
     def _failed(self, call: _Call, error: Exception) -> Scores:
         if isinstance(error, TypeError) and not takes(self.score, call.given, **call.columns):
+            given = "text" if self.takes == "candidate" else "texts"
+            columns = "".join(f", {name}=" for name in sorted(call.columns))
             raise TypeError(
-                f"{OWNER}: score must take what it is given and the columns {sorted(call.columns)}, got {error}; "
+                f"{OWNER}: score is called with ({given}{columns}), got {error}; "
                 "hand the columns that it takes to the scorer, by name"
             ) from error
         if self.on_error == "raise":

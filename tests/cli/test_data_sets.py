@@ -212,6 +212,12 @@ def test_json_over_several_lines(place: Place) -> None:
     assert "it looks like JSON over several lines, put each row on one with: jq -c ." in said
 
 
+def test_csv(place: Place) -> None:
+    place.write("in.csv", [b"prompt_id,rewards\n", b"q1,0.9\n"])
+    said = place.run("in.csv", "-o", "out.jsonl", status=2).stderr
+    assert "it looks like CSV, which has no place for a list of rewards; write JSON lines, or Parquet" in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -287,8 +293,10 @@ def test_utilities_of_columns_and_sums(place: Place, monkeypatch: pytest.MonkeyP
         assert [row[column] for row in place.rows("p.jsonl")] == [row[column] for row in found]
     for cells in (16, 1 << 18):
         monkeypatch.setattr(compute, "CELLS", cells)
-        place.run("in.jsonl", "-o", f"{cells}.jsonl", "-u", text, "--value", "prefix")
-    assert place.rows("16.jsonl") == place.rows(f"{1 << 18}.jsonl")
+        for value in ("prefix", "suffix-swap"):
+            place.run("in.jsonl", "-o", f"{value}.{cells}.jsonl", "-u", text, "--value", value)
+    for value in ("prefix", "suffix-swap"):
+        assert place.rows(f"{value}.16.jsonl") == place.rows(f"{value}.{1 << 18}.jsonl")
 
 
 def test_rewards_are_read_only_by_what_needs_them(place: Place) -> None:

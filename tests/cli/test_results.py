@@ -40,9 +40,13 @@ def by_library(
 ) -> tuple[Any, Any]:
     """Credits and advantages of all rows in one call each."""
     rewards, mask = sk.pad([row["rewards"] for row in rows])
-    credits = sk.semivalue(game(rewards, mask=mask), value or sk.Shapley())
-    compared = credits * mask.sum(1, keepdims=True) if sizes == "worth" else credits
-    advantages = rl.grpo_advantages(compared, mask, group_ids=[row["prompt_id"] for row in rows], **options)
+    groups = [row["prompt_id"] for row in rows]
+    if isinstance(value, rl.GroupValue):
+        credits = compared = rl.RewardAllocator(game, value).credits(rewards, mask, group_ids=groups)
+    else:
+        credits = sk.semivalue(game(rewards, mask=mask), value or sk.Shapley())
+        compared = credits * mask.sum(1, keepdims=True) if sizes == "worth" else credits
+    advantages = rl.grpo_advantages(compared, mask, group_ids=groups, **options)
     return [c[m].tolist() for c, m in zip(credits, mask, strict=True)], [
         a[m].tolist() for a, m in zip(advantages, mask, strict=True)
     ]
@@ -92,7 +96,7 @@ def test_many_small_batches_equal_one_library_call(
     assert_same(place.rows("out.jsonl"), rows, by_library(rows, center=center, scale=scale))
 
 
-@pytest.mark.parametrize(("value", "scale"), [("shapley", "batch"), ("broadcast", "group")])
+@pytest.mark.parametrize(("value", "scale"), [("shapley", "batch"), ("broadcast", "group"), ("suffix-swap", "group")])
 def test_batches_do_not_show(place: Place, monkeypatch: pytest.MonkeyPatch, value: str, scale: str) -> None:
     """To the last bit, so that the rows may be shared on any number of machines."""
     rng, options = np.random.default_rng(2), ["--utility", "mean", "--value", value, "--scale", scale]
@@ -123,6 +127,9 @@ def test_batches_do_not_show(place: Place, monkeypatch: pytest.MonkeyPatch, valu
         (["--value", "beta", "--alpha", "4", "--beta", "1"], sk.Max, sk.BetaShapley(4, 1)),
         (["--value", "stratum", "--size", "2"], sk.Max, sk.Stratum(2)),
         (["--value", "leave-one-out"], sk.Max, sk.LeaveOneOut()),
+        (["--value", "suffix-swap"], sk.Max, rl.SuffixSwap()),
+        (["-v", "suffix-swap", "--lam", "1", "-u", "mean"], sk.Mean, rl.SuffixSwap(1)),
+        (["--value", "candidate-swap"], sk.Max, rl.CandidateSwap()),
     ],
 )
 def test_utilities_and_values(place: Place, options: list[str], game: Any, value: Any) -> None:
@@ -254,7 +261,7 @@ def test_summary_counts(place: Place) -> None:
     lines = {" ".join(line.split()) for line in place.run("in.jsonl", "-o", "out.jsonl").stderr.splitlines()}
     for expected in (
         "rollouts 7",
-        "turned 0 (0.0 %) their candidates together, against their set",
+        "turned 0 (0.0 %) candidates together pushed against their set",
         "candidates 17 2.43 per rollout, standard deviation 0.495",
         "tied 6 (35.3 %) same reward as another of the rollout",
         "sign turned 1 (5.9 %) against plain GRPO: free-riders, held-back ones",

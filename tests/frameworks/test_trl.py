@@ -430,7 +430,7 @@ def test_columns_of_a_rollout_function(trl_run):
     rollout = with_tool_output(trl_run, columns=["verdict"])
     trl_run.scored_batch(trl_run.make(rollout=rollout, scorer=trl_run.scorer(score)))
     assert seen == [f"verdict {i}" for i, text in enumerate(TEXTS) for _ in json.loads(text)]
-    with pytest.raises(TypeError, match=r"score must take what it is given and the columns \[\], got .*'verdict'"):
+    with pytest.raises(TypeError, match=r"score is called with \(text\), got .*'verdict'"):
         trl_run.scored_batch(trl_run.make(scorer=trl_run.scorer(score)))
 
 

@@ -308,7 +308,7 @@ def test_columns():
     for bad in ("xy", 1, {1, 2}):
         with pytest.raises(TypeError, match=r"SetScorer: tag must be a list or array with one entry per rollout \(2\)"):
             scorer(rows(["a", "b"]), answer=[1, 2], tag=bad)
-    with pytest.raises(TypeError, match=r"columns \['answer'\], got .*missing 1 required positional argument: 'tag'"):
+    with pytest.raises(TypeError, match=r"called with \(text, answer=\), got .*missing 1 .*: 'tag'"):
         scorer(rows(["a"]), answer=[1])
 
 

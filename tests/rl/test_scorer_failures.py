@@ -208,7 +208,7 @@ def test_a_score_of_other_parameters_is_no_bad_candidate(on_error):
         return float(text == gold)
 
     scorer = SetScorer(score, json_list(), read_byte, on_error=on_error)
-    message = r"score must take what it is given and the columns \[\], got .*'gold'; hand the columns"
+    message = r"score is called with \(text\), got .*'gold'; hand the columns"
     with pytest.raises(TypeError, match=message):
         scorer([list(b'["a"]')])
     assert scorer([list(b'["a"]')], gold=["a"]).rewards.tolist() == [[1.0]]
