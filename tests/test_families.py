@@ -212,11 +212,7 @@ def test_gradients(game, shape):
         (lambda: sk.AtLeast([0.5], -1), ValueError, "AtLeast: m must be an integer >= 0, got -1"),
         (lambda: sk.LogSum([1.0, -2.0]), ValueError, r"LogSum: w must be >= 0, got -2.0 at \[1\]"),
         (lambda: sk.LogSum([1.0], base=0), ValueError, "LogSum: base must be a finite number > 0, got 0"),
-        (
-            lambda: sk.Pairwise(np.zeros(3)),
-            ValueError,
-            r"w must have shape \[..., players, players\].*\(3,\)",
-        ),
+        (lambda: sk.Pairwise(np.zeros(3)), ValueError, r"w must have shape \[..., players, players\].*\(3,\)"),
         (lambda: sk.Pairwise(np.zeros((2, 3))), ValueError, r"the same number twice, got \(2, 3\)"),
         (lambda: sk.Pairwise(EYE, np.zeros(4)), ValueError, r"values: expected shape \(2,\) \[..., players\]"),
         (lambda: sk.Pairwise(EYE, None, np.ones(2)), TypeError, "Pairwise: mask: expected dtype bool"),

@@ -145,10 +145,6 @@ def rewards_only(rewards):
     return gap_form(rewards, np.ones(rewards.shape, bool), 0.0)
 
 
-def mean_instead(rewards):
-    return rewards / rewards.shape[-1]
-
-
 BUGS = {
     "wrong divisor": (partial(gap_form, divisor=1), "efficiency"),
     "unwritten last element": (partial(gap_form, unwritten=True), "completeness"),
@@ -282,11 +278,7 @@ def test_what_v_empty_the_function_takes():
     [
         (TypeError, {"allocate": 3}, r"allocate must be a function of rewards \[rows, players\], got 3"),
         (TypeError, {"game": "Max"}, "game must be a class of the order family, such as sk.Max, or .*, got 'Max'"),
-        (
-            TypeError,
-            {"game": sk.FacilityLocation},
-            "game must be a class of the order family, .*, got FacilityLocation",
-        ),
+        (TypeError, {"game": sk.FacilityLocation}, "game.*a class of the order family, .*, got FacilityLocation"),
         (TypeError, {"value": "Shapley"}, r"value must be a semivalue such as sk.Shapley\(\), or None, got 'Shapley'"),
         (TypeError, {"value": sk.Banzhaf}, r"value must be .*; make one with brackets, as Banzhaf\(...\)"),
         (TypeError, {"mask": "yes"}, "mask must be True, False or None, got 'yes'"),

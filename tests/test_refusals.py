@@ -101,11 +101,7 @@ CALLS = [
     (lambda: ids([[0]], finished=[[True], [True, False]]), ValueError, "finished must be bools, one per rollout, got"),
     (lambda: sk.LogSum(np.float32([3e38, 3e38])), ValueError, "w / base must be in the range of float32.*larger base"),
     (lambda: sk.Table.from_shapiq({(0.5,): 1.0, (): 0.0}), ValueError, "number the players from 0"),
-    (
-        lambda: exact_semivalue(GAME, row=2),
-        ValueError,
-        "exact_semivalue: row must be an integer in 0..1 or .*got 2",
-    ),
+    (lambda: exact_semivalue(GAME, row=2), ValueError, "exact_semivalue: row must be an integer in 0..1 or .*got 2"),
     (lambda: exact_semivalue(GAME, row=-1), ValueError, "exact_semivalue: .* got -1"),
     (lambda: exact_interactions(GAME, row=0.0), ValueError, "exact_interactions: .* got 0.0"),
     (lambda: exact_semivalue(GAME, sk.Banzhaf), TypeError, r"make one with brackets, as Banzhaf\(...\)"),

@@ -118,11 +118,7 @@ def test_nothing_that_makes_up_the_sum_still_says_who_stopped():
         (ValueError, {"worth": [np.nan]}, "encode_rewards: worth must be finite in float32, .* got nan at row 0"),
         (ValueError, {"worth": [1e39]}, "encode_rewards: worth must be finite in float32"),
         (ValueError, {"rewards": [[-3e38, -3e38]], "worth": [3e38]}, "and so its difference to the sum of the rewards"),
-        (
-            ValueError,
-            {"rewards": [[np.nan, 1.0]]},
-            r"rewards \(1, 2\) must be finite in float32, got nan at row 0",
-        ),
+        (ValueError, {"rewards": [[np.nan, 1.0]]}, r"rewards \(1, 2\) must be finite in float32, got nan at row 0"),
     ],
 )
 def test_rewards_are_checked(error, arguments, message):
@@ -268,30 +264,14 @@ def test_nothing():
         (ValueError, ([1.0], [[1]]), r"credits must have shape \[rollouts, candidates\], got \(1,\)"),
         (ValueError, ([[1.0]], [1]), r"candidate_ids must have shape \[1, tokens\].* got \(1,\)"),
         (TypeError, ([[1.0]], [[1.0]]), "candidate_ids must be integers, got dtype float64"),
-        (
-            ValueError,
-            ([[1.0]] * 2, [[0, 1], [2, 1]]),
-            r"candidate_ids \(2, 2\) must be in 0..1, got 2 at row 1, token 0",
-        ),
+        (ValueError, ([[1.0]] * 2, [[0, 1], [2, 1]]), r"candidate_ids \(2, 2\).*in 0..1, got 2 at row 1, token 0"),
         (ValueError, ([[1.0]], [[0, -1]]), r"must be in 0..1, got -1 at row 0, token 1"),
-        (
-            ValueError,
-            ([[1.0, 2.0]], [[2, 1]]),
-            r"in the order of candidates, got \[2, 1\] at row 0; number them",
-        ),
+        (ValueError, ([[1.0, 2.0]], [[2, 1]]), r"in the order of candidates, got \[2, 1\] at row 0; number them"),
         (ValueError, ([[1.0, 2.0]], [[1, 2, 1]]), r"got \[1, 2, 1\] at row 0"),
         (ValueError, ([[float("nan"), 2.0]], [[0, 2]], [[True, True]]), r"finite .* got nan at row 0, candidate 0"),
         (ValueError, ([[1.0, 2.0]], [[1, 2]], [[True, False]]), r"live candidates \[1\], got \[1, 2\] at row 0"),
-        (
-            ValueError,
-            ([[1.0, float("nan")]], [[1, 2]]),
-            r"credits \(1, 2\) must be finite in float32, got nan at row 0, can",
-        ),
-        (
-            ValueError,
-            ([[1e39, 1.0]], [[1, 2]]),
-            r"credits \(1, 2\) must be finite in float32, got inf at row 0, candidate 0",
-        ),
+        (ValueError, ([[1.0, float("nan")]], [[1, 2]]), r"credits \(1, 2\).*finite in float32, got nan at row 0, can"),
+        (ValueError, ([[1e39, 1.0]], [[1, 2]]), r"credits \(1, 2\).*finite in float32, got inf at row 0, candidate 0"),
     ],
 )
 def test_errors(error, arguments, message):

@@ -56,12 +56,7 @@ def test_dtypes_promote_and_round_once():
         (ValueError, [FIRST, SECOND], {"weights": [1.0]}, "weights must be 2 finite numbers, one for each reward"),
         (ValueError, [FIRST], {"weights": [float("nan")]}, "weights must be 1 finite numbers"),
         (TypeError, [FIRST], {"weights": 1.0}, "weights must be a list of numbers, one for each reward, got 1.0"),
-        (
-            TypeError,
-            [FIRST],
-            {"weights": torch.ones(1, device="meta")},
-            "weights: expected a dense tensor with numbers",
-        ),
+        (TypeError, [FIRST], {"weights": torch.ones(1, device="meta")}, "weights: expected a dense tensor"),
         (TypeError, [FIRST], {"weights": torch.ones(1).to_sparse()}, "weights: expected a dense tensor with numbers"),
         (ValueError, [FIRST], {"scale": "std"}, "scale must be one of"),
     ],

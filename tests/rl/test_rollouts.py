@@ -169,11 +169,7 @@ def test_a_group_of_one():
 @pytest.mark.parametrize(
     ("error", "message", "arguments"),
     [
-        (
-            ValueError,
-            r"rewards must have shape \[groups, rollouts\], or .* got \(2, 2, 1\)",
-            {"rewards": [[[1], [2]]] * 2},
-        ),
+        (ValueError, r"rewards.*shape \[groups, rollouts\], or .* got \(2, 2, 1\)", {"rewards": [[[1], [2]]] * 2}),
         (ValueError, r"rewards must have shape .* got \(\)", {"rewards": 1.0}),
         (ValueError, r"rewards must have shape .* got \(2, 2\)", {"rewards": [[1, 2]] * 2, "num_generations": 2}),
         (ValueError, r"rewards must have shape .* got \(2, 2\)", {"rewards": [[1, 2]] * 2, "group_ids": [0, 1]}),
@@ -182,11 +178,7 @@ def test_a_group_of_one():
         (TypeError, "group_ids must be hashable", {"group_ids": [[0]] * 4}),
         (TypeError, "group_ids: expected a dense tensor .* meta", {"group_ids": torch.ones(4, device="meta")}),
         (TypeError, "group_ids: expected a dense tensor", {"group_ids": torch.ones(4).to_sparse()}),
-        (
-            ValueError,
-            r"num_generations must be >= 1 and divide the number of rollouts \(4\), got 3",
-            {"num_generations": 3},
-        ),
+        (ValueError, r"num_generations.*>= 1 and divide the number of rollouts \(4\), got 3", {"num_generations": 3}),
         (TypeError, "num_generations must be an int >= 1, got 2.0", {"num_generations": 2.0}),
         (TypeError, "mask: expected dtype bool", {"mask": [1, 1, 1, 0]}),
         (ValueError, r"mask: expected shape \(4,\)", {"mask": np.ones(3, bool)}),

@@ -45,25 +45,13 @@ def test_failures(score, how):
 @pytest.mark.parametrize(
     ("takes", "score", "error", "message", "failed"),
     [
-        (
-            "candidate",
-            lambda text: None,
-            TypeError,
-            "score must give a number, got None for rollout 0, candidate 0",
-            3,
-        ),
+        ("candidate", lambda text: None, TypeError, "score must give a number, got None for rollout 0, candidate 0", 3),
         ("candidate", lambda text: "1.0", TypeError, "a number, got '1.0'", 3),
         ("candidate", lambda text: [1.0], TypeError, r"a number, got \[1.0\] for rollout 0, candidate 0", 3),
         ("candidate", lambda text: float("nan"), ValueError, "a finite number, got nan for rollout 0, candidate 0", 3),
         ("candidate", lambda text: 1j, TypeError, "a number, got 1j", 3),
         ("set", lambda texts: [1.0], ValueError, r"2 numbers, one per candidate, got 1: \[1.0\] .* of rollout 0", 2),
-        (
-            "set",
-            lambda texts: 1.0,
-            TypeError,
-            "2 numbers, one per candidate, got 1.0 for the candidates of rollout 0",
-            3,
-        ),
+        ("set", lambda texts: 1.0, TypeError, "2 numbers, one per candidate, got 1.0 for the candidates", 3),
         ("set", lambda texts: [[1], [1, 2]][: len(texts)], TypeError, r"a number, got \[1\] for rollout 0, cand", 3),
         ("set", lambda texts: np.ones((len(texts), 1)), TypeError, r"2 numbers, .* got array\(", 3),
         ("set", lambda texts: [1.0, np.inf][: len(texts)], ValueError, "finite .* inf for rollout 0, candidate 1", 1),

@@ -140,11 +140,7 @@ def test_gradients_flow(length):
 
 ADVANTAGES, IDS = np.zeros((2, 3)), np.array([[0, 1, 2, 3, 0], [1, 1, 2, 2, 0]])
 ERRORS = [
-    (
-        ValueError,
-        {"ids": np.where(IDS == 3, 4, IDS)},
-        r"candidate_ids must be in 0..3 .* got 4 at \[0, 3\] .* pad the adv",
-    ),
+    (ValueError, {"ids": np.where(IDS == 3, 4, IDS)}, r"candidate_ids.*in 0..3 .* got 4 at \[0, 3\] .* pad the adv"),
     (ValueError, {"ids": IDS - 1}, r"got -1 at \[0, 0\] \(token last\); if -1 means no candidate, add 1"),
     (TypeError, {"ids": IDS * 1.0}, "candidate_ids must be integers, got dtype float64"),
     (TypeError, {"ids": IDS > 0}, "candidate_ids must be integers, got dtype bool"),
@@ -153,11 +149,7 @@ ERRORS = [
     (ValueError, {"ids": IDS[0]}, r"got \(5,\)"),
     (ValueError, {"ids": 1}, r"got \(\)"),
     (ValueError, {"ids": IDS, "cu_seqlens": [0, 5, 10]}, r"must have shape \[total tokens\], got \(2, 5\)"),
-    (
-        ValueError,
-        {"ids": IDS[0], "cu_seqlens": [0, 5]},
-        r"cu_seqlens must have shape \(3,\), .* got \(2,\); it is \[0, L_0",
-    ),
+    (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 5]}, r"cu_seqlens.*shape \(3,\), .* got \(2,\); it is \[0, L_0"),
     (ValueError, {"ids": IDS[0], "cu_seqlens": [1, 2, 5]}, "cu_seqlens must start at 0, got 1; subtract"),
     (
         ValueError,
@@ -172,11 +164,7 @@ ERRORS = [
     (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 2, 4]}, r"must end at the number of ids \(5\), got 4"),
     (ValueError, {"ids": IDS[0], "cu_seqlens": [0, 2, 7]}, r"must end at the number of ids \(5\), got 7"),
     (TypeError, {"ids": IDS[0], "cu_seqlens": [0.0, 2.0, 5.0]}, "cu_seqlens must be integers, got dtype float64"),
-    (
-        ValueError,
-        {"ids": IDS, "outside": "set"},
-        "outside must be 'zero' or one number per rollout or dec.*, got 'set'",
-    ),
+    (ValueError, {"ids": IDS, "outside": "set"}, "outside.*'zero' or one number per rollout or dec.*, got 'set'"),
     (ValueError, {"ids": IDS, "outside": np.zeros(3)}, r"outside: expected shape \(2,\) \[rollouts\]"),
     (TypeError, {"ids": IDS, "outside": torch.zeros(2)}, "outside: expected a numpy array"),
     (ValueError, {"ids": IDS, "length": "mean"}, "length must be one of 'token', 'candidate', got 'mean'"),
