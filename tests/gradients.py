@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def gradients(grad_out, rewards, mask, v_empty, inside, outside, empty, row_of_count, eps):
+def gradients(grad_out, rewards, mask, v_empty, A, B, C, row_of_count, eps):
     """Arrays as in the contract -> grad_rewards, its bound, grad_v_empty [rows], its bound (before output rounding).
 
     eps: of the compute dtype.
@@ -20,8 +20,8 @@ def gradients(grad_out, rewards, mask, v_empty, inside, outside, empty, row_of_c
         order = live[np.argsort(-rewards[row, live], kind="stable")]
         g = grad_out[row, order].astype(wide)
         level = row_of_count[m]
-        a = inside[level, :m].astype(wide)
-        b = np.zeros(m, wide) if outside is None else outside[level, :m].astype(wide)
+        a = A[level, :m].astype(wide)
+        b = np.zeros(m, wide) if B is None else B[level, :m].astype(wide)
         b[-1] = 0
         top = np.cumsum(g)
         e = np.append(0, a * top + b * (top[-1] - top))
@@ -34,6 +34,6 @@ def gradients(grad_out, rewards, mask, v_empty, inside, outside, empty, row_of_c
             grad[row, tied] = (e[end] - e[start]) / (end - start)
             bound[row, tied] = (2 * players + 6) * eps / 2 * (weight[end] + weight[start]) * size / (end - start)
             start = end
-        grad_c[row] = (empty[level] - a[-1]) * top[-1]
-        bound_c[row] = (players + 2) * eps / 2 * (abs(empty[level]) + abs(a[-1])) * size
+        grad_c[row] = (C[level] - a[-1]) * top[-1]
+        bound_c[row] = (players + 2) * eps / 2 * (abs(C[level]) + abs(a[-1])) * size
     return grad, bound, grad_c, bound_c

@@ -88,8 +88,8 @@ def test_ties_share_their_gradient(data):
     r = torch.tensor([[1.0, 0.5, 1.0, 0.5, 1.0]], dtype=torch.float64)
     w = data[3][:1]
     (found,) = gradient(lambda r: sk.shapley(sk.Min(r)), r, weights=w)
-    inside, outside, empty, row_of_count = order_tables(((1.0, sk.Min, ()),), sk.Shapley(), 5, (5,)).arrays
-    want, *_ = gradients(w.numpy(), r.numpy(), None, np.zeros(1), inside, outside, empty, row_of_count, 2.0**-52)
+    A, B, C, row_of_count = order_tables(((1.0, sk.Min, ()),), sk.Shapley(), 5, (5,)).arrays
+    want, *_ = gradients(w.numpy(), r.numpy(), None, np.zeros(1), A, B, C, row_of_count, 2.0**-52)
     torch.testing.assert_close(found, torch.from_numpy(want.astype(float)), rtol=1e-13, atol=1e-13)
     assert len(set(found[0, ::2].tolist())) == 1
 

@@ -78,11 +78,7 @@ def test_torch(game, dtype, index):
 
 @pytest.mark.parametrize(
     ("index", "pairs"),
-    [
-        ("SII", (-9 / 20, -1 / 20, -1 / 20)),
-        ("BII", (-9 / 20, -1 / 20, -1 / 20)),
-        ("STII", (-7 / 15, -1 / 15, -1 / 15)),
-    ],
+    [("SII", (-9 / 20, -1 / 20, -1 / 20)), ("BII", (-9 / 20, -1 / 20, -1 / 20)), ("STII", (-7 / 15, -1 / 15, -1 / 15))],
 )
 def test_golden_values(index, pairs):
     found = sk.interactions(sk.Max(R), index)

@@ -48,7 +48,7 @@ def credits_of(name):
 
 
 CALLS = {name: credits_of(name) for name in TERMS} | {
-    "pairs": lambda mask: pair_tables(sk.Max, (), sk.Shapley(), PLAYERS, sk.Max(R, mask=mask).live_counts(STRATUM)),
+    "pairs": lambda mask: pair_tables(sk.Max, (), sk.Shapley(), PLAYERS, sk.Max(R, mask=mask).live_counts(STRATUM))
 }
 
 

@@ -333,8 +333,8 @@ def kernel_with(bug):
     """`run` of the numba kernel, spoilt."""
     run = _numba.run
 
-    def spoilt(rewards, mask, v_empty, inside, outside, empty, row_of_count, out):
-        return bug(run, rewards, mask, v_empty, inside, outside, empty, row_of_count, out)
+    def spoilt(rewards, mask, v_empty, A, B, C, row_of_count, out):
+        return bug(run, rewards, mask, v_empty, A, B, C, row_of_count, out)
 
     return patch.object(_numba, "run", spoilt)
 
@@ -350,12 +350,12 @@ def afterwards(change):
     return spoilt
 
 
-def without_outside(run, rewards, mask, v_empty, inside, outside, *rest):
-    return run(rewards, mask, v_empty, inside, None, *rest)
+def without_outside(run, rewards, mask, v_empty, A, B, *rest):
+    return run(rewards, mask, v_empty, A, None, *rest)
 
 
-def without_shift(run, rewards, mask, v_empty, inside, outside, empty, *rest):
-    return run(rewards, mask, v_empty, inside, outside, np.zeros_like(empty), *rest)
+def without_shift(run, rewards, mask, v_empty, A, B, C, *rest):
+    return run(rewards, mask, v_empty, A, B, np.zeros_like(C), *rest)
 
 
 def last_row_skipped(run, *arguments):

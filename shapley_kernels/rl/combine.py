@@ -8,17 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    Array,
-    as_float,
-    describe,
-    floating,
-    like,
-    listed,
-    narrowed,
-    native,
-    ops_of,
-)
+from shapley_kernels.arrays import Array, as_float, describe, floating, like, listed, narrowed, native, ops_of
 from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
 from shapley_kernels.rl.groups import read_groups
 from shapley_kernels.rl.ranks import ALONE, ranks_of

@@ -7,15 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import (
-    as_float,
-    describe,
-    floating,
-    native,
-    numbers,
-    ops_of,
-    read,
-)
+from shapley_kernels.arrays import as_float, describe, floating, native, numbers, ops_of, read
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.advantages import read_mask
 from shapley_kernels.rl.allocator import RewardAllocator

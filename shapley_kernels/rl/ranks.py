@@ -73,15 +73,15 @@ class Ranks:
         """
         import torch.distributed as dist
 
-        found: list[Any] = [None] * dist.get_world_size(self.process_group)
+        told: list[Any] = [None] * dist.get_world_size(self.process_group)
         said = None if problem is None else _said(problem)
-        dist.all_gather_object(found, (said, self._options, part), group=self.process_group)
-        for rank, (said, _, _) in enumerate(found):
+        dist.all_gather_object(told, (said, self._options, part), group=self.process_group)
+        for rank, (said, _, _) in enumerate(told):
             if said is not None:
                 kind, text = said
                 self._raise(KINDS[kind](f"{text} (rank {rank} of the process group)"), problem)
-        self._refuse_differences([options for _, options, _ in found])
-        return [part for _, _, part in found]
+        self._refuse_differences([options for _, options, _ in told])
+        return [part for _, _, part in told]
 
     def refuse(self, error: Exception) -> NoReturn:
         """Raises what every rank finds for itself, without telling the others."""
@@ -118,7 +118,7 @@ class Ranks:
         first = options[0]
         for rank, other in enumerate(options):
             for name in (first | other) if other != first else ():
-                ours, theirs = (found.get(name, "none") for found in (first, other))
+                ours, theirs = (of_rank.get(name, "none") for of_rank in (first, other))
                 if ours != theirs:
                     remedy = REMEDIES.get(name, "pass the same on all ranks")
                     self.refuse(

@@ -86,10 +86,10 @@ def gap_form(game: Game, value: Semivalue | None = None, row: int = 0) -> list[F
         rewards = to_float64(term.game.rewards).reshape(-1, game.players)[row]
         ranking = sorted(game.live_players(row), key=lambda i, r=rewards: -r[i])  # type: ignore[misc]
         for scale, utility, params in term.scaled_recipe() if len(ranked) else ():
-            inside, outside, empty = coefficients(utility, params, term.value, len(ranked))
-            amount = sum((d * Fraction(float(a)) for d, a in zip(gaps, inside, strict=True)), Fraction(0))
-            amount += levels[-1] * Fraction(empty)
-            for i, d, a, b in zip(ranking, gaps, inside, outside, strict=True):
+            A, B, C = coefficients(utility, params, term.value, len(ranked))
+            amount = sum((d * Fraction(float(a)) for d, a in zip(gaps, A, strict=True)), Fraction(0))
+            amount += levels[-1] * Fraction(C)
+            for i, d, a, b in zip(ranking, gaps, A, B, strict=True):
                 credits[i] += factor * Fraction(scale) * amount
                 amount += d * (Fraction(float(b)) - Fraction(float(a)))
     return credits
@@ -157,15 +157,15 @@ def assert_within_budget(credits: Any, exact: Sequence[Any], budget: Budget) -> 
         f"not finite: row {bad.argmax()} of {game!r} got {got[bad.argmax()]}\n{_inputs(game, int(bad.argmax()))}"
     )
     error, allowed = errors(credits, exact, budget)
-    inside = error <= allowed  # so that a bound of NaN is a failure
-    if inside.all():
+    near = error <= allowed  # so that a bound of NaN is a failure
+    if near.all():
         return
-    ratio = np.where(inside, 0.0, _ratio(error, allowed))
+    ratio = np.where(near, 0.0, _ratio(error, allowed))
     row = int(np.unravel_index(ratio.argmax(), ratio.shape)[0])
     truth = [float(x) for x in _rows_of(exact, len(game.batch_shape))[row]]
     raise AssertionError(
         f"{game!r} under {budget.value}: error {ratio.max():.3g} times the bound in row {row} "
-        f"({(~inside).any(-1).sum()} of {len(got)} rows are outside)\n{_inputs(game, row)}\n"
+        f"({(~near).any(-1).sum()} of {len(got)} rows are outside)\n{_inputs(game, row)}\n"
         f"  expected {truth}\n  got      {got[row].tolist()}\n  error    {error[row].tolist()}\n"
         f"  bound    {allowed[row].tolist()}"
     )

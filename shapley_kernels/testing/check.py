@@ -115,10 +115,10 @@ def _check_law(law: Law, subject: Theirs, holds: Callable[[], None]) -> None:
         what = broken.what + _remedy(subject, broken)
         raise AxiomViolation(law.name, describe(law, subject, what, broken)) from broken.__cause__
     except hypothesis.errors.Flaky as flaky:
-        found = [getattr(error, "what", repr(error)) for error in getattr(flaky, "exceptions", ())]
+        broke = [getattr(error, "what", repr(error)) for error in getattr(flaky, "exceptions", ())]
         raise AxiomViolation(
             law.name,
-            f"{law.name}: {law.sentence}; {' and '.join(found) or 'it broke'} once, and not again on the same data: "
+            f"{law.name}: {law.sentence}; {' and '.join(broke) or 'it broke'} once, and not again on the same data: "
             "the function does not always return the same; seed its random numbers, and keep nothing between calls",
         ) from None
 

@@ -105,9 +105,9 @@ def _again(
 
 def _stays(subject: Subject, how: str, changed: Sample, data: Sample, got: np.ndarray) -> None:
     """Credits of `changed` are those of `data`, which are `got`, in every bit."""
-    found = _again(subject, how, subject.placed(changed), changed, got)
-    if (row := _far(found, got)) is not None:
-        raise Broken(f"with {how} it became {found.tolist()}", data, got, row)
+    credits = _again(subject, how, subject.placed(changed), changed, got)
+    if (row := _far(credits, got)) is not None:
+        raise Broken(f"with {how} it became {credits.tolist()}", data, got, row)
 
 
 # -- laws of every allocation ------------------------------------------------------------------------------------------
@@ -192,9 +192,9 @@ def layout(subject: Subject, data: Sample) -> None:
     allowed = subject.drift(data) if same_launch else 2 * subject.allowed(data, got)  # sums convert what they merge
     for how, view in subject.layouts().items():
         viewed = placed.map(partial(_viewed, view))
-        found = _again(subject, how, viewed, data, got)
-        if _far(found, got, allowed) is not None:
-            raise Broken(f"with {how} it became {found.tolist()}", data, got)
+        credits = _again(subject, how, viewed, data, got)
+        if _far(credits, got, allowed) is not None:
+            raise Broken(f"with {how} it became {credits.tolist()}", data, got)
 
 
 def _viewed(view: Callable[[Any], Any], x: Any) -> Any:
@@ -210,9 +210,9 @@ def independence_of_rows(subject: Subject, data: Sample) -> None:
         if _far(alone, got[i : i + 1], allowed[i]) is not None:
             raise Broken(f"row {i} by itself gets {alone[0].tolist()}", data, got)
     index, how = np.arange(MANY_ROWS) % len(got), f"these rows repeated to {MANY_ROWS}"
-    found = _again(subject, how, subject.placed(data.rows(index)), data, got)
-    if (row := _far(found, got[index], allowed[index])) is not None:
-        raise Broken(f"with {how}, row {row} gets {found[row].tolist()}", data, got)
+    credits = _again(subject, how, subject.placed(data.rows(index)), data, got)
+    if (row := _far(credits, got[index], allowed[index])) is not None:
+        raise Broken(f"with {how}, row {row} gets {credits[row].tolist()}", data, got)
     rows = np.flatnonzero(data.live.any(-1))
     for name in data.float_arrays() if len(rows) > 1 else ():
         for poison in subject.poisons:
@@ -226,15 +226,15 @@ def _nonfinite_stays(
     spoilt, how = data.with_entry(name, data.live_entry(name, row), poison), f"{poison} in row {row}"
     how = how.replace("nan", "NaN")
     try:
-        found = _again(subject, how, subject.placed(spoilt), data, got, "propagate")
+        credits = _again(subject, how, subject.placed(spoilt), data, got, "propagate")
     except Broken as broken:
         if isinstance(broken.__cause__, ValueError) and not isinstance(subject, Ours):
             return  # refusing is right as well
         raise
     expected = np.array(got)
-    expected[row] = np.where(data.live[row], np.nan, got[row]) if isinstance(subject, Ours) else found[row]
-    if _far(found, expected, allowed) is not None:
-        raise Broken(f"with {how} of {name} it became {found.tolist()}", data, got)
+    expected[row] = np.where(data.live[row], np.nan, got[row]) if isinstance(subject, Ours) else credits[row]
+    if _far(credits, expected, allowed) is not None:
+        raise Broken(f"with {how} of {name} it became {credits.tolist()}", data, got)
 
 
 @_law(on=[(1, 1), (3, 1), (5, 0)], values="pairs", holds=is_shapley)
@@ -282,9 +282,9 @@ def null_player(subject: Subject, data: Sample) -> None:
 def relabelling(subject: Subject, data: Sample) -> None:
     """renaming the players renames the credits"""
     got, backwards = subject.credits(data), data.players(np.arange(data.shape[1])[::-1])
-    found = subject.credits(backwards)
-    if (row := _far(found, got[:, ::-1], subject.slack(backwards, found))) is not None:
-        raise Broken(f"with the players in reverse order it is {found.tolist()}", data, got, row)
+    renamed = subject.credits(backwards)
+    if (row := _far(renamed, got[:, ::-1], subject.slack(backwards, renamed))) is not None:
+        raise Broken(f"with the players in reverse order it is {renamed.tolist()}", data, got, row)
 
 
 @_law()
@@ -292,10 +292,10 @@ def additivity(subject: Subject, data: Sample) -> None:
     """of two games whose rewards are ordered alike, the credits of the sum are the sum of the credits"""
     got, rewards, c = subject.credits(data), data.arrays["rewards"], data.arrays["v_empty"]
     capped = np.minimum(rewards, rewards.mean(axis=-1, keepdims=True))
-    found = subject.credits(data.with_arrays(rewards=rewards + capped, v_empty=2 * c))
+    credits = subject.credits(data.with_arrays(rewards=rewards + capped, v_empty=2 * c))
     expected = got + subject.credits(data.with_arrays(rewards=capped))
-    if _far(found, expected, 4 * subject.allowed(data)) is not None:
-        raise Broken(f"adding min(rewards, their mean) gives {found.tolist()}", data, got)
+    if _far(credits, expected, 4 * subject.allowed(data)) is not None:
+        raise Broken(f"adding min(rewards, their mean) gives {credits.tolist()}", data, got)
 
 
 @_law()

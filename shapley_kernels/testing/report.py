@@ -53,6 +53,6 @@ def worst_errors(utility: Utility, places: Sequence[tuple[str, str]], rows: int)
             game = data.placed(HOME[backend], dtype).game()
             for v, value in enumerate(VALUES):
                 credits = semivalue(game, value, backend=backend)
-                found = worst(credits, truth_of(data, value), error_budget(game, value))
-                worsts[v, column] = max(worsts[v, column], found)
+                error = worst(credits, truth_of(data, value), error_budget(game, value))
+                worsts[v, column] = max(worsts[v, column], error)
     return worsts

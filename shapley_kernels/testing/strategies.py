@@ -67,8 +67,8 @@ def samples(
 
 def rewards(dtype: str = "float64", max_rows: int = 3, max_players: int = 6) -> st.SearchStrategy[np.ndarray]:
     """The rewards of `samples` alone."""
-    found = samples(Max, dtype, max_rows, max_players, mask=False, v_empty=False)
-    return found.map(lambda data: data.arrays["rewards"])
+    of_max = samples(Max, dtype, max_rows, max_players, mask=False, v_empty=False)
+    return of_max.map(lambda data: data.arrays["rewards"])
 
 
 @dataclass(frozen=True)

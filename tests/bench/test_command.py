@@ -82,19 +82,7 @@ def test_an_interrupt_before_the_first_point_leaves_nothing(bench, monkeypatch):
 
 def test_the_process_ends_by_a_signal_with_its_points_kept(tmp_path):
     code = "import sys; sys.argv[1:] = %r; from shapley_kernels.bench import main; main()"
-    arguments = [
-        "run",
-        "-g",
-        "Max",
-        "-m",
-        "numba",
-        "--shape",
-        "3,4",
-        "--shape",
-        "5,4",
-        "-o",
-        "o.jsonl",
-    ]
+    arguments = ["run", "-g", "Max", "-m", "numba", "--shape", "3,4", "--shape", "5,4", "-o", "o.jsonl"]
     child = (
         "import signal, os, shapley_kernels.bench.run as r; signal.signal(2, signal.default_int_handler)\n"
         "whole = r.run\n"

@@ -97,11 +97,7 @@ def test_any_number_of_leading_axes():
 @pytest.mark.parametrize(("rollouts", "tokens", "players"), [(0, 3, 2), (2, 0, 2), (2, 3, 0), (0, 0, 0)])
 def test_nothing_to_do(rollouts, tokens, players, length):
     for make in (np.zeros, torch.zeros):
-        found = scatter_to_tokens(
-            make((rollouts, players)),
-            make((rollouts, tokens), dtype=int),
-            length=length,
-        )
+        found = scatter_to_tokens(make((rollouts, players)), make((rollouts, tokens), dtype=int), length=length)
         assert tuple(found.shape) == (rollouts, tokens)
         found = scatter_to_tokens(
             make((rollouts, players)),
