@@ -10,8 +10,9 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels.rl import RewardAllocator, SuffixSwap, grpo_advantages
+from tests.rl.test_advantages_refused import ERRORS
 
-EYE = np.eye(2)
+EYE, ZEROS = np.eye(2), np.zeros((32, 3))
 IDS = [0, 1]
 TOKENS = [[0, 1, 2]] * 2
 RAGGED = [[1.0], [1.0, 2.0]]
@@ -115,35 +116,23 @@ def wrong_on_one(rank, group):
     """As `options_that_differ`; the messages end with the number of the rank."""
     layout = {"group_ids": IDS, "process_group": group}
     nan = EYE * (np.nan if rank else 1.0)
-    for options, error, message in (
-        ({"group_ids": None}, ValueError, "process_group needs group_ids"),
-        ({"group_ids": [0]}, ValueError, r"must have one id per rollout \(2\), got 1"),
-        ({"group_ids": "ab"}, TypeError, "group_ids must be a list or 1-D array"),
-        ({"group_ids": [[0], [1]]}, TypeError, "group_ids must be hashable"),
-        ({"group_ids": [0, None]}, ValueError, "group_ids must not be missing, got None at 1"),
-        ({"group_ids": [Incomparable(), 0]}, TypeError, "values that other ranks can compare, such as .*Incomparable"),
-        ({"group_ids": [lambda: 0, 0]}, TypeError, "values that other ranks can compare"),
-        ({"num_generations": 1}, ValueError, "expected group_ids or num_generations, got both"),
-        ({"mask": [[1, 0]]}, TypeError, "mask: expected dtype bool"),
-        ({"mask": np.ones((2, 3), bool)}, ValueError, r"mask: expected shape \(2, 2\)"),
+    alone = [case for case in ERRORS if not case[1].keys() & {"num_generations", "process_group"}]
+    for error, options, message in (
+        (ValueError, {"group_ids": None}, "process_group needs group_ids"),
+        (
+            TypeError,
+            {"group_ids": [Incomparable()] * 32},
+            "values that other ranks can compare, such as .*Incomparable",
+        ),
+        (TypeError, {"group_ids": [lambda: 0] * 32}, "values that other ranks can compare"),
+        (ValueError, {"num_generations": 1}, "expected group_ids or num_generations, got both"),
+        *alone,
     ):
-        arguments = layout | (options if rank else {})
-        calls = (
-            lambda arguments=arguments: grpo_advantages(EYE, **arguments),
-            lambda arguments=arguments: RewardAllocator().advantages(EYE, **arguments),
-            lambda arguments=arguments: RewardAllocator().set_advantages(EYE, **arguments),
-            lambda arguments=arguments: RewardAllocator().token_advantages(EYE, TOKENS, **arguments),
-        )
-        for call in calls[: 1 if "mask" in options else 4]:
-            yield error, message, call
-    for options, error, message in (
-        ({"center": "median"}, ValueError, "center must be one of"),
-        ({"scale": None}, ValueError, "scale must be one of"),
-        ({"ddof": 1.5}, TypeError, "ddof must be an integer"),
-        ({"min_std": -1}, ValueError, "min_std must be a finite number"),
-        ({"eps": "0"}, TypeError, "eps must be a finite number"),
-    ):
-        yield error, message, lambda options=options: grpo_advantages(EYE, **layout, **(options if rank else {}))
+        arguments = {"group_ids": list(range(32)), "process_group": group} | (options if rank else {})
+        yield error, message, partial(grpo_advantages, ZEROS, **arguments)
+        for method, more in (("advantages", ()), ("set_advantages", ()), ("token_advantages", (TOKENS[:1] * 32,))):
+            if options.keys() <= {"group_ids"}:
+                yield error, message, partial(getattr(RewardAllocator(), method), ZEROS, *more, **arguments)
     for bad, error, message in (
         (RAGGED, ValueError, "expected rows of equal length, got a ragged list"),
         (nan, ValueError, r"must be finite, got nan at \[0, 0\]"),
