@@ -12,7 +12,7 @@ nox.options.reuse_existing_virtualenvs = True
 # The versions that an adapter is tested with: the newest, and the oldest it supports with what was current beside that.
 TRL = {
     "newest": ("trl==1.16.0", "transformers==5.23.0", "accelerate==1.15.0", "datasets==5.2.0"),
-    "oldest": ("trl==1.0.0", "transformers==5.4.0", "accelerate==1.13.0", "datasets==4.8.4"),
+    "oldest": ("trl==1.0.0", "transformers==5.4.0", "accelerate==1.13.0", "datasets==4.8.4", "jmespath==1.1.0"),
 }
 
 # verl's wheel leaves out what the rest of these bring; its extra of that name brings CUDA too.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
     if not isinstance(allocator, RewardAllocator | None):
         raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
 
-    def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
+    def alone(token_level_rewards: Any, response_mask: Any, index: Any, **options: Any) -> Any:
         scale = "group" if by_std(**options) else "none"
         _check(OWNER, token_level_rewards, response_mask, index)
         how = allocator or RewardAllocator(scale=scale)
@@ -61,23 +61,15 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         tokens = response_mask.new_zeros(response_mask.shape, dtype=numbers.dtype)
         chose = None if stopped is None else stopped[kept]
         tokens[kept] = _on_tokens(numbers[kept], mask[kept], ids[kept], uids, how, chose)
-        tokens = tokens * response_mask
-        return tokens, tokens
-
-    return _of_whole_rollouts(estimate)
-
-
-def _of_whole_rollouts(alone: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
-    """The estimator, which gets the rows of a rollout as one where `ROWS` says that several are."""
+        return tokens * response_mask
 
     def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
-        if (rows := _rows_now()) is None or index is None:
-            return alone(token_level_rewards, response_mask, index, **options)
-        written, rollouts, order = rows
-        join = Joined(written[:, : response_mask.shape[1]], rollouts, order)
-        uids = dict(zip(rollouts.tolist(), index, strict=True))
-        together = [uids[k] for k in range(len(uids))]
-        tokens = join.back(alone(join(token_level_rewards), join(response_mask), together, **options)[0])
+        if (rows := _rows_now()) is None:
+            tokens = alone(token_level_rewards, response_mask, index, **options)
+        else:
+            join = Joined(rows.written[:, : response_mask.shape[1]], rows.rollouts, rows.order)
+            together = [index[i] for i in rows.final]
+            tokens = join.back(alone(join(token_level_rewards), join(response_mask), together, **options))
         return tokens, tokens
 
     return estimate
@@ -90,7 +82,7 @@ def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
         rollouts: `rollout_advantages`, or functools.partial of it with other options.
 
     Returns:
-        As of `make`; a rollout's reward is the sum over its tokens.
+        As of `make`; a rollout's reward is the sum over its tokens, of its final row where several are of one rollout.
 
     Raises:
         TypeError: no function.
@@ -103,10 +95,15 @@ def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
 
     def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **_: Any) -> tuple[Any, Any]:
         _check(ROLLOUTS, token_level_rewards, response_mask, index)
-        tokens = rollouts(token_level_rewards.sum(-1), group_ids=index)[:, None] * response_mask
+        rewards = token_level_rewards.sum(-1)
+        if (rows := _rows_now()) is None:
+            advantages = rollouts(rewards, group_ids=index)
+        else:
+            advantages = rollouts(rewards[rows.final], group_ids=[index[i] for i in rows.final])[rows.rollouts]
+        tokens = advantages[:, None] * response_mask
         return tokens, tokens
 
-    return _of_whole_rollouts(estimate)
+    return estimate
 
 
 def _credits(token_level_rewards: Any, response_mask: Any) -> tuple[Any, Any, Any, Any]:
@@ -208,11 +205,20 @@ class Joined:
         return self.torch.empty_like(found).index_copy(0, self.order, found)
 
 
-ROWS: ContextVar[Any] = ContextVar("ROWS", default=None)
-"""For rows that are not whole rollouts: what `Joined` takes, while an estimator is called with such."""
+class Rows(NamedTuple):
+    """Of rows that are not whole rollouts: what `Joined` takes, and the last row of each rollout."""
+
+    written: Any
+    rollouts: Any
+    order: Any
+    final: list[int]
 
 
-def _rows_now() -> Any:  # by its name, an estimator can be sent to another process
+ROWS: ContextVar[Rows | None] = ContextVar("ROWS", default=None)
+"""Set while an estimator is called with such rows."""
+
+
+def _rows_now() -> Rows | None:  # by its name, an estimator can be sent to another process
     return ROWS.get()
 
 

@@ -206,7 +206,7 @@ class ShapeGRPOMixin:
         if weights != [1.0] + [0.0] * (len(weights) - 1):
             raise ValueError(
                 f"{OWNER}: reward_weights must be 1 for set_reward and 0 for {self.reward_func_names[1:]}, "
-                f"got {weights}; put what else is to be trained into the scorer's score or utility"
+                f"got {weights}; put what else is to be trained into the scorer's score, which may take `environments`"
             )
         for name, ours, theirs, remedy in (
             ("utility", self.allocator.utility, self.scorer.utility, "of the scorer; pass the same object to both"),

@@ -14,12 +14,14 @@ import numpy as np
 
 from shapley_kernels.adapters import verl as _verl  # the version first
 from shapley_kernels.adapters._columns import parameters
-from shapley_kernels.adapters._estimator import ROWS, score_rows, warn_of_value
+from shapley_kernels.adapters._estimator import ROWS, Rows, score_rows, warn_of_value
 from shapley_kernels.rl import RewardAllocator, SetScorer, segments
 
 import torch  # isort: skip
 import transfer_queue  # isort: skip
 from tensordict import TensorDict  # isort: skip
+from verl.experimental.agent_loop.agent_loop import register  # isort: skip
+from verl.experimental.agent_loop.tool_agent_loop import ToolAgentLoop  # isort: skip
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase  # isort: skip
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer  # isort: skip
 
@@ -105,6 +107,11 @@ class ShapeAgentLoopMixin:
         return found
 
 
+@register("shapley_tool_agent")
+class ShapeToolAgentLoop(ShapeAgentLoopMixin, ToolAgentLoop):
+    """verl's loop of tools, for actor_rollout_ref.rollout.agent.default_agent_loop=shapley_tool_agent."""
+
+
 class SessionTrainerMixin:
     """Stands before a PPOTrainer of verl: the estimators of `adapters.verl` get the outputs of a session, which are
     several sequences of one rollout, as one. (verl's own GRPO takes the final ones.)"""
@@ -118,7 +125,8 @@ class SessionTrainerMixin:
         for number, rows in enumerate(sessions := _sessions(batch.keys)):
             rollouts[rows] = number
         order = torch.tensor([i for rows in sessions for i in rows])
-        reset = ROWS.set((torch.arange(int(lengths.max())) < lengths[:, None], rollouts, order))
+        written = torch.arange(int(lengths.max())) < lengths[:, None]
+        reset = ROWS.set(Rows(written, rollouts, order, [rows[-1] for rows in sessions]))
         try:
             return super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         finally:

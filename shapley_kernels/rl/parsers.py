@@ -152,7 +152,7 @@ def separated(separator: str) -> Parser:
     return partial(_separated, separator=separator)
 
 
-def after(mark: str, parser: Parser, missing: str = "whole") -> Parser:
+def after(mark: str, parser: Parser, missing: str = "whole", last: bool = False) -> Parser:
     r"""What a parser finds behind the first `mark`, such as the end of a model's reasoning; spans of the whole text.
 
     The mark that opens the reasoning is not looked for: chat templates often write it into the prompt. Marks that are
@@ -164,12 +164,15 @@ def after(mark: str, parser: Parser, missing: str = "whole") -> Parser:
         missing: what a text without the mark is: "whole", all of it goes to the parser, for models that may answer at
             once; "malformed", so that lists in a draft that was cut are never scored. A text that ends within the
             mark is truncated either way.
+        last: whether to begin behind the last mark instead, such as the end of a model's last tool call, whose
+            arguments may hold lists, too.
 
     Returns:
         A parser.
 
     Raises:
-        TypeError, ValueError: mark is not a str, or empty; parser is no function; another `missing`.
+        TypeError, ValueError: mark is not a str, or empty; parser is no function; another `missing`; last is not a
+            bool.
 
     >>> after("</think>", json_list())('<think>Draft: ["maybe"]</think>["red", "blue"]')
     ([(32, 37, 'red'), (39, 45, 'blue')], None)
@@ -178,7 +181,8 @@ def after(mark: str, parser: Parser, missing: str = "whole") -> Parser:
     if not callable(parser):
         raise TypeError(f"after: parser must be a function, such as rl.json_list(), got {parser!r}")
     one_of("after: missing", missing, MISSING)
-    return partial(_after, mark=mark, parser=parser, missing=missing)
+    _check_bool("after", "last", last)
+    return partial(_after, mark=mark, parser=parser, missing=missing, last=last)
 
 
 def _check_text(owner: str, name: str, text: Any) -> None:
@@ -305,13 +309,14 @@ def _ends_in_tag(text: str, name: str, numbered: bool) -> bool:
     return inside.startswith(name) and (rest[:1].isspace() or not rest) and ">" not in inside
 
 
-def _after(text: str, mark: str, parser: Parser, missing: str) -> tuple[Found, str | None]:
-    before, found_mark, rest = text.partition(mark)
-    if not found_mark:
-        if any(text.endswith(mark[:length]) for length in range(2, len(mark))):
-            return [], TRUNCATED
-        return parser(text) if missing == "whole" else ([], MALFORMED)
-    start = len(before) + len(mark)
+def _after(text: str, mark: str, parser: Parser, missing: str, last: bool) -> tuple[Found, str | None]:
+    at = text.rfind(mark) if last else text.find(mark)
+    start = 0 if at < 0 else at + len(mark)
+    rest = text[start:]
+    if (last or at < 0) and any(rest.endswith(mark[:length]) for length in range(2, len(mark))):
+        return [], TRUNCATED
+    if at < 0 and missing == "malformed":
+        return [], MALFORMED
     result = parser(rest)
     if not isinstance(result, tuple):  # no parser: `candidate_ids` says what one has to give
         return result

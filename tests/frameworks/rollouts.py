@@ -15,9 +15,11 @@ ADVANTAGES = [[-0.28283, -1.13131, 1.41413], [0.56565, -0.56565], [-0.81643, 1.6
 
 def assert_candidate_advantages(token_advantages, candidate_ids):
     """[4, T] each: the tokens of each candidate have its advantage, all others that of the set, 0."""
-    for found, ids, wanted in zip(np.asarray(token_advantages), np.asarray(candidate_ids), ADVANTAGES, strict=True):
-        assert set(ids) == set(range(len(wanted) + 1))
-        np.testing.assert_allclose(found, np.array([0.0, *wanted])[ids], rtol=0, atol=5.1e-6)
+    advantages, ids = map(np.asarray, (token_advantages, candidate_ids))
+    ids = np.pad(ids, ((0, 0), (0, advantages.shape[1] - ids.shape[1])))
+    for found, of_row, wanted in zip(advantages, ids, ADVANTAGES, strict=True):
+        assert set(of_row) == set(range(len(wanted) + 1))
+        np.testing.assert_allclose(found, np.array([0.0, *wanted])[of_row], rtol=0, atol=5.1e-6)
 
 
 def tiny_tokenizer():

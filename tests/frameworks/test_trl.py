@@ -14,7 +14,7 @@ import pytest
 import shapley_kernels as sk
 from shapley_kernels import rl
 from tests import GUARD
-from tests.frameworks.rollouts import TEXTS
+from tests.frameworks.rollouts import REWARDS, TEXTS, assert_candidate_advantages
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of TRL and transformers are theirs
 
@@ -35,26 +35,30 @@ def test_sets_that_tie_still_teach(trl_run):
     assert (ours - start).abs().max() > 1e-4
 
 
-def test_each_token_is_trained_by_the_advantage_of_its_candidate(trl_run):
+@pytest.mark.parametrize("tools", [False, True], ids=["plain", "tools"])
+def test_each_token_is_trained_by_the_advantage_of_its_candidate(trl_run, tools):
     """One step of gradient descent is the gradient of sum_t A_t log p_t / tokens, computed here from the tokens."""
     import torch
 
-    texts = ['["4", "3"]', '["7", "7", "1"]', *TEXTS[2:]]
     config = {"optim": "sgd", "learning_rate": 0.5, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
-    trainer = trl_run.make(texts=texts, config=config)
+    texts = ['["4", "3"]', '["7", "7", "1"]', *TEXTS[2:]]
+    make = trl_run.with_tools if tools else functools.partial(trl_run.make, texts=texts)
+    trainer = make(config=config)
     batch, _ = trl_run.scored_batch(trainer)
     assert len({round(float(x), 4) for x in batch["advantages"][:2].unique()}) > 4
-    model = trl_run.tiny_model(trl_run.TOKENIZER)
+    model = trl_run.tiny_model(trainer.processing_class)
+    start = torch.cat([x.detach().reshape(-1) for x in model.parameters()])
     tokens = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
     width = batch["completion_ids"].shape[1]
     logits = model(tokens, attention_mask=attention).logits[:, -width - 1 : -1]
     log_p = logits.log_softmax(-1).gather(-1, batch["completion_ids"][..., None])[..., 0]
-    mask = batch["completion_mask"]
+    mask = batch["completion_mask"] * batch.get("tool_mask", 1)
+    assert tools == bool((mask != batch["completion_mask"]).any())
     (0.5 * (batch["advantages"] * log_p * mask).sum() / mask.sum()).backward()
     wanted = torch.cat([(x + x.grad).detach().reshape(-1) for x in model.parameters()])
     trainer.train()
-    found, start = trl_run.parameters(trainer), trl_run.parameters(trl_run.make())
+    found = trl_run.parameters(trainer)
     assert (found - start).abs().max() > 1e-3
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
@@ -401,6 +405,83 @@ def test_candidates_are_looked_for_in_the_tokens_of_the_model(trl_run):
         rollout=with_tool_output(trl_run), config={"mask_truncated_completions": True, "max_completion_length": 9}
     )
     trl_run.scored_batch(cut)
+
+
+def test_the_loop_of_tools(trl_run):
+    """TRL calls the tool when the model writes so: lists in calls and in what the tool says are no candidates."""
+    trainer = trl_run.with_tools()
+    batch, ids = trl_run.scored_batch(trainer)
+    assert trainer._scored[1].texts == [json.loads(text) for text in TEXTS]
+    assert_candidate_advantages(batch["advantages"], ids)
+    for row, mask, length, drafts in zip(
+        batch["completion_ids"], batch["tool_mask"], batch["completion_mask"].sum(1), ("8", None, "8", "8"), strict=True
+    ):
+        text, told = (trainer.processing_class.decode(row[:length][mask[:length] == own].tolist()) for own in (1, 0))
+        assert (f'["{drafts}"]' in text) == (drafts is not None) == ("<tool_response>" in told)
+    assert trainer._metrics["train"]["tools/call_frequency"] == [5 / 4]
+    assert trainer._metrics["train"]["tools/failure_frequency"] == pytest.approx([1 / 5])
+    assert trainer._metrics["train"]["reward"] == [3.0]
+
+
+def test_calls_lead_to_the_candidates_behind_them(trl_run):
+    """Under SuffixSwap a call of the model gets the advantage of the first candidate, what the tool says nothing."""
+    trainer = trl_run.with_tools(allocator=rl.RewardAllocator(value=rl.SuffixSwap()))
+    batch, ids = trl_run.scored_batch(trainer)
+    own = batch["tool_mask"].numpy() * batch["completion_mask"].numpy()
+    for row, mask, of_row in zip(batch["advantages"].numpy(), own, ids, strict=True):
+        first = int((of_row > 0).argmax())
+        assert set(row[:first][mask[:first] == 1]) <= {row[first]}
+        assert not row[mask == 0].any()
+
+
+@pytest.mark.parametrize(
+    ("config", "problems"),
+    [
+        ({"max_tool_calling_iterations": 1}, [None, None, None, "malformed"]),  # it ends with a call
+        ({"max_completion_length": 160}, ["malformed", None, "truncated", "malformed"]),  # two answers have no room
+    ],
+    ids=["calls", "length"],
+)
+def test_a_loop_of_tools_that_is_cut(trl_run, config, problems):
+    trainer = trl_run.with_tools(config=config)
+    batch, _ = trl_run.scored_batch(trainer)
+    scored = trainer._scored[1]
+    assert scored.problems == problems
+    assert scored.set_rewards.tolist() == [0.0 if bad else max(row) for bad, row in zip(problems, REWARDS, strict=True)]
+    assert not batch["advantages"][batch["tool_mask"] == 0].any()
+    trainer.train()
+
+
+def test_tools_of_an_environment(trl_run):
+    """One for each rollout, which the score gets; a reward of its own is refused."""
+    from trl import GRPOTrainer
+
+    from tests.frameworks import tool_calls
+
+    class Environment:
+        def reset(self, **_):
+            self.calls = 0
+
+        def rewards_of(self, rollout: int, drafts: list[str]) -> str:
+            self.calls += 1
+            return tool_calls.rewards_of(rollout, drafts)
+
+    Environment.rewards_of.__doc__ = tool_calls.rewards_of.__doc__
+
+    class Rewarding(Environment):
+        def get_reward(self):
+            return 1.0
+
+    def score(text, environments):
+        return float(text) - environments.calls
+
+    found = trl_run.with_tools(tools=[], environment_factory=Environment, score=score)
+    trl_run.scored_batch(found)
+    assert found._scored[1].set_rewards.tolist() == [4.0, 5.0, -1.0, -1.0]
+    if "get_reward" not in inspect.getsource(GRPOTrainer):
+        return  # this version of TRL has no such rewards
+    with pytest.raises(ValueError, match=r"0 for \['Rewarding'\], got \[1.0, 1.0\]; .* which may take `environments`"):
+        trl_run.with_tools(tools=[], environment_factory=Rewarding)
 
 
 def test_turns_as_candidates(trl_run):

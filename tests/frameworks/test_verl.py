@@ -252,25 +252,54 @@ def test_reward_manager(verl_run):
     assert cut["reward_extra_info"]["shapley/malformed_rollouts"] == 1.0
 
 
-def test_trainer_in_ray(verl_run):
-    """Rewards by the manager, advantages by the trainer, rows out of order and one of padding."""
+@pytest.fixture(scope="module")
+def in_ray(verl_run):
+    """By estimator: what the rows of `verl_in_ray.KEYS` have after the advantage step of its trainer."""
     setting = os.environ | {"VERL_USE_EXTERNAL_MODULES": "shapley_kernels.adapters.verl_trainer"}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.frameworks.verl_run"]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.frameworks.verl_in_ray"]
     done = subprocess.run(command, capture_output=True, text=True, env=setting, timeout=GUARD, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_tools_and_sessions_in_ray(in_ray):
+    """verl's own loop calls the tool when the model writes so; its worker asks for rewards, its trainer computes
+    advantages, of rows out of order and one of padding."""
+    from tests.frameworks.tool_calls import PARSER
+    from tests.frameworks.verl_in_ray import TOKENIZER
+
+    found = in_ray["shapley_grpo"]
     *advantages, padding = found["advantages"]
     assert not any(padding)
-    final = [0, 2, 3, 4]  # rollout 1 has two outputs
-    width = max(map(len, advantages))
-    assert_candidate_advantages(
-        *([rows[i] + [0] * (width - len(rows[i])) for i in final] for rows in (advantages, found["ids"]))
-    )
+    masks = found["response_mask"][:-1]
+    assert [0 in mask for mask in masks] == [True, False, False, True, True]
+    for row, mask in zip(advantages, masks, strict=True):
+        assert not np.array(row)[np.array(mask) == 0].any()
+    told = [
+        TOKENIZER.decode(np.array(row)[np.array(mask) == 0])
+        for row, mask in zip(found["responses"][:-1], masks, strict=True)
+    ]
+    assert ["are too good" in text for text in told] == [True, False, False, True, True]
+    final = [0, 2, 3, 4]
+    rows, own = ([found[name][i] for i in final] for name in ("responses", "response_mask"))
+    ids = rl.candidate_ids(rows, TOKENIZER, PARSER, mask=own)
+    assert ids.texts == [json.loads(text) for text in TEXTS]
+    assert_candidate_advantages(sk.pad([advantages[i] for i in final])[0], ids.ids)
+    assert not any(advantages[1])  # the first output of a session has no candidate
     sums = np.array([np.sum(found["rm_scores"][i], dtype=np.float32) for i in (*final, 5)])
     np.testing.assert_array_equal(sums, [*map(max, REWARDS), 0.0])
-    assert 0 in found["response_mask"][3]  # a tool wrote a list there, in which no candidate was looked for
-    for row, mask in zip(advantages, found["response_mask"], strict=False):
-        assert not np.array(row)[np.array(mask) == 0].any()
+
+
+def test_rollouts_and_sessions_in_ray(verl_run, in_ray):
+    """Both outputs of a session get the advantage of its reward, which verl writes on each of them."""
+    found = in_ray["shapley_rollouts"]
+    rewards = [2.0, 5.0, 1.0, 1.5]
+    assert [sum(row) for row in found["rm_scores"]] == [2.0, 5.0, 5.0, 1.0, 1.5, 0.0]
+    wanted = rl.rollout_advantages(np.array(rewards), group_ids=verl_run.UIDS)
+    rows = zip(found["advantages"], found["response_mask"], wanted[[0, 1, 1, 2, 3]], strict=False)
+    for row, mask, advantage in rows:
+        np.testing.assert_allclose(row, advantage * np.array(mask), rtol=1e-6)
+    assert not any(found["advantages"][-1])
 
 
 def test_several_turns_and_outputs(verl_run):

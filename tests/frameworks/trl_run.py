@@ -15,6 +15,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from shapley_kernels import rl
 from shapley_kernels.adapters.trl import RolloutGRPOTrainer, ShapeGRPOMixin, ShapeGRPOTrainer
+from tests.frameworks import tool_calls
 from tests.frameworks.rollouts import GROUP, TEXTS, tiny_model, tiny_tokenizer
 
 torch.set_num_threads(1)
@@ -75,11 +76,11 @@ def make(
     }
     if issubclass(trainer_class, ShapeGRPOMixin):
         arguments = {"scorer": scorer()} | arguments
+    arguments = {"processing_class": TOKENIZER} | arguments
     data = Dataset.from_dict({"prompt": ["a", "b"] * 4} | (columns or {}))
     return trainer_class(
         model=model or tiny_model(TOKENIZER),
         args=GRPOConfig(**settings | (config or {})),
-        processing_class=TOKENIZER,
         rollout_func=None if rollout is False else rollout or scripted(texts),
         train_dataset=data,
         eval_dataset=data.select(range(2)),
@@ -93,13 +94,54 @@ def train(*args, **kwargs):
     return trainer
 
 
+def with_tools(score=float, parser=tool_calls.PARSER, tools=(tool_calls.rewards_of,), config=None, **arguments):
+    """A trainer whose model writes what `tool_calls` says, by TRL's own generation and its loop of tools."""
+    try:
+        from trl.chat_template_utils import qwen3_chat_template
+    except ImportError:
+        pytest.skip("this version of TRL has no loop of tools with this template")
+    tokenizer = tool_calls.chat_tokenizer(qwen3_chat_template)
+    return make(
+        model=scripted_model(tokenizer),
+        rollout=False,
+        columns={"prompt": [[{"role": "user", "content": text}] for text in "ab"] * 4},
+        processing_class=tokenizer,
+        tools=list(tools),
+        scorer=rl.SetScorer(score, parser, tokenizer),
+        config={"max_completion_length": 512} | (config or {}),
+        **arguments,
+    )
+
+
+def scripted_model(tokenizer):
+    """The tiny model; what it samples is forced, token by token, to be what `tool_calls.writes` next."""
+    model = tiny_model(tokenizer)
+    generate = model.generate
+
+    def scripted(input_ids, **options):
+        wanted = [
+            tokenizer(tool_calls.writes(text, i))["input_ids"] + [tokenizer.eos_token_id]
+            for i, text in enumerate(tokenizer.batch_decode(input_ids))
+        ]
+
+        def forced(ids, scores):
+            at = ids.shape[1] - input_ids.shape[1]
+            following = [row[at] if at < len(row) else tokenizer.pad_token_id for row in wanted]
+            return torch.full_like(scores, -torch.inf).scatter(1, torch.tensor(following)[:, None], 0.0)
+
+        return generate(input_ids=input_ids, logits_processor=[forced], **options)
+
+    model.generate = scripted
+    return model
+
+
 def parameters(trainer):
     return torch.cat([x.detach().reshape(-1) for x in trainer.accelerator.unwrap_model(trainer.model).parameters()])
 
 
 def scored_batch(trainer):
     """What goes into the loss, and the candidate ids of its rows: of a fresh batch, in the order of the rows."""
-    rows = [{"prompt": prompt} for prompt in ("a", "a", "b", "b")]
+    rows = [trainer.train_dataset[i] for i in (0, 0, 1, 1)]
     batch = trainer._generate_and_score_completions(rows[: trainer.args.per_device_train_batch_size])
     return batch, trainer._scored[1].ids
 

@@ -39,67 +39,6 @@ def algorithm(**config):
     return AlgoConfig(adv_estimator="shapley_grpo", **config)
 
 
-def _controller():
-    """Rewards by the manager, then the advantage step of the registered trainer, in real Ray and TransferQueue."""
-    import asyncio
-    import json
-
-    import ray
-    import transfer_queue
-    from omegaconf import OmegaConf
-    from verl.trainer.ppo.v1 import get_trainer_cls
-    from verl.utils.tensordict_utils import list_of_dict_to_tensordict
-
-    from tests.frameworks.rollouts import TEXTS, tiny_tokenizer
-
-    tokenizer = tiny_tokenizer()
-    manager = reward_manager(tokenizer)
-    keys, tags, fields, ids = [], [], [], []
-    tool = tokenizer('["9"]')["input_ids"]
-    for i, text in enumerate([*TEXTS, TEXTS[0]]):
-        tokens = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-        padding = i == len(TEXTS)
-        session = []
-        # rollout 1 has two outputs, and a tool wrote a list into rollout 2
-        for part in [tool, tokens] if i == 1 else [tokens]:
-            own = [1] * len(part)
-            if i == 2:
-                part, own = [part[0], *tool, *part[1:]], [1] + [0] * len(tool) + [1] * (len(part) - 1)
-            session.append(output(part, own, num_turns=4 if i == 2 else 2))
-        reward = asyncio.run(manager.run_single(as_verl_asks(session)))
-        session[-1].reward_score = reward["reward_score"]
-        session[-1].extra_fields["reward_extra_info"] = reward["reward_extra_info"]
-        for k, one in enumerate(session):
-            if padding:
-                one.response_mask, one.reward_score = [0] * len(tokens), 0.0
-            row = one.as_dict()
-            row.pop("metrics")
-            row.setdefault("rm_scores", torch.zeros(len(one.response_ids)))
-            row["uid"] = "pad0" if padding else UIDS[i]
-            keys.append(f"{row['uid']}_{i}_{k}")
-            fields.append(row)
-            tags.append({"status": "success", "seq_len": 3 + len(one.response_ids), "is_padding": padding})
-            last, mask = k == len(session) - 1, [own] if i == 2 else None
-            own_ids = rl.candidate_ids([one.response_ids], tokenizer, rl.json_list(), mask=mask).ids[0].tolist()
-            ids.append(own_ids if last else [0] * len(one.response_ids))
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", object_store_memory=100 * 2**20)
-    transfer_queue.init(OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1}}}))
-    data = list_of_dict_to_tensordict(fields)
-    transfer_queue.kv_batch_put(keys=keys, fields=data, tags=tags, partition_id="train")
-    batch = transfer_queue.KVBatchMeta(partition_id="train", keys=keys, tags=tags)
-    batch.reorder([2, 0, 5, 4, 3, 1])  # as balancing does
-    trainer = object.__new__(get_trainer_cls("shapley_sync"))
-    algorithm = {"adv_estimator": "shapley_grpo", "gamma": 1.0, "lam": 1.0, "use_kl_in_reward": False}
-    trainer.config = OmegaConf.create({"algorithm": algorithm, "actor_rollout_ref": {"rollout": {"n": 2}}})
-    trainer._compute_advantage(batch, {})
-    names = ["advantages", "rm_scores", "response_mask"]
-    found = transfer_queue.kv_batch_get(keys=keys, partition_id="train", select_fields=names)
-    results = {name: [found[name][i].tolist() for i in range(len(keys))] for name in names}
-    transfer_queue.close()
-    ray.shutdown()
-    print(json.dumps(results | {"ids": ids, "keys": keys}))
-
-
 def output(tokens, own, num_turns=2):
     """Of an agent loop, through the mixin that tells which tokens are the model's."""
     import asyncio
@@ -167,7 +106,3 @@ def reward_manager(tokenizer, score=float, allocator=None, parser=None, **config
 
     Rewards.allocator = allocator
     return Rewards(OmegaConf.create(config), tokenizer, None)
-
-
-if __name__ == "__main__":
-    _controller()

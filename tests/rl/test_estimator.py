@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.adapters._estimator import ROWS, make, make_rollouts, token_rewards, warn_of_value
+from shapley_kernels.adapters._estimator import ROWS, Rows, make, make_rollouts, token_rewards, warn_of_value
 from shapley_kernels.rl import (
     Broadcast,
     CandidateSwap,
@@ -154,13 +154,14 @@ def test_rollouts_without_candidates_are_not_counted():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_rows_of_one_rollout(seed):
-    """Cut anywhere into rows, in any order: each token has the advantage that it has in one row."""
+    """Cut anywhere into rows, in any order: each token has the advantage that it has in one row. Rewards that are not
+    of candidates stand on each row, as verl writes them, and count once."""
     rng = np.random.default_rng(seed)
     allocator = RewardAllocator()
     tokens = encode_credits(allocator.credits(torch.tensor(rng.random((6, 3)))), IDS)
     order = torch.tensor(rng.permutation(12))
     rollouts = torch.arange(12)[order] // 2
-    cuts = rng.integers(0, 10, 6)
+    cuts = rng.integers(1, 9, 6)
     lengths = torch.tensor([n for cut in cuts for n in (cut, 9 - cut)])[order]
     written = torch.arange(9) < lengths[:, None]
     rows = torch.zeros(12, 9)
@@ -169,11 +170,16 @@ def test_rows_of_one_rollout(seed):
         first = 0 if number % 2 == 0 else cuts[number // 2]
         place[:length] = torch.arange(first, first + length)
         row[:length] = tokens[number // 2, first : first + length]
-    for estimate in (make(allocator, lambda **_: True), make_rollouts(rollout_advantages)):
+    final = [order.tolist().index(2 * k + 1) for k in range(6)]
+    on_each = tokens.sum(1)[rollouts, None] * (torch.arange(9) == lengths[:, None] - 1)
+    for estimate, given in (
+        (make(allocator, lambda **_: True), rows),
+        (make_rollouts(rollout_advantages), on_each),
+    ):
         whole, _ = estimate(tokens, torch.ones_like(IDS), index=UIDS)
-        reset = ROWS.set((written, rollouts, order.argsort()))
+        reset = ROWS.set(Rows(written, rollouts, order.argsort(), final))
         try:
-            found, _ = estimate(rows, written.long(), index=[UIDS[k] for k in rollouts])
+            found, _ = estimate(given, written.long(), index=[UIDS[k] for k in rollouts])
         finally:
             ROWS.reset(reset)
         assert found.tolist() == (whole[rollouts].gather(1, places) * written).tolist()
