@@ -30,18 +30,24 @@ BUCKET_BYTES = 256 << 20
 """Of input for each task that shares rewards, about; more where there are more machines than that makes tasks."""
 
 PLACE = ["file", "row"]
-ROWS = pa.schema(
-    [
+
+
+def schema(columns: Columns) -> pa.Schema:
+    """Of the numbers that travel. Of each data column, "data0" are all those of a row, and "width0" how many a candidate
+    has."""
+    fields = [
         ("bucket", pa.int64()),
         ("file", pa.int64()),
         ("row", pa.int64()),  # among the good rows of the file
         ("prompt", pa.binary()),
         ("rewards", pa.large_list(pa.float64())),
     ]
-)
+    for i in range(len(columns.data)):
+        fields += [(f"data{i}", pa.large_list(pa.float64())), (f"width{i}", pa.int64())]
+    return pa.schema(fields)
 
 
-def refuse(inputs: list[str], plot: Path | None, columns: Columns) -> None:
+def refuse(inputs: list[str], plot: Path | None) -> None:
     """CommandError for what this engine cannot do."""
     for name in inputs:
         path = Path(name)
@@ -49,9 +55,6 @@ def refuse(inputs: list[str], plot: Path | None, columns: Columns) -> None:
             raise CommandError(f"--engine ray: expected files that all machines see, found the stream {name!r}")
     if plot:
         raise CommandError("--engine ray draws no --plot; plot a file of some of the prompts without it")
-    if columns.data:
-        names = ", ".join(repr(column.name) for column in columns.data)
-        raise CommandError(f"--engine ray: expected a utility of rewards alone, got one of {names}; leave --engine out")
 
 
 def fill(
@@ -122,7 +125,7 @@ def _read(
     file: File, number: int, kind: Any, columns: Columns, skip_bad: bool, guesses: bool, keep_prompts: int, buckets: int
 ) -> tuple[pa.Table, _Read]:
     """The numbers of one file; runs on a worker."""
-    read, tables = _Read(), [ROWS.empty_table()]
+    read, tables = _Read(), [schema(columns).empty_table()]
     try:
         file.refuse_changed()  # also where it is another file than there
         source: Source
@@ -132,7 +135,8 @@ def _read(
             read.guess = SchemaGuess(columns.rewards) if guesses else None
             source = JsonLines(file, columns, skip_bad, see=read.guess.see if read.guess else None)
         for batch in source.batches(lambda _: None):
-            tables.append(_table(batch, number, len(read.lengths), buckets))
+            if batch.prompts:
+                tables.append(_table(batch, number, len(read.lengths), buckets, schema(columns)))
             read.lengths = np.concatenate([read.lengths, batch.lengths])
             read.prompts += batch.prompts[: keep_prompts - len(read.prompts)]
         read.skipped = source.skipped.tolist()
@@ -145,17 +149,19 @@ def _read(
     return pa.concat_tables(tables), read
 
 
-def _table(numbers: RewardBatch, file: int, first: int, buckets: int) -> pa.Table:
+def _table(numbers: RewardBatch, file: int, first: int, buckets: int, columns: pa.Schema) -> pa.Table:
     prompts = [_bytes(prompt) for prompt in numbers.prompts]
     count = len(prompts)
-    columns = [
+    arrays = [
         np.array([zlib.crc32(prompt) % buckets for prompt in prompts], np.int64),
         np.full(count, file),
         np.arange(first, first + count),
         pa.array(prompts, pa.binary()),
         _lists(numbers.rewards, numbers.lengths),
     ]
-    return pa.table(columns, schema=ROWS)
+    for x, widths in numbers.data:
+        arrays += [_lists(x, numbers.lengths * widths), widths]
+    return pa.table(arrays, schema=columns)
 
 
 def _bytes(prompt: Any) -> bytes:
@@ -207,14 +213,16 @@ def _sharer(allocator: RewardAllocator, columns: Columns) -> Callable[[pa.Table]
     def share(rows: pa.Table) -> pa.Table:
         rows = rows.sort_by([(name, "ascending") for name in PLACE]).combine_chunks()
         rewards, lengths = _flat(rows["rewards"]), pc.list_value_length(rows["rewards"]).to_numpy()
+        data = tuple((_flat(rows[f"data{i}"]), rows[f"width{i}"].to_numpy()) for i in range(len(columns.data)))
         prompts = pc.dictionary_encode(rows["prompt"].combine_chunks()).indices.to_pylist()
         told: Any = ""
         credits = advantages = np.zeros_like(rewards)
         results = Results(columns)
-        results.add(RewardBatch(prompts, lengths, rewards))
+        results.add(RewardBatch(prompts, lengths, rewards, data))
         try:
             results.compute(allocator, lambda _: lambda _: None)
-            credits, advantages, told = results.credits, results.advantages, results.diagnostics
+            rewards, credits, advantages = results.rewards, results.credits, results.advantages
+            told = results.diagnostics
         except CommandError as error:
             told = str(error)
         lists = {"rewards": rewards, "credits": credits, "advantages": advantages}

@@ -71,7 +71,7 @@ def run(job: Job, console: Console) -> None:
     if job.engine == "ray":
         from shapley_kernels.cli import ray_engine
 
-        ray_engine.refuse(job.inputs, job.plot, job.columns)
+        ray_engine.refuse(job.inputs, job.plot)
     kind = picture_kind(job.plot) if job.plot else ""
     staged = Staged(job.force)
     try:
