@@ -33,7 +33,7 @@ PLACE = ["file", "row"]
 
 
 def schema(columns: Columns) -> pa.Schema:
-    """Of the numbers that travel. Of each data column, "data0" are all those of a row, and "width0" how many a candidate
+    """Of the numbers that travel. Of a data column, "data0" are all those of a row, and "width0" how many a candidate
     has."""
     fields = [
         ("bucket", pa.int64()),

@@ -95,7 +95,7 @@ PARSED = [
     (after("</think>", json_list()), '["a"] a <', [(1, 4, "a")], None),
     (after("</think>", json_list()), 'x</think>["b", "c', [(10, 13, "b")], "truncated"),
     (after("</think>", json_list()), "x</think>none", [], "malformed"),
-    (after("</c>", json_list(), last=True), 'c["a"]</c> c["b"]</c>["c"]', [(23, 26, "c")], None),
+    (after("</c>", json_list(), last=True), 'c["a"]</c> c["b"]</c>["c"]', [(22, 25, "c")], None),
     (after("</c>", json_list(), last=True), 'c["a"]</c> c["b"]</', [], "truncated"),
     (after("</c>", json_list(), last=True), 'c["a"]</c>', [], "malformed"),
     (after("</c>", json_list(), last=True), '["a"]', [(1, 4, "a")], None),
