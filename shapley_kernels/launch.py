@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.arrays import NUMPY, Array, Ops, is_float, is_torch, ops_of, to_torch, torch_ops
-from shapley_kernels.backends import WITH_GRADIENT, allowed, choose, kernel
+from shapley_kernels.backends import AUTO, WITH_GRADIENT, allowed, choose, kernel
 from shapley_kernels.games.tables import Tables
 
 
@@ -52,7 +52,9 @@ class Launcher:
 
                 return torch_op.call(self.backend, inputs, tables, dtype, compute).reshape(shape)
             given = [x for x in arrays if hasattr(x, "shape")]
-            where, backend = ops.device(given[0]), choose(self.backend, primitive, shape[-1], *given)
+            exported = self.backend == AUTO and ops.is_exporting()
+            asked = "torch" if exported else self.backend
+            where, backend = ops.device(given[0]), choose(asked, primitive, shape[-1], *given)
         run = kernel(primitive, backend).run
         if backend == "numba":
             out, bad = run_numba(run, arrays, tables.on("numpy", compute, "cpu"), shape, compute)

@@ -286,13 +286,45 @@ def test_vmap_over_other_games_says_what_to_do(name):
         torch.func.vmap(lambda m: sk.shapley(sk.NoisyOr(torch.zeros(4), mask=m)))(torch.ones(2, 4, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("make", [sk.Max, lambda x: 0.5 * sk.TopM(x, 2) + sk.Mean(x), sk.FacilityLocation])
-def test_export(make):
-    class Credits(torch.nn.Module):
-        def forward(self, x):
-            return sk.shapley(make(x))
+SAME = {"Max": (sk.Max, (3, 5)), "a sum": (lambda x: 0.5 * sk.TopM(x, 2) + sk.Mean(x), (3, 5))}
+SAME |= {"FacilityLocation": (sk.FacilityLocation, (3, 5, 2))}
+EXPORTED = SAME | {name: game for name, game in OTHERS.items() if name != "LogSum"}
+EXPORTED["BudgetCap"] = (lambda x: sk.BudgetCap((5 * x[..., 0]).long(), budget=6), (3, 4, 1))
+EXPORTED["Clusters"] = (lambda x: sk.Clusters((5 * x[..., 0]).long(), x[..., 1]), (3, 4, 2))
+EXPORTED["with a mask"] = (lambda x: masked(x, x > 0.3), (3, 4))
 
-    x = torch.rand(3, 5, 2) if make is sk.FacilityLocation else torch.rand(3, 5)
-    exported = torch.export.export(Credits(), (x,))
-    other = torch.rand_like(x)
-    assert (exported.module()(other) == sk.shapley(make(other))).all()
+
+def masked(x, mask):
+    return sk.Max(x, mask=mask) - sk.NoisyOr(x, mask=mask)
+
+
+class Credits(torch.nn.Module):
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def forward(self, x):
+        return sk.shapley(self.make(x))
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_export(name):
+    make, shape = EXPORTED[name]
+    x, other = (x @ x.mT if shape[-2:] == (4, 4) else x for x in torch.rand(2, *shape, dtype=torch.float64))
+    exported = torch.export.export(Credits(make), (x,)).module()
+    if name in SAME:
+        assert (exported(other) == sk.shapley(make(other))).all()
+    else:
+        torch.testing.assert_close(exported(other), sk.shapley(make(other)))
+
+
+def test_what_cannot_be_exported_says_so():
+    for make, message in (
+        (sk.LogSum, r"LogSum: w must not be traced by torch\.export, .*; export sk\.Table of its"),
+        (
+            lambda x: sk.Max(x, mask=x > 0) - sk.Min(x),
+            r"under torch\.export only on one mask.* the same tensor to both",
+        ),
+    ):
+        with pytest.raises(TypeError, match=message):
+            torch.export.export(Credits(make), (torch.rand(3, 4),))

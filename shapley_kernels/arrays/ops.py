@@ -84,6 +84,10 @@ class Ops:
         """True while torch.compile traces what is done to `x`: its numbers cannot be looked at."""
         return False
 
+    def is_exporting(self) -> bool:
+        """True while torch.export traces: no numbers can be looked at, and no kernel but those of torch be called."""
+        return False
+
     def is_eager(self, x: Array) -> bool:
         """True on the CPU while nothing traces: numbers can be looked at, and cost nothing to look at."""
         return True
@@ -247,6 +251,9 @@ class TorchOps(Ops):
 
     def is_compiling(self, x: Array) -> bool:
         return bool(self.xp.compiler.is_compiling())
+
+    def is_exporting(self) -> bool:
+        return bool(self.xp.compiler.is_exporting())
 
     def is_eager(self, x: Array) -> bool:
         return bool(x.is_cpu) and not self.is_traced(x)

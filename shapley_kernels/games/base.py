@@ -346,13 +346,17 @@ class Game:
         return next((name for name, x in given.items() if is_number(x) and not isfinite(x)), None)
 
     def _check_domain(self) -> None:
-        """For constructors: refuse live entries outside the domain, if the data are on the CPU. NaN and infinities are
+        """For constructors: refuse live entries outside the domain, if they can be looked at. NaN and infinities are
         for later, since nan="propagate" allows them."""
         for name in self.domain:
             array = getattr(self, name)
-            if self.ops.on_cpu(array):
+            if self._can_be_looked_at(array):
                 bad = self._outside(name, array) & self.ops.xp.isfinite(array)
                 self._refuse(name, array, self._of_live_players(name, bad))
+
+    def _can_be_looked_at(self, array: Array) -> bool:
+        """For constructors: whether to check `array`, which is not waited for on a GPU."""
+        return self.ops.on_cpu(array) and not self.ops.is_exporting()
 
     def _refuse(self, name: str, array: Array, bad: Array) -> None:
         where = self.ops.first_true(bad)
@@ -636,6 +640,11 @@ def _check_compatible(a: Game, b: Game) -> None:
         refuse("device", a.ops.device(a.data), b.ops.device(b.data))
     if a.mask is b.mask:
         return
+    if a.ops.is_exporting():
+        raise TypeError(
+            "games can be combined under torch.export only on one mask, since the numbers of two cannot be compared; "
+            "pass the same tensor to both"
+        )
     ones = a.everybody()
     left, right = (ones if game.mask is None else game.mask for game in (a, b))
     if not bool((left == right).all()):

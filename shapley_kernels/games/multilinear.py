@@ -373,6 +373,11 @@ class LogSum(Game):
         self.base = float(base)
         self.w = self._read("w", w, "[..., players]", mask)
         self._check_domain()
+        if self.ops.is_exporting():
+            raise TypeError(
+                "LogSum: w must not be traced by torch.export, since the points of its integral depend on the weights; "
+                "export sk.Table of its 2^players worths"
+            )
         if self.ops.on_cpu(self.w):
             self._check_range()
 

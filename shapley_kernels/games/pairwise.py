@@ -59,7 +59,7 @@ class Pairwise(Game):
             self.values = self._read_beside("values", values, self.w, shape, "[..., players]")
             dtype = self.ops.promoted(self.w.dtype, self.values.dtype)
             self.w, self.values, self.dtype = self.ops.cast(self.w, dtype), self.ops.cast(self.values, dtype), dtype
-        if self.ops.on_cpu(self.w):
+        if self._can_be_looked_at(self.w):
             self._check_symmetric()
 
     def _check_symmetric(self) -> None:
