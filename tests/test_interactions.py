@@ -61,9 +61,8 @@ def check(game, index, dtype, backend="auto"):
 @pytest.mark.parametrize("index", INDICES)
 @pytest.mark.parametrize("game", GAMES, ids=lambda g: g.__name__)
 def test_equals_enumeration(game, index):
-    for players in (1, 2, 3, 5):
-        for draw in (0, 1):
-            check(sample(game, "float64", players, draw).game(), index, "float64")
+    for players, draw in ((1, 0), (2, 1), (3, 0), (5, 1)):
+        check(sample(game, "float64", players, draw).game(), index, "float64")
 
 
 @pytest.mark.parametrize("index", INDICES)
@@ -94,24 +93,18 @@ def test_pairwise_interacts_by_its_weights():
         np.testing.assert_allclose(sk.interactions(sk.Pairwise(w, w[:, 0]), index)[:, off], w[:, off], rtol=4e-16)
 
 
-@pytest.mark.parametrize("v_empty", [0.0, 0.25])
-@pytest.mark.parametrize("game", ORDER, ids=lambda g: g.__name__)
-def test_shapley_taylor_adds_up(game, v_empty):
-    """The diagonal and the upper triangle sum to v(all) - v(empty)."""
-    rng = np.random.default_rng(1)
-    mask = rng.random((5, 9)) < 0.8
-    game = game(rng.random((5, 9)), **game.example_params(rng, 9), mask=mask, v_empty=v_empty)
-    found = sk.interactions(game, "STII")
-    np.testing.assert_allclose(np.triu(found).sum((1, 2)), game.worth() - v_empty, rtol=0, atol=1e-13)
+CLOSED = [*ORDER, sk.FacilityLocation, sk.Coverage, sk.NoisyOr, Pairwise]
 
 
-@pytest.mark.parametrize("game", [sk.FacilityLocation, sk.Coverage, sk.NoisyOr, Pairwise], ids=lambda g: g.__name__)
+@pytest.mark.parametrize("game", CLOSED, ids=lambda g: g.__name__)
 def test_shapley_taylor_adds_up_for_many_players(game):
+    """The diagonal and the upper triangle sum to v(all) - v(empty)."""
+    players = 9 if game in ORDER else 60
     for draw in (0, 1):
-        batch = sample(game, "float64", 60, draw).game()
-        found = sk.interactions(batch, "STII")
-        scale = np.abs(found).sum((1, 2))
-        assert (np.abs(np.triu(found).sum((1, 2)) - batch.worth()) <= 400 * 2.0**-53 * scale).all()
+        batch = sample(game, "float64", players, draw).game()
+        found, nothing = sk.interactions(batch, "STII"), batch.worth(np.zeros(players, bool))
+        scale, gain = np.abs(found).sum((1, 2)) + np.abs(nothing), batch.worth() - nothing
+        assert (np.abs(np.triu(found).sum((1, 2)) - gain) <= 400 * 2.0**-53 * scale).all()
 
 
 @pytest.mark.parametrize("index", INDICES)
@@ -120,7 +113,7 @@ def test_many_players(index):
     from shapley_kernels.games.order.pairs import _generic
 
     value = INDICES[index][1]
-    for n, m in ((300, 1), (300, 7), (64, 64)):
+    for n, m in ((300, 7), (64, 64)):
         p, q, r, _ = sk.TopM.pair_coefficients(value, n, m)
         generic = _generic(lambda s, m=m: sk.TopM.weights(s, m), value.size_weights(n - 1), n)
         assert np.abs(p - generic[0]).max() <= n * 2.0**-52 * n
