@@ -191,7 +191,7 @@ def test_planted_bug_is_caught_by_its_axiom(name):
 
 @pytest.mark.parametrize("twin", [gap_form, gap_form_without_mask, rewards_only])
 def test_correct_twin_passes(twin):
-    check_axioms(twin, v_empty="batch" if twin is gap_form_without_mask else None)
+    check_axioms(twin, max_examples=30, v_empty="batch" if twin is gap_form_without_mask else None)
 
 
 def test_counterexamples_are_small():
@@ -206,17 +206,17 @@ def test_other_games_values_and_dtypes_are_told_apart():
     def median(rewards, mask, v_empty):
         return sk.semivalue(sk.Median(rewards, mask=mask, v_empty=v_empty), sk.Banzhaf(), nan="propagate")
 
-    check_axioms(median, game=sk.Median, value=sk.Banzhaf(), max_examples=20)
+    check_axioms(median, game=sk.Median, value=sk.Banzhaf(), max_examples=10)
     with pytest.raises(AxiomViolation, match="definition"):
-        check_axioms(median, game=sk.Median, value=sk.LeaveOneOut(), max_examples=20)
-    check_axioms(gap_form, dtype="float32", max_examples=20)
+        check_axioms(median, game=sk.Median, value=sk.LeaveOneOut(), max_examples=10)
+    check_axioms(gap_form, dtype="float32", max_examples=10)
 
 
 def test_tolerance_replaces_the_budget():
     float32_inside = BUGS["float32 inside"][0]
-    check_axioms(float32_inside, tolerance=1e-5, max_examples=20)
+    check_axioms(float32_inside, tolerance=1e-5, max_examples=10)
     with pytest.raises(AxiomViolation, match="accuracy") as caught:
-        check_axioms(float32_inside, tolerance=1e-12, max_examples=20)
+        check_axioms(float32_inside, tolerance=1e-12, max_examples=10)
     assert "the tolerance is" in str(caught.value)
 
 
@@ -270,7 +270,7 @@ def test_what_v_empty_the_function_takes():
     for bad, kind in ((number, "scalar"), (abel_form, "batch")):
         with pytest.raises(AxiomViolation, match=f'it raised TypeError.*pass v_empty="{kind}"'):
             check_axioms(bad)
-    check_axioms(number, v_empty="scalar", max_examples=20)
+    check_axioms(number, v_empty="scalar", max_examples=10)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_arguments_by_position_alone():
             TypeError, match=f"check_axioms: allocate is called with {name}= by name, got .* positional"
         ):
             check_axioms(bad)
-    check_axioms(optional, v_empty=False, max_examples=20)
+    check_axioms(optional, v_empty=False, max_examples=10)
 
 
 def test_two_runs_find_the_same_counterexample():
@@ -433,8 +433,9 @@ def test_laws_catch_a_spoilt_kernel(name):
     bug, game, laws = KERNEL_BUGS[name]
     subject = Ours(game, Shapley(), "float64", "numba")
     with kernel_with(bug):
-        broken = {law.name for law in LAWS if law.holds(subject) and not holds(law, subject)}
-    assert laws <= broken
+        asked = [law for law in LAWS if law.name in laws]
+        assert [law.name for law in asked if not law.holds(subject) or holds(law, subject)] == []
+    assert len(asked) == len(laws)
 
 
 def holds(law, subject):

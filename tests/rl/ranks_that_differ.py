@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.rl import RewardAllocator, SuffixSwap, grpo_advantages
+from shapley_kernels.rl import RewardAllocator, SuffixSwap, combine_advantages, grpo_advantages
 from tests.rl.test_advantages_refused import ERRORS
 
 EYE, ZEROS = np.eye(2), np.zeros((32, 3))
@@ -105,6 +105,8 @@ def options_that_differ(rank, group):
         own = RewardAllocator(**either(first, second))
         message = f"RewardAllocator: {name} must be the same on all ranks"
         yield ValueError, message, allocated("token_advantages", EYE, TOKENS, allocator=own)
+    weights = {"weights": [1.0 + rank], **layout}
+    yield ValueError, "weights must be the same on all ranks", partial(combine_advantages, [EYE], **weights)
     yield (
         ValueError,
         "method must be the same on all ranks, got 'advantages' at rank 0 and 'set_advantages' at rank 1",
