@@ -192,6 +192,7 @@ class Banzhaf(Semivalue):
     Args:
         p: in [0, 1]; 1/2 is Banzhaf's. p = 0 pays each player its worth alone, p = 1 is `LeaveOneOut`.
 
+    Raises: ValueError: another p.
     Source: Banzhaf (1965), Rutgers Law Review 19; for data, Wang and Jia (2023), arXiv 2205.15466.
     """
 
@@ -225,6 +226,7 @@ class BetaShapley(Semivalue):
     Args:
         alpha, beta: > 0. Large alpha favours small coalitions; (1, 1) is Shapley.
 
+    Raises: ValueError: others.
     Source: Kwon and Zou (2022), arXiv 2110.14049.
     """
 
@@ -279,8 +281,9 @@ class Stratum(Semivalue):
     For `Max` this is the credit of max@k training: PKPO's leave-one-out advantage at k is k/n times Stratum(k).
 
     Args:
-        size: >= 1, counts the player itself; with fewer live players, their number is used.
+        size: integer >= 1, counts the player itself; with fewer live players, their number is used.
 
+    Raises: ValueError: another size.
     Source: Walder and Karkhanis (2025), arXiv 2505.15201.
     """
 

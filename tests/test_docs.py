@@ -28,8 +28,8 @@ def test_docstring_examples(name):
 
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-# an expression, and in a comment its value
-VALUE = re.compile(r"^(?:\w+ = )?(.+?)  # (\[\[?[-\d][^:\n]*\])$", re.MULTILINE)
+# an expression, and in a comment beside or below it its value
+VALUE = re.compile(r"^(?:\w+ = )?(.+?)(?:  |\n)# (\[\[?[-\d][^:\n]*\])$", re.MULTILINE)
 TEXTS = [*PAGES, "README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 
 

@@ -30,6 +30,8 @@ def set_num_threads(threads: int | None) -> None:
 
     Args:
         threads: integer >= 1; 1: the calling thread alone. None: what `get_num_threads` says without a limit.
+
+    Raises: ValueError: another number.
     """
     if threads is not None and (not isinstance(threads, Integral) or isinstance(threads, bool) or threads < 1):
         raise ValueError(f"set_num_threads: threads must be an integer >= 1 or None, got {threads!r}")

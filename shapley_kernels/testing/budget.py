@@ -51,7 +51,7 @@ def error_budget(game: Game, value: Semivalue | None = None) -> Budget:
         game: its data (those of live players) exactly as the kernel gets them.
         value: None: Shapley.
 
-    Terms that are added up pay one more rounding each.
+    Returns: a `Budget`, for `assert_within_budget`. Terms that are added up pay one more rounding each.
     """
     value = value or Shapley()
     rows = prod(game.batch_shape)

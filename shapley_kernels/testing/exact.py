@@ -194,9 +194,11 @@ def exact_decisions(
     """The credits of the candidates of each rollout of a group, and last that of its stop, as the values define them.
 
     Args:
+        value: `SuffixSwap(lam)` or `CandidateSwap()`.
         lists: the live candidates of each rollout, in order: any objects.
         worth: what a list of candidates is worth to a rollout, counted from 0.
 
+    Returns: Fractions, a list for each rollout.
     Cost: G^2 K worths.
 
     >>> exact_decisions(SuffixSwap(lam=1.0), [[1, 4], [3]], lambda rollout, them: max(them, default=0))

@@ -35,6 +35,7 @@ class Max(FixedWeights):
     Raises:
         TypeError, ValueError: arrays of the wrong kind or shape.
 
+    Cost: O(players log players) per game.
     Source: Littlechild and Owen (1973), doi:10.1287/mnsc.20.3.370; for RL, ShapE-GRPO, arXiv 2603.29871.
     """
 
@@ -191,6 +192,8 @@ class TopM(FixedWeights):
 
     Args:
         rewards, mask, v_empty: as in `Max`; m: integer >= 1. TopM(r, 1) is `Max`, m >= players the plain sum.
+
+    Raises: as `Max`; ValueError: another m.
     """
 
     def __init__(self, rewards: Any, m: int, mask: Any = None, v_empty: Any = 0.0) -> None:
@@ -215,6 +218,8 @@ class TopMMean(OrderGame):
 
     Args:
         rewards, mask, v_empty: as in `Max`; m: integer >= 1. m = 1 is `Max`, m >= players is `Mean`.
+
+    Raises: as `Max`; ValueError: another m.
 
     Below m players the coefficients are those of `Mean`, above those of fixed weights 1/m; O(n^2).
     """
@@ -256,6 +261,8 @@ class KthBest(FixedWeights):
 
     Args:
         rewards, mask, v_empty: as in `Max`; k: integer >= 1. k = 1 is `Max`.
+
+    Raises: as `Max`; ValueError: another k.
     """
 
     def __init__(self, rewards: Any, k: int, mask: Any = None, v_empty: Any = 0.0) -> None:
@@ -346,6 +353,7 @@ class Discounted(FixedWeights):
         weights: [n] (shorter is zero-padded, those of places that no set here reaches are ignored); None:
             1 / log2(j + 1).
 
+    Raises: as `OWA`.
     Source: Jarvelin and Kekalainen (2002), doi:10.1145/582415.582418.
     """
 
