@@ -40,6 +40,8 @@ DEEPEST = 500
 SKIP_HINT = "; put it right, or leave such rows out with --on-bad-row skip"
 CSV_HINT = "; it looks like CSV, which has no place for a list of rewards; write JSON lines, or Parquet"
 LINES_HINT = "; it looks like JSON over several lines, put each row on one with: jq -c ."
+ROWS_HINT = "; it looks like several rows on a line, put each on one with: jq -c ."
+EXPECTED = "expected JSON lines or Parquet"
 CHANGED = "the file changed while it was read; run the command again when it is complete"
 TOO_DEEP = f"expected a JSON object nested up to {DEEPEST} deep, found one nested too deeply"
 
@@ -165,6 +167,7 @@ OPENERS: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda raw: gzip.GzipFile(fileobj=raw)),
     b"BZh": ("bzip2", bz2.BZ2File),
     b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
+    b"\x5d\0\0": ("lzma", lzma.LZMAFile),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
 }
 """First bytes of compressed data: its name, and what reads it."""
@@ -185,7 +188,7 @@ def _opened(file: File) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         raw.seek(0)
         for magic, what in UNREADABLE.items():
             if first.startswith(magic):
-                raise CommandError(f"{file.name}: expected JSON lines or Parquet, found {what}; unpack it first")
+                raise CommandError(f"{file.name}: {EXPECTED}, found {what}; unpack it first")
         kind, opener = next(
             (opener for magic, opener in OPENERS.items() if first.startswith(magic)), ("", lambda raw: raw)
         )
@@ -285,6 +288,8 @@ class JsonLines:
                     raise CommandError(
                         f"{self.file.name}: found Parquet inside of compressed data; decompress it first"
                     )
+                if number == 1 and line[257:262] == b"ustar":
+                    raise CommandError(f"{self.file.name}: {EXPECTED}, found a tar archive; unpack it first")
                 checksum = zlib.crc32(line, checksum)
                 if number == 1 and line.startswith(b"\xef\xbb\xbf"):  # a byte order mark
                     line = line[3:]
@@ -329,10 +334,8 @@ def parse(line: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BadRow(f"expected UTF-8, found byte 0x{line[error.start]:02x} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
-        goes_on = line.rstrip().endswith((b"{", b"[", b",", b":"))
-        csv = b"," in line and not line.lstrip().startswith((b"{", b"["))
-        hint = ARRAY_HINT if line.startswith(b"[") else LINES_HINT if goes_on else CSV_HINT if csv else ""
         what = error.msg.removesuffix(" at")
+        hint = _hint(line, what)
         raise BadRow(f"expected a JSON object, found invalid JSON ({what} at character {error.colno}){hint}") from None
     except RecursionError:
         raise BadRow(TOO_DEEP) from None
@@ -343,6 +346,17 @@ def parse(line: bytes) -> Any:
     if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deeper(row, DEEPEST):
         raise BadRow(TOO_DEEP)
     return row
+
+
+def _hint(line: bytes, problem: str) -> str:
+    """What a line that is not JSON may be instead."""
+    if line.startswith(b"["):
+        return ARRAY_HINT
+    if line.rstrip().endswith((b"{", b"[", b",", b":")):
+        return LINES_HINT
+    if line.startswith(b"{"):
+        return ROWS_HINT if problem == "Extra data" else ""
+    return CSV_HINT if b"," in line else ""
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

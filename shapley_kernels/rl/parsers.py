@@ -70,7 +70,7 @@ def json_list(key: str | None = None, lenient: bool = False) -> Parser:
     _check_bool("json_list", "lenient", lenient)
     quotes = "\"'" if lenient else '"'
     # else a bracket of the prose around, such as [see below]
-    opens = rf"\[(?=\s*(?:[{{{quotes}]|\Z))"
+    opens = rf"\[(?=\s*(?:[\[{{{quotes}]|\Z))"
     if key is not None:
         opens = rf"(?P<named>(?P<quote>[{quotes}]){re.escape(key)}(?P=quote)\s*:\s*\[)|{opens}"
     openings = re.compile(opens), re.compile(r"\[(?=\s*-?[0-9])")

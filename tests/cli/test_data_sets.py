@@ -4,6 +4,8 @@ import bz2
 import gzip
 import json
 import lzma
+import tarfile
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -176,7 +178,8 @@ def zstd(data: bytes) -> bytes:
     return pa.compress(data, codec="zstd", asbytes=True)
 
 
-PACKED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd}
+LZMA = partial(lzma.compress, format=lzma.FORMAT_ALONE)
+PACKED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "lzma": LZMA, "zst": zstd}
 
 
 @pytest.mark.parametrize("suffix", PACKED)
@@ -197,9 +200,16 @@ def test_compressed_input(place: Place, suffix: str) -> None:
 
 
 def test_archives_are_named(place: Place) -> None:
+    place.write("in.jsonl", [GOOD])
     (place.path / "in.zip").write_bytes(b"PK\x03\x04rest")
-    said = place.run("in.zip", "-o", "out.jsonl", status=2).stderr
-    assert said == "shapley-allocate: in.zip: expected JSON lines or Parquet, found a zip archive; unpack it first\n"
+    for name in ("in.tar", "in.tar.gz"):
+        with tarfile.open(name, "w:gz" if name.endswith("gz") else "w") as archive:
+            archive.add("in.jsonl")
+    for name, what in (("in.zip", "a zip"), ("in.tar", "a tar"), ("in.tar.gz", "a tar")):
+        said = place.run(name, "-o", "out.jsonl", status=2).stderr
+        assert said == (
+            f"shapley-allocate: {name}: expected JSON lines or Parquet, found {what} archive; unpack it first\n"
+        )
 
 
 # --- mistakes
@@ -210,6 +220,10 @@ def test_json_over_several_lines(place: Place) -> None:
     said = place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
     assert "in.jsonl, line 1: expected a JSON object, found invalid JSON" in said
     assert "it looks like JSON over several lines, put each row on one with: jq -c ." in said
+    place.write("in.jsonl", [2 * json.dumps(GOOD).encode()])
+    said = place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
+    assert "(Extra data at character" in said
+    assert "it looks like several rows on a line, put each on one with: jq -c ." in said
 
 
 def test_csv(place: Place) -> None:
