@@ -33,7 +33,7 @@ def score(text, answer):
 
 
 class OneResponse(BaseTextEnv):
-    """An environment that takes one response; rewards come from `score`."""
+    """An environment that takes one rollout; rewards come from `score`."""
 
     def __init__(self, env_config=None, extras=None):
         super().__init__()

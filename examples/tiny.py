@@ -20,7 +20,7 @@ def tokenizer_of(pieces):
     vocabulary = {piece: i for i, piece in enumerate(["<pad>", "<eos>", *pieces])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("\n", "merged_with_previous")
-    tokenizer.decoder = decoders.Fuse()  # the text of a response is its pieces, joined
+    tokenizer.decoder = decoders.Fuse()  # the text of a rollout is its pieces, joined
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", padding_side="left"
     )

@@ -41,14 +41,14 @@ def main():
     tokenizer = tiny.tokenizer_of([*questions, "<think>\n", "Hm.\n", "</think>\n", *marks, *answers])
 
     guess = random.Random(0)
-    responses = []
+    rollouts = []
     for question in questions * 20:  # the format is known already, the capitals are not
         parts = (f"<answer{k}>\n{guess.choice(answers)}</answer{k}>\n" for k in "123")
-        responses.append(question + "<think>\nHm.\n</think>\n" + "".join(parts))
+        rollouts.append(question + "<think>\nHm.\n</think>\n" + "".join(parts))
 
     utility = sk.Max
     trainer = ShapeGRPOTrainer(
-        model=tiny.model_of(tokenizer, responses),
+        model=tiny.model_of(tokenizer, rollouts),
         scorer=rl.SetScorer(
             correct, rl.after("</think>", rl.tagged("answer", numbered=True)), tokenizer, utility, floor=-0.2
         ),

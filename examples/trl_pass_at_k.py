@@ -1,4 +1,4 @@
-"""pass@k and MaxRL in TRL: one answer per response, and the rollouts of a prompt are the set.
+"""pass@k and MaxRL in TRL: one answer per rollout, and the rollouts of a prompt are the set.
 
     pip install '.[trl]'                         # trl 1.15.0 needs a GPU
     python examples/trl_pass_at_k.py maxrl       # or pass@4; half a minute on a CPU
@@ -38,12 +38,12 @@ def main(kind="maxrl"):
     tasks = {f"{a} x {b}\n": str(a * b) for a in range(2, 6) for b in range(2, 6)}
     answers = sorted(set(tasks.values()))
     tokenizer = tiny.tokenizer_of([*tasks, *(f"{answer}\n" for answer in answers)])
-    responses = []
+    rollouts = []
     for i, (task, right) in enumerate(tasks.items()):
         guesses = [right] * (i % 4) + answers
-        responses += [f"{task}{guess}\n" for guess in guesses]
+        rollouts += [f"{task}{guess}\n" for guess in guesses]
     trainer = RolloutGRPOTrainer(
-        model=tiny.model_of(tokenizer, responses),
+        model=tiny.model_of(tokenizer, rollouts),
         reward_funcs=correct,
         rollouts=functools.partial(rl.rollout_advantages, **OPTIONS[kind]),
         args=tiny.config(max_steps=60, learning_rate=4e-3, max_completion_length=2),

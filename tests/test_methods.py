@@ -84,7 +84,7 @@ def test_gdpo():
     equal(rl.grpo_advantages(summed, center="none", scale="batch")[..., 0], expected)
 
 
-# -- the candidates of one response ------------------------------------------------------------------------------------
+# -- the candidates of one rollout -------------------------------------------------------------------------------------
 
 LABELS = RNG.integers(0, 3, (40, K))
 CORRECT = (LABELS == 0) | (LABELS == 2)  # by what is answered

@@ -1,4 +1,4 @@
-"""verl from responses on: a reward manager that scores candidates, and a trainer that hands over what it found.
+"""verl from rollouts on: a reward manager that scores candidates, and a trainer that hands over what it found.
 
     VERL_USE_EXTERNAL_MODULES=shapley_kernels.adapters.verl_trainer python -m verl.trainer.main_ppo \\
         algorithm.adv_estimator=shapley_grpo trainer.v1.trainer_mode=shapley_sync \\
@@ -33,7 +33,7 @@ KEY = "shapley_token_rewards"
 
 
 class ShapeRewardManager(RewardManagerBase):
-    """Scores the candidates of a response, from its token ids. Write `scorer`; `allocator` shares the set reward.
+    """Scores the candidates of a rollout, from its token ids. Write `scorer`; `allocator` shares the set reward.
 
     The score function gets those of ground_truth, data_source, extra_info and the other columns of the data that are
     parameters of it. The reward that verl sees is the sum of the credits, for efficient values v(all) - v(empty); a
@@ -184,7 +184,7 @@ def _token_rewards(extra: Any, length: int, key: str) -> Any:
     rewards = np.frombuffer(bytes.fromhex(text), np.float32)
     if len(rewards) != length:
         raise ValueError(
-            f"{OWNER}: {KEY} must have one reward for each of the {length} tokens of the response, got {len(rewards)} "
+            f"{OWNER}: {KEY} must have one reward for each of the {length} tokens of the rollout, got {len(rewards)} "
             f"for the rollout {key!r}"
         )
     return torch.tensor(rewards)

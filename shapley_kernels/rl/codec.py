@@ -95,7 +95,7 @@ def encode_rewards(
     a trainer stay true: the last token behind the candidates, or else the last one of theirs, makes up the difference.
     A last candidate of one token at the end takes the one before it, too. Candidates without tokens of their own join
     the one before, and so do the last two where no token is left for the difference or for the checksum; the better
-    reward counts. Of a response too short for these, `worth` is the reward.
+    reward counts. Of a rollout too short for these, `worth` is the reward.
 
     Args:
         rewards: [N, K], finite; magnitudes below 2^-90 become 0.

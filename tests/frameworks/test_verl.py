@@ -102,7 +102,7 @@ def test_own_estimator(verl_run):
 
 @pytest.mark.parametrize("value", [rl.SuffixSwap(), rl.CandidateSwap()], ids=repr)
 def test_credit_against_the_group(verl_run, value):
-    """From the reward manager, which sees one response, to the estimator, which sees the group."""
+    """From the reward manager, which sees one rollout, to the estimator, which sees the group."""
     from verl.trainer.ppo.core_algos import register_adv_est
 
     from shapley_kernels.adapters.verl import estimator
@@ -326,7 +326,7 @@ def test_rewards_of_another_manager(verl_run):
 
     with pytest.raises(ValueError, match="must hold 'shapley_token_rewards', got none for the rollout 'a_0'"):
         _token_rewards({"reward_extra_info": {"acc": 1.0}}, 3, "a_0")
-    with pytest.raises(ValueError, match="each of the 3 tokens of the response, got 2 for the rollout 'a_0'"):
+    with pytest.raises(ValueError, match="each of the 3 tokens of the rollout, got 2 for the rollout 'a_0'"):
         _token_rewards({"reward_extra_info": {KEY: np.zeros(2, np.float32).tobytes().hex()}}, 3, "a_0")
     with pytest.raises(NotImplementedError, match=r"ShapeRewardManager must define scorer\(self, tokenizer\)"):
         ShapeRewardManager({}, tiny_tokenizer(), None)

@@ -15,7 +15,7 @@ UIDS = ["a", "a", "b", "b"]
 
 
 def batch(rewards=REWARDS, uids=UIDS):
-    """Candidate k of a response has 1 + k % 3 tokens, behind one token that is nobody's; and one at the end."""
+    """Candidate k of a rollout has 1 + k % 3 tokens, behind one token that is nobody's; and one at the end."""
     values, mask = sk.pad(rewards)
     rows = [[x for k in range(len(row)) for x in [0] + [k + 1] * (1 + k % 3)] + [0] for row in rewards]
     ids, token_mask = sk.pad([[float(x) for x in row] for row in rows])
@@ -86,7 +86,7 @@ def as_verl_asks(outputs):
 
 
 def response(tokens, **columns):
-    """What verl hands to a reward manager for one response."""
+    """What verl hands to a reward manager for one rollout."""
     batch = {"responses": torch.tensor([tokens]), "attention_mask": torch.ones(1, 3 + len(tokens), dtype=torch.long)}
     columns = {"reward_model": {"ground_truth": "42"}, "data_source": "here"} | columns
     return DataProto(

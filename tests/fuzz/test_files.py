@@ -15,7 +15,7 @@ import pytest
 
 import shapley_kernels as sk
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
-from tests.rl.responses import WORDS, text_of
+from tests.rl.written import WORDS, text_of
 
 for package in ("pyarrow", "rich", "typer"):
     pytest.importorskip(package)

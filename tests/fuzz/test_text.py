@@ -1,4 +1,4 @@
-"""Responses: parsers, the candidate of each token, scorers."""
+"""Rollouts: parsers, the candidate of each token, scorers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ from shapley_kernels.arrays import to_float64
 from tests.fuzz.inputs import hostile, spoiled
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
 from tests.fuzz.test_values import hostile_but
-from tests.rl.responses import (
+from tests.rl.written import (
     bullets,
     cut,
     expected,
@@ -24,7 +24,7 @@ from tests.rl.responses import (
     lenient_lists,
     lines,
     numbers,
-    response,
+    rollout,
     tags,
     text_of,
     with_owners,
@@ -41,7 +41,7 @@ SCRAPS = (
 
 def of_parser(make: Callable[..., Any], rng: np.random.Generator) -> None:
     """What was written is found, in its place; any text gives spans in order; hostile parameters are refused."""
-    pieces, items, parser = response(rng, KINDS[make], thinks=1.0 if make is rl.after else 0.2)
+    pieces, items, parser = rollout(rng, KINDS[make], thinks=1.0 if make is rl.after else 0.2)
     text = "".join(piece for piece, _ in pieces)
     found, problem = serve(parser, text)
     assert problem is None, text
@@ -84,9 +84,9 @@ def tokens_of(rng: np.random.Generator, data: bytes) -> tuple[list[int], list[An
 
 
 def of_candidates(rng: np.random.Generator) -> None:
-    """Responses that were written, cut anywhere into tokens: each token has the candidate of its bytes."""
+    """Rollouts that were written, cut anywhere into tokens: each token has the candidate of its bytes."""
     straddle = pick(rng, ("first", "last", "none"))
-    pieces, items, parser = response(rng)
+    pieces, items, parser = rollout(rng)
     data, owners = with_owners(pieces)
     ids, vocabulary, edges = tokens_of(rng, data)
     wanted = [expected(owners[a:b], straddle) for a, b in pairwise(edges)]
@@ -141,8 +141,8 @@ def of_segments(rng: np.random.Generator) -> None:
 
 def of_scorer(rng: np.random.Generator) -> None:
     """Rewards stand where their candidates do; what score gives is checked; async as plain."""
-    responses = [response(rng, (json_lists,))[0] for _ in range(int(rng.integers(1, 4)))]
-    data = ["".join(piece for piece, _ in pieces).encode() for pieces in responses]
+    rollouts = [rollout(rng, (json_lists,))[0] for _ in range(int(rng.integers(1, 4)))]
+    data = ["".join(piece for piece, _ in pieces).encode() for pieces in rollouts]
     ids = [list(text) for text in data]
     takes = pick(rng, ("candidate", "set", "batch"))
     answer = hostile_but(rng, lambda x: isinstance(x, Exception)) if chance(rng, 0.4) else None

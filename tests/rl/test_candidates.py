@@ -1,4 +1,4 @@
-"""Candidates of responses, against responses built piece by piece: who owns each byte is known, not parsed."""
+"""Candidates of rollouts, against rollouts built piece by piece: who owns each byte is known, not parsed."""
 
 from array import array
 
@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapley_kernels.rl import candidate_ids, json_list, segments, separated, tagged
-from tests.rl.responses import RNGS, cut, json_lists, json_objects, response
+from tests.rl.written import RNGS, cut, json_lists, json_objects, rollout
 
 
 @given(RNGS)
 def test_a_list_cut_anywhere_is_truncated(rng):
-    pieces, texts, parser = response(rng, (json_lists, json_objects), thinks=0.0)
+    pieces, texts, parser = rollout(rng, (json_lists, json_objects), thinks=0.0)
     opened = len(pieces[0][0].rstrip("\n "))
     last = max(i for i, (_, k) in enumerate(pieces) if k)
     closed = sum(len(text) for text, _ in pieces[: last + 1])

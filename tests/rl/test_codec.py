@@ -8,7 +8,7 @@ from shapley_kernels.rl import decode_credits, decode_rewards, encode_credits, e
 
 
 def random_rows(seed, rows=40, width=6, tokens=30):
-    """Credits, mask, ids and token mask of responses with candidates of 1 to 4 tokens, some next to each other."""
+    """Credits, mask, ids and token mask of rollouts with candidates of 1 to 4 tokens, some next to each other."""
     rng = np.random.default_rng(seed)
     credits, mask = rng.normal(size=(rows, width)).astype(np.float32), np.zeros((rows, width), bool)
     credits[rng.random(credits.shape) < 0.2] = 0.0

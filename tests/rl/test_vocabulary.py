@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shapley_kernels.rl import candidate_ids, json_list
 from shapley_kernels.rl.vocabulary import token_reader
 from tests.conftest import need
-from tests.rl.responses import RNGS, bullets, expected, json_lists, numbers, response, tags, with_owners
+from tests.rl.written import RNGS, bullets, expected, json_lists, numbers, rollout, tags, with_owners
 
 
 def test_vocabularies_of_bytes():
@@ -112,7 +112,7 @@ def test_added_tokens_that_are_not_special_have_their_text():
 @given(RNGS, st.lists(st.integers(0, 200), max_size=8))
 def test_trained_tokenizers(tokenizer, rng, cuts):
     """Texts as encoded, and as sampled: pieces encoded apart, which encoding the whole text never gives."""
-    pieces, texts, parser = response(rng, (json_lists, tags, numbers, bullets))
+    pieces, texts, parser = rollout(rng, (json_lists, tags, numbers, bullets))
     text = "".join(text for text, _ in pieces)
     _, owners = with_owners(pieces)
     edges = sorted({0, len(text), *(c for c in cuts if c < len(text))})

@@ -1,4 +1,4 @@
-"""Responses built piece by piece: who owns each byte is known, not parsed.
+"""Rollouts built piece by piece: who owns each byte is known, not parsed.
 
 Drawn by numpy, as all that fuzz targets use.
 """
@@ -114,7 +114,7 @@ def lines(rng):
 KINDS = (json_lists, json_objects, lenient_lists, tags, numbers, bullets, lines)
 
 
-def response(rng, kinds=KINDS, thinks=0.2):
+def rollout(rng, kinds=KINDS, thinks=0.2):
     """One of these kinds; behind a model's reasoning, or a draft in the format of the answer, now and then."""
     pieces, items, parser = pick(rng, kinds)(rng)
     if not chance(rng, thinks):
@@ -125,7 +125,7 @@ def response(rng, kinds=KINDS, thinks=0.2):
 
 
 def with_owners(pieces):
-    """The bytes of a response and who owns each."""
+    """The bytes of a rollout and who owns each."""
     data = b"".join(text.encode() for text, _ in pieces)
     return data, [k for text, k in pieces for _ in text.encode()]
 
