@@ -97,7 +97,7 @@ def products_by_size(y: np.ndarray) -> np.ndarray:
 
 
 class NoisyOr(Game):
-    """v(S) = 1 - prod_{i in S} (1 - p_i): the prob that some of S succeed, independently.
+    """v(S) = 1 - prod_{i in S} (1 - p_i): the chance that some of S succeed, independently.
 
     phi_i = p_i int prod_{j != i} (1 - t p_j) over the measure of the value on [0, 1]; dt for Shapley.
 
