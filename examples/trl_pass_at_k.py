@@ -34,6 +34,8 @@ def correct(completions, answer, **_):
 
 
 def main(kind="maxrl"):
+    if kind not in OPTIONS:
+        raise SystemExit(f"expected one of {', '.join(OPTIONS)}, got {kind}")
     # a product of two digits: the easy ones were seen often in training, the hard ones hardly ever
     tasks = {f"{a} x {b}\n": str(a * b) for a in range(2, 6) for b in range(2, 6)}
     answers = sorted(set(tasks.values()))
