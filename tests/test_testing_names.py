@@ -24,7 +24,7 @@ def equal_shares(rewards):
     return np.repeat(rewards.max(-1, keepdims=True) / rewards.shape[-1], rewards.shape[-1], -1)
 
 
-@parametrize_with_checks([mine, mine_with_everything])
+@parametrize_with_checks([mine_with_everything])
 def test_laws_of_an_allocation(check):
     check()
 

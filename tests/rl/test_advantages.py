@@ -138,8 +138,9 @@ def test_equals_the_definition(i, center, scale):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("center", CENTERS)
 def test_torch_operations_equal_the_definition(center, scale):
-    for layout, masked in product(("groups", "group_ids"), (False, True)):
-        check(*example(masked), layout, center, scale, "float32", "torch")
+    every = ({}, {"ddof": 0}, {"eps": 0.5}, {"min_std": 0.9})
+    for (layout, masked), options in zip(product(("groups", "group_ids"), (False, True)), every, strict=True):
+        check(*example(masked), layout, center, scale, "float32", "torch", **options)
 
 
 @pytest.mark.parametrize("options", [{"ddof": 0}, {"ddof": 3}, {"ddof": 100}, {"eps": 0.5}, {"min_std": 0.9}])

@@ -113,14 +113,14 @@ def _group_norm(  # type: ignore[no-untyped-def]
     group = tl.program_id(0).to(tl.int64) * GROUPS + tl.arange(0, GROUPS)[:, None, None]
     rollout = tl.arange(0, SIZE)[None, :, None]
     candidate = tl.arange(0, WIDTH)[None, None, :]
-    here = (group < groups) & (rollout < size) & (candidate < width)  # [GROUPS, SIZE, WIDTH]
+    in_bounds = (group < groups) & (rollout < size) & (candidate < width)  # [GROUPS, SIZE, WIDTH]
     place = (group * size + rollout) * width + candidate
-    live = here
+    live = in_bounds
     if mask is not None:
-        live = here & tl.load(mask + place, mask=here, other=0).to(tl.int1)
+        live = in_bounds & tl.load(mask + place, mask=in_bounds, other=0).to(tl.int1)
     credit = tl.load(x + place, mask=live, other=0.0).to(tl.float64)
     advantage = normalised(credit, live, ddof, min_std, eps, rounding, CENTER, SCALE)
-    tl.store(out + place, advantage.to(out.dtype.element_ty), mask=here)
+    tl.store(out + place, advantage.to(out.dtype.element_ty), mask=in_bounds)
 
 
 @triton.jit

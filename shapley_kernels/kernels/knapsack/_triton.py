@@ -136,12 +136,12 @@ def _knapsack(  # type: ignore[no-untyped-def]
                 source = space + (level - 1) * cells
                 for j in range(steps):
                     target = space + tl.where((steps - 1 - j) % 2 == 0, level, DEPTH + 1) * cells
-                    cj, wj, here, _j = _load(chance, weight, mask, data, other + j, players, cap, dtype)
-                    k += here.to(tl.int32)
-                    _add(source, target, cj, wj, here, k, t, cap, cells, BLOCK)
+                    cj, wj, is_live, _j = _load(chance, weight, mask, data, other + j, players, cap, dtype)
+                    k += is_live.to(tl.int32)
+                    _add(source, target, cj, wj, is_live, k, t, cap, cells, BLOCK)
                     tl.debug_barrier()
                     source = target
-        ci, wi, here, _i = _load(chance, weight, mask, data, i, players, cap, dtype)
+        ci, wi, is_live, _i = _load(chance, weight, mask, data, i, players, cap, dtype)
         total = tl.zeros([BLOCK], dtype)
         for start in range(0, cells, BLOCK):
             cell = start + tl.arange(0, BLOCK)
@@ -152,7 +152,7 @@ def _knapsack(  # type: ignore[no-untyped-def]
             after = tl.load(worth + tl.minimum(w + wi, cap), mask=inside, other=0.0)
             total += p * (after - tl.load(worth + w, mask=inside, other=0.0))
         phi = tl.where(bad > 0, float("nan"), ci * tl.sum(total, axis=0))
-        tl.store(out + data + i, tl.where(here, phi, 0.0).to(out.dtype.element_ty))
+        tl.store(out + data + i, tl.where(is_live, phi, 0.0).to(out.dtype.element_ty))
         tl.debug_barrier()
 
 

@@ -95,11 +95,11 @@ def _options(x: Any) -> dict[str, Any]:
 
 
 @triton.jit
-def _load(x, mask, offset, here, dtype):  # type: ignore[no-untyped-def]
-    """(x, is live) at the places that are `here`; 0 at masked players, which leaves every product as it is."""
-    live = here
+def _load(x, mask, offset, in_bounds, dtype):  # type: ignore[no-untyped-def]
+    """(x, is live) at the places `in_bounds`; 0 at masked players, which leaves every product as it is."""
+    live = in_bounds
     if mask is not None:
-        live = here & tl.load(mask + offset, mask=here, other=0).to(tl.int1)
+        live = in_bounds & tl.load(mask + offset, mask=in_bounds, other=0).to(tl.int1)
     return tl.load(x + offset, mask=live, other=0.0).to(dtype), live
 
 
@@ -127,10 +127,10 @@ def _nodes(  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
     place = tl.arange(0, WIDTH)[None, :]
     offset = row[:, None] * players + place
-    here = (row < rows)[:, None] & (place < players)
-    own, live = _load(x, mask, offset, here, dtype)
-    left, _ = _load(x, mask, offset - 1, here & (place > 0), dtype)
-    right, _ = _load(x, mask, offset + 1, here & (place + 1 < players), dtype)
+    in_bounds = (row < rows)[:, None] & (place < players)
+    own, live = _load(x, mask, offset, in_bounds, dtype)
+    left, _ = _load(x, mask, offset - 1, in_bounds & (place > 0), dtype)
+    right, _ = _load(x, mask, offset + 1, in_bounds & (place + 1 < players), dtype)
     left = 1.0 + _finite(left)
     right = 1.0 + _finite(right)
     credit = tl.zeros([ROWS, WIDTH], dtype)
@@ -142,7 +142,7 @@ def _nodes(  # type: ignore[no-untyped-def]
         credit += tl.load(weight + q) * (before * after)
     bad = tl.max(tl.where(tl.abs(own) < float("inf"), 0, 1), axis=1)  # [ROWS]
     phi = tl.where((bad > 0)[:, None], float("nan"), _finite(own) * credit)
-    tl.store(out + offset, tl.where(live, phi, 0.0).to(out.dtype.element_ty), mask=here)
+    tl.store(out + offset, tl.where(live, phi, 0.0).to(out.dtype.element_ty), mask=in_bounds)
 
 
 @triton.jit(do_not_specialize=["rows", "players"])

@@ -116,20 +116,20 @@ def order_norm(  # type: ignore[no-untyped-def]
     place = tl.arange(0, ROWS)
     group = tl.program_id(0).to(tl.int64) * GROUPS + place // SIZE
     rollout = place % SIZE
-    here = (group < groups) & (rollout < size)  # [ROWS]
+    in_bounds = (group < groups) & (rollout < size)  # [ROWS]
     row = group * size + rollout
     start = row * PLAYERS
-    c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)
-    r = _gpu_registers.read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
+    c = tl.load(v_empty + row * c_stride, mask=in_bounds, other=0.0)
+    r = _gpu_registers.read(rewards, mask, start, in_bounds, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
     values, above, below, shift = _gpu_registers.ladder(
         r, c, mask, A, B, C, row_of_count, WIDTH, PLAYERS, NETWORK, VECTOR
     )
     phi = _gpu_registers.credits(r, values, above, below, shift, mask is not None, B is not None)
-    live = here[:, None] & (tl.arange(0, WIDTH) < PLAYERS)[None, :]
+    live = in_bounds[:, None] & (tl.arange(0, WIDTH) < PLAYERS)[None, :]
     if mask is not None:
         live = live & (r != float("-inf"))
     CUBE: tl.constexpr = [GROUPS, SIZE, WIDTH]
     advantage = normalised(
         tl.reshape(phi, CUBE).to(tl.float64), tl.reshape(live, CUBE), ddof, min_std, eps, rounding, CENTER, SCALE
     )
-    _gpu_registers.write(out, start, here, tl.reshape(advantage, [ROWS, WIDTH]), 0, 0, PLAYERS, VECTOR)
+    _gpu_registers.write(out, start, in_bounds, tl.reshape(advantage, [ROWS, WIDTH]), 0, 0, PLAYERS, VECTOR)

@@ -68,19 +68,19 @@ def order_step(  # type: ignore[no-untyped-def]
 ):
     """One program: ROWS rows, a whole row in each thread."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
-    here = row < rows
+    in_bounds = row < rows
     start = row * PLAYERS
-    c = tl.load(v_empty + row * c_stride, mask=here, other=0.0)  # [ROWS]
-    r = read(rewards, mask, start, here, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
+    c = tl.load(v_empty + row * c_stride, mask=in_bounds, other=0.0)  # [ROWS]
+    r = read(rewards, mask, start, in_bounds, 0, 0, WIDTH, PLAYERS, VECTOR, c.dtype)  # [ROWS, WIDTH]
     values, above, below, shift = ladder(r, c, mask, A, B, C, row_of_count, WIDTH, PLAYERS, NETWORK, VECTOR)
     if CHUNK == WIDTH:
         phi = credits(r, values, above, below, shift, mask is not None, B is not None)
-        write(out, start, here, phi, 0, 0, PLAYERS, VECTOR)
+        write(out, start, in_bounds, phi, 0, 0, PLAYERS, VECTOR)
     else:
         for column in range(0, PLAYERS, CHUNK):
-            u = read(rewards, mask, start, here, column, 0, CHUNK, PLAYERS, VECTOR, c.dtype)
+            u = read(rewards, mask, start, in_bounds, column, 0, CHUNK, PLAYERS, VECTOR, c.dtype)
             phi = credits(u, values, above, below, shift, mask is not None, B is not None)
-            write(out, start, here, phi, column, 0, PLAYERS, VECTOR)
+            write(out, start, in_bounds, phi, column, 0, PLAYERS, VECTOR)
 
 
 @triton.jit
@@ -189,7 +189,7 @@ def read(  # type: ignore[no-untyped-def]
     pointer,
     mask,
     start,
-    here,
+    in_bounds,
     column,
     START: tl.constexpr,
     W: tl.constexpr,
@@ -199,19 +199,19 @@ def read(  # type: ignore[no-untyped-def]
 ):
     """Elements start + column + START + [0, W) of rows [ROWS] -> [ROWS, W].
 
-    With a mask, absent players are -inf, for which an infinite reward that is there makes room and becomes NaN. Else
-    what is beyond PLAYERS or not `here` is 0. The loads of VECTOR elements fix the layout, consecutive elements of a
-    row in one thread, and joins keep it.
+    With a mask, absent players are -inf, for which an infinite reward that is there takes that place and becomes NaN.
+    Else what is beyond PLAYERS or not `in_bounds` is 0. The loads of VECTOR elements fix the layout, consecutive
+    elements of a row in one thread, and joins keep it.
     """
     if W > VECTOR:
         H: tl.constexpr = W // 2
-        left = read(pointer, mask, start, here, column, START, H, PLAYERS, VECTOR, real)
-        right = read(pointer, mask, start, here, column, START + H, H, PLAYERS, VECTOR, real)
+        left = read(pointer, mask, start, in_bounds, column, START, H, PLAYERS, VECTOR, real)
+        right = read(pointer, mask, start, in_bounds, column, START + H, H, PLAYERS, VECTOR, real)
         return tl.reshape(tl.trans(tl.join(left, right), 0, 2, 1), [start.shape[0], W])
     elif START >= PLAYERS:  # noqa: RET505 (the compiler drops a branch, but not what follows it)
         return tl.full([start.shape[0], VECTOR], 0.0 if mask is None else float("-inf"), real)
     else:
-        valid = (here & (column + START < PLAYERS))[:, None]
+        valid = (in_bounds & (column + START < PLAYERS))[:, None]
         offset = start[:, None] + (tl.arange(0, VECTOR) + START + column)[None, :]
         x = tl.load(pointer + offset, mask=valid, other=0).to(real)
         if mask is not None:
@@ -224,7 +224,7 @@ def read(  # type: ignore[no-untyped-def]
 def write(  # type: ignore[no-untyped-def]
     pointer,
     start,
-    here,
+    in_bounds,
     x,
     column,
     START: tl.constexpr,
@@ -235,13 +235,13 @@ def write(  # type: ignore[no-untyped-def]
     W: tl.constexpr = x.shape[1]
     if W == VECTOR:
         if START < PLAYERS:
-            valid = here & (column + START < PLAYERS)
+            valid = in_bounds & (column + START < PLAYERS)
             offset = start[:, None] + (tl.arange(0, VECTOR) + START + column)[None, :]
             tl.store(pointer + offset, x.to(pointer.dtype.element_ty), mask=valid[:, None])
     else:
         left, right = _halves(x)
-        write(pointer, start, here, left, column, START, PLAYERS, VECTOR)
-        write(pointer, start, here, right, column, START + W // 2, PLAYERS, VECTOR)
+        write(pointer, start, in_bounds, left, column, START, PLAYERS, VECTOR)
+        write(pointer, start, in_bounds, right, column, START + W // 2, PLAYERS, VECTOR)
 
 
 @triton.jit

@@ -52,10 +52,10 @@ def order_tile(  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
     place = tl.broadcast_to(tl.arange(0, WIDTH)[None, :], [ROWS, WIDTH])
     offset = row[:, None] * players + place
-    here = (row < rows)[:, None] & (place < players)
-    live = here
+    in_bounds = (row < rows)[:, None] & (place < players)
+    live = in_bounds
     if mask is not None:
-        live = here & tl.load(mask + offset, mask=here, other=0).to(tl.int1)
+        live = in_bounds & tl.load(mask + offset, mask=in_bounds, other=0).to(tl.int1)
     r = tl.load(rewards + offset, mask=live, other=0.0).to(v_empty.dtype.element_ty)  # [ROWS, WIDTH]
     c = tl.load(v_empty + row * c_stride, mask=row < rows, other=0.0)  # [ROWS]
 
@@ -75,7 +75,7 @@ def order_tile(  # type: ignore[no-untyped-def]
         probe = position + (WIDTH >> (i + 1))
         position = tl.where(_take(s, probe) <= r, probe, position)
     phi = tl.where(usable[:, None], _take(credit, position), float("nan"))
-    tl.store(out + offset, tl.where(live, phi, 0.0).to(out.dtype.element_ty), mask=here)
+    tl.store(out + offset, tl.where(live, phi, 0.0).to(out.dtype.element_ty), mask=in_bounds)
 
 
 @triton.jit

@@ -92,10 +92,10 @@ def order_backward(  # type: ignore[no-untyped-def]
     place = tl.broadcast_to(tl.arange(0, WIDTH)[None, :], [ROWS, WIDTH])
     start = row * players
     offset = start[:, None] + place
-    here = (row < rows)[:, None] & (place < players)
-    live = here
+    in_bounds = (row < rows)[:, None] & (place < players)
+    live = in_bounds
     if mask is not None:
-        live = here & tl.load(mask + offset, mask=here, other=0).to(tl.int1)
+        live = in_bounds & tl.load(mask + offset, mask=in_bounds, other=0).to(tl.int1)
     r = tl.load(rewards + offset, mask=live, other=0.0).to(real)  # [ROWS, WIDTH]
     g = tl.load(grad_out + offset, mask=live, other=0.0).to(real)
     c = tl.load(v_empty + row * c_stride, mask=row < rows, other=0.0)  # [ROWS]
@@ -148,7 +148,7 @@ def order_backward(  # type: ignore[no-untyped-def]
         step += tl.load(B + share + reach - 1, mask=live & (reach < m[:, None]), other=0.0) * (total[:, None] - g_reach)
         step -= tl.load(B + share + above - 1, mask=some, other=0.0) * (total[:, None] - g_above)
     step = tl.where(live & usable[:, None], step / tl.maximum(reach - above, 1).to(real), 0.0)
-    tl.store(grad_rewards + offset, step.to(grad_rewards.dtype.element_ty), mask=here)
+    tl.store(grad_rewards + offset, step.to(grad_rewards.dtype.element_ty), mask=in_bounds)
     if grad_v_empty is not None:
         slope = tl.load(C + level, mask=m > 0, other=0.0)
         slope -= tl.load(A + level * players + m - 1, mask=m > 0, other=0.0)

@@ -87,10 +87,10 @@ def _pair_sums(  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
     i = tl.program_id(1) * LINES + tl.arange(0, LINES)  # [LINES]
     place = row[:, None] * players + i[None, :]  # [ROWS, LINES]
-    here = (row < rows)[:, None] & (i < players)[None, :]
-    live = here
+    in_bounds = (row < rows)[:, None] & (i < players)[None, :]
+    live = in_bounds
     if mask is not None:
-        live = here & tl.load(mask + place, mask=here, other=0).to(tl.int1)
+        live = in_bounds & tl.load(mask + place, mask=in_bounds, other=0).to(tl.int1)
     partial = tl.zeros([ROWS, LINES, COLUMNS], pair.dtype.element_ty)
     count = tl.zeros([ROWS, COLUMNS], tl.int32)
     for start in range(0, players, COLUMNS):
@@ -111,7 +111,7 @@ def _pair_sums(  # type: ignore[no-untyped-def]
         credit = tl.load(own + level, mask=m > 0, other=0.0)[:, None] * a + credit
     bad = tl.max((live & ~(tl.abs(credit) < float("inf"))).to(tl.int32), axis=1)  # [ROWS]
     credit = tl.where((bad > 0)[:, None], float("nan"), credit)
-    tl.store(out + place, tl.where(live, credit, 0.0).to(out.dtype.element_ty), mask=here)
+    tl.store(out + place, tl.where(live, credit, 0.0).to(out.dtype.element_ty), mask=in_bounds)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -128,8 +128,8 @@ def _spread_nan(  # type: ignore[no-untyped-def]
     found = tl.zeros([ROWS, COLUMNS], tl.int32)
     for start in range(0, players, COLUMNS):
         i = start + tl.arange(0, COLUMNS)
-        here = (row < rows)[:, None] & (i < players)[None, :]
-        x = tl.load(out + row[:, None] * players + i[None, :], mask=here, other=0.0).to(tl.float32)
+        in_bounds = (row < rows)[:, None] & (i < players)[None, :]
+        x = tl.load(out + row[:, None] * players + i[None, :], mask=in_bounds, other=0.0).to(tl.float32)
         found |= (x != x).to(tl.int32)
     bad = tl.max(found, axis=1) > 0  # [ROWS]
     for start in range(0, players, COLUMNS):

@@ -71,7 +71,7 @@ def _scatter(  # type: ignore[no-untyped-def]
 ):
     first = tl.program_id(0).to(tl.int64) * BLOCK
     token = first + tl.arange(0, BLOCK)
-    here = token < tokens
+    in_bounds = token < tokens
     if starts is None:
         lane = tl.arange(0, BLOCK)
         left = tl.minimum(length - first % length, BLOCK).to(tl.int32)  # of the rollout that the first token is in
@@ -79,11 +79,11 @@ def _scatter(  # type: ignore[no-untyped-def]
         rollout = first // length + tl.where(lane < left, 0, later)
     else:
         rollout = _search(starts, rollouts, steps, token)
-    candidate = tl.load(ids + token, mask=here, other=0)
+    candidate = tl.load(ids + token, mask=in_bounds, other=0)
     wrong = (candidate < 0) | (candidate >= width)
     tl.atomic_min(bad + tl.zeros_like(token), token, mask=wrong, sem="relaxed")
-    number = tl.load(table + rollout * width + candidate, mask=here & ~wrong, other=0)
-    tl.store(out + token, number, mask=here)
+    number = tl.load(table + rollout * width + candidate, mask=in_bounds & ~wrong, other=0)
+    tl.store(out + token, number, mask=in_bounds)
 
 
 @triton.jit
@@ -119,9 +119,9 @@ def _count(  # type: ignore[no-untyped-def]
     total = tl.zeros([BINS], tl.int64)
     for start in range(first, end, BLOCK):
         token = start + tl.arange(0, BLOCK)
-        here = token < end
-        candidate = tl.load(ids + token, mask=here, other=0)
+        in_bounds = token < end
+        candidate = tl.load(ids + token, mask=in_bounds, other=0)
         wrong = (candidate < 0) | (candidate >= width)
         tl.atomic_min(bad + tl.zeros_like(token), token, mask=wrong, sem="relaxed")
-        total += tl.histogram(candidate.to(tl.int32), BINS, mask=here & ~wrong)
+        total += tl.histogram(candidate.to(tl.int32), BINS, mask=in_bounds & ~wrong)
     tl.store(counts + rollout * width + bins, total, mask=bins < width)

@@ -68,14 +68,14 @@ def _add(size, head, tail, total, weights, empty, sums):  # type: ignore[no-unty
 @helper
 def _write(sums, i, places, others, mix, out):  # type: ignore[no-untyped-def]
     for k in range(len(out)):
-        found = out.dtype.type(0)
+        credit = out.dtype.type(0)
         if k < places:
             if mix.size == 0:
-                found = sums[k, i]
+                credit = sums[k, i]
             else:
                 for j in range(k, places):
-                    found += mix[j, k] * sums[j, i]
-        out[k] = found / others
+                    credit += mix[j, k] * sums[j, i]
+        out[k] = credit / others
 
 
 def _swap(x, count, weights, empty, order, starts, mix, kind, begin, end, out):  # type: ignore[no-untyped-def]

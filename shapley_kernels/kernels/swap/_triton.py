@@ -95,31 +95,31 @@ def _swap(  # type: ignore[no-untyped-def]
 ):
     real = mix.dtype.element_ty
     at = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
-    here = at < rollouts
+    in_bounds = at < rollouts
     if order is None:
         first = at // largest * largest
         size = first * 0 + largest
         own = at
     else:
-        first = tl.load(starts + at, mask=here, other=0)
-        size = tl.load(sizes + at, mask=here, other=1)
-        own = tl.load(order + at, mask=here, other=0)
-    n = tl.load(count + own, mask=here, other=0)
-    c = tl.load(empty + own * empty_by_row, mask=here, other=0.0).to(real)[:, None, None]
+        first = tl.load(starts + at, mask=in_bounds, other=0)
+        size = tl.load(sizes + at, mask=in_bounds, other=1)
+        own = tl.load(order + at, mask=in_bounds, other=0)
+    n = tl.load(count + own, mask=in_bounds, other=0)
+    c = tl.load(empty + own * empty_by_row, mask=in_bounds, other=0.0).to(real)[:, None, None]
     place = tl.arange(0, PLACES)  # [PLACES]
     sums = tl.zeros([ROWS, PLACES], real)
     for begin in range(0, topics, TOPICS):
         topic = begin + tl.arange(0, TOPICS)  # [TOPICS]
-        known = here[:, None, None] & (topic < topics)[None, None, :]
+        known = in_bounds[:, None, None] & (topic < topics)[None, None, :]
         heads = _running(x, own, n, known, place - 1, topic, players, topics, real, False)
-        weighed = here[:, None] & (topic < topics)[None, :]
+        weighed = in_bounds[:, None] & (topic < topics)[None, :]
         w = tl.load(weights + (own * by_row)[:, None] * topics + topic[None, :], mask=weighed, other=0.0)
         best = tl.max(heads, axis=1)[:, None, :]  # [ROWS, 1, TOPICS], of the whole list
         total = tl.where(best == float("-inf"), c, best)
         if not SUFFIX:
             heads = tl.maximum(heads, _running(x, own, n, known, place + 1, topic, players, topics, real, True))
         for step in range(1, largest):
-            there = here & (step < size)
+            there = in_bounds & (step < size)
             h = first + (at - first + step) % size
             if order is not None:
                 h = tl.load(order + h, mask=there, other=0)
@@ -139,7 +139,7 @@ def _swap(  # type: ignore[no-untyped-def]
         inside = (place <= players)[:, None] & (place <= players)[None, :]
         share = tl.load(mix + place[:, None] * (players + 1) + place[None, :], mask=inside, other=0.0)
         result = tl.sum(result[:, :, None] * share[None, :, :], axis=1)
-    shown = here[:, None] & (place <= players)[None, :]
+    shown = in_bounds[:, None] & (place <= players)[None, :]
     result = tl.where(used, result, 0.0).to(out.dtype.element_ty)
     tl.store(out + own[:, None] * (players + 1) + place[None, :], result, mask=shown)
 

@@ -70,17 +70,17 @@ def _mean_gains(  # type: ignore[no-untyped-def]
     """Credit of player i in the rows of one tile."""
     i = tl.program_id(0) % players
     row = (tl.program_id(0) // players).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
-    here = row < rows
-    mine = here
+    in_bounds = row < rows
+    mine = in_bounds
     dead = tl.zeros([ROWS], tl.int32)  # the masked players as the index of a coalition
     m = tl.zeros([ROWS], tl.int32) + players
     if mask is not None:
         p = tl.arange(0, PLAYERS)
-        known = here[:, None] & (p < players)[None, :]
+        known = in_bounds[:, None] & (p < players)[None, :]
         live = tl.load(mask + row[:, None] * players + p[None, :], mask=known, other=0).to(tl.int1)
         dead = tl.sum(tl.where(live, 0, 1 << p[None, :]), axis=1)
         m = tl.sum(live.to(tl.int32), axis=1)
-        mine = here & (((dead >> i) & 1) == 0)
+        mine = in_bounds & (((dead >> i) & 1) == 0)
     level = tl.load(row_of_count + m, mask=mine, other=0)  # [ROWS]
     table = (row << players)[:, None]
     below = (1 << i) - 1
@@ -101,7 +101,7 @@ def _mean_gains(  # type: ignore[no-untyped-def]
         lost = (grown - total) - term
         total = grown
     credit = tl.where(tl.min(usable, axis=1) > 0, tl.sum(total, axis=1), float("nan"))
-    tl.store(out + row * players + i, tl.where(mine, credit, 0.0).to(out.dtype.element_ty), mask=here)
+    tl.store(out + row * players + i, tl.where(mine, credit, 0.0).to(out.dtype.element_ty), mask=in_bounds)
 
 
 @triton.jit
