@@ -1,7 +1,7 @@
 """The rollouts of a prompt as the players: what each adds to what their group is worth."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -91,10 +91,8 @@ def rollout_advantages(
         if ranks is not None:
             ranks.compare(utility=name_of(utility), value=value, **asdict(how))
             groups = groups.agreed(device(array))
-    if ranks is None:
-        result = _advantages(utility, value, how, groups, array, live, columns)
-    else:
-        result = _among_ranks(ranks, utility, value, how, groups, array, live, columns)
+    call = _Call(utility, value, how, groups, array, live, columns)
+    result = call.advantages() if ranks is None else call.among(ranks)
     return restore(result) if restore else result
 
 
@@ -110,49 +108,44 @@ def _groups(shape: tuple[int, ...], group_ids: Any, num_generations: Any, ranks:
     return read_flat(OWNER, shape[0], group_ids, num_generations, ranks) if named else Groups(OWNER, *(1, *shape)[-2:])
 
 
-def _advantages(
-    utility: Callable[..., Game],
-    value: Semivalue | Baseline,
-    how: Normalisation,
-    groups: Groups,
-    rewards: Array,
-    live: Array | None,
-    columns: dict[str, Array],
-) -> Array:
-    """`rollout_advantages` of arrays in numpy or torch."""
-    stack = _Stack(tuple(rewards.shape), groups)
-    live = stack.mask(live, rewards)
-    game = make_game(OWNER, utility, stack.put(rewards), live, {name: stack.put(x) for name, x in columns.items()})
-    credits = game.ops.detached(credits_of(game, value, wide=True))
-    alone = None if live is None else live[..., None]
-    rounding = rounding_of(credits.dtype)
-    advantages = normalised(game.ops, credits[..., None], alone, Groups(OWNER, *stack.shape), how, rounding)[..., 0]
-    return stack.back(narrowed(advantages, rewards.dtype, f"{OWNER}: advantages"))
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of `rollout_advantages`, checked, arrays in numpy or torch."""
 
+    utility: Callable[..., Game]
+    value: Semivalue | Baseline
+    how: Normalisation
+    groups: Groups
+    rewards: Array
+    live: Array | None
+    columns: dict[str, Array]
 
-def _among_ranks(
-    ranks: Ranks,
-    utility: Callable[..., Game],
-    value: Semivalue | Baseline,
-    how: Normalisation,
-    groups: Groups,
-    rewards: Array,
-    live: Array | None,
-    columns: dict[str, Array],
-) -> Array:
-    """`_advantages` of this rank's rollouts, the data of all of them brought to every rank, on the host."""
-    ops = ops_of(rewards)
-    with ranks:
-        wide = ops.cast(rewards, ops.compute_dtype(rewards.dtype))
-        live = ops.zeros(rewards, rewards.shape, ops.dtype("bool")) == 0 if live is None else live
-        mine = {"index": groups.group_of(), "live": live, "rewards": wide, **columns}
-        ranks.compare(data=sorted(columns))
-        parts = ranks.exchange({name: x if isinstance(x, np.ndarray) else ops.to_host(x) for name, x in mine.items()})
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in mine}
-    everybody = Groups(OWNER, groups.count, index=whole.pop("index"))
-    advantages = _advantages(utility, value, how, everybody, whole.pop("rewards"), whole.pop("live"), whole)
-    first = sum(len(part["index"]) for part in parts[: ranks.number])
-    return ops.array_like(advantages[first : first + len(rewards)], rewards, rewards.dtype)
+    def advantages(self) -> Array:
+        stack, rewards = _Stack(tuple(self.rewards.shape), self.groups), self.rewards
+        live = stack.mask(self.live, rewards)
+        columns = {name: stack.put(x) for name, x in self.columns.items()}
+        game = make_game(OWNER, self.utility, stack.put(rewards), live, columns)
+        credits = game.ops.detached(credits_of(game, self.value, wide=True))
+        alone, groups = None if live is None else live[..., None], Groups(OWNER, *stack.shape)
+        rounding = rounding_of(credits.dtype)
+        advantages = normalised(game.ops, credits[..., None], alone, groups, self.how, rounding)[..., 0]
+        return stack.back(narrowed(advantages, rewards.dtype, f"{OWNER}: advantages"))
+
+    def among(self, ranks: Ranks) -> Array:
+        """The advantages of this rank's rollouts, the data of all of them brought to every rank, on the host."""
+        ops, rewards, live = ops_of(self.rewards), self.rewards, self.live
+        with ranks:
+            wide = ops.cast(rewards, ops.compute_dtype(rewards.dtype))
+            live = ops.zeros(rewards, rewards.shape, ops.dtype("bool")) == 0 if live is None else live
+            mine = {"index": self.groups.group_of(), "live": live, "rewards": wide, **self.columns}
+            ranks.compare(data=sorted(self.columns))
+            parts = ranks.exchange({k: x if isinstance(x, np.ndarray) else ops.to_host(x) for k, x in mine.items()})
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in mine}
+        everybody = Groups(OWNER, self.groups.count, index=whole.pop("index"))
+        rewards, live = whole.pop("rewards"), whole.pop("live")
+        advantages = _Call(self.utility, self.value, self.how, everybody, rewards, live, whole).advantages()
+        first = sum(len(part["index"]) for part in parts[: ranks.number])
+        return ops.array_like(advantages[first : first + len(self.rewards)], self.rewards, self.rewards.dtype)
 
 
 class _Stack:
