@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from benchmarks.learning import exact, report, runs, simulator
+from benchmarks.learning import exact, films, report, runs, simulator
 from benchmarks.learning.records import Record, Records
 from shapley_kernels import BackendUnavailable
 
@@ -52,6 +52,11 @@ def simulate(args: argparse.Namespace) -> None:
     finish(simulator.RECORDS, simulator.plan(), simulator.read(), simulator.do, args.workers)
 
 
+def recommend(args: argparse.Namespace) -> None:
+    films.ratings()  # before torch is imported, since they may be missing
+    finish(films.RECORDS, films.plan(), films.read(), films.do, args.workers)
+
+
 def run(args: argparse.Namespace) -> None:
     runs.origin()  # before anything is imported that may be missing
     from benchmarks.learning import train
@@ -74,12 +79,13 @@ def main() -> None:
     for do, name, words in (
         (enumerate_policies, "exact", "gradient estimates of random small policies, in seconds"),
         (simulate, "simulate", "small policies on six utilities, what is missing; can be stopped at any time"),
+        (recommend, "films", "a transformer that writes five films, real ratings, what is missing; likewise"),
         (run, "run", "a transformer through TRL, what is missing; can be stopped at any time"),
         (page, "page", "tables and picture from the records"),
     ):
         command = commands.add_parser(name, help=words)
         command.set_defaults(do=do)
-        if name in ("simulate", "run"):
+        if name in ("simulate", "films", "run"):
             command.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
         if name == "run":
             command.add_argument("--seeds", type=int, default=20, help="per task, credit and learning rate")
