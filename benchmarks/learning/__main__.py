@@ -24,9 +24,10 @@ def say(words: str) -> None:
     print(f"benchmarks.learning: {words}", file=sys.stderr, flush=True)
 
 
-def finish(records: Records, jobs: Iterable[Any], done: Iterable[Any], do: Callable[..., Record], workers: int) -> None:
+def finish(records: Records, jobs: Iterable[Any], do: Callable[..., Record], workers: int) -> None:
     """What is not in the records yet, behind a bar, or with a line now and then where stderr is no terminal."""
-    jobs, done = list(jobs), set(done)
+    jobs = list(jobs)
+    done = records.by(type(jobs[0]))
     missing = [job for job in jobs if job not in done]
     say(f"{len(jobs) - len(missing)} of {len(jobs)} are in {records.packed.name}; the others follow")
     columns, console = (*Progress.get_default_columns(), MofNCompleteColumn()), Console(stderr=True)
@@ -49,19 +50,19 @@ def enumerate_policies(args: argparse.Namespace) -> None:
 
 
 def simulate(args: argparse.Namespace) -> None:
-    finish(simulator.RECORDS, simulator.plan(), simulator.read(), simulator.do, args.workers)
+    finish(simulator.RECORDS, simulator.plan(), simulator.do, args.workers)
 
 
 def recommend(args: argparse.Namespace) -> None:
     films.ratings()  # before torch is imported, since they may be missing
-    finish(films.RECORDS, films.plan(), films.read(), films.do, args.workers)
+    finish(films.RECORDS, films.plan(), films.do, args.workers)
 
 
 def run(args: argparse.Namespace) -> None:
     runs.origin()  # before anything is imported that may be missing
     from benchmarks.learning import train
 
-    finish(runs.RECORDS, runs.plan(args.seeds), runs.read(), train.do, args.workers)
+    finish(runs.RECORDS, runs.plan(args.seeds), train.do, args.workers)
 
 
 def page(args: argparse.Namespace) -> None:

@@ -26,6 +26,10 @@ class Records:
         text += self.fresh.read_text() if self.fresh.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
+    def by(self, kind: Any) -> dict[Any, Record]:
+        """Those of jobs of a kind of named tuple, by their job."""
+        return {kind(*(record[name] for name in kind._fields)): record for record in self.read()}
+
     def pack(self, records: Iterable[Record] | None = None) -> None:
         """These, or all that there are, into one file, whose bytes follow from them."""
         text = "".join(json.dumps(record) + "\n" for record in (self.read() if records is None else records))

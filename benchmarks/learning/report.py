@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from benchmarks.learning import exact, runs, simulator
+from benchmarks.learning import exact, films, runs, simulator
+from benchmarks.learning.records import Record
 from benchmarks.learning.runs import BLOCK, SETTINGS, TASKS, Run
 from benchmarks.learning.schemes import SCHEMES
-from benchmarks.learning.simulator import UTILITIES
 from shapley_kernels import BackendUnavailable
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "learning.md"
@@ -27,6 +27,11 @@ FINAL = 20
 """The last steps of a run, which its end is the mean of."""
 SHOWN = {"SuffixSwap(0.5)": "#0072B2", "CandidateSwap": "#56B4E9", "LeaveOneOut": "#009E73", "Shapley": "#D55E00"}
 """In the picture, with colours of Okabe and Ito."""
+PANELS = {
+    "8 sets": "simulated, 8 sets per update",
+    "64 sets": "simulated, 64 sets per update",
+    "films": "five films for a user, real ratings, 32 sets",
+}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -110,65 +115,70 @@ def gains_table(records: Sequence[dict[str, Any]]) -> str:
     return table(head, rows)
 
 
-# -- simulator -------------------------------------------------------------------------------------------------------
-
-Simulated = dict[simulator.Cell, dict[str, Any]]
+# -- simulator and films ---------------------------------------------------------------------------------------------
 
 
-def simulated(done: Simulated, name: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """Scheme and utility -> record, of the schemes that a table has in full."""
-    found = {(c.scheme, c.utility): r for c, r in done.items() if tuple(c[2:]) == simulator.rest_of(name)}
-    return {key: r for key, r in found.items() if all((key[0], u) in found for u in UTILITIES)}
+class Compared(NamedTuple):
+    """The cells of a table, by scheme and utility: those of the schemes that have all of its utilities."""
+
+    utilities: Sequence[str]
+    found: dict[tuple[str, str], Record]
+
+    def leads(self, column: str = "mean") -> dict[tuple[str, str], Lead]:
+        """By scheme and utility; column: the worth over all steps, "mean", or at the end, "final"."""
+        worth = {key: np.array(r[column]) for key, r in self.found.items()}
+        return {
+            (s, u): lead(x, worth["GRPO", u]) for (s, u), x in worth.items() if s != "GRPO" and ("GRPO", u) in worth
+        }
+
+    def schemes(self) -> list[str]:
+        return [s for s in SCHEMES if (s, self.utilities[0]) in self.found] if self.utilities else []
+
+    def overall(self, scheme: str) -> Lead:
+        """In percent of GRPO's worth over all steps, mean over utilities; an instance of each makes a sample."""
+        pairs = [[np.array(self.found[s, u]["mean"]) for s in (scheme, "GRPO")] for u in self.utilities]
+        return lead(*(np.mean([100 * pair[i] / pair[1].mean() for pair in pairs], axis=0) for i in (0, 1)))
+
+    def text(self, column: str) -> str:
+        """GRPO's worth, and that of the others less GRPO's; or "candidates", "distinct", "rate", "updates"."""
+        leads = self.leads(column) if column in ("mean", "final") else {}
+        stands, schemes = holm(leads), self.schemes()
+
+        def cell(scheme: str, utility: str) -> str:
+            if (scheme, utility) in leads:
+                return lead_cell(leads[scheme, utility], (scheme, utility) in stands)
+            if column == "updates":
+                return self.updates(scheme, utility)
+            x = self.found[scheme, utility][column]
+            return f"{np.mean(x):.3f}" if isinstance(x, list) else f"{x:.2f}"
+
+        if "GRPO" not in schemes:
+            return "Not run yet.\n"
+        return table(["credit", *self.utilities], [[s, *(cell(s, u) for u in self.utilities)] for s in schemes])
+
+    def updates(self, scheme: str, utility: str) -> str:
+        """After how many the mean curve reaches what GRPO ends with, at first."""
+        end = np.mean(self.found["GRPO", utility]["final"])
+        there = np.flatnonzero(np.array(self.found[scheme, utility]["curve"]) >= end)
+        return str(films.EVERY * there[0]) if len(there) else "never"
 
 
-def simulated_leads(done: Simulated, name: str, column: str = "mean") -> dict[tuple[str, str], Lead]:
-    """By scheme and utility; column: the worth over all steps, "mean", or at the end, "final"."""
-    found = simulated(done, name)
-    worth = {key: np.array(r[column]) for key, r in found.items()}
-    return {(s, u): lead(x, worth["GRPO", u]) for (s, u), x in worth.items() if s != "GRPO" and ("GRPO", u) in worth}
-
-
-def simulator_table(done: Simulated, name: str, column: str) -> str:
-    """GRPO's worth, and that of the others less GRPO's; or "candidates", "distinct" at the end, or "rate"."""
-    found = simulated(done, name)
-    leads = simulated_leads(done, name, column) if column in ("mean", "final") else {}
-    stands = holm(leads)
-
-    def text(scheme: str, utility: str) -> str:
-        if (scheme, utility) in leads:
-            return lead_cell(leads[scheme, utility], (scheme, utility) in stands)
-        x = found[scheme, utility][column]
-        return f"{np.mean(x):.3f}" if isinstance(x, list) else f"{x:.2f}"
-
-    schemes = [s for s in SCHEMES if (s, UTILITIES[0]) in found]
-    if "GRPO" not in schemes:
-        return "Not run yet.\n"
-    return table(["credit", *UTILITIES], [[s, *(text(s, u) for u in UTILITIES)] for s in schemes])
-
-
-def overall_lead(done: Simulated, name: str, scheme: str) -> Lead:
-    """In percent of GRPO's worth over all steps, the mean over the utilities; an instance of each makes one sample."""
-    found = {u: [np.array(simulated(done, name)[s, u]["mean"]) for s in (scheme, "GRPO")] for u in UTILITIES}
-    return lead(
-        np.mean([100 * x / grpo.mean() for x, grpo in found.values()], axis=0),
-        np.mean([100 * grpo / grpo.mean() for _, grpo in found.values()], axis=0),
-    )
-
-
-def summary_table(done: Simulated) -> str:
-    """`overall_lead` in four tables, and of how many utilities the lead, or the lag, stands."""
+def summary_table(evidence: "Evidence") -> str:
+    """`Compared.overall` of five tables, and of how many utilities the lead, or the lag, stands."""
     shown = {"8 sets": "8 sets per update", "64 sets": "64 sets", "free": "8, length free", "cost": "8, at a cost"}
-    leads = {name: simulated_leads(done, name) for name in shown}
+    shown |= {"films": "five films, 32 sets"}
+    tables = {name: evidence.compared(name) for name in shown}
+    leads = {name: x.leads() for name, x in tables.items()}
 
     def text(scheme: str, name: str) -> str:
-        if (scheme, UTILITIES[0]) not in leads[name]:
+        stands = [leads[name][key].mean > 0 for key in holm(leads[name]) if key[0] == scheme]
+        if scheme == "GRPO" or scheme not in tables[name].schemes():
             return "–"
-        found = overall_lead(done, name, scheme)
-        stands = [leads[name][x].mean > 0 for x in holm(leads[name]) if x[0] == scheme]
+        found = tables[name].overall(scheme)
         return f"{found.mean:+.1f} ± {found.half:.1f} %, {stands.count(True)} : {stands.count(False)}"
 
-    schemes = [s for s in SCHEMES if any((s, UTILITIES[0]) in x for x in leads.values())]
-    return table(["credit", *shown.values()], [[s, *(text(s, name) for name in shown)] for s in schemes])
+    rows = [[s, *(text(s, name) for name in shown)] for s in SCHEMES]
+    return table(["credit", *shown.values()], [row for row in rows if set(row[1:]) != {"–"}])
 
 
 # -- transformer -----------------------------------------------------------------------------------------------------
@@ -266,17 +276,30 @@ def origin(done: Done) -> str:
 class Evidence(NamedTuple):
     """All records."""
 
-    enumerated: list[dict[str, Any]]
-    simulated: Simulated
+    enumerated: list[Record]
+    simulated: dict[simulator.Cell, Record]
+    films: dict[films.Cell, Record]
     trained: Done
 
     @classmethod
     def read(cls) -> "Evidence":
-        return cls(exact.RECORDS.read(), simulator.read(), runs.read())
+        its = (simulator.RECORDS.by(simulator.Cell), films.RECORDS.by(films.Cell), runs.RECORDS.by(Run))
+        return cls(exact.RECORDS.read(), *its)
+
+    def compared(self, name: str) -> Compared:
+        """A table of the simulator, or "films", of which utilities that lack a scheme are left out."""
+        if name == "films":
+            found = {(c.scheme, c.utility): r for c, r in self.films.items()}
+            return Compared([u for u in films.UTILITIES if all((s, u) in found for s in films.CREDITS)], found)
+        rest, utilities = simulator.rest_of(name), simulator.UTILITIES
+        found = {(c.scheme, c.utility): r for c, r in self.simulated.items() if tuple(c[2:]) == rest}
+        full = {s for s in SCHEMES if all((s, u) in found for u in utilities)}
+        return Compared(utilities, {key: r for key, r in found.items() if key[0] in full})
 
     def fingerprint(self) -> str:
         """Stands in the picture, so that one of other records is found out."""
-        return "records " + hashlib.sha256(json.dumps(list(self.simulated.values())).encode()).hexdigest()[:16]
+        drawn = json.dumps([*self.simulated.values(), *self.films.values()])
+        return "records " + hashlib.sha256(drawn.encode()).hexdigest()[:16]
 
 
 def filled(text: str, evidence: Evidence) -> str:
@@ -289,9 +312,9 @@ def filled(text: str, evidence: Evidence) -> str:
             case ["gains"]:
                 return gains_table(evidence.enumerated)
             case ["summary"]:
-                return summary_table(evidence.simulated)
-            case ["simulator", column, cells]:
-                return simulator_table(evidence.simulated, cells, column)
+                return summary_table(evidence)
+            case ["cells", column, cells]:
+                return evidence.compared(cells).text(column)
             case ["transformer", setting]:
                 return transformer_table(evidence.trained, setting)
             case ["origin"]:
@@ -302,7 +325,7 @@ def filled(text: str, evidence: Evidence) -> str:
 
 
 def draw(path: Path, evidence: Evidence) -> None:
-    """What each credit adds to GRPO's worth, in percent of it: a row per utility, 8 and 64 sets per update.
+    """What each credit adds to GRPO's worth, in percent of it: a panel per table, a row per utility.
 
     Raises:
         BackendUnavailable: matplotlib is not installed.
@@ -318,27 +341,29 @@ def draw(path: Path, evidence: Evidence) -> None:
             "in an environment that has it"
         ) from None
 
-    figure = Figure(figsize=(12, 7), dpi=100, layout="constrained")
-    canvas, comment, tables = FigureCanvasAgg(figure), PngInfo(), ("8 sets", "64 sets")
-    for axes, name in zip(figure.subplots(1, 2, sharey=True, sharex=True), tables, strict=True):
-        leads, found = simulated_leads(evidence.simulated, name), simulated(evidence.simulated, name)
-        for i, utility in enumerate(UTILITIES):
-            unit = 100 / np.mean(found["GRPO", utility]["mean"])
+    figure = Figure(figsize=(13, 7), dpi=100, layout="constrained")
+    canvas, comment = FigureCanvasAgg(figure), PngInfo()
+    for axes, (name, title) in zip(figure.subplots(1, len(PANELS), sharex=True), PANELS.items(), strict=True):
+        compared = evidence.compared(name)
+        leads = compared.leads()
+        for i, utility in enumerate(compared.utilities):
+            unit = 100 / np.mean(compared.found["GRPO", utility]["mean"])
             for j, (scheme, colour) in enumerate(SHOWN.items()):
                 x, y = leads[scheme, utility], i + 0.2 * (j - 1.5)
                 axes.barh(y, x.mean * unit, 0.17, xerr=x.half * unit, color=colour, alpha=0.8, ecolor="black")
-                end = (x.mean + x.half) * unit if x.mean > 0 else (x.mean - x.half) * unit
-                words = {"ha": "left" if x.mean > 0 else "right", "va": "center", "fontsize": 8, "color": colour}
-                axes.annotate(scheme, (end, y), (4 if x.mean > 0 else -4, 0), textcoords="offset points", **words)
+                right = x.mean > 0
+                words = {"ha": "left" if right else "right", "va": "center", "fontsize": 8, "color": colour}
+                end = ((x.mean + (x.half if right else -x.half)) * unit, y)
+                axes.annotate(scheme, end, (4 if right else -4, 0), textcoords="offset points", **words)
         axes.axvline(0.0, color="black", linewidth=1)
-        axes.set_title(f"{name} per update")
-        axes.set_xlabel("worth of sampled sets above GRPO's, mean over training [% of GRPO's]")
-        axes.set_yticks(range(len(UTILITIES)), UTILITIES)
-        axes.margins(x=0.3)
+        axes.set_title(title)
+        axes.set_xlabel("above GRPO [% of GRPO's worth]")
+        axes.set_yticks(range(len(compared.utilities)), compared.utilities)
+        axes.invert_yaxis()
+        axes.margins(x=0.35)
         axes.grid(True, axis="x", alpha=0.25)
-    figure.axes[0].invert_yaxis()
     figure.axes[0].set_ylabel("utility: what a set is worth")
-    figure.suptitle("What each credit adds to GRPO: simulated policies, 40 instances of each task, 95 % intervals")
+    figure.suptitle("What each credit adds to GRPO: worth of sampled sets, mean over training; 95 % intervals")
     canvas.draw()
     comment.add_text("Comment", evidence.fingerprint())
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -111,11 +111,6 @@ def plan(seeds: int = 20) -> Iterator[Run]:
                 yield Run(name, task, scheme, rate, seed)
 
 
-def read(records: Records | None = None) -> dict[Run, dict[str, Any]]:
-    """The finished runs."""
-    return {Run(*(r[name] for name in Run._fields)): r for r in (records or RECORDS).read()}
-
-
 def origin() -> dict[str, Any]:
     """Commit, and versions of the packages that decide about a run.
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import shapley_kernels as sk
+from benchmarks.learning import training
 from benchmarks.learning.records import Records
 from benchmarks.learning.schemes import POOLED, SCHEMES, Scheme
 from shapley_kernels import rl
-from shapley_kernels.bench.machine import commit
 
 RECORDS = Records("simulator")
 K, ITEMS, PROMPTS, USERS = 6, 32, 8, 16
@@ -26,7 +26,6 @@ REPEATS = 0.7 / K
 TUNING, REPORTED = range(1000, 1012), range(40)
 """Instances."""
 RATES = tuple(0.02 * 2.0**i for i in range(5))
-"""Where the best of them is at an edge, the next one is tried too."""
 
 
 class Cell(NamedTuple):
@@ -129,7 +128,7 @@ Advantages = tuple[np.ndarray, np.ndarray]
 def advantages(task: Instances, scheme: Scheme, scale: str, data: np.ndarray, mask: np.ndarray | None) -> Advantages:
     """data [groups, rollouts, K, features], mask [groups, rollouts, K] or None."""
     if task.utility == "redundancy" and isinstance(scheme.value, rl.GroupValue):
-        return normalised(*swapped(scheme.value, data, mask, task.cost), mask, scale)
+        return normalised(*swapped(task, scheme.value, data, mask), mask, scale)
     rewards = data[..., 0]
     if scheme.pooled:
         pooled = data.reshape(len(data), -1, data.shape[-1])
@@ -143,36 +142,28 @@ def advantages(task: Instances, scheme: Scheme, scale: str, data: np.ndarray, ma
     return found, outside[..., -1] if outside.ndim > 2 else outside
 
 
-def swapped(value: Any, data: np.ndarray, mask: np.ndarray | None, cost: float) -> Advantages:
-    """Credits of `SuffixSwap` or `CandidateSwap` for `redundancy`, which the package does not exchange: the pairs of
-    all candidates of a group [groups, rollouts, K, rollouts, K], and sums over them."""
-    groups, rollouts = data.shape[:2]
-    live = np.ones(data.shape[:3], data.dtype) if mask is None else mask.astype(data.dtype)
-    pairs = REPEATS * alike(data.reshape(groups, -1, data.shape[-1])).reshape(groups, rollouts, K, rollouts, K)
-    pairs *= live[..., None, None] * live[:, None, None]
-    single, others = (data[..., 0] - cost) * live, ~np.eye(rollouts, dtype=bool) / (rollouts - 1)
-    own = np.einsum("bgigj->bgij", pairs)
+def swapped(task: Instances, value: Any, data: np.ndarray, mask: np.ndarray | None) -> Advantages:
+    """Credits of `SuffixSwap` or `CandidateSwap` for `redundancy`, whose pairs the package does not exchange: from the
+    worth of each mixed list."""
+    rollouts, place = data.shape[1], np.arange(K)
+    live = np.ones(data.shape[:3], bool) if mask is None else mask
+    less_others = np.eye(rollouts) - ~np.eye(rollouts, dtype=bool) / (rollouts - 1)
+
+    def above(own: np.ndarray) -> np.ndarray:
+        """The own worth less that of lists whose other places are those of another rollout, [groups, rollouts]."""
+        mixed = np.where(own[:, None], data[:, :, None], data[:, None])
+        worth = task.game(mixed[..., 0], np.where(own, live[:, :, None], live[:, None]), data=mixed).worth()
+        return np.einsum("gh,bgh->bg", less_others, worth)
+
     if isinstance(value, rl.CandidateSwap):
-        lost = np.einsum("bhkgj->bghkj", pairs) * (1 - np.eye(K, dtype=data.dtype))
-        new = np.einsum("gh,bghk->bgk", others, single[:, None] - lost.sum(-1))
-        here = single - (own * (1 - np.eye(K, dtype=data.dtype))).sum(-1)
-        worth = single.sum(-1) - np.triu(own, 1).sum((-1, -2))
-        return (here - new) * live, worth - worth.mean(-1, keepdims=True)
-    inside = np.triu(own, 1)
-    zero = np.zeros((groups, rollouts, 1), data.dtype)
-    first = np.concatenate([zero, (single - inside.sum(-2)).cumsum(-1)], -1)  # worth of the first k candidates
-    rest = np.concatenate([(single - inside.sum(-1))[..., ::-1].cumsum(-1)[..., ::-1], zero], -1)  # of those from k on
-    across = pairs.cumsum(2)[..., ::-1].cumsum(4)[..., ::-1]  # up to i, from j on
-    above = np.zeros((groups, rollouts, K + 2), data.dtype)  # the own worth less that of the lists mixed at k
-    for k in range(K + 1):
-        between = across[:, :, k - 1, :, k] if 0 < k < K else 0.0
-        mixed = np.einsum("gh,bgh->bg", others, first[..., None, k] + rest[:, None, :, k] - between)
-        above[..., k] = np.where(k <= live.sum(-1), first[..., -1] - mixed, 0.0)
-    found = np.zeros_like(above)
+        found = np.stack([above(place != k) for k in range(K)], -1)
+        return found * live, above(place < 0) * (rollouts - 1) / rollouts
+    length = live.sum(-1)
+    ahead = np.stack([np.where(k <= length, above(place < k), 0.0) for k in range(K + 1)] + [0.0 * length], -1)
+    found = ahead.copy()
     for k in reversed(range(K + 1)):
-        found[..., k] = above[..., k] - above[..., k + 1] + value.lam * found[..., k + 1]
-    stop = np.take_along_axis(found, live.sum(-1).astype(int)[..., None], -1)[..., 0]
-    return found[..., :K] * live, stop
+        found[..., k] = ahead[..., k] - ahead[..., k + 1] + value.lam * found[..., k + 1]
+    return found[..., :K] * live, np.take_along_axis(found, length[..., None], -1)[..., 0]
 
 
 def normalised(credits: np.ndarray, stop: np.ndarray, mask: np.ndarray | None, scale: str) -> Advantages:
@@ -191,23 +182,7 @@ def normalised(credits: np.ndarray, stop: np.ndarray, mask: np.ndarray | None, s
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-class Adam:
-    """Ascent of arrays, in place."""
-
-    def __init__(self, arrays: list[np.ndarray], rate: np.ndarray) -> None:
-        self.arrays, self.rate, self.step = arrays, rate, 0
-        self.moments = [(np.zeros_like(x), np.zeros_like(x)) for x in arrays]
-
-    def ascend(self, gradients: list[np.ndarray]) -> None:
-        self.step += 1
-        a, b = 1 / (1 - 0.9**self.step), 1 / (1 - 0.99**self.step)
-        for x, g, (mean, square) in zip(self.arrays, gradients, self.moments, strict=True):
-            mean += np.float32(0.1) * (g - mean)
-            square += np.float32(0.01) * (g * g - square)
-            x += self.rate * np.float32(a) * mean / (np.sqrt(np.float32(b) * square) + np.float32(1e-8))
-
-
-def train(cell: Cell, rates: Iterable[float], seeds: Iterable[int], salt: int) -> dict[str, np.ndarray]:
+def train(cell: Cell, rates: Iterable[float], seeds: Iterable[int], salt: int) -> training.Trained:
     """[rates, instances]: the worth of the sampled sets, over all steps and over the last tenth of them, and how many
     candidates and different items these hold."""
     rates, seeds = list(rates), list(seeds)
@@ -218,7 +193,7 @@ def train(cell: Cell, rates: Iterable[float], seeds: Iterable[int], salt: int) -
     if cell.free:  # the last item ends a list that has one candidate; a tenth do so at first
         w, c = np.pad(w, ((0, 0), (0, 0), (0, 1))), np.pad(c, ((0, 0), (0, 1), (0, 1)))
         b[..., -1], b[:, 0, -1] = 1.7, -1e9
-    adam = Adam([w, c, b], np.repeat(np.float32(rates), len(seeds))[:, None, None])
+    adam = training.Adam([w, c, b], np.repeat(np.float32(rates), len(seeds)))
     rng, row = np.random.default_rng(salt), np.arange(policies)[:, None]
     curve = []
     for _ in range(STEPS[cell.sets]):
@@ -232,7 +207,7 @@ def train(cell: Cell, rates: Iterable[float], seeds: Iterable[int], salt: int) -
         found = found.reshape(-1, rollouts, K, found.shape[-1])
         live = mask.reshape(-1, rollouts, K) if cell.free else None
         credit, stop = advantages(task, SCHEMES[cell.scheme], cell.scale, found, live)
-        adam.ascend(list(gradients(drawn, credit.reshape(mask.shape), stop.reshape(prompt.shape), asked)))
+        adam.ascend(gradients(drawn, credit.reshape(mask.shape), stop.reshape(prompt.shape), asked))
         worth = task.game(found[..., 0], live, data=found).worth().reshape(prompt.shape).mean(-1)
         ordered = np.sort(np.where(mask, items, -1), -1)
         distinct = (np.diff(ordered, axis=-1, prepend=-1) > 0).sum(-1).mean(-1)
@@ -284,38 +259,11 @@ def gradients(drawn: list[Any], credit: np.ndarray, stop: np.ndarray, asked: np.
     yield np.stack([g.sum(1) for g in by_place], 1)
 
 
-def tune(cell: Cell) -> dict[float, float]:
-    """Rate -> mean worth over all steps and the instances for tuning; the best is at no edge."""
-    found: dict[float, float] = {}
-    rates = list(RATES)
-    while rates:
-        found |= dict(zip(rates, train(cell, rates, TUNING, 0)["mean"].mean(1).tolist(), strict=True))
-        best = max(found, key=lambda rate: found[rate])
-        rates = [best / 2] if best == min(found) else [best * 2] if best == max(found) else []
-    return dict(sorted(found.items()))
-
-
 def do(cell: Cell) -> dict[str, Any]:
     """In a process of a worker."""
-    tuned = tune(cell)
-    rate = max(tuned, key=lambda rate: tuned[rate])
-    found = train(cell, [rate], REPORTED, 1)
-    columns: dict[str, Any] = {name: found[name][0].astype(float).round(4).tolist() for name in ("mean", "final")}
-    columns |= {name: round(float(found[name].mean()), 3) for name in ("candidates", "distinct")}
-    return {
-        **cell._asdict(),
-        "commit": commit(),
-        "tuning": {f"{r:g}": round(x, 4) for r, x in tuned.items()},
-        "rate": rate,
-        **columns,
-    }
+    return training.measure(cell, train, RATES, TUNING, REPORTED)
 
 
 def plan() -> Iterator[Cell]:
     for table in TABLES:
         yield from cells(table)
-
-
-def read(records: Records | None = None) -> dict[Cell, dict[str, Any]]:
-    """The finished cells."""
-    return {Cell(*(r[name] for name in Cell._fields)): r for r in (records or RECORDS).read()}

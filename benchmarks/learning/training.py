@@ -1,9 +1,7 @@
-"""What the simulated policies and those of films share: their optimiser, how rates are tuned, and the record of a cell."""
+"""What simulated policies and those of films share: the optimiser, how rates are tuned, and the record of a cell."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
-
-import numpy as np
 
 from shapley_kernels.bench.machine import commit
 
@@ -29,7 +27,7 @@ class Adam:
 
 
 def tune(worth: Callable[[list[float]], list[float]], rates: Iterable[float]) -> dict[float, float]:
-    """Rate -> its worth. Where the best of the rates is at an edge, the next one, a factor of two away, is tried too."""
+    """Rate -> its worth. Where the best rate is at an edge, the next one, a factor of two away, is tried too."""
     found: dict[float, float] = {}
     rates = list(rates)
     while rates:
