@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from benchmarks.learning import exact, report, runs, simulator
+from benchmarks.learning import exact, films, report, runs, simulator
 from benchmarks.learning.exact import K, estimate, gradient, random_policy
 from benchmarks.learning.records import Records
 from benchmarks.learning.schemes import SCHEMES
@@ -159,34 +159,27 @@ def test_the_exact_records_are_what_enumeration_gives(evidence):
 def test_the_page_is_that_of_the_committed_records(page, evidence):
     text = page.read_text(encoding="utf-8")
     assert text == report.filled(text, evidence), "python -m benchmarks.learning page"
-
-
-def test_the_picture_is_that_of_the_committed_records(evidence):
     assert evidence.fingerprint().encode() in report.PICTURE.read_bytes(), "python -m benchmarks.learning page"
 
 
-def test_a_page_can_be_made_of_any_part_of_the_records(evidence):
-    text = report.PAGE.read_text(encoding="utf-8")
-    for count in (1, 100):
-        part = evidence._replace(
-            simulated=dict(itertools.islice(evidence.simulated.items(), count)),
-            trained=dict(itertools.islice(evidence.trained.items(), count)),
-        )
-        assert "| Shapley |" in report.filled(text, part)  # of the exact part
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_a_page_can_be_made_of_any_part_of_the_records(evidence, count):
+    parts = (dict(itertools.islice(some.items(), count)) for some in evidence[1:])
+    assert "| Shapley |" in report.filled(report.PAGE.read_text(encoding="utf-8"), report.Evidence(evidence[0], *parts))
     with pytest.raises(ValueError, match="'nothing'"):
         report.filled("<!-- learning: nothing -->\n<!-- learning: end -->", evidence)
 
 
-def test_rates_of_the_simulator_are_at_no_edge(evidence):
-    for record in evidence.simulated.values():
+@pytest.mark.parametrize("its", [simulator, films], ids=lambda its: its.RECORDS.packed.name)
+def test_rates_are_at_no_edge(its):
+    for record in its.RECORDS.read():
         assert f"{record['rate']:g}" in list(record["tuning"])[1:-1]
-        assert len(record["mean"]) == len(record["final"]) == len(simulator.REPORTED)
-    assert not set(simulator.TUNING) & set(simulator.REPORTED)
+        assert len(record["mean"]) == len(record["final"]) == len(its.REPORTED)
+    assert not set(its.TUNING) & set(its.REPORTED)
 
 
 def test_leads_and_which_of_them_stand():
-    its, grpo = np.array([1.0, 2.0, 4.0]), np.array([0.0, 1.0, 2.0])
-    found = report.lead(its, grpo)
+    found = report.lead(np.array([1.0, 2.0, 4.0]), np.array([0.0, 1.0, 2.0]))
     assert found.mean == pytest.approx(4 / 3)
     assert found.half == pytest.approx(4.302653 / 3, rel=1e-5)  # t(0.975, 2) * (1 / sqrt(3)) / sqrt(3)
     leads = {p: report.Lead(0.0, 0.0, p) for p in (0.03, 0.01, 0.04, 0.001)}
@@ -198,8 +191,7 @@ def test_no_seed_has_a_say_in_its_own_rate():
     done, rewards = {}, {0.001: (0.5, 0.5, 0.5), 0.002: (0.0, 0.9, 0.9)}
     for rate, seed in itertools.product(runs.SETTINGS["64 sets"].learning_rates, range(3)):
         run = runs.Run("64 sets", "hit", "GRPO", rate, seed)
-        curve = [rewards.get(rate, (0.1,) * 3)[seed]] * 4
-        done[run] = {**run._asdict(), "set_reward": curve}
+        done[run] = {**run._asdict(), "set_reward": [rewards.get(rate, (0.1,) * 3)[seed]] * 4}
     found = report.trained(done, "64 sets", "hit", "GRPO")
     assert [r["learning_rate"] for r in found.chosen] == [0.002, 0.001, 0.001]
     del done[runs.Run("64 sets", "hit", "GRPO", 0.004, 2)]
@@ -208,6 +200,8 @@ def test_no_seed_has_a_say_in_its_own_rate():
 
 # -- what the text says of the tables: if one of these fails after new runs, the text has to be written anew ---------
 
+INDEPENDENT, LISTS = [0, 2], [1, 3]
+
 
 @pytest.fixture(scope="module")
 def medians(evidence):
@@ -215,157 +209,144 @@ def medians(evidence):
     return lambda scheme, name: np.array([np.median(r[name]) for r in evidence.enumerated if r["scheme"] == scheme])
 
 
-FOUR = ("GRPO", "Stratum(1)", "LeaveOneOut", "Shapley")
+@pytest.fixture(scope="module")
+def gains(evidence):
+    """Scheme -> those of the two tables of lists, for so many sets per update; of all that see sets, not the bound."""
+    found = {(r["scheme"], r["game"]): r for r in evidence.enumerated if r["sequential"]}
+    names = [name for name in exact.ALL if exact.serves(name, True) and name != "quietest unbiased"]
+    return lambda sets: {n: np.array([np.median(report.gains(found[n, g], sets)) for g in exact.GAMES]) for n in names}
 
 
 def span(numbers):
     return [round(min(numbers)), round(max(numbers))]
 
 
+def angles(medians, scheme):
+    return np.degrees(np.arccos(medians(scheme, "cosine").clip(max=1)))
+
+
 def test_said_of_the_enumeration(medians):
-    grpo, own, loo, shapley = (medians(name, "centred_snr") for name in FOUR)
-    angles = {name: np.degrees(np.arccos(medians(name, "cosine").clip(max=1))) for name in FOUR}
+    four = ("GRPO", "Stratum(1)", "LeaveOneOut", "Shapley")
+    grpo, own, loo, shapley = (medians(name, "centred_snr") for name in four)
     assert span(shapley / grpo) == [4, 8]
-    assert span(angles["Shapley"]) == [11, 29]
+    assert span(angles(medians, "Shapley")) == [11, 29]
     assert 1.1 < min(own / shapley) < max(own / shapley) < 1.5
-    assert span(angles["Stratum(1)"]) == [20, 41]
+    assert span(angles(medians, "Stratum(1)")) == [20, 41]
     assert span(loo / grpo) == [2, 2]
-    assert span((shapley / loo)[[0, 2]]) == [3, 4]  # candidates independent (docs/guides/values.md)
-    assert angles["LeaveOneOut"].round().tolist() == [0, 15, 0, 15]
+    assert span((shapley / loo)[INDEPENDENT]) == [3, 4]  # docs/guides/values.md
+    assert angles(medians, "LeaveOneOut").round().tolist() == [0, 15, 0, 15]
 
 
-def median_gains(evidence, sets):
-    """[tables, schemes of the sequential tables], and their names."""
-    names = [name for name in exact.ALL if exact.serves(name, True) and name != "quietest unbiased"]
-    records = {(r["game"], r["sequential"], r["scheme"]): r for r in evidence.enumerated}
-    return np.array(
-        [[np.median(report.gains(records[game, True, n], sets)) for n in names] for game in exact.GAMES]
-    ), names
-
-
-def test_said_of_sets_per_update(medians, evidence):
-    independent, lists = [0, 2], [1, 3]
+def test_said_of_sets_per_update(medians, gains):
     shapley, loo = medians("Shapley", "overtaken"), medians("LeaveOneOut", "overtaken")
-    assert span(shapley[lists]) == [58, 61]
-    assert span(shapley[independent]) == [84, 137]
-    assert 115 < loo[lists].min() < loo[lists].max() < 150
-    assert np.isinf(loo[independent]).all()
+    assert span(shapley[LISTS]) == [58, 61]
+    assert span(shapley[INDEPENDENT]) == [84, 137]
+    assert 115 < loo[LISTS].min() < loo[LISTS].max() < 150
+    assert np.isinf(loo[INDEPENDENT]).all()
     for sets, lead in ((8, 1.5), (64, 0.9), (512, 0.7)):
-        found, names = median_gains(evidence, sets)
-        grpo, its = (found[:, names.index(name)] for name in ("GRPO", "Shapley"))
-        assert ((its > lead * grpo) & (its < (lead + 0.5) * grpo)).all()
+        ratio = gains(sets)["Shapley"] / gains(sets)["GRPO"]
+        assert lead < ratio.min() < ratio.max() < lead + 0.5
 
 
-def test_said_of_suffix_swap(medians, evidence):
-    lists = [1, 3]
+def test_said_of_suffix_swap(medians, gains):
     for sets in exact.SETS_PER_UPDATE:
-        found, names = median_gains(evidence, sets)
-        half = found[:, [names.index("SuffixSwap(0.5)")]]
-        others = [i for i, name in enumerate(names) if not name.startswith("SuffixSwap")]
-        assert (half > found[:, others] * (0.99 if sets == 8 else 1)).all()
-    found, names = median_gains(evidence, 64)
-    assert {names[i] for i in found.argmax(1)} <= {"SuffixSwap(0.25)", "SuffixSwap(0.5)"}
-    assert (found[:, names.index("SuffixSwap(0.5)")] > 0.99 * found.max(1)).all()
-    degrees = np.degrees(np.arccos(medians("SuffixSwap(0.5)", "cosine")[lists]))
-    assert span(degrees) == [6, 7]
-    overtaken = medians("SuffixSwap(0.5)", "overtaken")[lists]
+        others = [x for name, x in gains(sets).items() if not name.startswith("SuffixSwap")]
+        assert (gains(sets)["SuffixSwap(0.5)"] > np.max(others, 0) * (0.99 if sets == 8 else 1)).all()
+    found = gains(64)
+    best = np.max(list(found.values()), 0)
+    assert (best == np.maximum(found["SuffixSwap(0.25)"], found["SuffixSwap(0.5)"])).all()
+    assert (found["SuffixSwap(0.5)"] > 0.99 * best).all()
+    assert span(angles(medians, "SuffixSwap(0.5)")[LISTS]) == [6, 7]
+    overtaken = medians("SuffixSwap(0.5)", "overtaken")[LISTS]
     assert 850 < overtaken.min() < overtaken.max() < 1450
-    share = (medians("SuffixSwap(1)", "snr") / medians("quietest unbiased", "snr"))[lists]
-    assert span(100 * share) == [93, 97]
-    quieter = (medians("SuffixSwap(0.5)", "snr") / medians("SuffixSwap(1)", "snr"))[lists]
-    assert span(quieter) == [2, 2]
+    unbiased, bound, half = (
+        medians(n, "snr")[LISTS] for n in ("SuffixSwap(1)", "quietest unbiased", "SuffixSwap(0.5)")
+    )
+    assert span(100 * unbiased / bound) == [93, 97]
+    assert span(half / unbiased) == [2, 2]
     pooled = medians("pooled Stratum(K)", "snr")
-    np.testing.assert_allclose(pooled / medians("Shapley", "centred_snr")[[0, 2]], 1.0, atol=0.15)
+    np.testing.assert_allclose(pooled / medians("Shapley", "centred_snr")[INDEPENDENT], 1.0, atol=0.15)
 
 
 def test_said_on_the_page_of_values(medians):
-    lists = [1, 3]
-    centred = {name: medians(name, "centred_snr")[lists] for name in ("GRPO", "Shapley", "SuffixSwap(1)")}
-    np.testing.assert_allclose(centred["SuffixSwap(1)"] / centred["GRPO"], 1.4, atol=0.05)
-    np.testing.assert_allclose(medians("quietest unbiased", "snr")[lists] / centred["Shapley"], 1 / 3, atol=0.05)
-    by_slot = medians("PrefixMarginals", "slot_snr") / medians("PrefixMarginals", "centred_snr")
-    assert by_slot[1] > 1.5
+    grpo, shapley, swap = (medians(name, "centred_snr")[LISTS] for name in ("GRPO", "Shapley", "SuffixSwap(1)"))
+    np.testing.assert_allclose(swap / grpo, 1.4, atol=0.05)
+    np.testing.assert_allclose(medians("quietest unbiased", "snr")[LISTS] / shapley, 1 / 3, atol=0.05)
+    assert (medians("PrefixMarginals", "slot_snr") / medians("PrefixMarginals", "centred_snr"))[1] > 1.5
     np.testing.assert_allclose(medians("Shapley", "slot_snr"), medians("Shapley", "centred_snr"), rtol=0.02)
 
 
-def standing(evidence, name, column="mean"):
-    """Scheme -> the utilities on which its lead over GRPO stands, and those on which its lag does."""
-    leads = report.simulated_leads(evidence.simulated, name, column)
-    found = {scheme: (set(), set()) for scheme, _ in leads}
-    for scheme, utility in report.holm(leads):
-        found[scheme][leads[scheme, utility].mean < 0].add(utility)
-    return found
+@pytest.fixture(scope="module")
+def said(evidence):
+    """The tables of training by name."""
+    return evidence.compared
 
 
-def percent(evidence, name, column="mean"):
-    """Scheme and utility -> the lead in percent of GRPO's worth."""
-    worth = {u: np.mean(report.simulated(evidence.simulated, name)["GRPO", u][column]) for u in UTILITIES}
-    leads = report.simulated_leads(evidence.simulated, name, column)
-    return {key: 100 * x.mean / worth[key[1]] for key, x in leads.items()}
+def standing(compared, scheme):
+    """The utilities on which its lead over GRPO stands, and those on which its lag does."""
+    leads = compared.leads()
+    stands = [key for key in report.holm(leads) if key[0] == scheme]
+    return tuple({u for _, u in stands if (leads[scheme, u].mean > 0) == ahead} for ahead in (True, False))
 
 
-def test_said_of_the_six_utilities(evidence):
-    few, many = standing(evidence, "8 sets"), standing(evidence, "64 sets")
-    assert few["SuffixSwap(0.5)"] == (set(UTILITIES), set())
-    assert many["SuffixSwap(0.5)"][1] == set()
-    for name, among in (("8 sets", few), ("64 sets", many)):
-        mean = {s: report.overall_lead(evidence.simulated, name, s).mean for s in among}
+def test_said_of_the_six_utilities(said):
+    assert standing(said("8 sets"), "SuffixSwap(0.5)") == (set(UTILITIES), set())
+    assert standing(said("64 sets"), "SuffixSwap(0.5)")[1] == set()
+    for table in map(said, ("8 sets", "64 sets")):
+        mean = {s: table.overall(s).mean for s in table.schemes()}
         assert max(mean.values()) - mean["SuffixSwap(0.5)"] < 0.15
-        lead = percent(evidence, name)
+        lead = table.percent()
         for utility in UTILITIES:
             ahead = {s for s in ("Shapley", "Banzhaf") if lead[s, utility] > lead["SuffixSwap(0.5)", utility]}
             assert ahead == ({"Shapley", "Banzhaf"} if utility == "pass@k" else set())
-        assert {"hit", "facility"} <= among["Shapley"][1]
+        assert {"hit", "facility"} <= standing(table, "Shapley")[1]
         assert lead["Stratum(1)", "cover"] < -50
         assert max(lead[s, "redundancy"] for s in ("Stratum(1)", "WinnerTakesAll")) < -50
 
 
-def test_said_of_lists_that_end_where_they_like(evidence):
-    free, found = standing(evidence, "free"), report.simulated(evidence.simulated, "free")
-    assert free["SuffixSwap(0.5)"] == (set(UTILITIES), set())
-    lengths = {key: r["candidates"] for key, r in found.items()}
+def test_said_of_lists_that_end_where_they_like(said):
+    free = said("free")
+    assert standing(free, "SuffixSwap(0.5)") == (set(UTILITIES), set())
+    lengths = {key: r["candidates"] for key, r in free.found.items()}
     assert min(lengths["SuffixSwap(0.5)", u] for u in UTILITIES) > 5.9
     assert max(lengths[s, "hit"] for s in ("LeaveOneOut", "PrefixMarginals")) < 2
-    leads = report.simulated_leads(evidence.simulated, "free")
     for utility in UTILITIES:
-        assert leads["Shapley, share", utility].mean <= leads["Shapley", utility].mean + 0.0005
-    mean = {s: report.overall_lead(evidence.simulated, "free", s).mean for s in free}
+        assert free.leads()["Shapley, share", utility].mean <= free.leads()["Shapley", utility].mean + 0.0005
+    mean = {s: free.overall(s).mean for s in free.schemes()}
     assert max(mean, key=mean.get) == "SuffixSwap(0.5)"
     assert min(mean["Shapley"], mean["Banzhaf"]) > 2.5
 
 
-def test_said_of_when_none_helps(evidence):
-    assert max(percent(evidence, "64 sets", "final").values()) < 2
-    best = {u: max(x for (_, v), x in percent(evidence, "8 sets").items() if v == u) for u in UTILITIES}
-    assert best["hit"] < 1.5
-    assert best["facility"] < 1.5
+def test_said_of_when_none_helps(said):
+    assert max(said("64 sets").percent("final").values()) < 2
+    for utility in ("hit", "facility"):
+        assert max(x for (_, u), x in said("8 sets").percent().items() if u == utility) < 1.5
+
+
+def test_said_of_shapley_credit_and_leave_one_out(said):
+    found = said("8 sets").found
+    for utility in UTILITIES:
+        shapley, loo = (np.mean(found[s, utility]["mean"]) for s in ("Shapley", "LeaveOneOut"))
+        assert (shapley > loo) == (utility == "pass@k")
+    different = [found[s, "facility"]["distinct"] for s in ("Shapley", "LeaveOneOut", "GRPO")]
+    np.testing.assert_allclose(different, [2.5, 5.1, 5.8], atol=0.06)
 
 
 def test_said_of_the_transformer(evidence):
     assert not report.holm(report.trained_leads(evidence.trained, "one start"))
 
 
-def test_said_of_shapley_credit_and_leave_one_out(evidence):
-    found = report.simulated(evidence.simulated, "8 sets")
-    for utility in UTILITIES:
-        worth = {s: np.mean(found[s, utility]["mean"]) for s in ("Shapley", "LeaveOneOut")}
-        assert (worth["Shapley"] > worth["LeaveOneOut"]) == (utility == "pass@k")
-    different = [found[s, "facility"]["distinct"] for s in ("Shapley", "LeaveOneOut", "GRPO")]
-    np.testing.assert_allclose(different, [2.5, 5.1, 5.8], atol=0.06)
-
-
-@pytest.mark.parametrize("copies", range(1, 7))
-def test_said_of_copies(copies):
-    earned = {
-        name: rl.RewardAllocator(sk.Clusters, SCHEMES[name].value).credits(np.ones((1, copies), int))[0]
+@pytest.mark.parametrize("m", range(1, 7))
+def test_said_of_copies(m):
+    earned = [
+        rl.RewardAllocator(sk.Clusters, SCHEMES[name].value).credits(np.ones((1, m), int))[0]
         for name in ("Stratum(1)", "BetaShapley(4, 1)", "Shapley", "PrefixMarginals", "Banzhaf", "LeaveOneOut")
-    }
-    m = copies
-    equal([x.sum() for x in earned.values()], [m, 4 * m / (m + 3), 1, 1, m / 2 ** (m - 1), m == 1])
-    assert earned["PrefixMarginals"][0] == 1
+    ]
+    equal([x.sum() for x in earned], [m, 4 * m / (m + 3), 1, 1, m / 2 ** (m - 1), m == 1])
+    assert earned[3][0] == 1
 
 
-# -- how runs are planned ----------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------------------------
 
 
 def test_runs_are_planned_with_seeds_outermost():
@@ -378,9 +359,6 @@ def test_runs_are_planned_with_seeds_outermost():
     assert {run.held_out for run in planned} == set(runs.TARGETS)
 
 
-# -- the command -----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
     """Runs `python -m benchmarks.learning` on a copy of the records: exit status, and what it says."""
@@ -391,47 +369,59 @@ def command(monkeypatch, capsys, tmp_path):
         path = getattr(report, name)
         (tmp_path / path.name).write_bytes(path.read_bytes())
         monkeypatch.setattr(report, name, tmp_path / path.name)
-    for module, name in ((runs, "transformer"), (simulator, "simulator")):
-        records = Records(name, tmp_path)
+    for module in (runs, simulator, films):
+        records = Records(module.RECORDS.packed.name.split(".")[0], tmp_path)
         records.packed.write_bytes(module.RECORDS.packed.read_bytes())
         monkeypatch.setattr(module, "RECORDS", records)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["learning", *arguments])
+        status = 0
         try:
             program.main()
         except SystemExit as end:
-            return end.code, capsys.readouterr().err
-        return 0, capsys.readouterr().err
+            status = end.code
+        return status, capsys.readouterr().err
 
     return call
 
 
 def test_no_page_is_written_without_matplotlib(command, monkeypatch):
-    report.PAGE.write_text("<!-- learning: origin -->\n<!-- learning: end -->")
+    before = "<!-- learning: origin -->\n<!-- learning: end -->"
+    report.PAGE.write_text(before)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    status, said = command("page")
+    status, words = command("page")
     assert status == 1
-    assert said.startswith("benchmarks.learning: the picture needs matplotlib (")
-    assert "pip install matplotlib" in said
-    assert report.PAGE.read_text() == "<!-- learning: origin -->\n<!-- learning: end -->"
+    assert words.startswith("benchmarks.learning: the picture needs matplotlib (")
+    assert "pip install matplotlib" in words
+    assert report.PAGE.read_text() == before
 
 
-def test_training_names_the_package_that_is_missing(command, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("run", "benchmarks.learning: training needs numpy, no-such-package, found no no-such"),
+        ("films", "benchmarks.learning: ratings of films come with the wheel of RecBole, found none"),
+    ],
+)
+def test_training_names_what_is_missing(command, monkeypatch, name, start):
     monkeypatch.setattr(runs, "PACKAGES", ("numpy", "no-such-package"))
-    before = runs.RECORDS.packed.read_bytes()
-    status, said = command("run")
+    monkeypatch.setattr(films, "find_spec", lambda name: None)
+    films.ratings.cache_clear()
+    records = {"run": runs, "films": films}[name].RECORDS
+    before = records.packed.read_bytes()
+    status, words = command(name)
     assert status == 1
-    assert said.startswith("benchmarks.learning: training needs numpy, no-such-package, found no no-such")
-    assert "`make learning`" in said
-    assert runs.RECORDS.packed.read_bytes() == before
+    assert words.startswith(start)
+    assert "`make learning`" in words
+    assert records.packed.read_bytes() == before
 
 
 def test_a_command_does_what_is_missing_and_tells_of_it(command, monkeypatch):
-    monkeypatch.setattr(simulator.Records, "run", lambda self, jobs, do, workers, tell: [tell(i) for i in range(1, 4)])
+    monkeypatch.setattr(Records, "run", lambda self, jobs, do, workers, tell: [tell(i) for i in range(1, 4)])
     planned = list(simulator.plan())
     monkeypatch.setattr(simulator, "plan", lambda: planned)
-    monkeypatch.setattr(simulator, "read", lambda: dict.fromkeys(planned[3:]))
+    monkeypatch.setattr(Records, "by", lambda self, kind: dict.fromkeys(planned[3:]))
     total = len(planned)
     lines = [f"{total - 3} of {total} are in simulator.jsonl.gz; the others follow", "3 of these 3 are done"]
     assert command("simulate") == (0, "".join(f"benchmarks.learning: {line}\n" for line in lines))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from benchmarks.learning import simulator
-from benchmarks.learning.simulator import ITEMS, UTILITIES, Cell, Instances, K
+from benchmarks.learning import simulator, training
+from benchmarks.learning.simulator import ITEMS, UTILITIES, Instances, K
 from shapley_kernels import rl
 
 
@@ -125,16 +125,10 @@ def test_gradients_are_those_of_the_log_probabilities():
             assert gradient[place] == pytest.approx((moved[0] - moved[1]) / 2e-5, abs=1e-6)
 
 
-def test_rates_are_tuned_until_the_best_is_at_no_edge(monkeypatch):
-    for best in (-9, -5, 2):
-
-        def train(cell, rates, seeds, salt, best=best):
-            return {"mean": np.array([[-((np.log2(rate) - best) ** 2)] for rate in rates])}
-
-        monkeypatch.setattr(simulator, "train", train)
-        tuned = simulator.tune(Cell("hit", "GRPO", 8))
-        inside = list(tuned)[1:-1]
-        assert max(tuned, key=tuned.get) in inside
+@pytest.mark.parametrize("best", [-9, -5, 2])
+def test_rates_are_tuned_until_the_best_is_at_no_edge(best):
+    tuned = training.tune(lambda rates: [-((np.log2(rate) - best) ** 2) for rate in rates], simulator.RATES)
+    assert max(tuned, key=tuned.get) in list(tuned)[1:-1]
 
 
 def test_every_cell_says_something_of_its_own():

@@ -54,8 +54,10 @@ def simulate(args: argparse.Namespace) -> None:
 
 
 def recommend(args: argparse.Namespace) -> None:
-    films.ratings()  # before torch is imported, since they may be missing
-    finish(films.RECORDS, films.plan(), films.do, args.workers)
+    films.ratings()  # before torch is imported; both may be missing
+    from benchmarks.learning import writer
+
+    finish(films.RECORDS, films.plan(), writer.do, args.workers)
 
 
 def run(args: argparse.Namespace) -> None:

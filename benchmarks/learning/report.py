@@ -131,6 +131,11 @@ class Compared(NamedTuple):
             (s, u): lead(x, worth["GRPO", u]) for (s, u), x in worth.items() if s != "GRPO" and ("GRPO", u) in worth
         }
 
+    def percent(self, column: str = "mean") -> dict[tuple[str, str], float]:
+        """`leads`, in percent of GRPO's worth."""
+        worth = {u: np.mean(self.found["GRPO", u][column]) for u in self.utilities}
+        return {key: 100 * x.mean / float(worth[key[1]]) for key, x in self.leads(column).items()}
+
     def schemes(self) -> list[str]:
         return [s for s in SCHEMES if (s, self.utilities[0]) in self.found] if self.utilities else []
 
