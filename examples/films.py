@@ -5,7 +5,7 @@
 A list is worth what it has for each of twelve people like the user: the mean over them of the best-rated film in it
 (`FacilityLocation`), so films for the same people share their credit. Ratings are made up here: tastes times genres.
 With ratings of your own, `RATINGS` is what is held out of them, [films, people], and the policy a model that writes
-titles (examples/trl_lists.py).
+titles (examples/trl_lists.py). benchmarks/learning does so for MovieLens-100K (docs/results/learning.md).
 """
 
 import numpy as np
