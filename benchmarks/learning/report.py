@@ -365,7 +365,7 @@ def draw(path: Path, evidence: Evidence) -> None:
         axes.set_xlabel("above GRPO [% of GRPO's worth]")
         axes.set_yticks(range(len(compared.utilities)), compared.utilities)
         axes.invert_yaxis()
-        axes.margins(x=0.35)
+        axes.margins(x=0.45)
         axes.grid(True, axis="x", alpha=0.25)
     figure.axes[0].set_ylabel("utility: what a set is worth")
     figure.suptitle("What each credit adds to GRPO: worth of sampled sets, mean over training; 95 % intervals")
