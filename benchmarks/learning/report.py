@@ -295,7 +295,8 @@ class Evidence(NamedTuple):
         """A table of the simulator, or "films", of which utilities that lack a scheme are left out."""
         if name == "films":
             found = {(c.scheme, c.utility): r for c, r in self.films.items()}
-            return Compared([u for u in films.UTILITIES if all((s, u) in found for s in films.CREDITS)], found)
+            whole = [u for u in films.UTILITIES if all((s, u) in found for s in films.CREDITS)]
+            return Compared(whole, {key: r for key, r in found.items() if key[1] in whole})
         rest, utilities = simulator.rest_of(name), simulator.UTILITIES
         found = {(c.scheme, c.utility): r for c, r in self.simulated.items() if tuple(c[2:]) == rest}
         full = {s for s in SCHEMES if all((s, u) in found for u in utilities)}

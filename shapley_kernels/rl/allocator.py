@@ -51,7 +51,9 @@ class RewardAllocator:
             `lambda r, mask=None: 0.7 * sk.TopM(r, 3, mask=mask) + 0.3 * sk.Max(r, mask=mask)`.
         value: how that is shared: a semivalue such as `Shapley()`, or a baseline, `Broadcast()` (plain GRPO),
             `WinnerTakesAll()`, `PrefixMarginals()`; or one that sees the other rollouts of the group, `SuffixSwap()`,
-            `CandidateSwap()`, for utilities whose data belong to single candidates.
+            `CandidateSwap()`, for utilities whose data belong to single candidates. Which: where groups have several
+            rollouts, `SuffixSwap()` taught more than the default in training, but for pass@k (docs/results/learning.md,
+            docs/guides/values.md).
         center, scale, ddof, min_std, eps: the normalisation, as in `grpo_advantages`.
         outside: what tokens outside all candidates get: "set", the advantage of the whole set, or "zero". Under
             `SuffixSwap`, "set" is the advantage of the decision that a token leads to: that of the candidate that
