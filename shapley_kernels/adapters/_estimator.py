@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -64,11 +64,10 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
         return tokens * response_mask
 
     def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **options: Any) -> tuple[Any, Any]:
-        if (rows := _rows_now()) is None:
+        if (join := _join_now()) is None:
             tokens = alone(token_level_rewards, response_mask, index, **options)
         else:
-            join = Joined(rows.written[:, : response_mask.shape[1]], rows.rollouts, rows.order)
-            together = [index[i] for i in rows.final]
+            together = [index[i] for i in join.final]
             tokens = join.back(alone(join(token_level_rewards), join(response_mask), together, **options))
         return tokens, tokens
 
@@ -96,10 +95,10 @@ def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **_: Any) -> tuple[Any, Any]:
         _check(ROLLOUTS, token_level_rewards, response_mask, index)
         rewards = token_level_rewards.sum(-1)
-        if (rows := _rows_now()) is None:
+        if (join := _join_now()) is None:
             advantages = rollouts(rewards, group_ids=index)
         else:
-            advantages = rollouts(rewards[rows.final], group_ids=[index[i] for i in rows.final])[rows.rollouts]
+            advantages = rollouts(rewards[join.final], group_ids=[index[i] for i in join.final])[join.rollouts]
         tokens = advantages[:, None] * response_mask
         return tokens, tokens
 
@@ -181,13 +180,18 @@ class Joined:
         written: bool [N, T], the tokens of the rows that are there.
         rollouts: int64 [N], of which rollout each is, 0 .. rollouts - 1.
         order: int64 [N], the rows by rollout, and as they come within one; None: they come in order.
+
+    Attributes:
+        final: the last row of each rollout.
     """
 
     def __init__(self, written: Any, rollouts: Any, order: Any = None) -> None:
         import torch
 
-        self.torch, self.order = torch, torch.arange(len(rollouts)) if order is None else order
+        self.torch, self.rollouts = torch, rollouts
+        self.order = torch.arange(len(rollouts)) if order is None else order
         self.written, rollouts = written[self.order], rollouts[self.order]
+        self.final = list(dict(zip(rollouts.tolist(), self.order.tolist(), strict=True)).values())
         lengths = self.written.sum(1)
         self.lengths = torch.zeros(int(rollouts.max()) + 1, dtype=torch.long).index_add(0, rollouts, lengths)
         self.row = rollouts.repeat_interleave(lengths)  # [tokens]
@@ -205,21 +209,12 @@ class Joined:
         return self.torch.empty_like(found).index_copy(0, self.order, found)
 
 
-class Rows(NamedTuple):
-    """Of rows that are not whole rollouts: what `Joined` takes, and the last row of each rollout."""
-
-    written: Any
-    rollouts: Any
-    order: Any
-    final: list[int]
+JOIN: ContextVar[Joined | None] = ContextVar("JOIN", default=None)
+"""Set while an estimator is called with rows that are not whole rollouts."""
 
 
-ROWS: ContextVar[Rows | None] = ContextVar("ROWS", default=None)
-"""Set while an estimator is called with such rows."""
-
-
-def _rows_now() -> Rows | None:  # by its name, an estimator can be sent to another process
-    return ROWS.get()
+def _join_now() -> Joined | None:  # by its name, an estimator can be sent to another process
+    return JOIN.get()
 
 
 def warn_of_value(allocator: RewardAllocator) -> None:

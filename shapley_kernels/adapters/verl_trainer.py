@@ -14,7 +14,7 @@ import numpy as np
 
 from shapley_kernels.adapters import verl as _verl  # the version first
 from shapley_kernels.adapters._columns import parameters
-from shapley_kernels.adapters._estimator import ROWS, Rows, score_rows, warn_of_value
+from shapley_kernels.adapters._estimator import JOIN, Joined, score_rows, warn_of_value
 from shapley_kernels.rl import RewardAllocator, SetScorer, segments
 
 import torch  # isort: skip
@@ -126,11 +126,11 @@ class SessionTrainerMixin:
             rollouts[rows] = number
         order = torch.tensor([i for rows in sessions for i in rows])
         written = torch.arange(int(lengths.max())) < lengths[:, None]
-        reset = ROWS.set(Rows(written, rollouts, order, [rows[-1] for rows in sessions]))
+        reset = JOIN.set(Joined(written, rollouts, order))
         try:
             return super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         finally:
-            ROWS.reset(reset)
+            JOIN.reset(reset)
 
 
 class ShapeTrainerMixin(SessionTrainerMixin):

@@ -307,18 +307,16 @@ def test_several_turns_and_outputs(verl_run):
     tokenizer = tiny_tokenizer()
     manager = verl_run.reward_manager(tokenizer, lambda text: float(len(text)), parser=rl.segments)
     rows = [tokenizer(text)["input_ids"] for text in TEXTS[:2]]
-    outputs = [verl_run.output(row, [1, 0] + [1] * (len(row) - 2), 4) for row in rows]
-    found = asyncio.run(manager.run_single(verl_run.as_verl_asks(outputs)))["reward_extra_info"]
+    own = [[1, 0] + [1] * (len(row) - 2) for row in rows]
+    found = asyncio.run(manager.run_single(verl_run.as_verl_asks(rows, own, 4)))["reward_extra_info"]
     rewards = np.frombuffer(bytes.fromhex(found["shapley_token_rewards"]), np.float32)
     _, mask, ids = rl.decode_credits(rewards[None])
     assert mask.sum() == 4
     assert ids[0].tolist() == [
         k for k, row in zip((1, 3), rows, strict=True) for k in [k, 0] + [k + 1] * (len(row) - 2)
     ]
-    data = verl_run.as_verl_asks(outputs)
-    del data.non_tensor_batch["tool_extra_fields"]
     with pytest.raises(ValueError, match="must say which tokens the model wrote, got none of that"):
-        asyncio.run(manager.run_single(data))
+        asyncio.run(manager.run_single(verl_run.as_verl_asks(rows, None, 4)))
 
 
 def test_rewards_of_another_manager(verl_run):

@@ -1,5 +1,7 @@
 """A batch of verl, and what its trainers do with it."""
 
+import functools
+
 import numpy as np
 import torch
 from tensordict import TensorDict
@@ -39,49 +41,24 @@ def algorithm(**config):
     return AlgoConfig(adv_estimator="shapley_grpo", **config)
 
 
-def output(tokens, own, num_turns=2):
-    """Of an agent loop, through the mixin that tells which tokens are the model's."""
-    import asyncio
+def as_verl_asks(rows, own, num_turns):
+    """What `AgentLoopWorker._compute_score` hands to a reward manager for a session of several outputs.
 
-    from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
-
-    from shapley_kernels.adapters.verl_trainer import ShapeAgentLoopMixin
-
-    class Loop:
-        async def run(self, sampling_params):
-            return AgentLoopOutput(
-                prompt_ids=[1, 2, 3],
-                response_ids=tokens,
-                response_mask=own,
-                num_turns=num_turns,
-                metrics=AgentLoopMetrics(),
-            )
-
-    class Told(ShapeAgentLoopMixin, Loop):
-        pass
-
-    return asyncio.run(Told().run({}))
-
-
-def as_verl_asks(outputs):
-    """What `AgentLoopWorker._compute_score` hands to a reward manager."""
-    rows = [torch.tensor(one.response_ids) for one in outputs]
-    inputs = [torch.cat([torch.tensor(one.prompt_ids), row]) for one, row in zip(outputs, rows, strict=True)]
-    pad = torch.nn.utils.rnn.pad_sequence
+    Args:
+        own: which tokens of each the model wrote, as `ShapeAgentLoopMixin` says it; None where nothing does.
+    """
+    rows = [torch.tensor(row) for row in rows]
+    pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    tensors = {"responses": pad(rows), "attention_mask": pad([torch.ones(3 + len(row)).long() for row in rows])}
+    columns = {
+        "reward_model": [{"ground_truth": "42"}] * len(rows),
+        "__num_turns__": [num_turns] * len(rows),
+        "tool_extra_fields": [{} if own is None else {"shapley_own_tokens": mask} for mask in own or rows],
+        "response_len": list(map(len, rows)),
+    }
     return DataProto(
-        batch=TensorDict(
-            {
-                "responses": pad(rows, batch_first=True),
-                "attention_mask": pad([torch.ones_like(row) for row in inputs], batch_first=True),
-            },
-            batch_size=len(outputs),
-        ),
-        non_tensor_batch={
-            "reward_model": np.array([{"ground_truth": "42"}] * len(outputs)),
-            "__num_turns__": np.array([one.num_turns for one in outputs]),
-            "tool_extra_fields": np.array([one.extra_fields for one in outputs], dtype=object),
-            "response_len": np.array([len(one.response_ids) for one in outputs]),
-        },
+        batch=TensorDict(tensors, batch_size=len(rows)),
+        non_tensor_batch={name: np.array(column) for name, column in columns.items()},
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.adapters._estimator import ROWS, Rows, make, make_rollouts, token_rewards, warn_of_value
+from shapley_kernels.adapters._estimator import JOIN, Joined, make, make_rollouts, token_rewards, warn_of_value
 from shapley_kernels.rl import (
     Broadcast,
     CandidateSwap,
@@ -170,18 +170,17 @@ def test_rows_of_one_rollout(seed):
         first = 0 if number % 2 == 0 else cuts[number // 2]
         place[:length] = torch.arange(first, first + length)
         row[:length] = tokens[number // 2, first : first + length]
-    final = [order.tolist().index(2 * k + 1) for k in range(6)]
     on_each = tokens.sum(1)[rollouts, None] * (torch.arange(9) == lengths[:, None] - 1)
     for estimate, given in (
         (make(allocator, lambda **_: True), rows),
         (make_rollouts(rollout_advantages), on_each),
     ):
         whole, _ = estimate(tokens, torch.ones_like(IDS), index=UIDS)
-        reset = ROWS.set(Rows(written, rollouts, order.argsort(), final))
+        reset = JOIN.set(Joined(written, rollouts, order.argsort()))
         try:
             found, _ = estimate(given, written.long(), index=[UIDS[k] for k in rollouts])
         finally:
-            ROWS.reset(reset)
+            JOIN.reset(reset)
         assert found.tolist() == (whole[rollouts].gather(1, places) * written).tolist()
 
 
