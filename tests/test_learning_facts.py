@@ -344,12 +344,22 @@ def test_said_of_films(said):
     table = said("films")
     lead, mean = table.percent(), {s: table.overall(s).mean for s in table.schemes()}
     assert max(mean, key=mean.get) == "SuffixSwap(0.5)"
-    for scheme in ("SuffixSwap(0.5)", "CandidateSwap", "LeaveOneOut"):
-        assert "neighbours" in standing(table, scheme)[0]
-        assert 2 < lead[scheme, "neighbours"] < 2.5
-        assert table.updates(scheme, "neighbours") in ("40", "60")
-    assert lead["Shapley", "neighbours"] < 0
+    assert standing(table, "SuffixSwap(0.5)") == (set(films.UTILITIES), set())
+    for scheme, utility in itertools.product(
+        ("SuffixSwap(0.5)", "CandidateSwap", "LeaveOneOut"), ("neighbours", "genres")
+    ):
+        assert utility in standing(table, scheme)[0]
+        assert 2 < lead[scheme, utility] < 4
+        assert table.updates(scheme, utility) in ("40", "60")
+    assert max(lead["Shapley", u] for u in ("neighbours", "genres")) < 0
+    assert standing(table, "Shapley")[0] == {"best", "discounted"}  # README.md
+    for scheme in ("Shapley", "Banzhaf", "Stratum(1)"):
+        assert "best" in standing(table, scheme)[0]
+        assert 1 < lead[scheme, "best"] < 1.5
+    assert lead["SuffixSwap(0.5)", "best"] < 1
     assert max(abs(x) for (_, u), x in lead.items() if u == "discounted") < 1
+    curve = table.found["GRPO", "discounted"]["curve"]
+    assert max(curve) < 1.01 * curve[0]
 
 
 def test_said_of_the_transformer(evidence):
@@ -467,7 +477,7 @@ ENDLESS = """
 import signal, sys, time
 from benchmarks.learning import __main__ as program, records
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run in the background ignores
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does with what it starts in the background
 
 def run(*_):
     with records.pool(2) as processes:

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -93,6 +94,7 @@ def main() -> None:
         if name == "run":
             command.add_argument("--seeds", type=int, default=20, help="per task, credit and learning rate")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it starts with &
     try:
         args.do(args)
     except BackendUnavailable as error:

@@ -30,7 +30,7 @@ SHOWN = {"SuffixSwap(0.5)": "#0072B2", "CandidateSwap": "#56B4E9", "LeaveOneOut"
 PANELS = {
     "8 sets": "simulated, 8 sets per update",
     "64 sets": "simulated, 64 sets per update",
-    "films": "five films for a user, real ratings, 32 sets",
+    "films": "real ratings: five films, 32 sets",
 }
 
 
@@ -366,7 +366,7 @@ def draw(path: Path, evidence: Evidence) -> None:
         axes.set_xlabel("above GRPO [% of GRPO's worth]")
         axes.set_yticks(range(len(compared.utilities)), compared.utilities)
         axes.invert_yaxis()
-        axes.margins(x=0.45)
+        axes.margins(x=0.7)
         axes.grid(True, axis="x", alpha=0.25)
     figure.axes[0].set_ylabel("utility: what a set is worth")
     figure.suptitle("What each credit adds to GRPO: worth of sampled sets, mean over training; 95 % intervals")
