@@ -352,7 +352,7 @@ def test_said_of_films(said):
         assert 2 < lead[scheme, utility] < 4
         assert table.updates(scheme, utility) in ("40", "60")
     assert max(lead["Shapley", u] for u in ("neighbours", "genres")) < 0
-    assert standing(table, "Shapley")[0] == {"best", "discounted"}  # README.md
+    assert standing(table, "Shapley") == ({"best", "discounted"}, {"genres"})  # README.md
     for scheme in ("Shapley", "Banzhaf", "Stratum(1)"):
         assert "best" in standing(table, scheme)[0]
         assert 1 < lead[scheme, "best"] < 1.5
