@@ -28,8 +28,9 @@ from shapley_kernels.values import Semivalue, Shapley
 PLAYERS = (1, 2, 3, 5)
 """Numbers of players that are enumerated."""
 
-PAIRED = ((1, 2), (0, 3))
-"""Draws of `sample`, with and without mask, v_empty per row and as one number: in turns, each of two with each."""
+PAIRED = ((0, 3), (1, 2))
+"""Draws of `sample`, with and without mask, v_empty per row and as one number: in turns, each of two with each; so that
+`OWA` gets weights by size for 2, 3 and 5 players."""
 
 MANY = ((33, 3), (70, 0))
 """Numbers of players beyond enumeration, and beyond the small sorts, and draws of `sample`."""
@@ -171,7 +172,7 @@ def _complete(subject: Subject, data: Sample) -> np.ndarray:
     return got
 
 
-@_law(on=[(3, 1), (40, 1)])
+@_law(on=[(3, 1), (33, 1)])
 def masked_players(subject: Subject, data: Sample) -> None:
     """masked players get exactly 0, and what stands there does not matter"""
     if data.mask is None:
@@ -201,7 +202,7 @@ def _viewed(view: Callable[[Any], Any], x: Any) -> Any:
     return view(x) if len(x.shape) > 1 else x
 
 
-@_law(on=[(9, 0), (33, 1)])
+@_law(on=[(9, 0), (20, 1)])
 def independence_of_rows(subject: Subject, data: Sample) -> None:
     """a row's credits depend on that row alone"""
     got, allowed = subject.credits(data), np.broadcast_to(subject.drift(data), data.shape)

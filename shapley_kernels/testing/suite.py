@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,8 @@ def parametrize_with_checks(
         values: semivalues; None: one of every kind.
         backends: "numba", "torch", "triton"; None: those, triton only if there is a CUDA device or TRITON_INTERPRET=1.
         dtypes: "float64", "float32", "float16", and "bfloat16" in torch; None: all.
-        containers: "numpy", "torch"; None: that of the backend, and the other one for accuracy and laws about arrays.
+        containers: "numpy", "torch"; None: that of the backend, and the other one for accuracy and laws about arrays,
+            in one of its dtypes in turns.
 
     A backend that cannot run here is one skipped test, which says why.
     """
@@ -120,14 +122,15 @@ def _places(
 def _checks(
     utilities: Iterable[Utility], values: Sequence[Semivalue], backend: str, places: Sequence[Any]
 ) -> Iterator[Check]:
-    own = sum(not foreign for *_, foreign in places)
-    for law in LAWS:
-        for utility in utilities if law.on else ():
-            for i, (container, dtype, device, foreign) in enumerate(sorted(places, key=lambda place: place[-1])):
-                for v, value in enumerate(values):
-                    due = v == 0 or law.values == "all" or (law.values == "pairs" and v % own == i)
-                    if foreign:
-                        due = v == 0 and (law.values == "one" or law.check.__name__ == "accuracy")
-                    subject = Ours(utility, value, dtype, backend, container, device)
-                    if due and law.holds(subject):
-                        yield Check(law, subject)
+    own = [place for place in places if not place[-1]]
+    foreign = [place for place in places if place[-1]]
+    for (u, utility), (n, law) in product(enumerate(utilities), enumerate(law for law in LAWS if law.on)):
+        turn = foreign[(u + n) % len(foreign)] if foreign else None
+        for i, place in enumerate([*own, turn] if turn else own):
+            for v, value in enumerate(values):
+                due = v == 0 or law.values == "all" or (law.values == "pairs" and v % len(own) == i)
+                if place is turn:
+                    due = v == 0 and (law.values == "one" or law.check.__name__ == "accuracy")
+                subject = Ours(utility, value, place[1], backend, place[0], place[2])
+                if due and law.holds(subject):
+                    yield Check(law, subject)
