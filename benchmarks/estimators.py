@@ -1,27 +1,39 @@
 """`sk.estimate` beside other estimators of Shapley values, at equal budgets, on judges of sets whose values are known.
 
-    python benchmarks/estimators.py                         # minutes; shapiq's take most of it
-    python benchmarks/estimators.py --players 8 --runs 100
+    python -m benchmarks.estimators                  # measures what the records lack (an hour), then fills the page
+    python -m benchmarks.estimators --again sk.estimate "sk.estimate, surrogate"
 
-A judge is a black box to all of them. Rows: the mean squared error over players and runs, divided by that of textbook
-permutation sampling (less is better); how often the 95 % interval of a player holds its value, on average and for the
-worst player; CPU time of a run. shapiq's (OddSHAP, RegressionMSR and ProxySHAP need shapiq 1.8, Python 3.12, xgboost
-and lightgbm) get a tenth of the runs and give no intervals.
+A judge is a black box to all of them. Its estimators run one after another on each seed, so that whatever else the
+machine does strikes all alike. shapiq's (OddSHAP, RegressionMSR and ProxySHAP need shapiq 1.8, Python 3.12, xgboost
+and lightgbm) get fewer runs and give no intervals. Set OMP_NUM_THREADS=1: CPU time is what all threads take.
 """
 
 import argparse
+import json
+import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import comb
+from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import shapley_kernels as sk
 
+RECORDS = Path(__file__).with_suffix(".jsonl")
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "judges.md"
+MARKED = re.compile(r"(<!-- estimators: (\w+) -->\n).*?(<!-- estimators: end -->)", re.DOTALL)
+RUNS = {8: 400, 16: 200, 32: 100}
+PEER_RUNS = 50
 BUDGETS = {8: 100, 16: 400, 32: 1600}
 """By the number of players; of 8, all but 156 coalitions."""
+TEXTBOOK, OURS, OURS_SURROGATE = "permutations", "sk.estimate", "sk.estimate, surrogate"
+PEERS = ("shapiq KernelSHAP", "shapiq OddSHAP", "shapiq RegressionMSR", "shapiq ProxySHAP")
+Record = dict[str, Any]
 
 
 class Judge(NamedTuple):
@@ -47,6 +59,7 @@ def judges(players: int) -> dict[str, Judge]:
     rules = np.array([np.bincount(rng.choice(players, 4, replace=False), minlength=players) for _ in range(players)])
     pays = rng.normal(size=players)
     return {
+        "rules with exceptions": rules_with_exceptions(players),
         "best less mean likeness": Judge(
             lambda sets: best.worth(sets) - mean_of_pairs(likeness, sets),
             sk.shapley(best) - values_of_mean_of_pairs(likeness),
@@ -55,6 +68,21 @@ def judges(players: int) -> dict[str, Judge]:
         "rules": Judge(lambda sets: (sets @ rules.T == 4) @ pays, pays @ rules / 4),
         **{name: Judge(game.worth, sk.shapley(game), surrogate) for name, (game, surrogate) in games.items()},
     }
+
+
+def rules_with_exceptions(players: int) -> Judge:
+    """As many rules as players, of two to six conditions each, about a quarter of which ask that a player is out."""
+    rng = np.random.default_rng(100 + players)
+    wanted, banned = np.zeros((2, players, players), bool)
+    for rule in range(players):
+        members = rng.choice(players, rng.integers(2, 7), replace=False)
+        out = rng.random(len(members)) < 0.25
+        wanted[rule, members[~out]] = banned[rule, members[out]] = True
+    pays, values = rng.normal(size=players), np.zeros(players)
+    for pay, yes, no in zip(pays, wanted, banned, strict=True):
+        a, b = int(yes.sum()), int(no.sum())
+        values += pay * yes / max(a, 1) / comb(a + b, a) - pay * no / max(b, 1) / comb(a + b, a)
+    return Judge(lambda sets: ((sets @ wanted.T == wanted.sum(1)) & ~(sets @ banned.T)) @ pays, values)
 
 
 def mean_of_pairs(likeness: np.ndarray, sets: np.ndarray) -> np.ndarray:
@@ -101,7 +129,6 @@ def peers(judge: Judge, players: int, budget: int) -> Iterator[tuple[str, Run]]:
     try:
         import shapiq
     except ImportError:
-        print("shapiq is not installed (pip install 'shapley_kernels[peers]'): left out", file=sys.stderr)
         return
     known: dict[str, Callable[..., Any]] = {
         "KernelSHAP": lambda **how: shapiq.KernelSHAP(players, pairing_trick=True, **how),
@@ -120,43 +147,108 @@ def peers(judge: Judge, players: int, budget: int) -> Iterator[tuple[str, Run]]:
     yield from ((f"shapiq {name}", runner(make)) for name, make in known.items() if hasattr(shapiq, name))
 
 
-def measure(run: Run, values: np.ndarray, runs: int) -> tuple[float, str, float]:
-    """Mean squared error, the coverage in words, CPU seconds of a run."""
-    start, found = time.process_time(), [run(seed) for seed in range(runs)]
-    seconds = (time.process_time() - start) / runs
-    errors = np.array([x for x, _ in found]) - values
-    if found[0][1] is None:
-        return float(np.square(errors).mean()), "–", seconds
-    held = (np.abs(errors) <= np.array([half for _, half in found]) + 1e-12).mean(0)  # up to rounding
-    return float(np.square(errors).mean()), f"{100 * held.mean():.1f} %, {100 * held.min():.1f} %", seconds
+def measure(runs: dict[str, Run], values: np.ndarray, players: int) -> Iterator[Record]:
+    """Mean squared error over players and runs; how often the intervals held, on average and for the worst player; and
+    the median of CPU seconds."""
+    found: dict[str, list[tuple[np.ndarray, np.ndarray | None, float]]] = {name: [] for name in runs}
+    for seed in range(RUNS[players]):
+        for name, run in runs.items():
+            if name not in PEERS or seed < PEER_RUNS:
+                start = time.process_time()
+                estimated, half = run(seed)
+                found[name].append((np.abs(estimated - values), half, time.process_time() - start))
+    for name, each in found.items():
+        errors = np.array([error for error, _, _ in each])
+        record = {"estimator": name, "runs": len(each), "error": float(np.square(errors).mean())}
+        if each[0][1] is not None:
+            held = (errors <= np.array([half for _, half, _ in each]) + 1e-12).mean(0)  # up to rounding
+            record |= {"held": float(held.mean()), "worst": float(held.min())}
+        yield record | {"milliseconds": 1000 * median(seconds for _, _, seconds in each)}
+
+
+def key(record: Record) -> tuple[str, int, str]:
+    return record["judge"], record["players"], record["estimator"]
+
+
+def read() -> dict[tuple[str, int, str], Record]:
+    lines = RECORDS.read_text(encoding="utf-8").splitlines() if RECORDS.exists() else []
+    return {key(record): record for record in map(json.loads, lines)}
+
+
+def write(records: Iterable[Record]) -> None:
+    short = ({name: float(f"{x:.4g}") if isinstance(x, float) else x for name, x in one.items()} for one in records)
+    RECORDS.write_text("".join(json.dumps(record) + "\n" for record in short), encoding="utf-8")
+
+
+def measure_what_is_missing(again: Sequence[str]) -> None:
+    records = {place: record for place, record in read().items() if place[2] not in again}
+    for players, budget in BUDGETS.items():
+        for name, judge in judges(players).items():
+            runs = {TEXTBOOK: textbook(judge, players, budget), OURS: ours(judge, players, budget)}
+            if judge.surrogate is not None:
+                runs[OURS_SURROGATE] = ours(judge, players, budget, judge.surrogate)
+            runs |= dict(peers(judge, players, budget))
+            missing = {estimator: run for estimator, run in runs.items() if (name, players, estimator) not in records}
+            for record in measure(missing, judge.values, players):
+                record = {"judge": name, "players": players, "budget": budget, **record}
+                records[key(record)] = record
+            write(records.values())
+            print(f"{name}, {players} players: {len(missing)} estimators measured", file=sys.stderr)
+
+
+# -- the page --------------------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def error_table(records: dict[tuple[str, int, str], Record]) -> str:
+    """In units of the error of permutations; bold is the least of a row."""
+    names = (OURS, OURS_SURROGATE, *PEERS)
+    rows = []
+    for judge, players in dict.fromkeys((judge, players) for judge, players, _ in records):
+        errors = {name: records[judge, players, name]["error"] for name in names if (judge, players, name) in records}
+        unit, least = records[judge, players, TEXTBOOK]["error"], min(errors.values())
+        cells = {name: f"{error / unit:.2g}" for name, error in errors.items()}
+        bold = {name: f"**{cell}**" if errors[name] == least else cell for name, cell in cells.items()}
+        rows.append([f"{judge}, {players}", *(bold.get(name, "–") for name in names)])
+    return table(["judge, players", *names], sorted(rows, key=lambda row: row[0].rpartition(",")[0]))
+
+
+def interval_table(records: dict[tuple[str, int, str], Record]) -> str:
+    """How many percent of the 95 % intervals held, and those of the worst player."""
+    columns = [(name, players) for name in (OURS, OURS_SURROGATE) for players in BUDGETS]
+    rows = []
+    for judge in dict.fromkeys(judge for judge, _, _ in records):
+        found = [records.get((judge, players, name)) for name, players in columns]
+        rows.append([judge, *(f"{100 * r['held']:.1f}, {100 * r['worst']:.1f}" if r else "–" for r in found)])
+    words = [f"{players} players" for _, players in columns[: len(BUDGETS)]]
+    return table(["judge", *words, *(f"{word}, surrogate" for word in words)], rows)
+
+
+def time_table(records: dict[tuple[str, int, str], Record]) -> str:
+    """Milliseconds of CPU per run, the median over judges."""
+    rows = []
+    for name in (OURS, OURS_SURROGATE, *PEERS):
+        each = [[r["milliseconds"] for r in records.values() if key(r)[1:] == (players, name)] for players in BUDGETS]
+        rows.append([name, *(f"{median(milliseconds):.0f}" for milliseconds in each)])
+    return table(["estimator", *(f"{players} players" for players in BUDGETS)], rows)
+
+
+def filled(text: str, records: dict[tuple[str, int, str], Record]) -> str:
+    """The text with the tables between its markers made anew."""
+    tables = {"errors": error_table, "intervals": interval_table, "times": time_table}
+    return MARKED.sub(lambda match: match[1] + tables[match[2]](records) + match[3], text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--players", type=int, nargs="+", choices=BUDGETS, default=list(BUDGETS))
-    parser.add_argument("--judges", nargs="+", choices=judges(8), default=list(judges(8)))
-    parser.add_argument("--runs", type=int, default=200)
-    args = parser.parse_args()
+    parser.add_argument("--again", nargs="+", default=[], choices=(TEXTBOOK, OURS, OURS_SURROGATE, *PEERS))
     warnings.simplefilter("ignore")  # of the peers
-    print("| judge | players, budget | estimator | error | coverage, mean and worst | CPU ms |")
-    print("|---|---|---|---:|---:|---:|")
-    for players in args.players:
-        budget = BUDGETS[players]
-        for name, judge in ((name, judges(players)[name]) for name in args.judges):
-            estimators = {
-                "permutations": textbook(judge, players, budget),
-                "sk.estimate": ours(judge, players, budget),
-                **dict(peers(judge, players, budget)),
-            }
-            if judge.surrogate is not None:
-                estimators["sk.estimate, surrogate"] = ours(judge, players, budget, judge.surrogate)
-            reference = None
-            for estimator, run in estimators.items():
-                error, coverage, seconds = measure(run, judge.values, args.runs // (10 if "shapiq" in estimator else 1))
-                reference = reference or error
-                ratio = f"{error / reference:.4f}" if error > 1e-24 else "exact"
-                cells = (name, f"{players}, {budget}", estimator, ratio, coverage, f"{1000 * seconds:.0f}")
-                print(f"| {' | '.join(cells)} |", flush=True)
+    measure_what_is_missing(parser.parse_args().again)
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), read()), encoding="utf-8")
 
 
 if __name__ == "__main__":

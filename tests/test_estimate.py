@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.estimate import BEYOND, _populations
+from shapley_kernels.estimate.sample import BEYOND, populations
 from shapley_kernels.testing import exact_semivalue
 
 QUALITY = np.array([0.9, 0.25, 0.6, 0.55, -0.2, 0.8, 0.1, 0.45])
@@ -361,8 +361,8 @@ def test_more_players_than_memory_holds(players, budget):
 def test_numbers_of_pairs():
     for players in (1, 2, 3, 8, 9, 60, 61):
         counted = [comb(players, s) // (2 if 2 * s == players else 1) for s in range(1, players // 2 + 1)]
-        assert _populations(players) == counted
-    assert min(_populations(100_000)[60:]) >= BEYOND // 2
+        assert populations(players) == counted
+    assert min(populations(100_000)[60:]) >= BEYOND // 2
 
 
 def test_budget_and_seed_have_no_defaults():
