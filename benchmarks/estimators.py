@@ -130,6 +130,8 @@ def peers(judge: Judge, players: int, budget: int) -> Iterator[tuple[str, Run]]:
         import shapiq
     except ImportError:
         return
+    if not getattr(shapiq, "OddSHAP", None):  # of an older version, or without what it needs
+        return
     known: dict[str, Callable[..., Any]] = {
         "KernelSHAP": lambda **how: shapiq.KernelSHAP(players, pairing_trick=True, **how),
         "OddSHAP": lambda **how: shapiq.OddSHAP(players, **how),
@@ -144,7 +146,7 @@ def peers(judge: Judge, players: int, budget: int) -> Iterator[tuple[str, Run]]:
 
         return run
 
-    yield from ((f"shapiq {name}", runner(make)) for name, make in known.items() if hasattr(shapiq, name))
+    yield from ((f"shapiq {name}", runner(make)) for name, make in known.items())
 
 
 def measure(runs: dict[str, Run], values: np.ndarray, players: int) -> Iterator[Record]:

@@ -4,13 +4,16 @@ cannot run."""
 import asyncio
 import builtins
 import sys
+from itertools import combinations
 from math import comb
 
 import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels.estimate.sample import BEYOND, populations
+from benchmarks import estimators
+from shapley_kernels.estimate.rules import _Rules
+from shapley_kernels.estimate.sample import BEYOND, Sample, draw, populations, strata_of
 from shapley_kernels.testing import exact_semivalue
 
 QUALITY = np.array([0.9, 0.25, 0.6, 0.55, -0.2, 0.8, 0.1, 0.45])
@@ -112,7 +115,7 @@ class TestBudget:
         game = sk.Max(np.random.default_rng(0).random(40))
         judge = Judge(game.worth)
         found = sk.estimate(judge, 40, budget=400, seed=0)
-        assert len(np.unique(judge.asked, axis=0)) == len(judge.asked) == found.evaluations == 400
+        assert len(np.unique(judge.asked, axis=0)) == found.evaluations == 400
         low, high = found.interval(0.999)
         assert np.mean((low <= sk.shapley(game)) & (sk.shapley(game) <= high)) >= 0.9
         assert abs(found.values.sum() - game.worth()) < 1e-12
@@ -139,7 +142,7 @@ class TestStatistics:
         assert (np.abs(claimed / spread - 1) < 0.25).all()
         inside = [(low <= TRUTH) & (high >= TRUTH) for low, high in (run.interval() for run in found)]
         assert 0.92 < np.mean(inside) < 0.98
-        assert np.mean(inside, axis=0).min() > 0.85
+        assert np.mean(inside, axis=0).min() > 0.9
 
     def test_votes_whose_permutations_are_mostly_alike(self):
         """Marginals are 0 or 1 here, which intervals from permutations do not survive."""
@@ -190,6 +193,39 @@ class TestStatistics:
         for level in (0, 1, 95, "high", None):
             with pytest.raises(ValueError, match="interval: level must be a number between 0 and 1"):
                 found.interval(level)
+
+
+class TestRules:
+    def test_differences_and_values(self):
+        """Over all pairs, the weighted mean of a rule's differences is its Shapley value, less what all get alike."""
+        strata = strata_of(7, 63)
+        rng = np.random.default_rng(0)
+        sample = Sample(7, strata, np.concatenate([draw(7, stratum, rng) for stratum in strata]))
+        for k in (3, 4):
+            rules = _Rules.of(sample, np.array(list(combinations(range(7), k))))
+            shared = [sample.stratum_means(d.astype(float)) for d in rules.differences]
+            np.testing.assert_allclose(shared, rules.values(), atol=1e-14)
+
+    @pytest.mark.parametrize("surrogate", [None, sk.Max(np.resize(QUALITY, 12))])
+    def test_a_judge_that_is_a_few_rules(self, surrogate):
+        """It is exact where all are found, whatever else is additive, of two players, or the surrogate's."""
+        all_of = [[0, 1, 2, 3], [2, 5, 7], [4, 6, 8, 11], [1, 9, 10]]
+
+        def judge(sets):
+            worth = sets @ np.arange(12.0) + 2 * sets[:, 0] * sets[:, 5] + sum(sets[:, rule].all(1) for rule in all_of)
+            worth -= 3 * sets[:, [0, 6, 9]].any(1)
+            return worth if surrogate is None else worth + surrogate.worth(sets)
+
+        truth = sk.estimate(judge, 12, budget=2**12, seed=0).values
+        found = [sk.estimate(judge, 12, budget=400, seed=seed, surrogate=surrogate) for seed in range(3)]
+        errors = [np.abs(one.values - truth).max() for one in found]
+        assert np.median(errors) < 1e-9
+        assert np.median([one.standard_errors.max() for one in found]) < 1e-9
+        assert max(errors) < 0.03  # that of additive controls: 0.08
+
+    def test_of_many_players_none_are_looked_for(self):
+        found = sk.estimate(lambda sets: sets[:, :3].all(1), 120, budget=500, seed=0)
+        assert found.standard_errors.max() > 1e-4
 
 
 class TestSurrogate:
@@ -259,16 +295,6 @@ class TestSurrogate:
 
 
 class TestJudge:
-    def test_what_it_raises_propagates(self):
-        class Quota(Exception):
-            pass
-
-        def f(coalitions):
-            raise Quota("come back tomorrow")
-
-        with pytest.raises(Quota, match="come back tomorrow"):
-            sk.estimate(f, PLAYERS, budget=40, seed=0)
-
     @pytest.mark.parametrize("convert", [list, lambda x: x.astype(np.float32), lambda x: x > 0.4, np.asfortranarray])
     def test_what_it_may_return(self, convert):
         found = sk.estimate(lambda c: convert(look_up(c)), PLAYERS, budget=256, seed=0)
@@ -318,6 +344,7 @@ class TestJudge:
         ({"f": sk.Max(QUALITY)}, TypeError, r"f must be a function .*sk.shapley\(game\) is exact"),
         ({"players": 0}, ValueError, "players must be an integer >= 1, got 0"),
         ({"players": -2}, ValueError, "players must be an integer >= 1, got -2"),
+        ({"players": np.int64(64)}, ValueError, "budget must be at least 130 evaluations for 64 players"),
         ({"players": 8.0}, TypeError, "players must be an integer >= 1, got 8.0"),
         ({"players": True}, TypeError, "players must be an integer >= 1, got True"),
         ({"budget": 17}, ValueError, r"budget must be at least 18 evaluations for 8 players \(and 256 make it exact\)"),
@@ -439,12 +466,6 @@ def test_a_masked_surrogate(family):
     np.testing.assert_allclose(found.values, sk.shapley(game), atol=1e-12)
 
 
-def test_players_as_an_integer_of_numpy():
-    for budget in (2, 6):
-        with pytest.raises(ValueError, match="budget must be at least 130 evaluations for 64 players"):
-            sk.estimate(lambda sets: sets.sum(1), np.int64(64), budget=budget, seed=0)
-
-
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions take notes from 3.11 on")
 def test_a_judge_that_raises_is_told_what_judges_get():
     with pytest.raises(ValueError, match="max") as caught:
@@ -518,3 +539,9 @@ def test_what_was_paid_for_is_kept(make):
     assert sum(asked) - before == 640 - paid
     assert found.values.tolist() == sk.estimate(judge, 12, budget=640, seed=0).values.tolist()
     assert sk.estimate(judge, 12, budget=640, seed=0, known=known).evaluations == 640
+
+
+def test_tables_of_the_page_are_those_of_the_records():
+    page = estimators.PAGE.read_text(encoding="utf-8")
+    assert page.count("<!-- estimators: end -->") == 3
+    assert estimators.filled(page, estimators.read()) == page

@@ -177,10 +177,12 @@ class _Plan:
     def _fit(self, y: np.ndarray) -> Fit:
         """The controls that leave the least error: with or without the surrogate, with or without rules beside them."""
         sample = self.sample
-        best = best_of(chain(*(fits(sample, y, extra) for extra in ([], self.controls)[: 1 + len(self.controls)])))
+        best = beside = best_of(fits(sample, y, self.controls))
+        if self.controls:
+            best = best_of(chain([beside], fits(sample, y, [])))
         if best.error <= ROUNDING * np.sum(sample.scale * y**2):
             return best
-        found = rules.found(sample, y, best.controls, best.parameters)
+        found = rules.found(sample, y, beside.controls, beside.parameters)
         return best if found is None or found.error > WORTHWHILE * best.error else found
 
 
