@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 from math import comb
 from pathlib import Path
 from statistics import median
@@ -28,7 +29,7 @@ RECORDS = Path(__file__).with_suffix(".jsonl")
 PAGE = Path(__file__).parents[1] / "docs" / "guides" / "judges.md"
 MARKED = re.compile(r"(<!-- estimators: (\w+) -->\n).*?(<!-- estimators: end -->)", re.DOTALL)
 RUNS = {8: 400, 16: 200, 32: 100}
-PEER_RUNS = 50
+PEER_RUNS = 20
 BUDGETS = {8: 100, 16: 400, 32: 1600}
 """By the number of players; of 8, all but 156 coalitions."""
 TEXTBOOK, OURS, OURS_SURROGATE = "permutations", "sk.estimate", "sk.estimate, surrogate"
@@ -73,16 +74,16 @@ def judges(players: int) -> dict[str, Judge]:
 def rules_with_exceptions(players: int) -> Judge:
     """As many rules as players, of two to six conditions each, about a quarter of which ask that a player is out."""
     rng = np.random.default_rng(100 + players)
-    wanted, banned = np.zeros((2, players, players), bool)
+    wanted, banned = np.zeros((2, players, players), int)
     for rule in range(players):
         members = rng.choice(players, rng.integers(2, 7), replace=False)
         out = rng.random(len(members)) < 0.25
-        wanted[rule, members[~out]] = banned[rule, members[out]] = True
+        wanted[rule, members[~out]] = banned[rule, members[out]] = 1
     pays, values = rng.normal(size=players), np.zeros(players)
     for pay, yes, no in zip(pays, wanted, banned, strict=True):
         a, b = int(yes.sum()), int(no.sum())
         values += pay * yes / max(a, 1) / comb(a + b, a) - pay * no / max(b, 1) / comb(a + b, a)
-    return Judge(lambda sets: ((sets @ wanted.T == wanted.sum(1)) & ~(sets @ banned.T)) @ pays, values)
+    return Judge(lambda sets: ((sets @ wanted.T == wanted.sum(1)) & (sets @ banned.T == 0)) @ pays, values)
 
 
 def mean_of_pairs(likeness: np.ndarray, sets: np.ndarray) -> np.ndarray:
@@ -210,20 +211,22 @@ def error_table(records: dict[tuple[str, int, str], Record]) -> str:
     """In units of the error of permutations; bold is the least of a row."""
     names = (OURS, OURS_SURROGATE, *PEERS)
     rows = []
-    for judge, players in dict.fromkeys((judge, players) for judge, players, _ in records):
+    for judge, players in product(judges(8), BUDGETS):
+        if (judge, players, OURS) not in records:
+            continue
         errors = {name: records[judge, players, name]["error"] for name in names if (judge, players, name) in records}
         unit, least = records[judge, players, TEXTBOOK]["error"], min(errors.values())
         cells = {name: f"{error / unit:.2g}" for name, error in errors.items()}
         bold = {name: f"**{cell}**" if errors[name] == least else cell for name, cell in cells.items()}
         rows.append([f"{judge}, {players}", *(bold.get(name, "–") for name in names)])
-    return table(["judge, players", *names], sorted(rows, key=lambda row: row[0].rpartition(",")[0]))
+    return table(["judge, players", *names], rows)
 
 
 def interval_table(records: dict[tuple[str, int, str], Record]) -> str:
     """How many percent of the 95 % intervals held, and those of the worst player."""
     columns = [(name, players) for name in (OURS, OURS_SURROGATE) for players in BUDGETS]
     rows = []
-    for judge in dict.fromkeys(judge for judge, _, _ in records):
+    for judge in judges(8):
         found = [records.get((judge, players, name)) for name, players in columns]
         rows.append([judge, *(f"{100 * r['held']:.1f}, {100 * r['worst']:.1f}" if r else "–" for r in found)])
     words = [f"{players} players" for _, players in columns[: len(BUDGETS)]]
@@ -234,14 +237,30 @@ def time_table(records: dict[tuple[str, int, str], Record]) -> str:
     """Milliseconds of CPU per run, the median over judges."""
     rows = []
     for name in (OURS, OURS_SURROGATE, *PEERS):
-        each = [[r["milliseconds"] for r in records.values() if key(r)[1:] == (players, name)] for players in BUDGETS]
-        rows.append([name, *(f"{median(milliseconds):.0f}" for milliseconds in each)])
+        each = [
+            [r["milliseconds"] for r in records.values() if key(r)[1:] == (players, name) and "milliseconds" in r]
+            for players in BUDGETS
+        ]
+        rows.append([name, *(f"{median(found):.0f}" if found else "–" for found in each)])
     return table(["estimator", *(f"{players} players" for players in BUDGETS)], rows)
+
+
+def runs_line(records: dict[tuple[str, int, str], Record]) -> str:
+    """How many runs a cell has; of `sk.estimate`, by the number of players, and of shapiq's."""
+
+    def between(counts: Iterable[int]) -> str:
+        found = sorted(set(counts)) or [0]
+        return " to ".join(str(count) for count in dict.fromkeys((found[0], found[-1])))
+
+    own = [between(r["runs"] for r in records.values() if r["players"] == n and key(r)[2] == OURS) for n in BUDGETS]
+    peers = between(r["runs"] for r in records.values() if r["estimator"] in PEERS)
+    words = ", ".join(f"{count} for {players} players" for count, players in zip(own, BUDGETS, strict=True))
+    return f"Runs of a cell: {words}; of shapiq's {peers}.\n"
 
 
 def filled(text: str, records: dict[tuple[str, int, str], Record]) -> str:
     """The text with the tables between its markers made anew."""
-    tables = {"errors": error_table, "intervals": interval_table, "times": time_table}
+    tables = {"errors": error_table, "intervals": interval_table, "times": time_table, "runs": runs_line}
     return MARKED.sub(lambda match: match[1] + tables[match[2]](records) + match[3], text)
 
 

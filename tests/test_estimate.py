@@ -543,5 +543,12 @@ def test_what_was_paid_for_is_kept(make):
 
 def test_tables_of_the_page_are_those_of_the_records():
     page = estimators.PAGE.read_text(encoding="utf-8")
-    assert page.count("<!-- estimators: end -->") == 3
+    assert page.count("<!-- estimators: end -->") == 4
     assert estimators.filled(page, estimators.read()) == page
+
+
+@pytest.mark.parametrize("name", estimators.judges(8))
+def test_judges_of_the_benchmark_have_the_values_they_say(name):
+    judge = estimators.judges(8)[name]
+    found = sk.estimate(judge.worth, 8, budget=2**8, seed=0)
+    np.testing.assert_allclose(found.values, judge.values, atol=1e-12)

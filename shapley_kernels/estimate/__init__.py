@@ -113,8 +113,8 @@ def estimate(
         BackendUnavailable: progress=True without rich or tqdm.
 
     Cost: `budget` evaluations in about 16 calls of f (one for up to 64 coalitions); beside that
-        O(budget players^3 + players^3) operations and O(budget players) memory, and up to 64 MiB for rules, which are
-        not looked for where more would be needed (from about 70 players on).
+        O(budget players^3) operations and O(budget players) memory, and for rules up to some hundred MB; none are
+        looked for where C(players, 3) budget / 2 is more than 2^26.
     Error: `standard_errors`; how often the intervals hold the truth is measured by `benchmarks/estimators.py`. A game
         with interactions of at most two players, or one that the surrogate explains up to such a game, is exact to
         rounding once the pairs determine the fit without any one of them, from about 4 players evaluations on.
