@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -128,7 +129,7 @@ def ours(judge: Judge, players: int, budget: int, surrogate: sk.Game | None = No
 
 def peers(judge: Judge, players: int, budget: int) -> Iterator[tuple[str, Run]]:
     try:
-        import shapiq
+        shapiq: Any = import_module("shapiq")
     except ImportError:
         return
     if not getattr(shapiq, "OddSHAP", None):  # of an older version, or without what it needs
