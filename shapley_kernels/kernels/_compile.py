@@ -34,9 +34,9 @@ _FLAGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DE
 """Settings of numba that change the code it makes."""
 
 
-def helper(function: Callable[..., Any]) -> Any:
-    """Decorator of a function that kernels call."""
-    return numba.njit(nogil=True, error_model="numpy")(function)
+def helper(function: Callable[..., Any], entry: bool = False) -> Any:
+    """Decorator of a function that kernels call; `entry`: Python does, which takes more to compile."""
+    return numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=not entry, no_cfunc_wrapper=True)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -74,7 +74,7 @@ def compiled(function: Callable[..., Any], signature: Any, make: bool = True) ->
     Cost: seconds to compile, about 0.02 s to load; about 100 KB on disk, in $NUMBA_CACHE_DIR or the user's cache.
     """
     with building():
-        kernel = helper(function)
+        kernel = helper(function, entry=True)
         if kernel is not function:  # it is under NUMBA_DISABLE_JIT=1
             kernel._cache = disk = _Disk(function)
             disk.kept = disk.load_overload(signature, kernel.targetctx)

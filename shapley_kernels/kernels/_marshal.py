@@ -26,7 +26,7 @@ class Kernel:
             start .. stop, and returns the first that is not finite, or -1.
         arguments: a word for each. Of arrays the dtype and the number of axes, "r2" for [rows, players] in the compute
             dtype, "n2" for the same bits as integers, "b2" for bool, seen as bytes, "i1" for int32, "l1" for int64; "l"
-            and "e" are an integer and a float64 number.
+            and "e" are an integer and a float64 number. A capital letter, last: room to work in, `scratch` of a call.
         results: the same, of arrays that are written.
         grain: parts begin at multiples of so many rows.
     """
@@ -34,20 +34,30 @@ class Kernel:
     def __init__(self, function: Callable[..., Any], arguments: str, results: str = "r2", grain: int = 1) -> None:
         self.function, self.arguments, self.results, self.grain = function, arguments.split(), results.split(), grain
         self._masks = [i for i, word in enumerate(self.arguments) if word[0] == "b"]
+        self._arrays = [i for i, word in enumerate(self.arguments) if word[1:]]
         self._ready: dict[str, tuple[Any, list[Any]]] = {}
 
-    def __call__(self, rows: int, steps: int, dtype: Any, *arrays: Any) -> int:
+    def __call__(
+        self, rows: int, steps: int, dtype: Any, *arrays: Any, scratch: Callable[[int, int], Any] | None = None
+    ) -> int:
         """Compute so many rows, on several threads where they are worth it.
 
         Args:
             steps: that a row takes, roughly; 0 where all rows are one part.
             dtype, arrays: as of `bound`.
+            scratch: makes the array that the rows start .. stop are worked out in; kernels allocate nothing, as code that
+                does takes long to compile.
 
         Returns:
             The first row that is not finite, or -1.
         """
-        work, smallest = self.bound(dtype, *arrays), THREADED // steps + 1 if steps else rows + 1
-        return work(0, rows) if rows < 2 * smallest else over_rows(work, rows, self.grain, smallest)
+        work = self.bound(dtype, *arrays)
+        smallest = THREADED // steps + 1 if steps else rows + 1
+        if scratch is None:
+            return work(0, rows) if rows < 2 * smallest else over_rows(work, rows, self.grain, smallest)
+        if rows < 2 * smallest:
+            return work(scratch(0, rows), 0, rows)
+        return over_rows(lambda start, stop: work(scratch(start, stop), start, stop), rows, self.grain, smallest)
 
     def bound(self, dtype: Any, *arrays: Any) -> Callable[..., int]:
         """work(*last arguments, start, stop) on these arrays.
@@ -58,8 +68,10 @@ class Kernel:
         """
         kernel, nothing = self._ready.get(dtype.char) or self.ready(dtype.char)  # type: ignore[misc]
         inputs = len(arrays) - len(self.results)
-        arguments = [nothing[i] if x is None else x for i, x in enumerate(arrays[:inputs])]
-        results = arrays[inputs:]
+        arguments, results = list(arrays[:inputs]), arrays[inputs:]
+        for i in self._arrays:
+            if i < inputs and arguments[i] is None:
+                arguments[i] = nothing[i]
         for i in self._masks:
             arguments[i] = arguments[i].view(np.uint8)
         return lambda *last: kernel(*arguments, *last, *results)
@@ -70,7 +82,7 @@ class Kernel:
         if dtype not in self._ready:
             real = numba.from_dtype(np.dtype(dtype))
             kinds = {**_ELEMENTS, "r": real, "n": numba.int32 if real.bitwidth == 32 else numba.int64}
-            read = [_type(kinds, word, readonly=True) for word in self.arguments]
+            read = [_type(kinds, word.lower(), readonly=word.islower()) for word in self.arguments]
             written = [_type(kinds, word, readonly=False) for word in self.results]
             kernel = compiled(self.function, numba.int64(*read, numba.int64, numba.int64, *written), make)
             if kernel is None:

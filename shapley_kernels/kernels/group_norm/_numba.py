@@ -9,11 +9,8 @@ from shapley_kernels.kernels._compile import helper
 from shapley_kernels.kernels._marshal import Kernel
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 
-LOO, SLOT, NONE = (CENTERS.index(center) for center in ("loo", "slot", "none"))
-BY_GROUP, UNSCALED = (SCALES.index(scale) for scale in ("group", "none"))
-
-SMALL = 1 << 14
-"""Credits of float32 that are rather copied to float64, whose kernel is needed in any case, than wait for their own."""
+LOO, NONE = CENTERS.index("loo"), CENTERS.index("none")
+BY_GROUP, UNSCALED = SCALES.index("group"), SCALES.index("none")
 
 _NONE = np.empty((4, 0))
 
@@ -35,35 +32,65 @@ def run(
 ) -> int:
     """See the package docstring; numpy arrays of float32 or float64.
 
-    Cost: three passes over a group, which stays in the cache; two passes more with scale "batch".
+    Cost: three passes over a group, which stays in the cache; two passes more with scale "batch"; and float64 copies of
+    what is float32, or not in the order of its groups.
     """
-    narrow, wide = x.itemsize == 4 and x.size < SMALL, out
-    if narrow:
-        x, wide = x.astype(np.float64), np.empty(out.shape)
-        others = None if others is None else others.astype(np.float64)
-    groups, columns = len(starts) - 1, x.shape[1] if center == "slot" else 1
-    arrays = [None if array is None else array.reshape(-1) for array in (x, mask, order, starts, others)]
-    options = (x.shape[1], out.shape[1], CENTERS.index(center), SCALES.index(scale), ddof, min_std, eps, rounding)
-    steps, divisor, flat = 2 * x.size // max(1, groups), 1.0, wide.reshape(-1)
+    if center == scale == "none":
+        return _as_they_are(x, mask, others, out)
+    direct = order is None and out.itemsize == 8
+    result = out if direct else np.empty(out.shape)
+    x, mask, others = _in_order(x, order), _in_order(mask, order, np.uint8), _in_order(others, order)
+    numbers, shown = (x, mask) if others is None else (others, None)
+    groups, width = len(starts) - 1, x.shape[1]
+    span = 1 if center == "slot" else max(1, width)
+    arrays = [None if array is None else array.reshape(-1) for array in (x, mask, starts, numbers, shown)]
+    written = span if others is None else others.shape[1]
+    how = (CENTERS.index(center), SCALES.index(scale), ddof, min_std, eps, rounding)
+    options = (width, span, result.shape[1], written, *how)
+    divisor, results = 1.0, [_NONE, result.reshape(-1)]
+
+    def work() -> int:
+        return _KERNEL(groups, 2 * x.size // max(1, groups), x.dtype, *arrays, *options, divisor, *results, scratch=room)
+
+    def room(first: int, last: int) -> Any:
+        return np.empty((starts[last] - starts[first]) * span)
+
     if scale == "batch":
-        moments = np.empty((4, groups * columns))
-        if (bad := _KERNEL(groups, steps, x.dtype, *arrays, *options, divisor, moments, flat)) >= 0:
+        results[0] = moments = np.zeros((4, groups * width // span))
+        if (bad := work()) >= 0:
             return bad
         with np.errstate(over="ignore", invalid="ignore"):
             divisor = _divisor_of_all(moments, ddof, min_std, eps, rounding)
         if divisor != divisor:
             return 0
-    bad = _KERNEL(groups, steps, x.dtype, *arrays, *options, divisor, _NONE, flat)
-    if narrow:
+        results[0] = _NONE
+    bad = work()
+    if not direct:
         with np.errstate(over="ignore", invalid="ignore"):
-            out[...] = wide
+            out[slice(None) if order is None else order] = result
     return bad
 
 
-def warm_up(dtypes: list[str]) -> None:
-    """Have the kernels ready for these dtypes."""
-    for dtype in dtypes:
-        _KERNEL.ready(np.dtype(dtype).char)
+def warm_up() -> None:
+    """Have the kernel ready."""
+    _KERNEL.ready("d")
+
+
+def _in_order(x: Any, order: Any, dtype: Any = np.float64) -> Any:
+    """The rollouts in the order of their groups, in that dtype."""
+    if x is None or (order is None and x.dtype == dtype):
+        return x
+    return (x if order is None else x[order]).astype(dtype)
+
+
+def _as_they_are(x: Any, mask: Any, others: Any, out: Any) -> int:
+    """`run` for what is neither centred nor scaled."""
+    finite = np.isfinite(x)
+    if not (finite if mask is None else finite | ~mask).all():
+        return 0
+    numbers = others if others is not None else x if mask is None else np.where(mask, x, 0)
+    np.add(numbers, 0, out=out)  # no negative zeros
+    return -1
 
 
 def _divisor_of_all(moments: Any, ddof: int, min_std: float, eps: float, rounding: float) -> float:
@@ -81,105 +108,9 @@ def _divisor_of_all(moments: Any, ddof: int, min_std: float, eps: float, roundin
     return _divisor(everybody, squares, origin[0] + lowest + overall, ddof, min_std, eps, rounding)
 
 
-def _group_norm(  # type: ignore[no-untyped-def]
-    x,
-    mask,
-    order,
-    starts,
-    others,
-    width,
-    wide,
-    center,
-    scale,
-    ddof,
-    min_std,
-    eps,
-    rounding,
-    divisor,
-    first,
-    last,
-    moments,
-    out,
-):
-    """The groups first .. last; x, mask [rollouts * width], others, out [rollouts * wide]. Where there is room for
-    moments [4, parts], only these: count, origin, mean above
-    that, and sum of squared deviations."""
-    span = 1 if center == SLOT else width  # columns of a part of a group that has statistics of its own
-    columns = width // max(span, 1)
-    largest = 0
-    for g in range(first, last):
-        largest = max(largest, starts[g + 1] - starts[g])
-    credits = np.empty(largest * span, np.float64)  # the live ones of a part
-    for part in range(first * columns, last * columns):
-        g, left = part // columns, part % columns
-        count = _gather(x, mask, order, starts[g], starts[g + 1], width, left, span, credits)
-        origin, total, squares = _moments(credits, count)
-        if center != NONE or scale != UNSCALED:
-            if not isfinite(total if scale == UNSCALED else squares):
-                return g
-        elif not isfinite(total):
-            for i in range(count):
-                if not isfinite(credits[i]):
-                    return g
-        mean = total / max(count, 1)
-        if moments.size:
-            moments[0, part], moments[1, part], moments[2, part], moments[3, part] = count, origin, mean, squares
-            continue
-        if scale == BY_GROUP:
-            divisor = _divisor(count, squares, origin + mean, ddof, min_std, eps, rounding)
-        if center == NONE:
-            origin, mean = 0.0, 0.0
-        # rollouts that stand together are written at once
-        rows = starts[g + 1] - starts[g] if order.size == 0 and span == width and center != LOO else 1
-        for j in range(starts[g], starts[g + 1], max(rows, 1)):
-            row = order[j] if order.size else j
-            at, to = row * width + left, row * wide
-            _write(x, mask, others, at, rows * span, to, rows * wide, center, count, origin, mean, total, divisor, out)
-    return -1
-
-
-@helper
-def _gather(x, mask, order, start, stop, width, left, span, credits):  # type: ignore[no-untyped-def]
-    """To `credits` the live ones of the rollouts start .. stop, columns left .. left + span -> their number."""
-    n = 0
-    for j in range(start, stop):
-        row = order[j] if order.size else j
-        for k in range(row * width + left, row * width + left + span):
-            at = np.uintp(k)  # unsigned, an index need not be looked at: it does not count from the end
-            credits[np.uintp(n)] = x[at]
-            n += mask[at] if mask.size else 1
-    return n
-
-
-@helper
-def _moments(credits, count):  # type: ignore[no-untyped-def]
-    """Of the first `count`: one of them as origin, sum above that, sum of squared deviations. Four sums each, which
-    need not wait for another."""
-    if count == 0:
-        return 0.0, 0.0, 0.0
-    origin, even, mean, total = credits[0], count // 4 * 4, 0.0, 0.0
-    for power in (1, 2):
-        a = b = c = d = 0.0
-        for i in range(0, even, 4):
-            at = np.uintp(i)
-            w, x = credits[at] - origin - mean, credits[at + np.uintp(1)] - origin - mean
-            y, z = credits[at + np.uintp(2)] - origin - mean, credits[at + np.uintp(3)] - origin - mean
-            a += w if power == 1 else w * w
-            b += x if power == 1 else x * x
-            c += y if power == 1 else y * y
-            d += z if power == 1 else z * z
-        for i in range(even, count):
-            w = credits[np.uintp(i)] - origin - mean
-            a += w if power == 1 else w * w
-        if power == 2:
-            break
-        total = (a + b) + (c + d)
-        mean = total / count
-    return origin, total, (a + b) + (c + d)
-
-
-@helper
-def _divisor(count, squares, mean, ddof, min_std, eps, rounding):  # type: ignore[no-untyped-def]
+def _divisor(
+    count: float, squares: float, mean: float, ddof: int, min_std: float, eps: float, rounding: float
+) -> float:
     """std + eps; inf where advantages vanish."""
     if count <= ddof:
         return inf
@@ -187,27 +118,111 @@ def _divisor(count, squares, mean, ddof, min_std, eps, rounding):  # type: ignor
     return inf if std < min_std or std <= rounding * abs(mean) else std + eps
 
 
-@helper
-def _write(  # type: ignore[no-untyped-def]
-    x, mask, others, at, span, to, wide, center, count, origin, mean, total, divisor, out
+# One code for all options, of few statements: each takes milliseconds to compile.
+
+
+def _group_norm(  # type: ignore[no-untyped-def]
+    x,
+    mask,
+    starts,
+    numbers,
+    shown,
+    width,
+    span,
+    wide,
+    written,
+    center,
+    scale,
+    ddof,
+    min_std,
+    eps,
+    rounding,
+    divisor,
+    credits,
+    first,
+    last,
+    moments,
+    out,
 ):
-    """Of one rollout: its credits x[at : at + span], or its others, above the mean over the divisor."""
-    if center == LOO:  # the mean over the other rollouts of its group
-        here, own = 0, 0.0
-        for k in range(at, at + span):
-            if mask.size == 0 or mask[k]:
-                own += x[k] - origin
-                here += 1
-        mean = (total - own) / max(count - here, 1)
-        divisor = inf if here == count else divisor
-    if others.size:
-        for k in range(to, to + wide):
-            out[k] = (others[k] - origin - mean) / divisor + 0.0  # no negative zeros
-        return
-    for k in range(at, at + span):
-        i = np.uintp(k)
-        advantage = (x[i] - origin - mean) / divisor + 0.0
-        out[i] = advantage if mask.size == 0 or mask[i] else 0.0
+    """The groups first .. last, in parts of `span` columns that have statistics of their own. Returns a group that is
+    not finite, or -1.
+
+    Args:
+        x, mask: [rollouts * width].
+        numbers, shown: [rollouts * wide], what is normalised, `written` of them for a rollout and part, and where.
+        divisor: unless parts have their own.
+        credits: room for the live ones of a part.
+        moments: [4, parts]: count, origin, mean above that, sum of squared deviations; or empty.
+    """
+    columns = width // span
+    for part in range(first * columns, last * columns):
+        g, left = part // columns, part % columns
+        start, stop, count = starts[g], starts[g + 1], 0
+        if start == stop:
+            continue
+        for at in range(start * width + left, stop * width, width):
+            for k in range(at, at + span):
+                credits[count] = x[k]
+                count += mask[k] if mask.size else 1
+        origin = credits[0] if count else 0.0
+        total, squares = sums(credits, count, origin, 0.0)
+        mean = total / count if count else 0.0
+        if scale != UNSCALED:
+            squares = sums(credits, count, origin, mean)[1]
+        if not isfinite(total if scale == UNSCALED else squares):
+            return g
+        if moments.size:
+            moments[0, part], moments[1, part], moments[2, part], moments[3, part] = count, origin, mean, squares
+        if scale == BY_GROUP:
+            divisor = inf
+            if count > ddof:
+                std = sqrt(squares / (count - ddof))
+                if std >= min_std and std > rounding * abs(origin + mean):
+                    divisor = std + eps
+        if center == NONE:
+            origin, mean = 0.0, 0.0
+        rows = stop - start if span == width and center != LOO else 1  # rollouts that are written at once
+        for row in range(start, stop, rows):
+            middle, over = mean, divisor
+            if center == LOO:  # the mean over the other rollouts of the group
+                here, own = 0, 0.0
+                for k in range(row * width, row * width + width):
+                    if mask.size == 0 or mask[k]:
+                        own += x[k] - origin
+                        here += 1
+                over = inf
+                if here < count:
+                    middle, over = (total - own) / (count - here), divisor
+            for k in range(row * wide + left, row * wide + left + rows * written):
+                i = np.uintp(k)  # unsigned, an index need not be looked at: it does not count from the end
+                advantage = (numbers[i] - origin - middle) / over + 0.0  # no negative zeros
+                out[i] = advantage if shown.size == 0 or shown[i] else 0.0
+    return -1
 
 
-_KERNEL = Kernel(_group_norm, "r1 b1 l1 l1 r1 l l l l l e e e e", "e2 r1")
+@helper
+def sums(x, count, origin, mean):  # type: ignore[no-untyped-def]
+    """Of the first `count` numbers: the sum of what they are above origin and mean, and of its squares. Four sums each,
+    which need not wait for another."""
+    a = b = c = d = p = q = r = s = 0.0
+    even = count // 4 * 4
+    for i in range(0, even, 4):
+        at = np.uintp(i)
+        w, y = x[at] - origin - mean, x[at + np.uintp(1)] - origin - mean
+        a += w
+        b += y
+        p += w * w
+        q += y * y
+        w, y = x[at + np.uintp(2)] - origin - mean, x[at + np.uintp(3)] - origin - mean
+        c += w
+        d += y
+        r += w * w
+        s += y * y
+    for i in range(even, count):
+        w = x[i] - origin - mean
+        a += w
+        p += w * w
+    return (a + b) + (c + d), (p + q) + (r + s)
+
+
+_KERNEL = Kernel(_group_norm, "r1 b1 l1 r1 b1 l l l l l l l e e e e R1", "e2 r1")

@@ -1,62 +1,9 @@
-"""One row after the other, in code that takes a moment to compile: what small calls take, and rows that are longer than
-the cache. Credits are bit for bit those of the form that large calls of the same number of players take."""
+"""Long rows, one after the other, in code that takes a moment to compile: what small calls take, and rows that are longer
+than the cache. Credits are bit for bit those of the form that large calls of the same number of players take."""
 
 import numpy as np
 
 from shapley_kernels.kernels._compile import helper
-
-
-def rows_by_steps(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, A, B, C, row_of_count, ascending, start, stop, out
-):
-    """Rows start .. stop of `order` as `_cpu_registers` (ascending) and `_cpu_vectors` add them up. Returns the first
-    row with a credit that is not finite, or -1."""
-    players, real = rewards.shape[1], A.dtype.type
-    zero = real(0)
-    nothing = -zero if ascending else zero  # of a sum
-    s, g, h = np.zeros(players, real), np.zeros(players, real), np.zeros(players, real)
-    first_bad = -1
-    for b in range(start, stop):
-        c = v_empty[b if v_empty.size > 1 else 0]
-        live, odd = 0, nothing
-        for i in range(players):
-            if mask.size and not mask[b, i]:
-                odd += zero
-                continue
-            x = rewards[b, i]
-            odd += x * zero
-            t = live
-            while t > 0 and s[t - 1] < x:
-                s[t] = s[t - 1]
-                t -= 1
-            s[t] = x
-            live += 1
-        level = row_of_count[max(1, live)]
-        shift = c * C[level] + (odd + c * zero)
-        for k in range(players):
-            if k >= live:
-                s[k] = c
-        for k in range(players):
-            if k == live and ascending:
-                level = row_of_count[players]
-            gap = s[k] - (s[k + 1] if k + 1 < players else c)
-            g[k] = gap * A[level, k]
-            h[k] = gap * B[level, k] if B.size else zero
-        odd = zero
-        for i in range(players):
-            if mask.size and not mask[b, i]:
-                out[b, i] = zero
-                continue
-            x, total = rewards[b, i], nothing
-            for t in range(players):
-                k = t if ascending else players - 1 - t
-                total += g[k] if s[k] <= x else h[k]
-            total += shift
-            odd += total * zero
-            out[b, i] = total
-        if odd != 0 and first_bad < 0:
-            first_bad = b
-    return first_bad
 
 
 NETWORK = 1024

@@ -4,10 +4,10 @@ once and after a fork.
     "registers"  to 8 players: sorted and credited in registers, by code written out for this number of players
     "vectors"    to 32: a vector of rows at a time, with loops over the players
     "network"    to 1024: sorted as keys that hold the player, whose rewards are then looked up
-    "rows"       one after the other: rows above that, and small calls
+    "rows"       rows above that, one after the other; and small calls, to 32 players a vector of rows at a time
 
 The first three take seconds to compile, which a small call does not win back: it takes them where they were compiled
-before, by a large call, by `warm_up` or by another process. Credits are bit for bit the same.
+before, by a large call, by `warm_up` or by another process, unless "rows" is as fast. Credits are bit for bit the same.
 """
 
 from functools import lru_cache
@@ -21,17 +21,21 @@ from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.kernels._compile import building, compiled
 from shapley_kernels.kernels._marshal import THREADED, Kernel
 from shapley_kernels.kernels._threads import over_rows
+from shapley_kernels.kernels.order._cpu_lanes import room, rows_in_lanes
 from shapley_kernels.kernels.order._cpu_registers import kernel as registers_kernel
-from shapley_kernels.kernels.order._cpu_rows import NETWORK, order_of, rows_by_rank, rows_by_steps
+from shapley_kernels.kernels.order._cpu_rows import NETWORK, order_of, rows_by_rank
 from shapley_kernels.kernels.order._sorting_networks import fused_network, network
 
 LONGEST = {"registers": 8, "vectors": 32, "network": NETWORK}
 """The longest rows that each form is the fastest for."""
 
+SMALL = 1 << 12
+"""Elements of a call for which no other form is looked for up to 32 players: most of the time is not the kernel's."""
+
 PAYS = 1 << 18
 """Elements of a call that pays for compiling a form of its own."""
 
-_BY_STEPS = Kernel(rows_by_steps, "r2 b2 r1 r2 r2 r1 i1 l")
+_IN_LANES = Kernel(rows_in_lanes, "r2 b2 r1 r2 r2 r1 i1 i2 l R1", grain=16)
 _BY_RANK = Kernel(rows_by_rank, "r2 b2 r1 r2 r2 r1 i1 l2")
 
 
@@ -61,22 +65,24 @@ def run(
         The first row with a live credit that is not finite, or may not be, -1 when there is none.
     """
     rows, players = rewards.shape
-    dtype, tables = A.dtype, (v_empty, A, B, C, row_of_count)
-    fastest = form or _fastest(players)
-    ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, bool(form) or rewards.size >= PAYS)
-    steps = max(1, players)
-    if ready is None or fastest == "rows":
-        if players <= LONGEST["vectors"]:
-            bad = _BY_STEPS(rows, steps, dtype, rewards, mask, *tables, _ascending(players), out)
-        else:
-            work = _BY_RANK.bound(dtype, rewards, mask, *tables, out)
-            bad = over_rows(lambda *part: _by_rank(work, rewards, mask, *part), rows, 1, THREADED // steps)
+    dtype, tables, steps = A.dtype, (v_empty, A, B, C, row_of_count), max(1, players)
+    short = players <= LONGEST["vectors"]
+    fastest, ready = form or ("rows" if short and rewards.size <= SMALL else _fastest(players)), None
+    if fastest != "rows":
+        make = form is not None or rewards.size >= PAYS
+        ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, make)
+    if ready is None and short:
+        more: Any = (network(players), _ascending(players))
+        bad = _IN_LANES(rows, steps, dtype, rewards, mask, *tables, *more, out, scratch=lambda *_: room(players, dtype))
+    elif ready is None:
+        work = _BY_RANK.bound(dtype, rewards, mask, *tables, out)
+        bad = over_rows(lambda *part: _by_rank(work, rewards, mask, *part), rows, 1, THREADED // steps)
     elif fastest == "registers":
         flat = rewards.reshape(-1), None if mask is None else mask.view(np.uint8).reshape(-1), v_empty
         bad = over_rows(lambda *part: _in_registers(ready, flat, tables, out, *part), rows, 1, THREADED // steps)
     elif fastest == "vectors":
         live = None if mask is None else mask.reshape(-1)
-        more: Any = (network(players), players, _ascending(players), out.reshape(-1))
+        more = (network(players), players, _ascending(players), out.reshape(-1))
         bad = ready(rows, steps, dtype, rewards.reshape(-1), live, *tables, *more)
     else:
         bits = rewards.view(f"i{rewards.itemsize}")
@@ -91,10 +97,11 @@ def warm_up(dtypes: list[str], players: list[int]) -> None:
     """Have the kernels ready for small calls, and the form of large ones for these numbers of players."""
     for dtype in dtypes:
         char = np.dtype(dtype).char
-        for kernel in (_BY_STEPS, _BY_RANK):
+        for kernel in (_IN_LANES, _BY_RANK):
             kernel.ready(char)
         for n, masked, has_b in product(players, (False, True), (False, True)):
-            _ready(_fastest(n), n, char, masked, has_b, True)
+            if (form := _fastest(n)) != "rows":
+                _ready(form, n, char, masked, has_b, True)
 
 
 def _fastest(players: int) -> str:
@@ -110,9 +117,7 @@ _READY: dict[tuple[Any, ...], Any] = {}
 
 
 def _ready(form: str, players: int, dtype: str, masked: bool, has_b: bool, make: bool) -> Any:
-    """The kernel of a form; None if it would have to be compiled and is not to be made, or for "rows"."""
-    if form == "rows":
-        return None
+    """The kernel of a form; None if it would have to be compiled and is not to be made."""
     key = (form, dtype, players, masked, has_b) if form == "registers" else (form, dtype)
     known = _READY.get(key, "unknown")
     if known == "unknown" or (known is None and make):
