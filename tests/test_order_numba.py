@@ -131,15 +131,18 @@ def test_forms_agree_to_the_bit(dtype):
 
 
 def test_the_number_of_players_and_the_size_of_the_call_choose(monkeypatch):
-    """A call of many rewards compiles the form that is the fastest for it; a small one takes what there is."""
+    """A call of many rewards compiles the form that is the fastest for it; one of fewer takes what there is, and a small
+    one does not look."""
     chosen = []
-    ready = _numba._ready
-    monkeypatch.setattr(_numba, "_ready", lambda form, *key: chosen.append((form, key[-1])) or ready("rows", *key))
-    small = (8, 9, 32, 33, 1024, 1025)
-    for players in small:
-        check(case(0, np.random.default_rng(0).random((2, players), dtype=np.float32)))
-    forms = ["registers", "vectors", "vectors", "network", "network", "rows"]
-    assert chosen == [(form, False) for form in forms]
+    monkeypatch.setattr(_numba, "_ready", lambda form, *key: chosen.append((form, key[-1])))
+    rng = np.random.default_rng(0)
+    for players in (8, 9, 32, 33, 1024, 1025):
+        check(case(0, rng.random((2, players), dtype=np.float32)))
+    assert chosen == [("network", False)] * 2
+    chosen.clear()
+    for players in (8, 9, 32):
+        check(case(0, rng.random((_numba.SMALL // players + 1, players), dtype=np.float32)))
+    assert chosen == [("registers", False), ("vectors", False), ("vectors", False)]
     chosen.clear()
     run(case(0, np.zeros((_numba.PAYS // 8, 8), np.float32)))
     assert chosen == [("registers", True)]

@@ -34,14 +34,18 @@ _FLAGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DE
 """Settings of numba that change the code it makes."""
 
 
-def helper(function: Callable[..., Any], entry: bool = False) -> Any:
-    """Decorator of a function that kernels call; `entry`: Python does, which takes more to compile."""
-    return numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=not entry, no_cfunc_wrapper=True)(function)
+def helper(function: Callable[..., Any]) -> Any:
+    """Decorator of a function that kernels call."""
+    return _jit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """`helper` of a few instructions, which cost less than a call with arrays."""
-    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+    return _jit(function, forceinline=True)
+
+
+def _jit(function: Callable[..., Any], **options: bool) -> Any:
+    return numba.njit(nogil=True, error_model="numpy", **options)(function)  # type: ignore[call-overload]
 
 
 @contextlib.contextmanager
@@ -74,7 +78,7 @@ def compiled(function: Callable[..., Any], signature: Any, make: bool = True) ->
     Cost: seconds to compile, about 0.02 s to load; about 100 KB on disk, in $NUMBA_CACHE_DIR or the user's cache.
     """
     with building():
-        kernel = helper(function, entry=True)
+        kernel = _jit(function)
         if kernel is not function:  # it is under NUMBA_DISABLE_JIT=1
             kernel._cache = disk = _Disk(function)
             disk.kept = disk.load_overload(signature, kernel.targetctx)

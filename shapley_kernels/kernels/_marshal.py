@@ -45,18 +45,17 @@ class Kernel:
         Args:
             steps: that a row takes, roughly; 0 where all rows are one part.
             dtype, arrays: as of `bound`.
-            scratch: makes the array that the rows start .. stop are worked out in; kernels allocate nothing, as code that
-                does takes long to compile.
+            scratch: (start, stop) -> what these rows are worked out in. Code that allocates takes longer to compile.
 
         Returns:
             The first row that is not finite, or -1.
         """
         work = self.bound(dtype, *arrays)
         smallest = THREADED // steps + 1 if steps else rows + 1
-        if scratch is None:
-            return work(0, rows) if rows < 2 * smallest else over_rows(work, rows, self.grain, smallest)
         if rows < 2 * smallest:
-            return work(scratch(0, rows), 0, rows)
+            return work(0, rows) if scratch is None else work(scratch(0, rows), 0, rows)
+        if scratch is None:
+            return over_rows(work, rows, self.grain, smallest)
         return over_rows(lambda start, stop: work(scratch(start, stop), start, stop), rows, self.grain, smallest)
 
     def bound(self, dtype: Any, *arrays: Any) -> Callable[..., int]:
@@ -72,8 +71,8 @@ class Kernel:
         for i in self._arrays:
             if i < inputs and arguments[i] is None:
                 arguments[i] = nothing[i]
-        for i in self._masks:
-            arguments[i] = arguments[i].view(np.uint8)
+            elif i in self._masks:
+                arguments[i] = arguments[i].view(np.uint8)
         return lambda *last: kernel(*arguments, *last, *results)
 
     def ready(self, dtype: str, make: bool = True) -> tuple[Any, list[Any]] | None:

@@ -37,35 +37,33 @@ def run(
     """
     if center == scale == "none":
         return _as_they_are(x, mask, others, out)
-    direct = order is None and out.itemsize == 8
-    result = out if direct else np.empty(out.shape)
-    x, mask, others = _in_order(x, order), _in_order(mask, order, np.uint8), _in_order(others, order)
-    numbers, shown = (x, mask) if others is None else (others, None)
-    groups, width = len(starts) - 1, x.shape[1]
-    span = 1 if center == "slot" else max(1, width)
-    arrays = [None if array is None else array.reshape(-1) for array in (x, mask, starts, numbers, shown)]
-    written = span if others is None else others.shape[1]
+    narrow, groups, width = out.itemsize < 8, len(starts) - 1, x.shape[1]
+    result = np.empty(out.shape) if narrow or order is not None else out
+    x, live = _in_order(x, order, np.float64), _in_order(mask, order, bool)
+    numbers, shown = (x, live) if others is None else (_in_order(others, order, np.float64), None)
+    span = 1 if center == "slot" else width  # columns of a part that has statistics of its own
+    columns = (width, span, result.shape[1], span if others is None else others.shape[1])
     how = (CENTERS.index(center), SCALES.index(scale), ddof, min_std, eps, rounding)
-    options = (width, span, result.shape[1], written, *how)
-    divisor, results = 1.0, [_NONE, result.reshape(-1)]
-
-    def work() -> int:
-        return _KERNEL(groups, 2 * x.size // max(1, groups), x.dtype, *arrays, *options, divisor, *results, scratch=room)
+    steps, flat = 2 * x.size // max(1, groups), result.reshape(-1)
 
     def room(first: int, last: int) -> Any:
-        return np.empty((starts[last] - starts[first]) * span)
+        return np.empty(x.size if last - first == groups else (starts[last] - starts[first]) * span)
 
+    def normalise(divisor: float, moments: Any) -> int:
+        arrays = (x, live, starts, numbers, shown, *columns, *how, divisor, moments, flat)
+        return _KERNEL(groups, steps, x.dtype, *arrays, scratch=room)
+
+    divisor = 1.0
     if scale == "batch":
-        results[0] = moments = np.zeros((4, groups * width // span))
-        if (bad := work()) >= 0:
+        moments = np.zeros((4, groups * width // span))
+        if (bad := normalise(divisor, moments)) >= 0:
             return bad
         with np.errstate(over="ignore", invalid="ignore"):
             divisor = _divisor_of_all(moments, ddof, min_std, eps, rounding)
         if divisor != divisor:
             return 0
-        results[0] = _NONE
-    bad = work()
-    if not direct:
+    bad = normalise(divisor, _NONE)
+    if result is not out:
         with np.errstate(over="ignore", invalid="ignore"):
             out[slice(None) if order is None else order] = result
     return bad
@@ -76,11 +74,11 @@ def warm_up() -> None:
     _KERNEL.ready("d")
 
 
-def _in_order(x: Any, order: Any, dtype: Any = np.float64) -> Any:
-    """The rollouts in the order of their groups, in that dtype."""
-    if x is None or (order is None and x.dtype == dtype):
-        return x
-    return (x if order is None else x[order]).astype(dtype)
+def _in_order(x: Any, order: Any, dtype: Any) -> Any:
+    """The rollouts in the order of their groups, on one axis, in that dtype."""
+    if x is None:
+        return None
+    return (x if order is None else x[order]).reshape(-1).astype(dtype, copy=False)
 
 
 def _as_they_are(x: Any, mask: Any, others: Any, out: Any) -> int:
