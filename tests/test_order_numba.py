@@ -131,8 +131,8 @@ def test_forms_agree_to_the_bit(dtype):
 
 
 def test_the_number_of_players_and_the_size_of_the_call_choose(monkeypatch):
-    """A call of many rewards compiles the form that is the fastest for it; one of fewer takes what there is, and a small
-    one does not look."""
+    """A call of many rewards compiles the form that is the fastest; one of fewer takes what there is, and a small one
+    does not look."""
     chosen = []
     monkeypatch.setattr(_numba, "_ready", lambda form, *key: chosen.append((form, key[-1])))
     rng = np.random.default_rng(0)

@@ -1,5 +1,5 @@
 """Rows of up to 32 players, a vector of rows at a time, one per lane, in code that takes half a second to compile and
-serves all numbers of players, with and without a mask: what small calls take. Credits are bit for bit those of other forms.
+serves all numbers of players, with and without a mask: what small calls take. Credits are those of other forms.
 
     out_i = sum_k (s_k - s_{k+1}) (A_k if s_k <= x_i else B_k) + c C,      s = x sorted, best first, s_{n+1} = c
 

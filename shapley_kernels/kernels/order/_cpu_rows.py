@@ -1,5 +1,5 @@
-"""Long rows, one after the other, in code that takes a moment to compile: small calls, and rows that are longer than the
-cache. Credits are bit for bit those of the form that large calls of the same number of players take."""
+"""Long rows, one after the other, in code that takes a moment to compile: small calls, and rows longer than the cache.
+Credits are bit for bit those of the form that large calls of the same number of players take."""
 
 import numpy as np
 
