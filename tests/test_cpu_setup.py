@@ -21,8 +21,7 @@ WORK = (
     "compiles = []\n"
     "save = _compile._Disk.save_overload\n"
     "_compile._Disk.save_overload = lambda *a: compiles.append(1) or save(*a)\n"
-    "rewards = np.array([[0.9, 0.5]], np.float32)\n"
-    "assert np.allclose(sk.shapley(sk.Max(rewards)), [[0.65, 0.25]])\n"
+    "assert (sk.rl.scatter_to_tokens(np.array([3.0, 4.0]), np.array([2, 1])) == [4, 3]).all()\n"
     "print(len(compiles))"
 )
 
@@ -42,41 +41,20 @@ def start(folder, code=WORK, **environment):
 
 
 def compiles(process):
-    """How many kernels the process compiled, having got the right credits."""
+    """How many kernels the process compiled, having got the right numbers."""
     out, error = process.communicate(timeout=GUARD)
     assert process.returncode == 0, error
     return int(out)
 
 
 def test_kernels_are_kept(tmp_path):
-    """Compiled once, then loaded; eight processes at once, damaged and cut files are no harm."""
-    together = [start(tmp_path) for _ in range(8)]
+    """Of six processes at once, too; another processor has a kernel of its own."""
+    together = [start(tmp_path) for _ in range(6)]
     assert all(compiles(process) <= 1 for process in together)
-    (file,) = tmp_path.iterdir()  # no drafts are left
+    assert len(list(tmp_path.iterdir())) == 1  # no drafts are left
     assert compiles(start(tmp_path)) == 0
-    whole = file.read_bytes()
-    middle = len(whole) // 2
-    for damaged in (b"", whole[:middle], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
-        file.write_bytes(damaged)
-        assert compiles(start(tmp_path)) == 1
-    assert compiles(start(tmp_path)) == 0
-    assert compiles(start(tmp_path, WORK.replace(", np.float32", ""))) == 1
-    other = next(x for x in tmp_path.iterdir() if x != file)
-    file.write_bytes(other.read_bytes())  # a whole kernel, but not this one
-    assert compiles(start(tmp_path)) == 1
-
-
-def test_another_processor_is_another_kernel(tmp_path):
-    assert compiles(start(tmp_path)) == 1
     assert compiles(start(tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")) == 1
     assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_nothing_can_be_kept(tmp_path):
-    file = tmp_path / "file"
-    file.write_text("")
-    assert compiles(start(file / "folder")) == 1  # below a file no folder can be made
-    assert file.read_text() == ""
 
 
 def test_without_jit(tmp_path):
@@ -110,12 +88,11 @@ def test_warm_up(tmp_path):
         "            sk.semivalue(game, value)\n"
         "print(len(compiles))"
     )
-    code = "import shapley_kernels as sk\nmade = sk.warm_up(players=(1, 2), dtypes=('float32',))\n" + WORK
-    said = "assert made['knapsack float32'] > 0 and len(made) == 21, made\n"
+    code = "import shapley_kernels as sk\nmade = sk.warm_up(players=(2,), dtypes=('float32',))\n" + WORK
+    said = "assert made['knapsack float32'] > 0 and len(made) == 17, made\n"
     assert compiles(start(tmp_path, code.replace("print(len(compiles))", said + whole_path))) == 0
     kept = {file.name.rsplit("-", 1)[0] for file in tmp_path.iterdir()}
-    kinds = ("", "_masked", "_with_b", "_masked_with_b")
-    order = {f"rows_of_{players}{kind}" for players in (1, 2) for kind in kinds}
+    order = {f"rows_of_2{kind}" for kind in ("", "_masked", "_with_b", "_masked_with_b")}
     families = {"order_backward", "nodes", "sizes", "knapsack", "pairwise", "table"}
     assert kept == {*order, "rows_in_lanes", "rows_by_rank", *families, "group_norm", "scatter", "count", "swap"}
 

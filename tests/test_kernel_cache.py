@@ -7,13 +7,18 @@ import py_compile
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
 
 import shapley_kernels
+from shapley_kernels.backends import BackendUnavailable, kernel
 from shapley_kernels.kernels import _compile
+from shapley_kernels.rl import scatter_to_tokens
 from tests import GUARD
 
 PACKAGE = Path(shapley_kernels.__file__).parent
@@ -22,16 +27,11 @@ START = """
 import os, sys, warnings
 import numpy as np, shapley_kernels as sk
 from shapley_kernels.kernels import _compile
-compiles = []
-save = _compile._Disk.save_overload
-_compile._Disk.save_overload = lambda *a: compiles.append(1) or save(*a)
-said = []
-warnings.showwarning = lambda message, *_: said.append(str(message))
 """
 
-PAIRS = "credit = sk.shapley(sk.Pairwise(np.array([[0.0, 2.0], [2.0, 0.0]])))[0]\n"
+TOKENS = "number = sk.rl.scatter_to_tokens(np.array([3.0, 4.0]), np.array([2, 1]))[0]\n"
 
-REPORT = "print(len(compiles), credit, len(said), *said[:1], sep='|')"
+REPORT = "print(len(_compile.MADE), number, sep='|')"
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no owners and modes on this system")
 
@@ -49,18 +49,34 @@ def python(code, *arguments, cache=None, path=None, cwd=None):
     return done.stdout.strip()
 
 
-def pairs(cache, before="", **how):
-    """(kernels compiled, credit, warnings, the first of them) of a process that runs one kernel."""
-    compiles, credit, count, *said = python(START + before + PAIRS + REPORT, cache=cache, **how).split("|")
-    return int(compiles), float(credit), int(count), "".join(said)
+@pytest.fixture
+def started(monkeypatch):
+    """A function that runs a kernel as a new process does whose kernels are kept in a folder -> (kernels compiled,
+    number, warnings)."""
+
+    def run(cache, dtypes=(np.float64,), action="always"):
+        for prepared in kernel("scatter", "numba")._SCATTER.values():
+            monkeypatch.setattr(prepared, "_ready", {})
+        monkeypatch.setattr(numba.config, "CACHE_DIR", str(cache))
+        monkeypatch.setattr(_compile, "_Refused", type("_Refused", (), {"reason": "", "said": False}))
+        known = len(_compile.MADE)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter(action, RuntimeWarning)
+            numbers = [scatter_to_tokens(np.array([3, 4], dtype), np.array([2, 1]))[0] for dtype in dtypes]
+        return len(_compile.MADE) - known, float(numbers[0]), [str(x.message) for x in said]
+
+    return run
+
+
+COMPILED, LOADED = (1, 4.0, []), (0, 4.0, [])
+"""What `started` returns, if nothing is said."""
 
 
 @pytest.fixture(scope="module")
 def one_kernel(tmp_path_factory):
-    """A folder with one kernel."""
+    """A folder with one kernel, of another process."""
     cache = tmp_path_factory.mktemp("kernels") / "cache"
-    assert pairs(cache) == (1, 1.0, 0, "")
-    assert pairs(cache) == (0, 1.0, 0, "")
+    assert python(START + TOKENS + REPORT, cache=cache) == "1|4.0"
     assert cache.stat().st_mode & 0o777 == 0o700 or not hasattr(os, "geteuid")
     return cache
 
@@ -88,42 +104,66 @@ def plant(cache, marker):
     return file
 
 
-def foreign(path):
-    """Give a file or folder to another user -> code that makes this user of the child another one than its owner."""
+def foreign(path, monkeypatch):
+    """Give a file or folder to another user than the one that this process takes itself for."""
     if os.geteuid() == 0:
         os.chown(path, 12345, -1)
-        return ""
-    return f"os.geteuid = lambda: {os.geteuid() + 1}\n"
+    else:
+        other = os.geteuid() + 1
+        monkeypatch.setattr(_compile.os, "geteuid", lambda: other)
 
 
-def test_a_planted_file_works_at_all(kept, tmp_path):
+def test_kernels_are_kept(kept, started):
+    """Compiled once, then loaded; what is damaged, cut or of another kernel is compiled anew."""
+    assert started(kept) == LOADED
+    (file,) = kept.iterdir()
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (b"", whole[:middle], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+        file.write_bytes(damaged)
+        assert started(kept) == COMPILED
+    assert started(kept) == LOADED
+    assert started(kept, [np.float64, np.float32]) == COMPILED  # that of another dtype
+    other = next(x for x in kept.iterdir() if x != file)
+    file.write_bytes(other.read_bytes())  # a whole kernel, but not this one
+    assert started(kept) == COMPILED
+
+
+def test_nothing_can_be_kept(tmp_path, started):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert started(file / "folder") == COMPILED  # below a file no folder can be made
+    assert file.read_text() == ""
+
+
+def test_a_planted_file_works_at_all(kept, started, tmp_path):
     """What the tests below refuse would be run."""
     plant(kept, tmp_path / "marker")
-    pairs(kept)
+    started(kept)
     assert (tmp_path / "marker").exists()
 
 
 @posix
-def test_a_file_of_another_user_is_not_read(kept, tmp_path):
+def test_a_file_of_another_user_is_not_read(kept, started, tmp_path, monkeypatch):
     file = plant(kept, tmp_path / "marker")
-    compiles, credit, count, said = pairs(kept, foreign(file) if os.geteuid() == 0 else foreign(kept))
-    assert (compiles, credit, count) == (1, 1.0, 1)
+    foreign(file if os.geteuid() == 0 else kept, monkeypatch)
+    compiles, number, (said,) = started(kept)
+    assert (compiles, number) == (1, 4.0)
     assert "belongs to user" in said
     assert not (tmp_path / "marker").exists()
     if os.geteuid() == 0:  # the folder is ours, so the kernel replaces the file
-        assert pairs(kept) == (0, 1.0, 0, "")
+        assert started(kept) == LOADED
 
 
 @posix
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777])
-def test_a_folder_that_others_may_write(kept, tmp_path, mode):
+def test_a_folder_that_others_may_write(kept, started, tmp_path, mode):
     """Nothing is read, nothing is kept, and it is said once, with a remedy, however many kernels are made."""
     plant(kept, tmp_path / "marker")
     before = sorted(x.stat().st_mtime_ns for x in kept.iterdir())
     kept.chmod(mode)
-    again = "sk.shapley(sk.Pairwise(np.zeros((2, 2), np.float32)))\n"
-    compiles, credit, count, said = pairs(kept, again)
-    assert (compiles, credit, count) == (2, 1.0, 1)
+    compiles, number, (said,) = started(kept, [np.float64, np.float32])
+    assert (compiles, number) == (2, 4.0)
     assert said.startswith("kernels are compiled in every process, and none is kept: ")
     assert f"mode {mode:o}" in said
     assert "NUMBA_CACHE_DIR" in said
@@ -132,67 +172,67 @@ def test_a_folder_that_others_may_write(kept, tmp_path, mode):
 
 
 @posix
-def test_a_folder_of_another_user(kept, tmp_path):
+def test_a_folder_of_another_user(kept, started, tmp_path, monkeypatch):
     plant(kept, tmp_path / "marker")
-    compiles, credit, count, said = pairs(kept, foreign(kept))
-    assert (compiles, credit, count) == (1, 1.0, 1)
+    foreign(kept, monkeypatch)
+    compiles, number, (said,) = started(kept)
+    assert (compiles, number) == (1, 4.0)
     assert "belongs to user" in said
     assert not (tmp_path / "marker").exists()
 
 
 @posix
-def test_a_file_that_others_may_write(kept, tmp_path):
+def test_a_file_that_others_may_write(kept, started, tmp_path):
     plant(kept, tmp_path / "marker").chmod(0o664)
-    compiles, credit, count, said = pairs(kept)
-    assert (compiles, credit, count) == (1, 1.0, 1)
+    compiles, number, (said,) = started(kept)
+    assert (compiles, number) == (1, 4.0)
     assert said.startswith("a kernel is compiled anew: ")
     assert not (tmp_path / "marker").exists()
-    assert pairs(kept) == (0, 1.0, 0, "")
+    assert started(kept) == LOADED
 
 
 @posix
-def test_a_link_is_not_followed(kept, tmp_path):
+def test_a_link_is_not_followed(kept, started, tmp_path):
     """To a file that would be trusted where it stands."""
     file = plant(kept, tmp_path / "marker")
     file.rename(tmp_path / file.name)
     file.symlink_to(tmp_path / file.name)
-    assert pairs(kept) == (1, 1.0, 0, "")
+    assert started(kept) == COMPILED
     assert not (tmp_path / "marker").exists()
     assert not file.is_symlink()
 
 
-def test_where_files_have_no_owners(tmp_path):
+def test_where_files_have_no_owners(tmp_path, started, monkeypatch):
     """As on Windows."""
-    without = "_compile._OWNED = False\n"
-    assert pairs(tmp_path / "cache", without) == (1, 1.0, 0, "")
-    assert pairs(tmp_path / "cache", without) == (0, 1.0, 0, "")
+    monkeypatch.setattr(_compile, "_OWNED", False)
+    assert started(tmp_path / "cache") == COMPILED
+    assert started(tmp_path / "cache") == LOADED
 
 
-def test_warnings_that_are_errors(kept):
+@posix
+def test_warnings_that_are_errors(kept, started):
     """Are raised once; the next call works."""
     kept.chmod(0o777)
-    code = (
-        START + "warnings.simplefilter('error')\ntry:\n    " + PAIRS + "except RuntimeWarning:\n    said.append('')\n"
-    )
-    out = python(code + PAIRS + REPORT, cache=kept).split("|")
-    assert out[1:3] == (["1.0", "1"] if hasattr(os, "geteuid") else ["1.0", "0"])
+    with pytest.raises(RuntimeWarning, match="none is kept"):
+        started(kept, action="error")
+    assert scatter_to_tokens(np.array([3.0, 4.0]), np.array([2, 1]))[0] == 4.0
 
 
 # -- upgrades ---------------------------------------------------------------------------------------------------------
 
 
 def package(to, upgraded=False, compiled=False):
-    """A copy of the package; upgraded: with credits of pairs twice as large; compiled: without sources."""
+    """A copy of the package; upgraded: whose tokens get nothing; compiled: without sources of the kernel."""
     shutil.copytree(PACKAGE, to / "shapley_kernels", ignore=shutil.ignore_patterns("__pycache__"))
-    kernel = to / "shapley_kernels/kernels/pairwise/_numba.py"
-    source = kernel.read_text(encoding="utf-8")
-    line = "credit = pair[level] * total[i]"
-    assert line in source
+    module = to / "shapley_kernels/kernels/scatter/_numba.py"
+    text = module.read_text(encoding="utf-8")
+    line = "result[t] = row[k]"
+    assert line in text
     if upgraded:
-        kernel.write_text(source.replace(line, f"{line} * 2"), encoding="utf-8")
-    for module in to.rglob("*.py") if compiled else ():
-        py_compile.compile(str(module), str(module.with_suffix(".pyc")), doraise=True)
-        module.unlink()
+        module.write_text(text.replace(line, "result[t] = row[0]"), encoding="utf-8")
+    for source in (*module.parent.glob("*.py"), *module.parents[1].glob("*.py")) if compiled else ():
+        py_compile.compile(str(source), str(source.with_suffix(".pyc")), doraise=True)
+        source.unlink()
     return to
 
 
@@ -212,27 +252,28 @@ def test_an_upgrade_is_another_kernel(tmp_path, kind):
         old, new = archive(old), archive(new)
     where = "assert sk.__file__.startswith(sys.argv[1])\n"
     runs = [
-        python(START + where + PAIRS + REPORT, place, cache=tmp_path / "cache", path=place, cwd=tmp_path)
+        python(START + where + TOKENS + REPORT, place, cache=tmp_path / "cache", path=place, cwd=tmp_path)
         for place in (old, new, old)
     ]
-    assert runs == ["1|1.0|0", "1|2.0|0", "0|1.0|0"]
+    assert runs == ["1|4.0", "1|0.0", "0|4.0"]
 
 
 def test_an_upgrade_while_a_process_runs(tmp_path):
     """What it compiles after that is kept as of the version that it has in memory."""
     place, newer = package(tmp_path / "here"), package(tmp_path / "newer", upgraded=True)
     upgrade = (
-        "import shutil; from shapley_kernels.backends import kernel; kernel('pairwise', 'numba')\n"
+        "import shutil; from shapley_kernels.backends import kernel; kernel('scatter', 'numba')\n"
         "shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)\n"
     )
     how = {"cache": tmp_path / "cache", "path": place, "cwd": tmp_path}
-    assert python(START + upgrade + PAIRS + REPORT, newer, place, **how) == "1|1.0|0"
-    assert python(START + PAIRS + REPORT, **how) == "1|2.0|0"
+    assert python(START + upgrade + TOKENS + REPORT, newer, place, **how) == "1|4.0"
+    assert python(START + TOKENS + REPORT, **how) == "1|0.0"
 
 
-def test_modules_that_cannot_be_found(tmp_path):
+def test_modules_that_cannot_be_found(tmp_path, started, monkeypatch):
     """In an executable, say: nothing is kept."""
-    assert pairs(tmp_path / "cache", "_compile._SOURCES.clear()\n") == (1, 1.0, 0, "")
+    monkeypatch.setattr(_compile, "_SOURCES", {})
+    assert started(tmp_path / "cache") == COMPILED
     assert not (tmp_path / "cache").exists()
 
 
@@ -273,52 +314,34 @@ def test_a_folder_that_hides_a_module(tmp_path):
         assert line.startswith("backend='numba' needs numba, which cannot be imported here, ")
 
 
-def test_a_kernel_that_is_not_compiled(tmp_path):
+def test_a_kernel_that_is_not_compiled(tmp_path, started, monkeypatch):
     """What numba raises then is nothing that a caller did."""
-    code = (
-        "import numpy as np, shapley_kernels as sk\n"
-        "from numba.core import compiler\n"
-        "def fail(*_, **__): raise AttributeError('gone')\n"
-        "compiler.compile_extra = fail\n"
-        "try:\n"
-        "    sk.shapley(sk.Pairwise(np.zeros((2, 2))))\n"
-        "except sk.BackendUnavailable as error:\n"
-        "    print(error)\n"
-    )
-    line = python(code, cache=tmp_path / "cache")
-    assert line.startswith("backend='numba' cannot compile its kernels here, AttributeError: gone; install")
 
+    def fail(*_, **__):
+        raise AttributeError("gone")
 
-def test_forms_that_need_no_private_modules():
-    """Of numba: its vectors are imported by the forms of `order` that are made of them."""
-    code = (
-        "import sys, numpy as np, shapley_kernels as sk\n"
-        "rows = np.random.default_rng(0).random((4, 2), dtype=np.float32)\n"
-        "sk.RewardAllocator().token_advantages(rows, np.ones((4, 9), int))\n"
-        "sk.shapley(sk.Max(np.arange(1100.0)))\n"
-        "sk.shapley(sk.NoisyOr(rows))\n"
-        "print('shapley_kernels.kernels._simd' in sys.modules)\n"
-        "sk.shapley(sk.Max(np.arange(9.0)))\n"
-        "print('shapley_kernels.kernels._simd' in sys.modules)\n"
-    )
-    assert python(code).split() == ["False", "True"]
+    monkeypatch.setattr(numba.core.compiler, "compile_extra", fail)
+    refusal = "backend='numba' cannot compile its kernels here, AttributeError: gone; install"
+    with pytest.raises(BackendUnavailable, match=refusal):
+        started(tmp_path / "cache")
 
 
 def test_a_numba_that_moved_its_private_modules(tmp_path):
-    """Those that keep kernels: nothing is kept. Those of vectors: the forms that need them are refused."""
-    hide = "for name in ('numba.core.serialize', 'numba.core.datamodel.models'): sys.modules[name] = None\n"
-    hide += "del numba.core.serialize\n"  # which `from numba.core import` would take
-    vectors = (
-        "sk.shapley(sk.Max(np.arange(9.0)))  # a small call can do without\n"
-        "compiles.clear()\n"
+    """Those that keep kernels: nothing is kept. Those of vectors: the forms of `order` that need them are refused."""
+    code = (
+        "import numba, shapley_kernels.kernels.order._numba\n"
+        "numba.njit('int64(int64)')(lambda x: x)\n"  # what numba itself needs of them is there
+        "for name in ('numba.core.serialize', 'numba.core.datamodel.models'): sys.modules[name] = None\n"
+        "del numba.core.serialize\n"  # which `from numba.core import` would take
+        "rows = np.random.default_rng(0).random((4, 2))\n"
+        "sk.RewardAllocator().token_advantages(rows, np.ones((4, 9), int))\n"
+        "for small in (sk.Max(np.arange(1100.0)), sk.NoisyOr(rows)): sk.shapley(small)\n"
         "try:\n"
         "    sk.shapley(sk.Max(np.ones((1 << 16, 9))))\n"
         "except sk.BackendUnavailable as error:\n"
         "    print(error)\n"
     )
-    first = "import numba\nnumba.njit('int64(int64)')(lambda x: x)\n"  # what numba itself needs of them is there
-    code = START + first + "import shapley_kernels.kernels.order._numba\n" + hide + vectors + PAIRS + REPORT
-    refused, report = python(code, cache=tmp_path / "cache").splitlines()
+    refused, report = python(START + code + TOKENS + REPORT, cache=tmp_path / "cache").splitlines()
     assert refused.startswith("backend='numba' cannot compile its kernels here, ModuleNotFoundError: import of numba.")
-    assert report == "1|1.0|0"
+    assert report.endswith("|4.0")
     assert not list((tmp_path / "cache").glob("*.kernel"))

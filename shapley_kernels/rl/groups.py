@@ -42,11 +42,15 @@ class Groups:
         """[rollouts] int64, the group of each."""
         return self.index if self.size is None else np.repeat(np.arange(self.count), self.size)
 
-    @cached_property
+    @property
     def runs(self) -> tuple[np.ndarray | None, np.ndarray]:
         """Rollouts in the order of their groups (None: as they are), and [count + 1] where each group begins in that,
         and ends."""
-        return _sorted(self.index, self.count) if self.size is None else (None, _ends(self.count, self.size))
+        return self._sorted if self.size is None else (None, _ends(self.count, self.size))
+
+    @cached_property
+    def _sorted(self) -> tuple[np.ndarray | None, np.ndarray]:
+        return _sorted(self.index, self.count)
 
     def agreed(self, where: str) -> "Groups":
         """The same among all ranks, for data on the device `where`. Call it within `with ranks:`; its exchange is the
