@@ -76,7 +76,7 @@ def run_numba(
     """`run` on CPU arrays and its tables in numpy -> `out` in the compute dtype, and what the kernel says of non-finite
     rows: the first, -1 for none, None if it did not look."""
     inputs: list[np.ndarray | None] = []
-    real = NUMPY.dtype(compute)  # which is compared in less time than its name
+    real = np.dtype(compute)  # which is compared in less time than its name
     x: Any
     for x in arrays:
         if x is None:

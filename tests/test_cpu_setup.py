@@ -21,7 +21,7 @@ WORK = (
     "compiles = []\n"
     "save = _compile._Disk.save_overload\n"
     "_compile._Disk.save_overload = lambda *a: compiles.append(1) or save(*a)\n"
-    "assert (sk.rl.scatter_to_tokens(np.array([3.0, 4.0]), np.array([2, 1])) == [4, 3]).all()\n"
+    "assert (sk.rl.scatter_to_tokens(np.array([3.0, 4.0], np.float32), np.array([2, 1])) == [4, 3]).all()\n"
     "print(len(compiles))"
 )
 
