@@ -127,8 +127,10 @@ def _credits(term: Term, launch: Launcher, raises: bool) -> tuple[Array, bool]:
     launch.inputs_finite = True
     credits = term.credits(launch)
     if term.propagates_nan:
-        if raises and not launch.inputs_finite:
-            game.refuse_bad_data()
+        if not launch.inputs_finite:
+            if raises:
+                game.refuse_bad_data()
+            game.refuse_impossible_data()
         # a kernel looked, and nothing was narrowed
         return credits, launch.inputs_finite and launch.dtype.itemsize > 2
     if raises:

@@ -71,6 +71,24 @@ def test_the_diagonal_of_pairwise_is_not_read(backend, diagonal):
     np.testing.assert_array_equal(sk.Pairwise(filled).worth(), sk.Pairwise(clean).worth())
 
 
+@pytest.mark.parametrize("players", [5, 40])
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_asymmetry_anywhere_in_a_batch_of_pairwise(backend, players):
+    """At the latest where something is computed; what differs by rounding, or beside masked players, is taken."""
+    w = symmetric(20, players, players)
+    w[17, 3, 1] *= 1 + 1e-15
+    expected = sk.shapley(sk.Pairwise(w), backend="torch")
+    np.testing.assert_allclose(sk.shapley(sk.Pairwise(w), backend=backend), expected, rtol=1e-13)
+    w[17, 3, 1] = w[17, 1, 3] + 0.5
+    live = np.arange(players) != 3
+    sk.shapley(sk.Pairwise(w, mask=np.broadcast_to(live, w.shape[:2])), backend=backend)
+    for compute in (sk.Game.worth, sk.interactions, lambda game: sk.shapley(game, nan="propagate", backend=backend)):
+        with pytest.raises(ValueError, match=r"w must be symmetric, got .* at \[17, 1, 3\]"):
+            compute(sk.Pairwise(w))
+    with pytest.raises(ValueError, match=r"w must be symmetric"):
+        sk.Pairwise(w[17])
+
+
 def test_dtypes_of_two_arrays_promote():
     w, a = symmetric(3, 4).astype(np.float32), RNG.random((3, 4))
     credits = sk.shapley(sk.Pairwise(w, a))

@@ -340,6 +340,10 @@ class Game:
             got = getattr(self, number)
             raise ValueError(f"{type(self).__name__}: {number} must be finite in float64, got {got}")
 
+    def refuse_impossible_data(self) -> None:
+        """ValueError for data that are finite and that no game has, which kernels look for on their way; called where
+        one found something, and `refuse_bad_data` did not."""
+
     def _nonfinite_number(self) -> str | None:
         """The name of an argument that is one number for all games, and not finite."""
         given = {name: getattr(self, name) for name in self.arguments}

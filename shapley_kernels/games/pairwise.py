@@ -32,10 +32,11 @@ class Pairwise(Game):
         mask: [..., players] bool, True = live; None = all live. What stands at masked players is never read.
 
     Raises:
-        TypeError, ValueError: arrays of the wrong kind or shape; w that is not symmetric (looked at on the CPU alone).
-        Within rounding, 64 eps of the largest |w|, asymmetry is allowed; credits of i add up its row or its column.
+        TypeError, ValueError: arrays of the wrong kind or shape; w that is not symmetric (looked at on the CPU alone;
+        of a batch, at all games but the first only when something is computed). Within rounding, 64 eps of the largest
+        |w|, asymmetry is allowed; credits of i add up its row or its column.
 
-    Cost: O(players^2) per game; w is read once (on the CPU once more, for symmetry).
+    Cost: O(players^2) per game; w is read once.
     Error: `PairwiseTerm.error_bound`.
     Source: Deng and Papadimitriou (1994), doi:10.1287/moor.19.2.257.
 
@@ -59,12 +60,19 @@ class Pairwise(Game):
             self.values = self._read_beside("values", values, self.w, shape, "[..., players]")
             dtype = self.ops.promoted(self.w.dtype, self.values.dtype)
             self.w, self.values, self.dtype = self.ops.cast(self.w, dtype), self.ops.cast(self.values, dtype), dtype
-        if self._can_be_looked_at(self.w):
-            self._check_symmetric()
+        if 0 not in self.batch_shape and not self._is_mirrored(self.w[(0,) * len(self.batch_shape)]):
+            self.refuse_asymmetry()
 
-    def _check_symmetric(self) -> None:
+    def _is_mirrored(self, w: Array) -> bool:
+        """Also where nobody can look."""
+        return not self._can_be_looked_at(w) or bool((w == w.swapaxes(-1, -2)).all())
+
+    def refuse_impossible_data(self) -> None:
+        self.refuse_asymmetry()
+
+    def refuse_asymmetry(self) -> None:
         ops, xp, w = self.ops, self.ops.xp, self.w
-        if bool((w == w.swapaxes(-1, -2)).all()):
+        if self._is_mirrored(w):
             return
         known = xp.isfinite(w)  # what is not finite is for later
         counted = self._pairs(self.mask) & known & known.swapaxes(-1, -2)
@@ -94,6 +102,7 @@ class Pairwise(Game):
         return bad & self._pairs(None) if name == "w" else bad
 
     def _worth(self, members: Array) -> Array:
+        self.refuse_asymmetry()
         xp = self.ops.xp
         above = self._bools(np.triu(np.ones((self.players, self.players), bool), 1))
         worth = xp.where(above & self._pairs(members), self.wide(self.w), 0.0).sum((-2, -1))
@@ -102,6 +111,7 @@ class Pairwise(Game):
         return worth
 
     def pairs(self, value: Semivalue) -> Array:
+        self.refuse_asymmetry()
         weight = np.array([0.0, 0.0, *(fsum(value.size_weights(n - 1)) for n in range(2, self.players + 1))])
         ops, dtype = self.ops, self.compute_dtype
         if self.mask is None:

@@ -5,6 +5,7 @@ masked stores.
     x = load(array, at)     the lanes(array) numbers of a flat array from `at` on; load_bytes: of one of uint8
     store(array, at, x)
     x + y, x - y, x * y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
+    zeros(count, like)      to work in: at an address where no vector lies in two lines of the cache
     transpose_all(...)      rows to columns, block by block; transpose_from: of rows that begin anywhere
 
 Nobody checks that the places exist. Each function is written twice: in Python, which says what it does and runs under
@@ -252,6 +253,15 @@ def transpose_rows(source: Any, starts: Any, first: int, column: int, target: An
     begin anywhere, int64."""
     i, j = np.ogrid[:BLOCK, :BLOCK]
     target[to + j * stride + i] = source[starts[first : first + BLOCK][:, None] + column + j]
+
+
+@helper
+def zeros(count, like):  # type: ignore[no-untyped-def]
+    """A flat array of zeros of the dtype of `like`; its vectors lie in one line of the cache each, or half of one."""
+    size = lanes(like)
+    array = np.zeros(count + size, like.dtype)
+    first = -(array.ctypes.data // array.itemsize) % size
+    return array[first : first + count]
 
 
 @helper

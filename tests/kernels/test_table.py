@@ -222,10 +222,11 @@ def test_level_of_no_live_player_is_not_used():
     assert (launch("triton", tensors)[3] == 0).all()
 
 
-@pytest.mark.parametrize("bits", [0, 1, 3])
+@pytest.mark.parametrize("bits", [4, 5, 7])
 def test_blocks_of_every_size(bits, monkeypatch):
     """The tree over blocks, reached with few players."""
     monkeypatch.setattr(rig.backend("table", "numba"), "BLOCK_BITS", bits)
     for masked in (False, True):
-        tensors = case(8, 4, 6, masked=masked)
-        check(tensors, launch("numba", tensors))
+        for dtype in rig.DTYPES[:2]:
+            tensors = case(8, 4, 9, dtype, masked=masked)
+            check(tensors, launch("numba", tensors))

@@ -1,21 +1,37 @@
-"""`pairwise` on the CPU: one row at a time, compiled without the GIL, so it may be called from many threads at once and
-after a fork."""
+"""`pairwise` on the CPU: of few players a vector of rows at a time, one per lane; of many one row after the other.
+Compiled without the GIL, so it may be called from many threads at once and after a fork."""
 
 from typing import Any
 
 import numpy as np
 
+from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._marshal import Kernel
+from shapley_kernels.kernels._simd import (
+    BLOCK,
+    lanes,
+    load,
+    splat,
+    store,
+    transpose,
+    transpose_all,
+    where_at_most,
+    zeros,
+)
+
+IN_LANES = 32
+"""The most players of rows that are taken a vector at a time: their pairs have to stay in the cache."""
 
 
 def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, row_of_count: Any, out: Any) -> int:
     """See the package docstring; numpy arrays, w, values and out in the compute dtype.
 
     Returns:
-        The first row with a non-finite live value or pair, -1 when there is none.
+        The first row with a live value or pair that is not finite, or with two live pairs w_ij and w_ji that differ;
+        -1 when there is none.
     """
     rows, players = out.shape
-    return _KERNEL(rows, players * players // 2, own.dtype, w, values, mask, own, pair, row_of_count, out)
+    return _KERNEL(rows, players * players // 2, own.dtype, w.reshape(-1), values, mask, own, pair, row_of_count, out)
 
 
 def warm_up(dtypes: list[str]) -> None:
@@ -25,26 +41,89 @@ def warm_up(dtypes: list[str]) -> None:
 
 
 def _pairwise(w, values, mask, own, pair, row_of_count, start, stop, out):  # type: ignore[no-untyped-def]
-    players = out.shape[1]
-    zero = w.dtype.type(0)
-    total = np.empty(players, w.dtype)
+    if out.shape[1] <= IN_LANES:
+        return _in_lanes(w, values, mask, own, pair, row_of_count, start, stop, out)
+    return _in_rows(w, values, mask, own, pair, row_of_count, start, stop, out)
+
+
+@helper
+def _in_lanes(w, values, mask, own, pair, row_of_count, start, stop, out):  # type: ignore[no-untyped-def]
+    players, size, real = out.shape[1], lanes(own), own.dtype.type
+    zero, one = splat(own, real(0)), splat(own, real(1))
+    x, a = zeros(players * players * size, own), zeros(players * size, own)  # [player, player, lane], [player, lane]
+    live, credit = zeros(players * size, own), zeros(players * size, own)
+    scale_own, scale_pair, odd = zeros(size, own), zeros(size, own), zeros(2 * size, own)
+    known, first_bad = False, -1
+    for first in range(start, stop, size):
+        rows = min(size, stop - first)
+        transpose_all(w, first * players * players, rows, players * players, players * players, x, 0, size)
+        if values.size:
+            transpose_all(values.reshape(-1), first * players, rows, players, players, a, 0, size)
+        if mask.size or not known:
+            known = True
+            live[:] = 1
+            for row in range(size):
+                count = players
+                for i in range(players if mask.size and row < rows else 0):
+                    live[i * size + row] = mask[first + row, i]
+                    count -= 1 - mask[first + row, i]
+                scale_own[row], scale_pair[row] = own[row_of_count[count]], pair[row_of_count[count]]
+        wrong = zero  # 0, or NaN in a row with a credit that is not finite
+        differ = zero  # 0, or more in a row that is not symmetric
+        for i in range(players):
+            total = zero
+            for j in range(players):
+                if j != i:
+                    both = load(live, i * size) * load(live, j * size)
+                    weight = where_at_most(one, both, load(x, (i * players + j) * size), zero)
+                    total = total + weight
+                    if j < i:
+                        mirrored = where_at_most(one, both, load(x, (j * players + i) * size), zero)
+                        differ = differ + _differ(weight, mirrored, zero, one)
+            share = load(scale_pair, 0) * total + load(scale_own, 0) * load(a, i * size)
+            share = where_at_most(one, load(live, i * size), share, zero)
+            wrong = wrong + share * zero
+            store(credit, i * size, share)
+        store(odd, 0, wrong)
+        store(odd, size, differ)
+        transpose_all(credit, 0, players, rows, size, out.reshape(-1), first * players, players)
+        for row in range(rows):
+            if odd[row] != 0:
+                _refuse(mask, first + row, out)
+            if (odd[row] != 0 or odd[size + row] != 0) and first_bad < 0:
+                first_bad = first + row
+    return first_bad
+
+
+@helper
+def _in_rows(w, values, mask, own, pair, row_of_count, start, stop, out):  # type: ignore[no-untyped-def]
+    players, size, real = out.shape[1], lanes(own), own.dtype.type
+    zero, one, whole = splat(own, real(0)), splat(own, real(1)), players // size * size
+    total, self, block = zeros(players + size, own), zeros(size * size, own), zeros(BLOCK * size, own)
+    for lane in range(size):
+        self[lane * size + lane] = 1
     first_bad = -1
     for b in range(start, stop):
         # w is symmetric, so its columns are summed, all at once: rows are read in order and the additions are
         # independent. What gathers at masked players is not used.
-        total[:] = zero
+        total[:] = 0
         live = 0
         for i in range(players):
             if mask.size == 0 or mask[b, i]:
                 live += 1
-                for j in range(i):
-                    total[j] += w[b, i, j]
-                for j in range(i + 1, players):
-                    total[j] += w[b, i, j]
+                line = (b * players + i) * players
+                for j in range(0, whole, size):
+                    weight = load(w, line + j)
+                    if 0 <= i - j < size:
+                        weight = where_at_most(one, load(self, (i - j) * size), zero, weight)
+                    store(total, j, load(total, j) + weight)
+                for j in range(whole, players):
+                    if j != i:
+                        total[j] += w[line + j]
         level = row_of_count[live]
         usable = True
         for i in range(players):
-            out[b, i] = zero
+            out[b, i] = 0
             if mask.size == 0 or mask[b, i]:
                 credit = pair[level] * total[i]
                 if values.size:
@@ -52,12 +131,50 @@ def _pairwise(w, values, mask, own, pair, row_of_count, start, stop, out):  # ty
                 usable &= np.isfinite(credit)
                 out[b, i] = credit
         if not usable:
-            for i in range(players):
-                if mask.size == 0 or mask[b, i]:
-                    out[b, i] = np.nan
-            if first_bad < 0:
-                first_bad = b
+            _refuse(mask, b, out)
+        if not (usable and _mirrored(w, b * players * players, players, mask, b, block)) and first_bad < 0:
+            first_bad = b
     return first_bad
 
 
-_KERNEL = Kernel(_pairwise, "r3 r2 b2 r1 r1 i1")
+@inlined
+def _differ(x, y, zero, one):  # type: ignore[no-untyped-def]
+    """1 where x and y are not equal, or one of them is NaN, else 0."""
+    return where_at_most(x, y, where_at_most(y, x, zero, one), one)
+
+
+@helper
+def _mirrored(w, first, players, mask, b, block):  # type: ignore[no-untyped-def]
+    """Whether w is symmetric in all live pairs of row b, which begins at `first`."""
+    size = lanes(block)
+    zero, one = splat(block, w.dtype.type(0)), splat(block, w.dtype.type(1))
+    differ = zero
+    for i in range(0, players, BLOCK):
+        k = min(i, players - BLOCK)  # the last block overlaps that before
+        for j in range(i, players, size):
+            m = min(j, players - size)
+            for at in range(0, size, BLOCK):
+                transpose(w, first + (m + at) * players + k, players, block, at, size)
+            for row in range(BLOCK):
+                pairs, mirrored = load(w, first + (k + row) * players + m), load(block, row * size)
+                differ = differ + _differ(pairs, mirrored, zero, one)
+    store(block, 0, differ)
+    if not block[:size].any():
+        return True
+    for i in range(players):
+        for j in range(i):
+            counted = mask.size == 0 or (mask[b, i] and mask[b, j])
+            if counted and w[first + i * players + j] != w[first + j * players + i]:
+                return False
+    return True
+
+
+@helper
+def _refuse(mask, b, out):  # type: ignore[no-untyped-def]
+    """NaN for the live players of row b."""
+    for i in range(out.shape[1]):
+        if mask.size == 0 or mask[b, i]:
+            out[b, i] = np.nan
+
+
+_KERNEL = Kernel(_pairwise, "r1 r2 b2 r1 r1 i1")
