@@ -75,7 +75,7 @@ def test_the_diagonal_of_pairwise_is_not_read(backend, diagonal):
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_asymmetry_anywhere_in_a_batch_of_pairwise(backend, players):
     """At the latest where something is computed; what differs by rounding, or beside masked players, is taken."""
-    w = symmetric(20, players, players)
+    w = symmetric(20, players)
     w[17, 3, 1] *= 1 + 1e-15
     expected = sk.shapley(sk.Pairwise(w), backend="torch")
     np.testing.assert_allclose(sk.shapley(sk.Pairwise(w), backend=backend), expected, rtol=1e-13)

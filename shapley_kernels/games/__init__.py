@@ -19,13 +19,13 @@ from shapley_kernels.games.order.utilities import (
 from shapley_kernels.games.pairwise import Pairwise
 from shapley_kernels.games.table import Table
 from shapley_kernels.games.volume import Volume
-from shapley_kernels.games.voting import BudgetCap, WeightedVoting
+from shapley_kernels.games.voting import BudgetCap, DoubleMajority, WeightedVoting
 
 GAMES: tuple[type[Game], ...] = (
     *(Max, Min, Mean, Median, Range, TopM, TopMMean, KthBest, Discounted, OWA),
     *(FacilityLocation, Coverage, Clusters),
     *(Pairwise, Table),
-    *(NoisyOr, AtLeast, LogSum, Volume, WeightedVoting, BudgetCap),
+    *(NoisyOr, AtLeast, LogSum, Volume, WeightedVoting, DoubleMajority, BudgetCap),
 )
 """Every game, the one list that tests, benchmarks and docs go through."""
 
