@@ -352,9 +352,11 @@ class Game:
     def _check_domain(self) -> None:
         """For constructors: refuse live entries outside the domain, if they can be looked at. NaN and infinities are
         for later, since nan="propagate" allows them."""
-        for name in self.domain:
+        for name, (low, high) in self.domain.items():
             array = getattr(self, name)
             if self._can_be_looked_at(array):
+                if prod(array.shape) and array.min() >= low and array.max() <= high:  # not if one is NaN
+                    continue
                 bad = self._outside(name, array) & self.ops.xp.isfinite(array)
                 self._refuse(name, array, self._of_live_players(name, bad))
 

@@ -41,6 +41,11 @@ class ProductTerm(Term):
     x: Array  # [batch..., players]
     primitive: ClassVar[str] = "multilinear"
 
+    @property
+    def propagates_nan(self) -> bool:  # type: ignore[override]
+        """Where the constructor saw to the domain."""
+        return bool(self.game.is_eager())
+
     def arrays(self) -> tuple[Any, ...]:
         return self.x, self.game.mask
 
@@ -185,6 +190,11 @@ class TotalTerm(Term):
     weight: Array | None  # [batch..., players] int32
     worth: tuple[float, ...]  # of totals 0 .. cap
     primitive: ClassVar[str] = "knapsack"
+
+    @property
+    def propagates_nan(self) -> bool:  # type: ignore[override]
+        """As of `ProductTerm`."""
+        return bool(self.game.is_eager())
 
     def arrays(self) -> tuple[Any, ...]:
         return self.prob, self.weight, self.game.mask

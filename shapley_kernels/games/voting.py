@@ -227,6 +227,13 @@ class DoubleMajority(_IntegerWeights):
             "blocking": int(rng.integers(4)),
         }
 
+    def refuse_joint_data(self) -> None:
+        if self.blocking:
+            raise ValueError(
+                "DoubleMajority: blocking must be 0 where members of several games are put together, for whom nobody "
+                f"is against it, got {self.blocking}; use a value that looks at each game alone, such as Shapley()"
+            )
+
     def certain(self, live: int) -> int:
         """So many members of that many live ones win, whatever their weights."""
         return max(1, live - self.blocking + 1)

@@ -15,7 +15,7 @@ from shapley_kernels.testing import exact_decisions
 from tests.rl.policies import PLACES, Policy, worth_of
 
 VALUES = (SuffixSwap(0.0), SuffixSwap(), SuffixSwap(1), CandidateSwap())
-JOINT = (sk.Pairwise, sk.Volume, sk.Table)
+JOINT = (sk.Pairwise, sk.Volume, sk.Table, sk.DoubleMajority)
 SINGLE = [game for game in GAMES if game not in JOINT]
 RAW = {"center": "none", "scale": "none"}
 
@@ -447,6 +447,16 @@ def test_data_between_candidates_are_refused(value):
             RewardAllocator(utility, value).advantages(rewards)
         with pytest.raises(ValueError, match="must belong to single candidates"):
             value.decisions(utility(rewards), Groups("test", 2, 3))
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_blocking_minorities_are_refused(value):
+    """Of the members of several rollouts put together, nobody is against it."""
+    allocator = RewardAllocator(
+        lambda r, mask=None: sk.DoubleMajority(r.astype(int), quota=1, members=1, blocking=1), value
+    )
+    with pytest.raises(ValueError, match=r"blocking must be 0 where .* got 1"):
+        allocator.advantages(np.ones((2, 3, 4)))
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
