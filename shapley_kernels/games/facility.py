@@ -177,7 +177,7 @@ class Clusters(Game):
 
     Under Shapley, without rewards, a player gets 1 / size of its own cluster.
 
-    Cost: O(players^2 log players) per game, tiles of 2^18 (GPU: 2^26) elements.
+    Cost: O(players^2) per game without rewards; with them O(players^2 log players), tiles of 2^18 (GPU: 2^26) elements.
     Source: the sum of airport games, Littlechild and Owen (1973), doi:10.1287/mnsc.20.3.370.
 
     >>> import shapley_kernels as sk
@@ -191,7 +191,8 @@ class Clusters(Game):
     def __init__(self, labels: Any, rewards: Any = None, mask: Any = None) -> None:
         self.labels = self._read("labels", labels, "[..., players]", mask, integers=True)
         shape = tuple(self.labels.shape)
-        if rewards is None:
+        self.counts = rewards is None  # whether every cluster is worth 1
+        if self.counts:
             self.rewards = floating(self.ops.xp.ones_like(self.labels), "Clusters: rewards")
         else:
             self.rewards = self._read_beside("rewards", rewards, self.labels, shape, "[..., players]")
@@ -411,6 +412,8 @@ class ClustersTerm(Term):
 
     def credits(self, launch: Launch) -> Array:
         game, ops, players = self.game, self.game.ops, self.game.players
+        if game.counts:
+            return ops.cast(self._by_size().reshape(game.rewards.shape), launch.dtype)
         labels, rewards = game.labels.reshape(-1, players), game.rewards.reshape(-1, players)
         live = (game.everybody() if game.mask is None else game.mask).reshape(-1, players)
         credits = ops.zeros(rewards, labels.shape, game.compute_dtype)
@@ -421,6 +424,23 @@ class ClustersTerm(Term):
                 some = rows[start : start + height]
                 credits[some] = self._of_rows(launch, labels[some], rewards[some], live[some], tables)
         return ops.cast(credits.reshape(game.rewards.shape), launch.dtype)
+
+    def _by_size(self) -> Array:
+        """[rows, players] where every cluster is worth 1: its members are tied, and their credit depends on how many
+        they are."""
+        game, ops = self.game, self.game.ops
+        labels = game.labels.reshape(-1, game.players)
+        live = None if game.mask is None else game.mask.reshape(-1, game.players)
+        size = ops.zeros(labels, labels.shape, ops.dtype("int32"))
+        for i in range(game.players):
+            same = labels == labels[:, i : i + 1]
+            size += same if live is None else same & live[:, i : i + 1]
+        tables = max_tables(self.scale, self.value, game.players, game.live_counts(self.value))
+        inside, _, _, row_of_count = tables.on(ops.name, compute_dtype(game.dtype), ops.device(labels))
+        if live is None:
+            return inside[row_of_count[game.players]][size - 1]
+        level = row_of_count[live.sum(-1)]
+        return ops.xp.where(live, inside[level[:, None], size - 1], 0.0)
 
     def _by_live_count(self, live: Array) -> Iterator[tuple[int, Array]]:
         """Number of players and indices of rows: members of a cluster play among all live players, whose number only
