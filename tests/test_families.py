@@ -260,7 +260,7 @@ def test_gradients(game, shape):
         (lambda: sk.WeightedVoting([0.5], quota=1), TypeError, "must be integers, got .*float64.*common denominator"),
         (lambda: sk.WeightedVoting([[3, -1]], quota=1), ValueError, r"weights must be >= 0, got -1 at \[0, 1\]"),
         (lambda: sk.WeightedVoting([3, 1], quota=0), ValueError, "quota must be an integer >= 1, got 0"),
-        (lambda: sk.WeightedVoting([3], quota=2_000_000), ValueError, "at most 1048576, got 2000000.*common factor"),
+        (lambda: sk.BudgetCap([3], budget=2_000_000), ValueError, "at most 1048576, got 2000000.*common factor"),
         (lambda: sk.BudgetCap([3, 1], budget=1.5), ValueError, "budget must be an integer >= 0, got 1.5"),
     ],
 )
