@@ -140,17 +140,18 @@ def test_what_it_refuses(place: Place):  # noqa: F811
 
 def test_a_file_that_a_worker_does_not_see(place: Place, monkeypatch):  # noqa: F811
     from shapley_kernels.cli import ray_engine
+    from shapley_kernels.cli.rows import Columns
 
     path = place.write("a.jsonl", rows(2))
     file = ray_engine.File.at("a.jsonl", path)
     path.unlink()
-    problem = ray_engine._read(file, 0, ray_engine.JsonLines, None, False, False, 0, 1)[1].problem
+    problem = ray_engine._read(file, 0, ray_engine.JsonLines, Columns(), False, False, 0, 1)[1].problem
     assert (
         problem
         == "a.jsonl: a worker of Ray cannot read it (No such file or directory); all machines must see the files"
     )
     path.write_bytes(b"{}\n")
-    problem = ray_engine._read(file, 0, ray_engine.JsonLines, None, False, False, 0, 1)[1].problem
+    problem = ray_engine._read(file, 0, ray_engine.JsonLines, Columns(), False, False, 0, 1)[1].problem
     assert problem.startswith("a.jsonl: the file changed while it was read")
 
 
