@@ -166,7 +166,7 @@ def test_a_row_is_its_own(form):
     """Neither its place in the tile nor the rows beside it matter, NaN rows included; ties are bitwise equal."""
     rng = np.random.default_rng(0)
     for players in (5,) if form == "registers" else (3, 20):
-        tile = _cpu_registers._TILE if form == "registers" else _numba.tile_rows(players)
+        tile = _cpu_registers._TILE if form == "registers" else _cpu_network.TILE * 16
         rewards = (rng.integers(-4, 5, (2 * tile + 3, players)) / 4).astype(np.float32)
         args = case(1, rewards, outside=True)
         whole = check(args, form=form)
@@ -238,10 +238,12 @@ def test_fused_networks_sort(dtype):
             rows = (np.arange(2**players) >> np.arange(players)[:, None]) & 1
         else:
             rows = np.random.default_rng(0).integers(0, 50, (players, 200))
-        keys = np.zeros((players, rows.shape[1] + _cpu_network.PADDING), dtype)
-        keys[:, : rows.shape[1]] = rows
-        _cpu_network.sort(keys.reshape(-1), keys.shape[1], fused_network(players), rows.shape[1])
-        np.testing.assert_array_equal(keys[:, : rows.shape[1]], -np.sort(-rows, axis=0))
+        keys = np.zeros((players + 1, rows.shape[1] + 16), dtype)
+        keys[:players, : rows.shape[1]] = rows
+        keys[players] = -1
+        _cpu_network.sort(keys.reshape(-1), players, keys.shape[1], fused_network(players), rows.shape[1])
+        np.testing.assert_array_equal(keys[:players, : rows.shape[1]], -np.sort(-rows, axis=0))
+        assert (keys[players] == -1).all()
 
 
 @pytest.mark.parametrize("players", [5, 40, 1100])

@@ -181,9 +181,78 @@ def _overload(operation: Any, emit: Callable[[Any, Any, Any], Any]) -> None:
         return None
 
 
-_overload(operator.add, lambda builder, x, y: builder.fadd(x, y))
+def _sum(builder: Any, x: Any, y: Any) -> Any:
+    return builder.add(x, y) if isinstance(x.type.element, ir.IntType) else builder.fadd(x, y)
+
+
+_overload(operator.add, _sum)
 _overload(operator.sub, lambda builder, x, y: builder.fsub(x, y))
 _overload(operator.mul, lambda builder, x, y: builder.fmul(x, y))
+_overload(operator.and_, lambda builder, x, y: builder.and_(x, y))
+
+
+def _places(context: Any, builder: Any, array: Any, value: Any, at: Any) -> tuple[Any, Any, Any]:
+    """Pointers to the numbers `at` of an array, and what the instructions that take them want to know beside them."""
+    count, number = at.type.count, context.get_value_type(array.dtype)
+    data = context.make_array(array)(context, builder, value).data
+    pointers = ir.VectorType(number.as_pointer(), count)
+    if MODE == "gep":
+        found = builder.gep(data, [at], source_etype=number)
+        found.type = pointers
+    else:
+        found = builder.inttoptr(
+            builder.add(splatted(builder, builder.ptrtoint(data, ir.IntType(64)), count),
+                builder.mul(builder.sext(at, ir.VectorType(ir.IntType(64), count)), ir.Constant(ir.VectorType(ir.IntType(64), count), [array.dtype.bitwidth // 8]*count))), pointers)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(1), count), [1] * count)
+    return found, ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8), everywhere
+import os
+MODE = os.environ.get("GMODE", "gep")
+def splatted(builder, x, n):
+    empty = ir.Constant(ir.VectorType(x.type, n), ir.Undefined)
+    first = builder.insert_element(empty, x, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(ir.IntType(32), n), None))
+
+
+def _name(what: str, count: int, array: Any) -> str:
+    return f"llvm.masked.{what}.v{count}f{array.dtype.bitwidth}.v{count}p0"
+
+
+def _gather(typing: Any, array: Any, at: Any) -> Any:
+    vector = Vector(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointers, align, everywhere = _places(context, builder, array, *arguments)
+        kind = context.get_value_type(vector)
+        type_ = ir.FunctionType(kind, [pointers.type, align.type, everywhere.type, kind])
+        name = _name("gather", vector.lanes, array)
+        function = builder.module.globals.get(name) or ir.Function(builder.module, type_, name)
+        return builder.call(function, [pointers, align, everywhere, ir.Constant(kind, ir.Undefined)])
+
+    return vector(array, at), generate
+
+
+@_compiles_to(_gather)
+def gather(array: Any, at: Any) -> Any:
+    """The numbers at the places of a vector of integers."""
+    return array[at]
+
+
+def _scatter(typing: Any, array: Any, at: Any, vector: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointers, align, everywhere = _places(context, builder, array, *arguments[:2])
+        type_ = ir.FunctionType(ir.VoidType(), [arguments[2].type, pointers.type, align.type, everywhere.type])
+        name = _name("scatter", vector.lanes, array)
+        function = builder.module.globals.get(name) or ir.Function(builder.module, type_, name)
+        builder.call(function, [arguments[2], pointers, align, everywhere])
+        return context.get_dummy_value()
+
+    return numba.void(array, at, vector), generate
+
+
+@_compiles_to(_scatter)
+def scatter(array: Any, at: Any, vector: Any) -> None:
+    """Put a vector at the places of a vector of integers, the later ones over the earlier where these are equal."""
+    array[at] = vector
 
 
 def _transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any, stride: Any) -> Any:
@@ -262,6 +331,15 @@ def zeros(count, like):  # type: ignore[no-untyped-def]
     array = np.zeros(count + size, like.dtype)
     first = -(array.ctypes.data // array.itemsize) % size
     return array[first : first + count]
+
+
+@helper
+def aligned(count, like):  # type: ignore[no-untyped-def]
+    """So many numbers of the dtype of `like` that begin where a vector may be loaded from a single line of the cache."""
+    size = lanes(like)
+    room = np.empty(count + size, like.dtype)
+    skipped = (size - room.ctypes.data // like.itemsize % size) % size
+    return room[skipped : skipped + count]
 
 
 @helper

@@ -2,284 +2,315 @@
 its running sums are taken over all lanes at once.
 
 Only the order is sorted for: a key is a float with a reward's leading bits, and the player's index in the low bits.
-Rewards that agree in the leading bits may come out in the wrong order; a negative gap shows it, and such a row is
-sorted to the end.
+Rewards that agree in the leading bits may come out in the wrong order; those are exchanged afterwards.
 """
 
 import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
-from shapley_kernels.kernels._simd import lanes, larger, load, smaller, splat, store, transpose_all, transpose_from
+from shapley_kernels.kernels._simd import (
+    aligned,
+    gather,
+    lanes,
+    larger,
+    load,
+    scatter,
+    smaller,
+    splat,
+    store,
+    transpose_all,
+    transpose_from,
+    where_at_most,
+)
 from shapley_kernels.kernels.order._cpu_rows import refuse
 
-PADDING = 16
-"""Elements between the rows of a tile beside its lanes: strides of a power of two would alias in the cache."""
+TILE = 4
+"""Vectors side by side in a tile: enough to hide what a step of the network costs, few enough for the cache."""
 
-CHUNK = 128
-"""Ranks whose rewards are looked up row after row, so that they stay in the cache."""
-
-MOVES = 8
-"""Moves per player after which an insertion sort gives up for a merge sort."""
+EXCHANGES = 4
+"""Passes of exchanges after which a row out of order is left to a merge sort."""
 
 
 def rows_by_network(  # type: ignore[no-untyped-def]
-    rewards, bits, mask, v_empty, A, B, C, row_of_count, steps, tile, start, stop, out
+    rewards, bits, mask, v_empty, A, B, C, row_of_count, steps, start, stop, out
 ):
-    """Rows start .. stop of `order`; `bits` are the rewards as integers, `steps` of `fused_network`, `tile` the
-    most rows in a tile. Returns the first row with a credit that is not finite, or -1."""
-    players, tile = rewards.shape[1], min(tile, stop - start)
-    stride = tile + PADDING
+    """Rows start .. stop of `order`; `bits` are the rewards as integers, `steps` of `fused_network`. Returns the first
+    row with a credit that is not finite, or -1."""
+    players, size, real = rewards.shape[1], lanes(A), A.dtype.type
+    tile = size * min(TILE, (stop - start + size - 1) // size)
+    stride = tile + size  # a power of two would alias in the cache
     index = 1
     while index < players:
         index *= 2
     index -= 1  # the bits of a key that hold the player
-    key = np.empty((players, stride), bits.dtype)
+    key = aligned((players + 1) * stride, bits).reshape((players + 1, stride))
+    key[players] = _lowest(bits)
     here = np.empty((players if mask.size else 0, stride), np.uint8)  # the mask of the tile
-    live, odd = np.empty(tile, bits.dtype), np.empty(tile, bits.dtype)
-    first_bad = -1
-    for b in range(start, stop, tile):
-        width = min(tile, stop - b)
-        transpose_all(bits.reshape(-1), b * players, width, players, players, key.reshape(-1), 0, stride)
+    live = aligned(stride, A)
+    value, credit = aligned(players * size, A), aligned(players * size if B.size else 0, A)  # [players, lanes] by rank
+    a, b = aligned(players * size, A), aligned(players * size if B.size else 0, A)  # A and B of each lane
+    starts, places = np.zeros(size, np.int64), np.zeros(size, bits.dtype)
+    c, shift, wrong, strange = np.zeros(size, real), np.zeros(size, real), np.zeros(size, real), np.zeros(size, real)
+    first_bad, known = -1, False
+    for first in range(start, stop, tile):
+        width = min(tile, stop - first)
+        transpose_all(bits.reshape(-1), first * players, width, players, players, key.reshape(-1), 0, stride)
         if mask.size:
-            transpose_all(mask.reshape(-1), b * players, width, players, players, here.reshape(-1), 0, stride)
-        _make_keys(key, here, mask, width, index, live, odd)
-        sort(key.reshape(-1).view(rewards.dtype), stride, steps, width)
-        bad = _credits(rewards, mask, v_empty, A, B, C, row_of_count, b, width, key, index, live, odd, out)
-        if bad >= 0 and first_bad < 0:
-            first_bad = bad
+            transpose_all(mask.reshape(-1), first * players, width, players, players, here.reshape(-1), 0, stride)
+        whole = (width + size - 1) // size * size
+        for lane in range(width, whole):  # those without a row repeat the last one
+            for i in range(players):
+                key[i, lane] = key[i, width - 1]
+                if mask.size:
+                    here[i, lane] = here[i, width - 1]
+        _make_keys(key, players, here, mask, whole, index, live)
+        sort(key.reshape(-1).view(rewards.dtype), players, stride, steps, whole)
+        tile_rewards, tile_out = rewards[first : first + width].reshape(-1), out[first : first + width].reshape(-1)
+        for at in range(0, whole, size):
+            for lane in range(size):
+                places[lane] = min(at + lane, width - 1) * players
+            if mask.size or v_empty.size > 1 or not known:
+                known = True
+                for lane in range(size):
+                    row = min(at + lane, width - 1)
+                    level = row_of_count[max(1, np.intp(live[row]))]
+                    starts[lane] = level * players
+                    c[lane] = v_empty[first + row if v_empty.size > 1 else 0]
+                    shift[lane] = c[lane] * C[level]
+                transpose_from(A.reshape(-1), starts, players, a, size)
+                if B.size:
+                    transpose_from(B.reshape(-1), starts, players, b, size)
+            _look_up(tile_rewards, key, at, index, places, live, mask, value, wrong)
+            if wrong.any():
+                _settle(key, at, value, wrong)
+            _credits(value, key, at, live, mask, c, shift, a, B, b, credit, tile_out, strange)
+            for lane in range(min(size, width - at)):
+                if strange[lane] != 0:
+                    refuse(mask, first + at + lane, out)
+                    if first_bad < 0:
+                        first_bad = first + at + lane
     return first_bad
 
 
-@helper
-def _make_keys(key, here, mask, width, index, live, odd):  # type: ignore[no-untyped-def]
-    """From bits of floats to keys, which are bits of floats that rise with the rewards, masked players lowest; live,
-    odd = how many are live, and of these not finite.
+@inlined
+def _make_keys(key, players, here, mask, width, index, live):  # type: ignore[no-untyped-def]
+    """From bits of floats to keys, which are bits of floats that rise with the rewards, masked players lowest; live =
+    how many are live.
 
     No key is a NaN, infinite or subnormal, whose minima and maxima are not one of the two everywhere.
     """
     kind = key.dtype.type
     unit = kind(0x00800000 if key.itemsize == 4 else 0x0010000000000000)  # the lowest bit of the exponent
-    none_finite = kind(0x7F800000 if key.itemsize == 4 else 0x7FF0000000000000)
+    infinity = kind(0x7F800000 if key.itemsize == 4 else 0x7FF0000000000000)
     magnitude = kind(0x7FFFFFFF if key.itemsize == 4 else 0x7FFFFFFFFFFFFFFF)
-    lowest, highest = kind(none_finite - 1), kind(none_finite - unit - 1)
-    leading, one, zero = kind(~index), kind(1), kind(0)
-    for lane in range(width):
-        odd[lane] = zero
-        live[lane] = zero if mask.size else key.shape[0]
-    for i in range(key.shape[0]):
+    highest, lowest = kind(infinity - unit - unit - 1), _lowest(key)
+    leading, one = kind(~index), live.dtype.type(1)
+    live[:] = 0 if mask.size else players
+    for i in range(players):
         player = kind(i)
-        if mask.size:
-            for lane in range(width):
-                alive = kind(here[i, lane])
-                live[lane] += alive
-                key[i, lane] |= alive - one  # all ones, a NaN, where masked
         for lane in range(width):
             x = key[i, lane]
             size = kind(x & magnitude)
-            finite = size < none_finite
-            odd[lane] += zero if finite else one
-            above = kind(size + unit)
-            above = above if above < highest else highest
-            above = above if finite else lowest
-            key[i, lane] = ((x ^ size) | above) & leading | player
-    for lane in range(width):
-        odd[lane] -= key.shape[0] - live[lane]  # masked ones
+            size = (size if size < highest else highest) + unit
+            x = (x & ~magnitude) | size
+            if mask.size:
+                alive = here[i, lane] != 0
+                live[lane] += one if alive else 0
+                x = x if alive else lowest
+            key[i, lane] = (x & leading) | player
+
+
+@inlined
+def _lowest(key):  # type: ignore[no-untyped-def]
+    """The bits of the lowest float that is finite."""
+    return key.dtype.type(-1 - (0x00800000 if key.itemsize == 4 else 0x0010000000000000))
 
 
 @helper
-def sort(keys, stride, steps, width):  # type: ignore[no-untyped-def]
-    """The steps of `fused_network` on flat keys [players, stride], on whole vectors of lanes."""
+def sort(keys, players, stride, steps, width):  # type: ignore[no-untyped-def]
+    """The steps of `fused_network` on flat keys [players + 1, stride], on whole vectors of lanes. The last row stands
+    for players that do not exist: its keys are the lowest."""
     for step in range(len(steps)):
-        a, b, c, d = steps[step, 0] * stride, steps[step, 1] * stride, steps[step, 2] * stride, steps[step, 3] * stride
-        if b < 0:
+        layers, a, b, apart, beyond = steps[step]
+        e, f = min(a, players) * stride, min(a + apart, players) * stride
+        i, j = min(b, players) * stride, min(b + beyond, players) * stride
+        if layers == 2:
+            k, m = min(i, j), max(i, j)
             for lane in range(0, width, lanes(keys)):
-                x, z = load(keys, a + lane), load(keys, c + lane)
-                store(keys, a + lane, larger(x, z))
-                store(keys, c + lane, smaller(x, z))
-        else:
-            first, last = min(c, d), max(c, d)
-            for lane in range(0, width, lanes(keys)):
-                x, y, z, w = load(keys, a + lane), load(keys, b + lane), load(keys, c + lane), load(keys, d + lane)
-                x, z = larger(x, z), smaller(x, z)
-                y, w = larger(y, w), smaller(y, w)
-                store(keys, a + lane, larger(x, y))
-                store(keys, b + lane, smaller(x, y))
-                store(keys, first + lane, larger(z, w))
-                store(keys, last + lane, smaller(z, w))
-
-
-@helper
-def _credits(  # type: ignore[no-untyped-def]
-    rewards, mask, v_empty, A, B, C, row_of_count, first, width, ranks, index, live, odd, out
-):
-    """Credits of the rows first .. first + width, whose players are ranked, best first, masked ones last: rank t of row
-    first + lane has player ranks[t, lane] & index. A row out of order is sorted to the end.
-
-    live, odd [width]: number of live players, and of those that are not finite.
-
-    Returns the first bad row, or -1.
-    """
-    size = lanes(rewards)
-    players = ranks.shape[0]
-    room, starts = np.zeros((4, players * size), rewards.dtype), np.zeros(size, np.int64)
-    value, credit, a, b = room[0], room[1], room[2], room[3]  # [players, lanes] by rank; a, b: A and B
-    constants = np.zeros((5, size), rewards.dtype)
-    gap, c, shift, bottom = constants[0], constants[1], constants[2], constants[3]  # bottom: A of the last live player
-    strange = constants[4]  # 0, or NaN where a credit is not finite
-    first_bad = -1
-    for start in range(0, width, size):
-        rows = min(size, width - start)
-        for t in range(0, players, CHUNK):
-            for row in range(rows):
-                _fetch(rewards, first + start + row, ranks, start + row, index, live[start + row], t, value, row)
-        _least_gap(value, gap)
-        for row in range(rows):
-            if gap[row] < 0 and not odd[start + row]:
-                _mend(rewards, first + start + row, ranks, start + row, index, live[start + row], value, row)
-        if start == 0 or mask.size or v_empty.size > 1:  # else the constants are those of the rows before
-            for row in range(rows):
-                n = max(1, live[start + row])
-                level = row_of_count[n]
-                starts[row] = level * players
-                c[row] = v_empty[first + start + row if v_empty.size > 1 else 0]
-                shift[row] = c[row] * C[level]
-                bottom[row] = A[level, n - 1]
-            if start == 0 or len(A) > 1:
-                fill_tables(A, B, starts, a, b)
-        _sums(value, a, B, b, c, shift, bottom, credit, strange)
-        for t in range(0, players, CHUNK):
-            for row in range(rows):
-                _put(credit, row, ranks, start + row, index, live[start + row], t, first + start + row, out)
-        for row in range(rows):
-            if live[start + row] and (odd[start + row] or strange[row] != 0):
-                refuse(mask, first + start + row, out)
-                if first_bad < 0:
-                    first_bad = first + start + row
-    return first_bad
-
-
-@inlined
-def _fetch(rewards, b, ranks, lane, index, live, start, value, row):  # type: ignore[no-untyped-def]
-    """To the column `row` of value the rewards of row b by rank, from rank `start` on a chunk; for masked players the
-    lowest of the row, or 0."""
-    size = lanes(value)
-    stop = min(start + CHUNK, ranks.shape[0])
-    reward, column, at = rewards[b], np.uint64(lane), np.uint64(start * size + row)  # unsigned: never from the end
-    for t in range(start, min(stop, live)):
-        value[at] = reward[np.uint32(ranks[t, column] & index)]
-        at += np.uint64(size)
-    for t in range(max(start, live), stop):
-        value[t * size + row] = value[(live - 1) * size + row] if live else rewards.dtype.type(0)
-
-
-@inlined
-def _put(credit, row, ranks, lane, index, live, start, b, out):  # type: ignore[no-untyped-def]
-    size = lanes(credit)
-    stop = min(start + CHUNK, ranks.shape[0])
-    result, column, at = out[b], np.uint64(lane), np.uint64(start * size + row)
-    for t in range(start, min(stop, live)):
-        result[np.uint32(ranks[t, column] & index)] = credit[at]
-        at += np.uint64(size)
-    for t in range(max(start, live), stop):
-        result[np.uint32(ranks[t, column] & index)] = 0
-
-
-@helper
-def _least_gap(value, gap):  # type: ignore[no-untyped-def]
-    """gap [lanes] = the least difference of a reward to the next, or 0: negative in a row out of order."""
-    least = splat(value, value.dtype.type(0))
-    upper = load(value, 0)
-    for at in range(lanes(value), value.size, lanes(value)):
-        lower = load(value, at)
-        least = smaller(least, upper - lower)
-        upper = lower
-    store(gap, 0, least)
-
-
-@helper
-def fill_tables(A, B, starts, a, b):  # type: ignore[no-untyped-def]
-    """a and b [players, lanes] = in each column the coefficients of one level, which begin at `starts` of the flattened
-    tables."""
-    transpose_from(A.reshape(-1), starts, A.shape[1], a, starts.size)
-    if B.size:
-        transpose_from(B.reshape(-1), starts, B.shape[1], b, starts.size)
-
-
-@helper
-def _sums(value, a, B, b, c, shift, bottom, credit, strange):  # type: ignore[no-untyped-def]
-    """Credits of the rows of one vector from their sorted rewards; strange [lanes]: 0, or NaN where one is not finite.
-
-    Gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal.
-    """
-    size = lanes(value)
-    last, constant, zero = value.size - size, load(shift, 0), splat(value, value.dtype.type(0))
-    lower = load(value, last)
-    total = (lower - load(c, 0)) * load(bottom, 0)
-    share = total + constant
-    store(credit, last, share)
-    odd = share * zero
-    for at in range(last - size, -1, -size):
-        upper = load(value, at)
-        total = total + (upper - lower) * load(a, at)
-        share = total + constant
-        store(credit, at, share)
-        odd = odd + share * zero
-        lower = upper
-    if B.size:
-        total = zero
-        upper = load(value, 0)
-        for at in range(size, value.size, size):
-            lower = load(value, at)
-            total = total + (upper - lower) * load(b, at - size)
-            share = load(credit, at) + total
-            store(credit, at, share)
-            odd = odd + share * zero
-            upper = lower
-    store(strange, 0, odd)
-
-
-@helper
-def _mend(rewards, b, ranks, lane, index, live, value, row):  # type: ignore[no-untyped-def]
-    """Sort row b, which is almost sorted: insertions, and where these are too many, a merge sort."""
-    size = lanes(value)
-    moves = MOVES * live
-    before = value[row]
-    for t in range(1, live):
-        r = value[t * size + row]
-        if r <= before:
-            before = r
+                x0, x1 = load(keys, e + lane), load(keys, f + lane)
+                y0, y1 = load(keys, i + lane), load(keys, j + lane)
+                x0, x1, y0, y1 = _halve(x0, x1, y0, y1)
+                x0, x1 = _order(x0, x1)
+                y0, y1 = _order(y0, y1)
+                store(keys, e + lane, x0)
+                store(keys, f + lane, x1)
+                store(keys, k + lane, y0)
+                store(keys, m + lane, y1)
             continue
-        player = ranks[t, lane]
-        u = t - 1
-        while u >= 0 and value[u * size + row] < r:
-            ranks[u + 1, lane], value[(u + 1) * size + row] = ranks[u, lane], value[u * size + row]
-            u -= 1
-        ranks[u + 1, lane], value[(u + 1) * size + row] = player, r
-        moves -= t - 1 - u
-        if moves < 0:
-            _merge_sort(rewards, b, ranks, lane, index, live)
-            break
-    if moves < 0 or live < ranks.shape[0]:
-        for t in range(0, ranks.shape[0], CHUNK):
-            _fetch(rewards, b, ranks, lane, index, live, t, value, row)
+        g, h = min(a + 2 * apart, players) * stride, min(a + 3 * apart, players) * stride
+        k, m = min(b + 2 * beyond, players) * stride, min(b + 3 * beyond, players) * stride
+        first, second, third, fourth = (i, j, k, m) if beyond > 0 else (m, k, j, i)
+        for lane in range(0, width, lanes(keys)):
+            x0, x1, x2, x3 = load(keys, e + lane), load(keys, f + lane), load(keys, g + lane), load(keys, h + lane)
+            y0, y1, y2, y3 = load(keys, i + lane), load(keys, j + lane), load(keys, k + lane), load(keys, m + lane)
+            if layers == 0:
+                x0, x1, x2, x3, y0, y1, y2, y3 = _sort_eight(x0, x1, x2, x3, y0, y1, y2, y3)
+            else:
+                x0, x1, y0, y1 = _halve(x0, x1, y0, y1)
+                x2, x3, y2, y3 = _halve(x2, x3, y2, y3)
+                x0, x1, x2, x3 = _merge_four(x0, x1, x2, x3)
+                y0, y1, y2, y3 = _merge_four(y0, y1, y2, y3)
+            store(keys, e + lane, x0)
+            store(keys, f + lane, x1)
+            store(keys, g + lane, x2)
+            store(keys, h + lane, x3)
+            store(keys, first + lane, y0)
+            store(keys, second + lane, y1)
+            store(keys, third + lane, y2)
+            store(keys, fourth + lane, y3)
+
+
+@inlined
+def _order(x, y):  # type: ignore[no-untyped-def]
+    return larger(x, y), smaller(x, y)
+
+
+@inlined
+def _halve(x0, x1, y0, y1):  # type: ignore[no-untyped-def]
+    x0, y0 = _order(x0, y0)
+    x1, y1 = _order(x1, y1)
+    return x0, x1, y0, y1
+
+
+@inlined
+def _merge_four(x0, x1, x2, x3):  # type: ignore[no-untyped-def]
+    x0, x1, x2, x3 = _halve(x0, x1, x2, x3)
+    x0, x1 = _order(x0, x1)
+    x2, x3 = _order(x2, x3)
+    return x0, x1, x2, x3
+
+
+@inlined
+def _sort_eight(x0, x1, x2, x3, y0, y1, y2, y3):  # type: ignore[no-untyped-def]
+    x0, x1, x2, x3 = _halve(x0, x1, x2, x3)
+    y0, y1, y2, y3 = _halve(y0, y1, y2, y3)
+    x0, x1, y0, y1 = _halve(x0, x1, y0, y1)
+    x2, x3, y2, y3 = _halve(x2, x3, y2, y3)
+    x0, x1 = _order(x0, x1)
+    x2, x3 = _order(x2, x3)
+    y0, y1 = _order(y0, y1)
+    y2, y3 = _order(y2, y3)
+    x2, x3, y0, y1 = _halve(x2, x3, y0, y1)
+    x1, y0 = _order(x1, y0)
+    x3, y2 = _order(x3, y2)
+    x1, x2 = _order(x1, x2)
+    x3, y0 = _order(x3, y0)
+    y1, y2 = _order(y1, y2)
+    return x0, x1, x2, x3, y0, y1, y2, y3
+
+
+@inlined
+def _look_up(rewards, key, at, index, places, live, mask, value, wrong):  # type: ignore[no-untyped-def]
+    """Of a vector of rows: from keys to places in `rewards`, value = the rewards there, -inf for masked players, and
+    wrong = 1 for a row out of order."""
+    real, size, flat, stride = value.dtype.type, lanes(value), key.reshape(-1), key.shape[1]
+    low, origin, alive = splat(key, index), load(places, 0), load(live, at)
+    least, found, one = splat(value, real(-np.inf)), splat(value, real(0)), splat(value, real(1))
+    upper = splat(value, real(np.inf))
+    for t in range(value.size // size):
+        place = (load(flat, t * stride + at) & low) + origin
+        reward = gather(rewards, place)
+        if mask.size:
+            reward = where_at_most(splat(value, real(t + 1)), alive, reward, least)
+        found = where_at_most(reward, upper, found, one)
+        store(flat, t * stride + at, place)
+        store(value, t * size, reward)
+        upper = reward
+    store(wrong, 0, found)
 
 
 @helper
-def _merge_sort(rewards, b, ranks, lane, index, live):  # type: ignore[no-untyped-def]
-    who, merged = np.empty(live, np.int64), np.empty(live, np.int64)
-    for t in range(live):
-        who[t] = ranks[t, lane] & index
+def _settle(key, at, value, wrong):  # type: ignore[no-untyped-def]
+    """Put the players of a vector of rows in order that are almost in order: passes of exchanges from the last to the
+    first, and where these do not suffice, a merge sort."""
+    real, size, flat, stride = value.dtype.type, lanes(value), key.reshape(-1), key.shape[1]
+    players, zero, one = value.size // size, splat(value, real(0)), splat(value, real(1))
+    for _ in range(EXCHANGES):
+        found, least = zero, splat(value, real(-np.inf))
+        lower, behind = load(value, (players - 1) * size), load(flat, (players - 1) * stride + at)
+        for t in range(players - 2, -1, -1):
+            upper, ahead = load(value, t * size), load(flat, t * stride + at)
+            x, place = where_at_most(lower, upper, lower, upper), where_at_most(lower, upper, behind, ahead)
+            store(value, (t + 1) * size, x)
+            store(flat, (t + 1) * stride + at, place)
+            found = where_at_most(least, x, found, one)
+            least = x
+            lower, behind = where_at_most(lower, upper, upper, lower), where_at_most(lower, upper, ahead, behind)
+        store(value, 0, lower)
+        store(flat, at, behind)
+        store(wrong, 0, where_at_most(least, lower, found, one))
+        if not wrong.any():
+            return
+    for lane in range(size):
+        if wrong[lane] != 0:
+            _merge_sort(key, at + lane, value, lane)
+
+
+@helper
+def _merge_sort(key, column, value, lane):  # type: ignore[no-untyped-def]
+    size, players = lanes(value), value.size // lanes(value)
+    reward, place = value.reshape((players, size))[:, lane].copy(), key[:players, column].copy()
+    who, merged = np.arange(players), np.empty(players, np.int64)
     width = 1
-    while width < live:
-        for low in range(0, live, 2 * width):
-            i, middle, high = low, min(low + width, live), min(low + 2 * width, live)
+    while width < players:
+        for low in range(0, players, 2 * width):
+            i, middle, high = low, min(low + width, players), min(low + 2 * width, players)
             j = middle
             for t in range(low, high):
-                left = j >= high or (i < middle and rewards[b, who[i]] >= rewards[b, who[j]])
+                left = j >= high or (i < middle and reward[who[i]] >= reward[who[j]])
                 merged[t] = who[i if left else j]
                 i += left
                 j += not left
         who, merged = merged, who
         width *= 2
-    for t in range(live):
-        ranks[t, lane] = who[t]
+    for t in range(players):
+        value[t * size + lane], key[t, column] = reward[who[t]], place[who[t]]
+
+
+@inlined
+def _credits(value, key, at, live, mask, c, shift, a, B, b, credit, out, strange):  # type: ignore[no-untyped-def]
+    """Credits of a vector of rows to their places in `out`; strange [lanes]: 0, or NaN where one is not finite.
+
+    Gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal.
+    """
+    real, size, flat, stride = value.dtype.type, lanes(value), key.reshape(-1), key.shape[1]
+    zero, alive, constant = splat(value, real(0)), load(live, at), load(shift, 0)
+    total, lower, odd = splat(value, -real(0)), load(c, 0), splat(value, real(0))
+    for t in range(value.size // size - 1, -1, -1):
+        upper = load(value, t * size)
+        more = total + (upper - lower) * load(a, t * size)
+        share = more + constant
+        if mask.size:
+            rank = splat(value, real(t + 1))
+            total, lower = where_at_most(rank, alive, more, total), where_at_most(rank, alive, upper, lower)
+            share = where_at_most(rank, alive, share, zero)
+        else:
+            total, lower = more, upper
+        odd = odd + share * zero
+        if B.size:
+            store(credit, t * size, share)
+        else:
+            scatter(out, load(flat, t * stride + at), share)
+    if B.size:
+        upper, total = load(value, 0), zero
+        scatter(out, load(flat, at), load(credit, 0))
+        for t in range(1, value.size // size):
+            lower = load(value, t * size)
+            total = total + (upper - lower) * load(b, t * size - size)
+            share = load(credit, t * size) + total
+            if mask.size:
+                share = where_at_most(splat(value, real(t + 1)), alive, share, zero)
+            odd = odd + share * zero
+            scatter(out, load(flat, t * stride + at), share)
+            upper = lower
+    store(strange, 0, odd)

@@ -10,6 +10,7 @@ import numpy as np
 
 from shapley_kernels.kernels._simd import (
     BLOCK,
+    aligned,
     lanes,
     larger,
     load,
@@ -35,7 +36,8 @@ def rows_in_vectors(  # type: ignore[no-untyped-def]
     """
     size, real = lanes(A), A.dtype.type
     whole = players * size
-    scratch = np.zeros((6, whole + TOGETHER * size), real)
+    scratch = aligned(6 * (whole + TOGETHER * size), A).reshape((6, whole + TOGETHER * size))
+    scratch[:] = 0
     x, s, g, h, a, b = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]  # [players, lanes]
     alive = np.zeros(whole + TOGETHER * size if mask.size else 0, np.uint8)
     c, shift = np.zeros(size, real), np.zeros(size, real)

@@ -39,11 +39,6 @@ _IN_LANES = Kernel(rows_in_lanes, "r2 b2 r1 r2 r2 r1 i1 i2 l R1", grain=16)
 _BY_RANK = Kernel(rows_by_rank, "r2 b2 r1 r2 r2 r1 i1 l2")
 
 
-def tile_rows(players: int) -> int:
-    """Rows in a tile of the network: so many that it stays in the cache of level 2."""
-    return 256 if players <= 512 else 128
-
-
 def run(
     rewards: Any,
     mask: Any,
@@ -86,7 +81,7 @@ def run(
         bad = ready(rows, steps, dtype, rewards.reshape(-1), live, *tables, *more)
     else:
         bits = rewards.view(f"i{rewards.itemsize}")
-        more = (fused_network(players), tile_rows(players), out)
+        more = (fused_network(players), out)
         bad = ready(rows, steps, dtype, rewards, bits, mask, *tables, *more)
     if bad >= 0:
         _spread_nan(out, mask)
@@ -146,7 +141,7 @@ def _kernel(form: str) -> Kernel:
         from shapley_kernels.kernels.order._cpu_vectors import rows_in_vectors
     if form == "vectors":
         return Kernel(rows_in_vectors, "r1 b1 r1 r2 r2 r1 i1 i2 l l", "r1", grain=16)
-    return Kernel(rows_by_network, "r2 n2 b2 r1 r2 r2 r1 i1 l2 l", grain=256)
+    return Kernel(rows_by_network, "r2 n2 b2 r1 r2 r2 r1 i1 l2", grain=128)
 
 
 def _registers(players: int, dtype: str, masked: bool, has_b: bool, make: bool) -> Any:

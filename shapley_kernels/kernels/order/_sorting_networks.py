@@ -4,10 +4,6 @@ from functools import lru_cache
 
 import numpy as np
 
-PAIR = -1
-"""Second and fourth entry of a step of `fused_network` that is one comparator."""
-
-
 @lru_cache
 def network(players: int) -> np.ndarray:
     """Comparators [steps, 2], (i, j) with i < j, that sort any row: Batcher's odd-even merge sort, for any length.
@@ -30,52 +26,46 @@ def network(players: int) -> np.ndarray:
 
 @lru_cache
 def fused_network(players: int) -> np.ndarray:
-    """Steps [steps, 4] that sort any row, best first, two layers of comparators at a time: (a, b, c, d) stands for the
-    comparators (a, c) and (b, d), and after them (a, b) and c with d; (a, PAIR, c, PAIR) for (a, c) alone.
+    """Steps [steps, 5] that sort any row, best first, several layers of comparators at a time: (layers, a, b, apart,
+    beyond), whose players are a, a + apart, ..., and as many b, b + beyond, ..., of which each is compared with its
+    counterpart first. Players from `players` on do not exist, and are worse than all others.
 
-    Bitonic merges whose first layer mirrors the second half, so that all comparators point the same way, and those with
-    players that do not exist can be left out. In the order of a depth-first walk: what is sorted stays in the cache.
+        3 layers    of 8 players: a half cleaner, then those of each half and of each quarter
+        2 layers    of 4 players
+        0 layers    sorts the players a, ..., a + 7
+
+    Bitonic merges whose first layer mirrors the second half, so that all comparators point the same way. In the order
+    of a depth-first walk: what is sorted stays in the cache.
 
     Source: Batcher (1968), doi:10.1145/1468075.1468121.
     """
-    steps: list[tuple[int, int, int, int]] = []
+    steps: list[tuple[int, int, int, int, int]] = []
 
-    def compare(a: int, b: int, c: int, d: int) -> None:
-        if max(a, b, c, d) < players:
-            steps.append((a, b, c, d))
-        else:
-            for low, high in ((a, c), (b, d), (a, b), (min(c, d), max(c, d))):
-                compare_two(low, high)
-
-    def compare_two(low: int, high: int) -> None:
-        if high < players:
-            steps.append((low, PAIR, high, PAIR))
-
-    def merge(first: int, size: int) -> None:
-        """The bitonic run first .. first + size."""
-        if size == 2:
-            compare_two(first, first + 1)
-        elif size > 2 and first < players:
-            apart = size // 4
-            for i in range(first, first + apart):
-                compare(i, i + apart, i + 2 * apart, i + 3 * apart)
-            for quarter in range(first, first + size, apart):
-                merge(quarter, apart)
+    def merge(first: int, size: int, mirrored: bool) -> None:
+        layers = size.bit_length() - 1
+        if not layers or first + 1 >= players:
+            return
+        fused = 2 if layers in (2, 4) else 3  # never one alone
+        together = 2**fused
+        apart, half, last = size // together, size // 2, first + size - 1
+        for i in range(first, min(first + apart, players - apart)):
+            b, beyond = (last - (i - first), -apart) if mirrored else (i + half, apart)
+            steps.append((fused, i, b, apart, beyond))
+        for part in range(first, first + size, apart):
+            merge(part, apart, False)
 
     def sort(first: int, size: int) -> None:
-        if size == 2:
-            compare_two(first, first + 1)
-        elif size > 2 and first < players:
-            half, apart, last = size // 2, size // 4, first + size - 1
-            sort(first, half)
-            sort(first + half, half)
-            for i in range(apart):
-                compare(first + i, first + i + apart, last - i, last - i - apart)
-            for quarter in range(first, first + size, apart):
-                merge(quarter, apart)
+        if first + 1 >= players:
+            return
+        if size == 8:
+            steps.append((0, first, first + 4, 1, 1))
+        else:
+            sort(first, size // 2)
+            sort(first + size // 2, size // 2)
+            merge(first, size, True)
 
-    size = 1
+    size = 8
     while size < players:
         size *= 2
     sort(0, size)
-    return np.array(steps, np.int64).reshape(-1, 4)
+    return np.array(steps, np.int64).reshape(-1, 5)
