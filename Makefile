@@ -75,12 +75,14 @@ bench: .venv/dev
 	$(BIN)/shapley-bench run --clock $(CLOCK) --passes $(PASSES) --seconds 0.1 -f -o benchmarks/results/cpu.jsonl
 	$(BIN)/shapley-bench run --clock $(CLOCK) --game Max --compile -f -o benchmarks/results/compiled.jsonl
 	$(BIN)/shapley-bench peers --clock $(CLOCK) -f -o benchmarks/results/peers.jsonl
+	$(BIN)/shapley-bench roofs --clock $(CLOCK) -f -o benchmarks/roofs.jsonl
 	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/scaling.jsonl
 	$(BIN)/shapley-bench plot -f -o docs/results/benchmarks.png benchmarks/results/cpu.jsonl benchmarks/scaling.jsonl
 	$(MAKE) tables
 
 tables:
 	$(BIN)/shapley-bench table --write docs/results/benchmarks.md
+	$(BIN)/shapley-bench table --write docs/explanation/cpu.md benchmarks/roofs.jsonl
 
 learning: .venv/nox
 	OMP_NUM_THREADS=1 $(BIN)/nox --session learning -- --workers $(WORKERS)

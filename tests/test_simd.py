@@ -5,7 +5,18 @@ import numpy as np
 import pytest
 
 from shapley_kernels.kernels import _simd
-from shapley_kernels.kernels._simd import lanes, larger, load, load_bytes, smaller, splat, store, where_at_most
+from shapley_kernels.kernels._simd import (
+    gather,
+    lanes,
+    larger,
+    load,
+    load_bytes,
+    scatter,
+    smaller,
+    splat,
+    store,
+    where_at_most,
+)
 
 DTYPES = [np.float32, np.float64]
 
@@ -41,6 +52,33 @@ def test_arithmetic(dtype):
         expected = [a + b, a - b, a * b, np.maximum(a, b), np.minimum(a, b), np.where(a <= b, 2, b), many[at : at + n]]
         np.testing.assert_array_equal(out[: 7 * n].reshape(7, n), np.array(expected, dtype))
         assert (out[7 * n :] == 0).all()
+
+
+@numba.njit
+def move(x, places, out, low, more):
+    where = load(places, 0)
+    scatter(out, (where & splat(places, low)) + splat(places, more), gather(x, where))
+
+
+@pytest.mark.parametrize(("real", "integer"), [(np.float32, np.int32), (np.float64, np.int64)])
+def test_gather_and_scatter(real, integer):
+    rng = np.random.default_rng(0)
+    x, out = rng.standard_normal(64).astype(real), np.zeros(40, real)
+    n = _simd.BITS // 8 // x.itemsize
+    places = (rng.integers(0, 2, n) * 32 + rng.permutation(32)[:n]).astype(integer)
+    move(x, places, out, integer(31), integer(5))
+    expected = np.zeros(40, real)
+    expected[(places & 31) + 5] = x[places]
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_aligned(dtype):
+    for count in (1, 33):
+        found = _simd.aligned(count, np.empty(0, dtype))
+        assert found.shape == (count,)
+        assert found.dtype == dtype
+        assert found.ctypes.data % (_simd.BITS // 8) == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -170,6 +170,29 @@ def peers_command(
     _measure(points * passes, _methods(methods, standard), budget, output, force)
 
 
+@app.command("roofs", cls=Command)
+@ending("shapley-bench")
+def roofs_command(
+    clock: ClockName = "wall",
+    seconds: Seconds = 0.2,
+    passes: Passes = 1,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """Time `Max` beside a copy and a sort of the same rows, for 4 to 1024 players, in float32 and float64, with and
+    without a mask; calls alternate."""
+    from shapley_kernels.bench import table
+
+    points = [
+        Point("Max", (2**18 // players, players), dtype, clock=clock, masked=masked)
+        for players in (2**k for k in range(2, 11))
+        for dtype in ("float32", "float64")
+        for masked in (False, True)
+    ]
+    records = _measure(points * passes, [METHODS["numba"]], seconds or 0.0, output, force, show=False)
+    typer.echo(table.roofs(records), err=output == Path("-"))
+
+
 @app.command("scaling", cls=Command)
 @ending("shapley-bench")
 def scaling_command(

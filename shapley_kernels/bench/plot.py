@@ -116,6 +116,8 @@ def _times(axes: Axes, lines: Mapping[tuple[str, str], Sequence[Record]], axis: 
         axes.fill_between(x, [r.q20_s for r in s], [r.q80_s for r in s], color=COLOURS.get(method, OTHER), alpha=0.15)
     s = next(iter(lines.values()))
     axes.plot([getattr(r, axis) for r in s], [r.roof_s for r in s], color="black", linestyle=":", label="copy")
+    if sorts := [(getattr(r, axis), r.sort_s) for r in s if r.sort_s]:
+        axes.plot(*zip(*sorts, strict=True), color="black", linestyle="-.", label="np.sort")
     axes.legend(frameon=False, fontsize=8)
 
 

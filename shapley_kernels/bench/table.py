@@ -21,7 +21,7 @@ NAMES = {
 }
 """Column heads, in this order; other methods keep their names."""
 
-START = re.compile(r"<!-- shapley-bench: (five-liners|peers)((?: [A-Za-z]+)*) -->\n")
+START = re.compile(r"<!-- shapley-bench: (five-liners|peers|roofs)((?: [A-Za-z]+)*) -->\n")
 END = "<!-- shapley-bench: end -->"
 
 
@@ -98,6 +98,30 @@ def _cell(record: Record | None, own: Record | None, fastest: float) -> str:
     return f"{text} ({notes[0]})" if notes else text
 
 
+def roofs(records: Sequence[Record]) -> str:
+    """A table of nanoseconds a reward, with a line per number of players and dtype: a copy of as many bytes and
+    `np.sort` of the same rows, measured in the same rounds as our time, which is shown in both of them, too.
+
+    Args:
+        records: of games of sorted rewards; those of other methods than ours are left out. Masked ones stand beside
+            those without a mask.
+    """
+    found = {(r.players, r.dtype, r.masked): r for r in pooled(records) if r.kind == "ours" and r.sort_s}
+    lines = ["| players | | copy | `np.sort` | ours | masked |", "|---:|---|---:|---:|---:|---:|"]
+    for players, dtype, masked in found:
+        if not masked:
+            plain, other = found[players, dtype, False], found.get((players, dtype, True))
+            copy, sort, own = plain.roof_s, plain.sort_s or 0.0, plain.median_s
+            ours_ = f"{_each(own, plain)} ({times(own / copy)}, {times(own / sort)})"
+            masks = f"{_each(other.median_s, other)} ({times(other.median_s / own)})" if other else "–"
+            lines.append(f"| {players} | {dtype} | {_each(copy, plain)} | {_each(sort, plain)} | {ours_} | {masks} |")
+    return "\n".join([*lines, "", provenance(records)])
+
+
+def _each(seconds: float, record: Record) -> str:
+    return f"{float(f'{seconds / (record.rows * record.players) * 1e9:.2g}'):g} ns"
+
+
 def provenance(records: Sequence[Record]) -> str:
     """On what, with what and when."""
     machines = sorted({r.of.machine["gpu" if r.device != "cpu" else "cpu"] for r in records}, key=str)
@@ -123,6 +147,7 @@ def filled(text: str, records: Sequence[Record], name: str = "text") -> str:
 
         <!-- shapley-bench: five-liners Max -->      points without peers, of these games (none named: all)
         <!-- shapley-bench: peers -->                points with peers
+        <!-- shapley-bench: roofs -->                beside a copy and a sort, see `roofs`
         <!-- shapley-bench: end -->
 
     Raises:
@@ -136,7 +161,8 @@ def filled(text: str, records: Sequence[Record], name: str = "text") -> str:
         chosen = _chosen(records, start.group(1), start.group(2).split())
         if not chosen:
             raise CommandError(f"{name}: no records for {start.group().strip()}")
-        pieces += [text[position : start.end()], markdown(chosen), "\n"]
+        made = roofs(chosen) if start.group(1) == "roofs" else markdown(chosen)
+        pieces += [text[position : start.end()], made, "\n"]
         position = end
     if not pieces:
         raise CommandError(f"{name}: no marker such as <!-- shapley-bench: five-liners Max --> in it")

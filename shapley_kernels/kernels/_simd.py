@@ -4,7 +4,8 @@ masked stores.
 
     x = load(array, at)     the lanes(array) numbers of a flat array from `at` on; load_bytes: of one of uint8
     store(array, at, x)
-    x + y, x - y, x * y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
+    gather(array, places), scatter(array, places, x), places a vector of integers
+    x + y, x - y, x * y, x & y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
     zeros(count, like)      to work in: at an address where no vector lies in two lines of the cache
     transpose_all(...)      rows to columns, block by block; transpose_from: of rows that begin anywhere
 
@@ -19,7 +20,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import config
+from numba.core import cgutils, config
 from numba.core.datamodel.models import PrimitiveModel
 from numba.extending import intrinsic, overload, register_model
 
@@ -191,42 +192,28 @@ _overload(operator.mul, lambda builder, x, y: builder.fmul(x, y))
 _overload(operator.and_, lambda builder, x, y: builder.and_(x, y))
 
 
-def _places(context: Any, builder: Any, array: Any, value: Any, at: Any) -> tuple[Any, Any, Any]:
-    """Pointers to the numbers `at` of an array, and what the instructions that take them want to know beside them."""
-    count, number = at.type.count, context.get_value_type(array.dtype)
-    data = context.make_array(array)(context, builder, value).data
-    pointers = ir.VectorType(number.as_pointer(), count)
-    if MODE == "gep":
-        found = builder.gep(data, [at], source_etype=number)
-        found.type = pointers
+def _at_places(what: str, context: Any, builder: Any, array: Any, value: Any, at: Any, vector: Any) -> Any:
+    """Call the instruction that gathers or scatters a vector at the places `at` of an array."""
+    kind = context.get_value_type(array.dtype)
+    pointers = builder.gep(context.make_array(array)(context, builder, value).data, [at], source_etype=kind)
+    pointers.type = ir.VectorType(kind.as_pointer(), at.type.count)  # which llvmlite takes for a single one
+    align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
+    all_ = ir.Constant(ir.VectorType(ir.IntType(1), at.type.count), [1] * at.type.count)
+    if what == "gather":
+        result, arguments = vector.type, [pointers, align, all_, vector]
     else:
-        found = builder.inttoptr(
-            builder.add(splatted(builder, builder.ptrtoint(data, ir.IntType(64)), count),
-                builder.mul(builder.sext(at, ir.VectorType(ir.IntType(64), count)), ir.Constant(ir.VectorType(ir.IntType(64), count), [array.dtype.bitwidth // 8]*count))), pointers)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(1), count), [1] * count)
-    return found, ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8), everywhere
-import os
-MODE = os.environ.get("GMODE", "gep")
-def splatted(builder, x, n):
-    empty = ir.Constant(ir.VectorType(x.type, n), ir.Undefined)
-    first = builder.insert_element(empty, x, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(ir.IntType(32), n), None))
-
-
-def _name(what: str, count: int, array: Any) -> str:
-    return f"llvm.masked.{what}.v{count}f{array.dtype.bitwidth}.v{count}p0"
+        result, arguments = ir.VoidType(), [vector, pointers, align, all_]
+    name = f"llvm.masked.{what}.v{at.type.count}f{array.dtype.bitwidth}.v{at.type.count}p0"
+    function_type = ir.FunctionType(result, [x.type for x in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), arguments)
 
 
 def _gather(typing: Any, array: Any, at: Any) -> Any:
     vector = Vector(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointers, align, everywhere = _places(context, builder, array, *arguments)
-        kind = context.get_value_type(vector)
-        type_ = ir.FunctionType(kind, [pointers.type, align.type, everywhere.type, kind])
-        name = _name("gather", vector.lanes, array)
-        function = builder.module.globals.get(name) or ir.Function(builder.module, type_, name)
-        return builder.call(function, [pointers, align, everywhere, ir.Constant(kind, ir.Undefined)])
+        nothing = ir.Constant(context.get_value_type(vector), ir.Undefined)
+        return _at_places("gather", context, builder, array, *arguments, nothing)
 
     return vector(array, at), generate
 
@@ -239,11 +226,7 @@ def gather(array: Any, at: Any) -> Any:
 
 def _scatter(typing: Any, array: Any, at: Any, vector: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointers, align, everywhere = _places(context, builder, array, *arguments[:2])
-        type_ = ir.FunctionType(ir.VoidType(), [arguments[2].type, pointers.type, align.type, everywhere.type])
-        name = _name("scatter", vector.lanes, array)
-        function = builder.module.globals.get(name) or ir.Function(builder.module, type_, name)
-        builder.call(function, [arguments[2], pointers, align, everywhere])
+        _at_places("scatter", context, builder, array, *arguments)
         return context.get_dummy_value()
 
     return numba.void(array, at, vector), generate
@@ -251,7 +234,7 @@ def _scatter(typing: Any, array: Any, at: Any, vector: Any) -> Any:
 
 @_compiles_to(_scatter)
 def scatter(array: Any, at: Any, vector: Any) -> None:
-    """Put a vector at the places of a vector of integers, the later ones over the earlier where these are equal."""
+    """Put a vector at the places of a vector of integers."""
     array[at] = vector
 
 
@@ -335,7 +318,7 @@ def zeros(count, like):  # type: ignore[no-untyped-def]
 
 @helper
 def aligned(count, like):  # type: ignore[no-untyped-def]
-    """So many numbers of the dtype of `like` that begin where a vector may be loaded from a single line of the cache."""
+    """So many numbers of the dtype of `like`, the first where a line of the cache begins."""
     size = lanes(like)
     room = np.empty(count + size, like.dtype)
     skipped = (size - room.ctypes.data // like.itemsize % size) % size

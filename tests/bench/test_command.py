@@ -144,6 +144,16 @@ def test_a_missing_package_is_named_with_its_install_line(bench, monkeypatch):
     assert "shapiq is not installed: pip install 'shapley_kernels[peers]'" in result.output
 
 
+def test_roofs(bench, monkeypatch):
+    def measured(points, *_, **__):
+        return [record(1e-3, shape=p.shape, dtype=p.dtype, masked=p.masked, sort_s=1e-3) for p in points]
+
+    monkeypatch.setattr(command, "_measure", measured)
+    lines = bench("roofs").stdout.splitlines()
+    starts = [f"| {2**k} | {dtype} |" for k in range(2, 11) for dtype in ("float32", "float64")]
+    assert [line[: len(start)] for line, start in zip(lines[2:], starts, strict=False)] == starts
+
+
 def test_scaling_measures_and_reads(bench):
     bench("scaling", "--quick", "-s", "1e-9", "--axis", "rows", "-m", "numba", "-o", "s.jsonl")
     assert "time ~ rows^" in bench("scaling", "s.jsonl", "--axis", "rows").output
@@ -204,6 +214,15 @@ def test_a_plot_draws_what_there_is_and_says_what_that_is():
         panels([*its, record(clock="cpu")])
 
 
+def test_the_picture_of_times_shows_both_roofs():
+    its = [record(2.0**k * 1e-6, shape=(2**k, 8), sort_s=2.0**k * 1e-6) for k in range(3, 6)]
+    figures = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plot.Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+        plot.draw("png", its, "Max")
+    assert {"copy", "np.sort"} <= set(figures[0].axes[0].get_legend_handles_labels()[1])
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_plot(bench, suffix):
     its = [record(2.0**k * 1e-6, shape=(2**k, 8)) for k in range(3, 6)]
@@ -235,7 +254,7 @@ def test_as_a_module():
         timeout=GUARD,
         check=True,
     )
-    for name in ("run", "compare", "plot", "machine", "peers", "scaling", "table"):
+    for name in ("run", "compare", "plot", "machine", "peers", "roofs", "scaling", "table"):
         assert name in done.stdout
 
 

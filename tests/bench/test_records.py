@@ -130,8 +130,23 @@ def test_the_command_writes_and_checks(bench):
     assert "| Max [4, 8] float32 |" in bench("table", "r.jsonl").stdout
 
 
-def test_the_tables_of_the_docs_are_those_of_the_committed_records():
-    stale = table.stale([ROOT / "docs/results/benchmarks.md"], read(RESULTS))
+def test_the_table_of_roofs():
+    """Nanoseconds a reward: 32 rewards in 64 ns are 2 ns each, four times a copy and half of a sort."""
+    own = record([64e-9], roof_s=16e-9, sort_s=128e-9)
+    masked = record([96e-9], roof_s=16e-9, sort_s=128e-9, masked=True)
+    lines = record([1e-9], method="numpy-five-liner", kind="five-liner", sort_s=128e-9)
+    text = table.roofs([own, masked, lines])
+    assert text.splitlines()[2] == "| 8 | float32 | 0.5 ns | 4 ns | 2 ns (4 x, 0.5 x) | 3 ns (1.5 x) |"
+    assert "| – |" in table.roofs([own])
+    assert "np.sort" in table.filled(MARKED.replace("five-liners Max", "roofs"), [own])
+
+
+@pytest.mark.parametrize(
+    ("doc", "records"),
+    [("docs/results/benchmarks.md", RESULTS), ("docs/explanation/cpu.md", [ROOT / "benchmarks" / "roofs.jsonl"])],
+)
+def test_the_tables_of_the_docs_are_those_of_the_committed_records(doc, records):
+    stale = table.stale([ROOT / doc], read(records))
     assert not stale, "make tables"
 
 

@@ -5,9 +5,6 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper
 
-NETWORK = 1024
-"""The longest rows that a network sorts."""
-
 CHUNK = 1 << 16
 """Elements argsorted at a time, so that the order stays in the cache."""
 
@@ -48,9 +45,6 @@ def rows_by_rank(  # type: ignore[no-untyped-def]
         level = row_of_count[live]
         lower = reward[rank[live - 1]]
         total, shift = (lower - c) * A[level, live - 1], c * C[level]
-        if reward.size <= NETWORK:
-            for t in range(reward.size - 2, live - 2, -1):
-                total += zero * A[level, t]  # as masked players of a network do: a negative zero may become positive
         result[rank[live - 1]] = total + shift
         for t in range(live - 2, -1, -1):
             upper = reward[rank[t]]

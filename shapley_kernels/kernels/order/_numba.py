@@ -23,10 +23,10 @@ from shapley_kernels.kernels._marshal import THREADED, Kernel
 from shapley_kernels.kernels._threads import over_rows
 from shapley_kernels.kernels.order._cpu_lanes import room, rows_in_lanes
 from shapley_kernels.kernels.order._cpu_registers import kernel as registers_kernel
-from shapley_kernels.kernels.order._cpu_rows import NETWORK, order_of, rows_by_rank
+from shapley_kernels.kernels.order._cpu_rows import order_of, rows_by_rank
 from shapley_kernels.kernels.order._sorting_networks import fused_network, network
 
-LONGEST = {"registers": 8, "vectors": 32, "network": NETWORK}
+LONGEST = {"registers": 8, "vectors": 32, "network": 1024}
 """The longest rows that each form is the fastest for."""
 
 SMALL = 1 << 12

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
+
 @lru_cache
 def network(players: int) -> np.ndarray:
     """Comparators [steps, 2], (i, j) with i < j, that sort any row: Batcher's odd-even merge sort, for any length.
