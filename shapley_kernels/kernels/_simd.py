@@ -192,20 +192,21 @@ _overload(operator.mul, lambda builder, x, y: builder.fmul(x, y))
 _overload(operator.and_, lambda builder, x, y: builder.and_(x, y))
 
 
-def _at_places(what: str, context: Any, builder: Any, array: Any, value: Any, at: Any, vector: Any) -> Any:
-    """Call the instruction that gathers or scatters a vector at the places `at` of an array."""
+def _at_places(what: str, context: Any, builder: Any, array: Any, arguments: Any) -> Any:
+    """Call the instruction that gathers or scatters a vector, the last of the arguments, at places of an array."""
+    value, at, vector = arguments
     kind = context.get_value_type(array.dtype)
     pointers = builder.gep(context.make_array(array)(context, builder, value).data, [at], source_etype=kind)
     pointers.type = ir.VectorType(kind.as_pointer(), at.type.count)  # which llvmlite takes for a single one
     align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
     all_ = ir.Constant(ir.VectorType(ir.IntType(1), at.type.count), [1] * at.type.count)
     if what == "gather":
-        result, arguments = vector.type, [pointers, align, all_, vector]
+        result, operands = vector.type, [pointers, align, all_, vector]
     else:
-        result, arguments = ir.VoidType(), [vector, pointers, align, all_]
+        result, operands = ir.VoidType(), [vector, pointers, align, all_]
     name = f"llvm.masked.{what}.v{at.type.count}f{array.dtype.bitwidth}.v{at.type.count}p0"
-    function_type = ir.FunctionType(result, [x.type for x in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), arguments)
+    function_type = ir.FunctionType(result, [x.type for x in operands])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), operands)
 
 
 def _gather(typing: Any, array: Any, at: Any) -> Any:
@@ -213,7 +214,7 @@ def _gather(typing: Any, array: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         nothing = ir.Constant(context.get_value_type(vector), ir.Undefined)
-        return _at_places("gather", context, builder, array, *arguments, nothing)
+        return _at_places("gather", context, builder, array, (*arguments, nothing))
 
     return vector(array, at), generate
 
@@ -226,7 +227,7 @@ def gather(array: Any, at: Any) -> Any:
 
 def _scatter(typing: Any, array: Any, at: Any, vector: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _at_places("scatter", context, builder, array, *arguments)
+        _at_places("scatter", context, builder, array, arguments)
         return context.get_dummy_value()
 
     return numba.void(array, at, vector), generate
