@@ -21,8 +21,9 @@ from shapley_kernels.kernels._simd import (
 DTYPES = [np.float32, np.float64]
 
 # helpers have no entrance from Python
-aligned, transpose_all, transpose_from = (
-    numba.njit(helper.py_func) for helper in (_simd.aligned, _simd.transpose_all, _simd.transpose_from)
+zeros, transpose_all, transpose_from = (
+    numba.njit(getattr(helper, "py_func", helper))
+    for helper in (_simd.zeros, _simd.transpose_all, _simd.transpose_from)
 )
 
 
@@ -78,9 +79,9 @@ def test_gather_and_scatter(real, integer):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_aligned(dtype):
+def test_zeros_begin_where_a_line_of_the_cache_does(dtype):
     for count in (1, 33):
-        found = aligned(count, np.empty(0, dtype))
+        found = zeros(count, np.empty(0, dtype))
         assert found.shape == (count,)
         assert found.dtype == dtype
         assert found.ctypes.data % (_simd.BITS // 8) == 0

@@ -318,15 +318,6 @@ def zeros(count, like):  # type: ignore[no-untyped-def]
 
 
 @helper
-def aligned(count, like):  # type: ignore[no-untyped-def]
-    """So many numbers of the dtype of `like`, the first where a line of the cache begins."""
-    size = lanes(like)
-    room = np.empty(count + size, like.dtype)
-    skipped = (size - room.ctypes.data // like.itemsize % size) % size
-    return room[skipped : skipped + count]
-
-
-@helper
 def transpose_all(source, at, rows, columns, step, target, to, stride):  # type: ignore[no-untyped-def]
     """`transpose` for i < rows, j < columns."""
     if rows < BLOCK or columns < BLOCK:

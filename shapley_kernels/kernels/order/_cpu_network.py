@@ -9,7 +9,6 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._simd import (
-    aligned,
     gather,
     lanes,
     larger,
@@ -21,6 +20,7 @@ from shapley_kernels.kernels._simd import (
     transpose_all,
     transpose_from,
     where_at_most,
+    zeros,
 )
 from shapley_kernels.kernels.order._cpu_rows import refuse
 
@@ -43,12 +43,12 @@ def rows_by_network(  # type: ignore[no-untyped-def]
     while index < players:
         index *= 2
     index -= 1  # the bits of a key that hold the player
-    key = aligned((players + 1) * stride, bits).reshape((players + 1, stride))
+    key = zeros((players + 1) * stride, bits).reshape((players + 1, stride))
     key[players] = _lowest(bits)
     here = np.empty((players if mask.size else 0, stride), np.uint8)  # the mask of the tile
-    live = aligned(stride, A)
-    value, credit = aligned(players * size, A), aligned(players * size if B.size else 0, A)  # [players, lanes] by rank
-    a, b = aligned(players * size, A), aligned(players * size if B.size else 0, A)  # A and B of each lane
+    live = zeros(stride, A)
+    value, credit = zeros(players * size, A), zeros(players * size if B.size else 0, A)  # [players, lanes] by rank
+    a, b = zeros(players * size, A), zeros(players * size if B.size else 0, A)  # A and B of each lane
     starts, places = np.zeros(size, np.int64), np.zeros(size, bits.dtype)
     c, shift, wrong, strange = np.zeros(size, real), np.zeros(size, real), np.zeros(size, real), np.zeros(size, real)
     first_bad, known = -1, False

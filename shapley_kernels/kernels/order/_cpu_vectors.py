@@ -10,7 +10,6 @@ import numpy as np
 
 from shapley_kernels.kernels._simd import (
     BLOCK,
-    aligned,
     lanes,
     larger,
     load,
@@ -20,6 +19,7 @@ from shapley_kernels.kernels._simd import (
     store,
     transpose,
     where_at_most,
+    zeros,
 )
 
 TOGETHER = 4
@@ -36,8 +36,7 @@ def rows_in_vectors(  # type: ignore[no-untyped-def]
     """
     size, real = lanes(A), A.dtype.type
     whole = players * size
-    scratch = aligned(6 * (whole + TOGETHER * size), A).reshape((6, whole + TOGETHER * size))
-    scratch[:] = 0
+    scratch = zeros(6 * (whole + TOGETHER * size), A).reshape((6, whole + TOGETHER * size))
     x, s, g, h, a, b = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]  # [players, lanes]
     alive = np.zeros(whole + TOGETHER * size if mask.size else 0, np.uint8)
     c, shift = np.zeros(size, real), np.zeros(size, real)
