@@ -68,11 +68,11 @@ def over_rows(work: Callable[[int, int], int], rows: int, grain: int, smallest: 
     step = -(-rows // (threads * PARTS * grain)) * grain
     starts = range(0, rows, step)
     taken = count()  # next() is atomic
-    found: list[int] = []
+    bad_rows: list[int] = []
 
     def help_out() -> None:
         while (part := next(taken)) < len(starts):
-            found.append(work(starts[part], min(starts[part] + step, rows)))
+            bad_rows.append(work(starts[part], min(starts[part] + step, rows)))
 
     helpers: list[Future[None]] = []
     # the interpreter may be shutting down, or the pool be replaced just now: do without
@@ -83,7 +83,7 @@ def over_rows(work: Callable[[int, int], int], rows: int, grain: int, smallest: 
     for helper in helpers:
         if not helper.cancel():  # it never began: all parts are taken
             helper.result()
-    return min((row for row in found if row >= 0), default=-1)
+    return min((row for row in bad_rows if row >= 0), default=-1)
 
 
 def _pool() -> "ThreadPoolExecutor":

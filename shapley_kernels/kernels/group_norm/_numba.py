@@ -46,12 +46,12 @@ def run(
     how = (CENTERS.index(center), SCALES.index(scale), ddof, min_std, eps, rounding)
     steps, flat = 2 * x.size // max(1, groups), result.reshape(-1)
 
-    def room(first: int, last: int) -> Any:
+    def scratch(first: int, last: int) -> Any:
         return np.empty(x.size if last - first == groups else (starts[last] - starts[first]) * span)
 
     def normalise(divisor: float, moments: Any) -> int:
         arrays = (x, live, starts, numbers, shown, *columns, *how, divisor, moments, flat)
-        return _KERNEL(groups, steps, x.dtype, *arrays, scratch=room)
+        return _KERNEL(groups, steps, x.dtype, *arrays, scratch=scratch)
 
     divisor = 1.0
     if scale == "batch":
@@ -183,14 +183,14 @@ def _group_norm(  # type: ignore[no-untyped-def]
         for row in range(start, stop, rows):
             middle, over = mean, divisor
             if center == LOO:  # the mean over the other rollouts of the group
-                here, own = 0, 0.0
+                own_count, own_sum = 0, 0.0
                 for k in range(row * width, row * width + width):
                     if mask.size == 0 or mask[k]:
-                        own += x[k] - origin
-                        here += 1
+                        own_sum += x[k] - origin
+                        own_count += 1
                 over = inf
-                if here < count:
-                    middle, over = (total - own) / (count - here), divisor
+                if own_count < count:
+                    middle, over = (total - own_sum) / (count - own_count), divisor
             for k in range(row * wide + left, row * wide + left + rows * written):
                 i = np.uintp(k)  # unsigned, an index need not be looked at: it does not count from the end
                 advantage = (numbers[i] - origin - middle) / over + 0.0  # no negative zeros

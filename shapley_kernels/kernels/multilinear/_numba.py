@@ -43,14 +43,14 @@ def _nodes(x, mask, t, weight, first, stop, out):  # type: ignore[no-untyped-def
         transpose_all(x, start * players, rows, players, players, own, 0, size)
         if mask.size:
             transpose_all(mask.reshape(-1), start * players, rows, players, players, live, 0, size)
-        odd = zero  # 0, or NaN in a row with a live x that is not finite
+        nan_flag = zero  # 0, or NaN in a row with a live x that is not finite
         for at in range(0, players * size, size):
             mine = where_at_most(one, load_bytes(live, at, t), load(own, at), zero)
-            odd = odd + mine * zero
+            nan_flag = nan_flag + mine * zero
             store(own, at, mine)
             store(y, at, one + mine)
             store(credit, at, zero)
-        store(wrong, 0, odd)
+        store(wrong, 0, nan_flag)
         for q in range(0, t.size, TOGETHER):
             # those that are missing at the end are the first one, without weight
             b, c, d = min(q + 1, t.size - 1), min(q + 2, t.size - 1), min(q + 3, t.size - 1)
@@ -76,7 +76,7 @@ def _nodes(x, mask, t, weight, first, stop, out):  # type: ignore[no-untyped-def
                 p0, p1 = p0 * (stay0 + join0 * factor), p1 * (stay1 + join1 * factor)
                 p2, p3 = p2 * (stay2 + join2 * factor), p3 * (stay3 + join3 * factor)
         for at in range(0, players * size, size):
-            mine = load(own, at) * load(credit, at) + odd
+            mine = load(own, at) * load(credit, at) + nan_flag
             store(credit, at, where_at_most(one, load_bytes(live, at, t), mine, zero))
         transpose_all(credit, 0, players, rows, size, out.reshape(-1), start * players, players)
         for row in range(rows):

@@ -30,7 +30,7 @@ COUNT, BOTTOM, SHIFT = 0, SORTED, GAIN
 """Those behind the last player: live players, c (where s_{n+1} is), and c C."""
 
 
-def room(players: int, dtype: Any) -> Any:
+def scratch(players: int, dtype: Any) -> Any:
     """What `rows_in_lanes` works in."""
     return np.zeros((_padded(players) + 1) * FIELDS * (BYTES // dtype.itemsize), dtype)
 
@@ -42,7 +42,7 @@ def _padded(players: int) -> int:
 def rows_in_lanes(  # type: ignore[no-untyped-def]
     rewards, mask, v_empty, A, B, C, row_of_count, network, ascending, work, start, stop, out
 ):
-    """Rows start .. stop of `order`; `network` as of `_sorting_networks`, `work` as of `room`. Returns the first row
+    """Rows start .. stop of `order`; `network` as of `_sorting_networks`, `work` as of `scratch`. Returns the first row
     with a credit that is not finite, or -1.
 
     ascending: in which order a player's levels are added up, 1: from the best on, else from the last.
@@ -105,11 +105,11 @@ def _credit(typing: Any, work: Any, network: Any, out: Any, players: Any, ascend
         rising = builder.icmp_signed("!=", ascending, ascending.type(0))
         nothing = builder.select(rising, do.constant(-0.0), zero)  # of a sum
 
-        odd = do.variable(nothing)  # 0, or NaN in a row with a reward that is not finite
+        nan_flag = do.variable(nothing)  # 0, or NaN in a row with a reward that is not finite
         with do.loop(players) as k:
             at = do.record(k)
             live, x = do.at_most(one, do.load(at, LIVE)), do.load(at, REWARD)
-            do.add(odd, builder.fmul(builder.select(live, x, zero), zero))
+            do.add(nan_flag, builder.fmul(builder.select(live, x, zero), zero))
             do.store(at, SORTED, builder.select(live, x, do.constant(-np.inf)))
 
         with do.loop(builder.extract_value(pairs.shape, 0)) as k:
@@ -120,8 +120,8 @@ def _credit(typing: Any, work: Any, network: Any, out: Any, players: Any, ascend
             do.store(j, SORTED, do.one_of("<", x, y))
 
         count, bottom = do.load(end, COUNT), do.load(end, BOTTOM)
-        odd_or_c = builder.fadd(builder.load(odd), builder.fmul(bottom, zero))
-        shift, lower = builder.fadd(do.load(end, SHIFT), odd_or_c), do.variable(bottom)
+        nan_or_c = builder.fadd(builder.load(nan_flag), builder.fmul(bottom, zero))
+        shift, lower = builder.fadd(do.load(end, SHIFT), nan_or_c), do.variable(bottom)
         with do.loop(players) as down:
             k = builder.sub(builder.sub(players, word(1)), down)
             at, rank = do.record(k), do.splat(builder.sitofp(k, do.real))
@@ -145,12 +145,12 @@ def _credit(typing: Any, work: Any, network: Any, out: Any, players: Any, ascend
                 y = builder.fadd(builder.load(total), shift)
                 do.store(at, REWARD, builder.select(do.at_most(one, do.load(at, LIVE)), y, zero))
 
-        builder.store(zero, odd)
+        builder.store(zero, nan_flag)
         with do.loop(players) as k:
-            do.add(odd, builder.fmul(do.load(do.record(k), REWARD), zero))
+            do.add(nan_flag, builder.fmul(do.load(do.record(k), REWARD), zero))
         with do.numbers(out, target, first, rows, players) as (number, at):
             builder.store(builder.load(do.place(at, REWARD)), number)
-        bits = builder.bitcast(builder.fcmp_unordered("!=", builder.load(odd), zero), ir.IntType(do.lanes))
+        bits = builder.bitcast(builder.fcmp_unordered("!=", builder.load(nan_flag), zero), ir.IntType(do.lanes))
         return builder.zext(builder.cttz(bits, ir.IntType(1)(0)), word)
 
     return numba.intp(work, network, out, players, ascending, first, rows), generate

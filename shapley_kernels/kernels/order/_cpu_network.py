@@ -45,25 +45,25 @@ def rows_by_network(  # type: ignore[no-untyped-def]
     index -= 1  # the bits of a key that hold the player
     key = zeros((players + 1) * stride, bits).reshape((players + 1, stride))
     key[players] = _lowest(bits)
-    here = np.empty((players if mask.size else 0, stride), np.uint8)  # the mask of the tile
+    mask_tile = np.empty((players if mask.size else 0, stride), np.uint8)  # the mask of the tile
     live = zeros(stride, A)
     value, credit = zeros(players * size, A), zeros(players * size if B.size else 0, A)  # [players, lanes] by rank
     a, b = zeros(players * size, A), zeros(players * size if B.size else 0, A)  # A and B of each lane
     starts, places = np.zeros(size, np.int64), np.zeros(size, bits.dtype)
-    c, shift, wrong, strange = np.zeros(size, real), np.zeros(size, real), np.zeros(size, real), np.zeros(size, real)
+    c, shift, wrong, nonfinite = np.zeros(size, real), np.zeros(size, real), np.zeros(size, real), np.zeros(size, real)
     first_bad, known = -1, False
     for first in range(start, stop, tile):
         width = min(tile, stop - first)
         transpose_all(bits.reshape(-1), first * players, width, players, players, key.reshape(-1), 0, stride)
         if mask.size:
-            transpose_all(mask.reshape(-1), first * players, width, players, players, here.reshape(-1), 0, stride)
+            transpose_all(mask.reshape(-1), first * players, width, players, players, mask_tile.reshape(-1), 0, stride)
         whole = (width + size - 1) // size * size
         for lane in range(width, whole):  # those without a row repeat the last one
             for i in range(players):
                 key[i, lane] = key[i, width - 1]
                 if mask.size:
-                    here[i, lane] = here[i, width - 1]
-        _make_keys(key, players, here, mask, whole, index, live)
+                    mask_tile[i, lane] = mask_tile[i, width - 1]
+        _make_keys(key, players, mask_tile, mask, whole, index, live)
         sort(key.reshape(-1).view(rewards.dtype), players, stride, steps, whole)
         tile_rewards, tile_out = rewards[first : first + width].reshape(-1), out[first : first + width].reshape(-1)
         for at in range(0, whole, size):
@@ -83,9 +83,9 @@ def rows_by_network(  # type: ignore[no-untyped-def]
             _look_up(tile_rewards, key, at, index, places, live, mask, value, wrong)
             if wrong.any():
                 _settle(key, at, value, wrong)
-            _credits(value, key, at, live, mask, c, shift, a, B, b, credit, tile_out, strange)
+            _credits(value, key, at, live, mask, c, shift, a, B, b, credit, tile_out, nonfinite)
             for lane in range(min(size, width - at)):
-                if strange[lane] != 0:
+                if nonfinite[lane] != 0:
                     refuse(mask, first + at + lane, out)
                     if first_bad < 0:
                         first_bad = first + at + lane
@@ -93,7 +93,7 @@ def rows_by_network(  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _make_keys(key, players, here, mask, width, index, live):  # type: ignore[no-untyped-def]
+def _make_keys(key, players, mask_tile, mask, width, index, live):  # type: ignore[no-untyped-def]
     """From bits of floats to keys, which are bits of floats that rise with the rewards, masked players lowest; live =
     how many are live.
 
@@ -114,7 +114,7 @@ def _make_keys(key, players, here, mask, width, index, live):  # type: ignore[no
             size = (size if size < highest else highest) + unit
             x = (x & ~magnitude) | size
             if mask.size:
-                alive = here[i, lane] != 0
+                alive = mask_tile[i, lane] != 0
                 live[lane] += one if alive else 0
                 x = x if alive else lowest
             key[i, lane] = (x & leading) | player
@@ -215,18 +215,18 @@ def _look_up(rewards, key, at, index, places, live, mask, value, wrong):  # type
     wrong = 1 for a row out of order."""
     real, size, flat, stride = value.dtype.type, lanes(value), key.reshape(-1), key.shape[1]
     low, origin, alive = splat(key, index), load(places, 0), load(live, at)
-    least, found, one = splat(value, real(-np.inf)), splat(value, real(0)), splat(value, real(1))
+    least, unsettled, one = splat(value, real(-np.inf)), splat(value, real(0)), splat(value, real(1))
     upper = splat(value, real(np.inf))
     for t in range(value.size // size):
         place = (load(flat, t * stride + at) & low) + origin
         reward = gather(rewards, place)
         if mask.size:
             reward = where_at_most(splat(value, real(t + 1)), alive, reward, least)
-        found = where_at_most(reward, upper, found, one)
+        unsettled = where_at_most(reward, upper, unsettled, one)
         store(flat, t * stride + at, place)
         store(value, t * size, reward)
         upper = reward
-    store(wrong, 0, found)
+    store(wrong, 0, unsettled)
 
 
 @helper
@@ -236,19 +236,19 @@ def _settle(key, at, value, wrong):  # type: ignore[no-untyped-def]
     real, size, flat, stride = value.dtype.type, lanes(value), key.reshape(-1), key.shape[1]
     players, zero, one = value.size // size, splat(value, real(0)), splat(value, real(1))
     for _ in range(EXCHANGES):
-        found, least = zero, splat(value, real(-np.inf))
+        unsettled, least = zero, splat(value, real(-np.inf))
         lower, behind = load(value, (players - 1) * size), load(flat, (players - 1) * stride + at)
         for t in range(players - 2, -1, -1):
             upper, ahead = load(value, t * size), load(flat, t * stride + at)
             x, place = where_at_most(lower, upper, lower, upper), where_at_most(lower, upper, behind, ahead)
             store(value, (t + 1) * size, x)
             store(flat, (t + 1) * stride + at, place)
-            found = where_at_most(least, x, found, one)
+            unsettled = where_at_most(least, x, unsettled, one)
             least = x
             lower, behind = where_at_most(lower, upper, upper, lower), where_at_most(lower, upper, ahead, behind)
         store(value, 0, lower)
         store(flat, at, behind)
-        store(wrong, 0, where_at_most(least, lower, found, one))
+        store(wrong, 0, where_at_most(least, lower, unsettled, one))
         if not wrong.any():
             return
     for lane in range(size):
@@ -278,14 +278,14 @@ def _merge_sort(key, column, value, lane):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _credits(value, key, at, live, mask, c, shift, a, B, b, credit, out, strange):  # type: ignore[no-untyped-def]
-    """Credits of a vector of rows to their places in `out`; strange [lanes]: 0, or NaN where one is not finite.
+def _credits(value, key, at, live, mask, c, shift, a, B, b, credit, out, nonfinite):  # type: ignore[no-untyped-def]
+    """Credits of a vector of rows to their places in `out`; nonfinite [lanes]: 0, or NaN where one is not finite.
 
     Gaps of tied rewards are 0, and adding 0 keeps their credits bitwise equal.
     """
     real, size, flat, stride = value.dtype.type, lanes(value), key.reshape(-1), key.shape[1]
     zero, alive, constant = splat(value, real(0)), load(live, at), load(shift, 0)
-    total, lower, odd = splat(value, -real(0)), load(c, 0), splat(value, real(0))
+    total, lower, nan_flag = splat(value, -real(0)), load(c, 0), splat(value, real(0))
     for t in range(value.size // size - 1, -1, -1):
         upper = load(value, t * size)
         more = total + (upper - lower) * load(a, t * size)
@@ -296,7 +296,7 @@ def _credits(value, key, at, live, mask, c, shift, a, B, b, credit, out, strange
             share = where_at_most(rank, alive, share, zero)
         else:
             total, lower = more, upper
-        odd = odd + share * zero
+        nan_flag = nan_flag + share * zero
         if B.size:
             store(credit, t * size, share)
         else:
@@ -310,7 +310,7 @@ def _credits(value, key, at, live, mask, c, shift, a, B, b, credit, out, strange
             share = load(credit, t * size) + total
             if mask.size:
                 share = where_at_most(splat(value, real(t + 1)), alive, share, zero)
-            odd = odd + share * zero
+            nan_flag = nan_flag + share * zero
             scatter(out, load(flat, t * stride + at), share)
             upper = lower
-    store(strange, 0, odd)
+    store(nonfinite, 0, nan_flag)

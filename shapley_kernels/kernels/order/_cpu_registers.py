@@ -82,8 +82,8 @@ def _lines(players: int, masked: bool, has_b: bool) -> tuple[list[str], list[str
         row += [f"x{i} = x{i} if p{i} else zero" for i in each]
         row += ["live = " + " + ".join(f"(one if p{i} else zero)" for i in each)]
     row += choose
-    row += ["odd = " + " + ".join(f"x{i} * zero" for i in each) + " + c * zero"]  # 0, or NaN for the whole row
-    row += ["shift = c * e + odd"]
+    row += ["nan_flag = " + " + ".join(f"x{i} * zero" for i in each) + " + c * zero"]  # 0, or NaN for the whole row
+    row += ["shift = c * e + nan_flag"]
     row += [f"s{i} = x{i} if p{i} else least" if masked else f"s{i} = x{i}" for i in each]
     row += [
         f"s{i}, s{j} = (s{i} if s{i} > s{j} else s{j}), (s{j} if s{i} > s{j} else s{i})" for i, j in network(players)

@@ -41,7 +41,7 @@ def rows_by_rank(  # type: ignore[no-untyped-def]
             refuse(mask, b, out)
             first_bad = b if first_bad < 0 else first_bad
             continue
-        odd = zero = rewards.dtype.type(0)
+        nan_flag = zero = rewards.dtype.type(0)
         level = row_of_count[live]
         lower = reward[rank[live - 1]]
         total, shift = (lower - c) * A[level, live - 1], c * C[level]
@@ -60,8 +60,8 @@ def rows_by_rank(  # type: ignore[no-untyped-def]
                 result[rank[t]] += total
                 upper = lower
         for i in range(result.size):
-            odd += result[i] * zero
-        if odd != 0 and first_bad < 0:
+            nan_flag += result[i] * zero
+        if nan_flag != 0 and first_bad < 0:
             first_bad = b
     return first_bad
 

@@ -61,18 +61,18 @@ def rows_in_vectors(  # type: ignore[no-untyped-def]
                     if mask.size:
                         alive[np.uintp(k * size + row)] = mask[at]
 
-        live, odd = everybody, nothing  # odd: 0, or NaN in a row with a reward that is not finite
+        live, nan_flag = everybody, nothing  # nan_flag: 0, or NaN in a row with a reward that is not finite
         if mask.size:
             live = zero
         for at in range(0, whole, size):
             reward = load(x, at)
             if mask.size:
-                here = load_bytes(alive, at, A)
-                live = live + here
-                odd = odd + where_at_most(one, here, reward, zero) * zero
-                reward = where_at_most(one, here, reward, least)
+                is_live = load_bytes(alive, at, A)
+                live = live + is_live
+                nan_flag = nan_flag + where_at_most(one, is_live, reward, zero) * zero
+                reward = where_at_most(one, is_live, reward, least)
             else:
-                odd = odd + reward * zero
+                nan_flag = nan_flag + reward * zero
             store(s, at, reward)
         for step in range(len(network)):
             i, j = network[step, 0] * size, network[step, 1] * size
@@ -95,7 +95,7 @@ def rows_in_vectors(  # type: ignore[no-untyped-def]
                     if B.size:
                         b[k * size + row] = B[level, k]
         end = load(c, 0)
-        constant = load(shift, 0) + (odd + end * zero)
+        constant = load(shift, 0) + (nan_flag + end * zero)
         lower = end
         for k in range(players - 1, -1, -1):
             reward = load(s, k * size)
@@ -108,7 +108,7 @@ def rows_in_vectors(  # type: ignore[no-untyped-def]
                 store(h, k * size, gap * load(b, k * size))
             lower = reward
 
-        odd = zero  # 0, or NaN in a row with a credit that is not finite
+        nan_flag = zero  # 0, or NaN in a row with a credit that is not finite
         for at in range(0, whole, TOGETHER * size):
             x0, x1, x2, x3 = load(x, at), load(x, at + size), load(x, at + 2 * size), load(x, at + 3 * size)
             t0, t1, t2, t3 = nothing, nothing, nothing, nothing
@@ -131,8 +131,8 @@ def rows_in_vectors(  # type: ignore[no-untyped-def]
             store(x, at + size, t1)
             store(x, at + 2 * size, t2)
             store(x, at + 3 * size, t3)
-            odd = odd + ((t0 + t1) + (t2 + t3)) * zero
-        store(s, 0, odd)
+            nan_flag = nan_flag + ((t0 + t1) + (t2 + t3)) * zero
+        store(s, 0, nan_flag)
         for row in range(rows):
             if s[row] != 0 and first_bad < 0:
                 first_bad = first + row

@@ -21,7 +21,7 @@ from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.kernels._compile import building, compiled
 from shapley_kernels.kernels._marshal import THREADED, Kernel
 from shapley_kernels.kernels._threads import over_rows
-from shapley_kernels.kernels.order._cpu_lanes import room, rows_in_lanes
+from shapley_kernels.kernels.order._cpu_lanes import rows_in_lanes, scratch
 from shapley_kernels.kernels.order._cpu_registers import kernel as registers_kernel
 from shapley_kernels.kernels.order._cpu_rows import order_of, rows_by_rank
 from shapley_kernels.kernels.order._sorting_networks import fused_network, network
@@ -68,7 +68,9 @@ def run(
         ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, make)
     if ready is None and short:
         more: Any = (network(players), _ascending(players))
-        bad = _IN_LANES(rows, steps, dtype, rewards, mask, *tables, *more, out, scratch=lambda *_: room(players, dtype))
+        bad = _IN_LANES(
+            rows, steps, dtype, rewards, mask, *tables, *more, out, scratch=lambda *_: scratch(players, dtype)
+        )
     elif ready is None:
         work = _BY_RANK.bound(dtype, rewards, mask, *tables, out)
         bad = over_rows(lambda *part: _by_rank(work, rewards, mask, *part), rows, 1, THREADED // steps)

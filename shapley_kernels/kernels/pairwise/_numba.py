@@ -52,7 +52,7 @@ def _in_lanes(w, values, mask, own, pair, row_of_count, start, stop, out):  # ty
     zero, one = splat(own, real(0)), splat(own, real(1))
     x, a = zeros(players * players * size, own), zeros(players * size, own)  # [player, player, lane], [player, lane]
     live, credit = zeros(players * size, own), zeros(players * size, own)
-    scale_own, scale_pair, odd = zeros(size, own), zeros(size, own), zeros(2 * size, own)
+    scale_own, scale_pair, flags = zeros(size, own), zeros(size, own), zeros(2 * size, own)
     known, first_bad = False, -1
     for first in range(start, stop, size):
         rows = min(size, stop - first)
@@ -84,13 +84,13 @@ def _in_lanes(w, values, mask, own, pair, row_of_count, start, stop, out):  # ty
             share = where_at_most(one, load(live, i * size), share, zero)
             wrong = wrong + share * zero
             store(credit, i * size, share)
-        store(odd, 0, wrong)
-        store(odd, size, differ)
+        store(flags, 0, wrong)
+        store(flags, size, differ)
         transpose_all(credit, 0, players, rows, size, out.reshape(-1), first * players, players)
         for row in range(rows):
-            if odd[row] != 0:
+            if flags[row] != 0:
                 _refuse(mask, first + row, out)
-            if (odd[row] != 0 or odd[size + row] != 0) and first_bad < 0:
+            if (flags[row] != 0 or flags[size + row] != 0) and first_bad < 0:
                 first_bad = first + row
     return first_bad
 

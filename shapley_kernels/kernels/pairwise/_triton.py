@@ -125,13 +125,13 @@ def _spread_nan(  # type: ignore[no-untyped-def]
 ):
     """NaN for all live players of rows in which one has it."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # [ROWS]
-    found = tl.zeros([ROWS, COLUMNS], tl.int32)
+    nan_flag = tl.zeros([ROWS, COLUMNS], tl.int32)
     for start in range(0, players, COLUMNS):
         i = start + tl.arange(0, COLUMNS)
         in_bounds = (row < rows)[:, None] & (i < players)[None, :]
         x = tl.load(out + row[:, None] * players + i[None, :], mask=in_bounds, other=0.0).to(tl.float32)
-        found |= (x != x).to(tl.int32)
-    bad = tl.max(found, axis=1) > 0  # [ROWS]
+        nan_flag |= (x != x).to(tl.int32)
+    bad = tl.max(nan_flag, axis=1) > 0  # [ROWS]
     for start in range(0, players, COLUMNS):
         i = start + tl.arange(0, COLUMNS)
         place = row[:, None] * players + i[None, :]

@@ -44,7 +44,7 @@ def others(order: np.ndarray | None, starts: np.ndarray) -> tuple[np.ndarray, np
     order = np.arange(len(size)) if order is None else order
     at = np.arange(len(order)) - first
     step = np.arange(1, max(1, sizes.max(initial=1)))[:, None]
-    found, there = np.empty((len(step), len(order)), np.int64), np.empty((len(step), len(order)), bool)
-    found[:, order] = order[first + (at + step) % size]
+    partner, there = np.empty((len(step), len(order)), np.int64), np.empty((len(step), len(order)), bool)
+    partner[:, order] = order[first + (at + step) % size]
     there[:, order] = step < size
-    return found, there
+    return partner, there

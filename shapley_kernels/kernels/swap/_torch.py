@@ -28,7 +28,7 @@ def run(x: Any, count: Any, weights: Any, empty: Any, order: Any, starts: Any, m
     own = _worth(upto[:, -1:], c)
     above = torch.zeros_like(upto[:, :, 0])  # [rollouts, K + 1]
     number = torch.zeros_like(count)
-    for h, there in zip(*(torch.from_numpy(found).to(x.device) for found in others(order, starts)), strict=True):
+    for h, there in zip(*(torch.from_numpy(numbers).to(x.device) for numbers in others(order, starts)), strict=True):
         gain = weights * (own - _worth(torch.maximum(heads, tails[h]), c))
         above = above + torch.where(there[:, None], total(gain), 0.0)
         number += there

@@ -72,10 +72,10 @@ def _table(values, mask, weights, row_of_count, fours, start, stop, out):  # typ
                 for row in range(size):
                     _set_weights(weights[row_of_count[live[row]]], 0, live[row], weight, row, size)
             _credits(table, weight, fours, credit)
-            odd = load(credit, 0) * splat(weights, real(0))  # 0, or not in a row with a credit that is not finite
+            nan_flag = load(credit, 0) * splat(weights, real(0))  # 0, or not in a row with a credit that is not finite
             for i in range(1, players):
-                odd = odd + load(credit, i * size) * splat(weights, real(0))
-            store(check, 0, odd)
+                nan_flag = nan_flag + load(credit, i * size) * splat(weights, real(0))
+            store(check, 0, nan_flag)
             if mask.size == 0:
                 transpose_all(credit, 0, players, rows, size, out.reshape(-1), first * players, players)
             for row in range(rows):
