@@ -54,9 +54,12 @@ import importlib.abc, os, signal, sys, threading, time, numpy as np, shapley_ker
 rewards = np.random.default_rng(0).random((5, 3))
 inside = threading.Event()
 
+def credits(dtype):  # a kernel for each
+    return sk.shapley(sk.Max(rewards.astype(dtype)))
+
 def child():
     signal.alarm(1800)  # ends it if it waits forever
-    os._exit(int(not np.allclose(sk.shapley(sk.Max(rewards)).sum(1), rewards.max(1))))
+    os._exit(int(not all(np.allclose(credits(dtype).sum(1), rewards.max(1)) for dtype in ("f8", "f4"))))
 
 def fork_during(work):
     thread = threading.Thread(target=work)
@@ -74,7 +77,7 @@ class Slow(importlib.abc.MetaPathFinder):
             time.sleep(0.3)
 
 sys.meta_path.insert(0, Slow())
-fork_during(lambda: sk.shapley(sk.Max(rewards)))
+fork_during(lambda: credits("f8"))
 
 from shapley_kernels.kernels import _compile
 load = _compile._Disk.load_overload
@@ -85,7 +88,7 @@ def slow(*arguments):
     return load(*arguments)
 
 _compile._Disk.load_overload = slow
-fork_during(lambda: sk.shapley(sk.Mean(rewards)))
+fork_during(lambda: credits("f4"))
 
 def forking(*arguments):
     pid = os.fork()
@@ -97,7 +100,7 @@ def forking(*arguments):
     return load(*arguments)
 
 _compile._Disk.load_overload = forking
-sk.shapley(sk.Mean(rewards, mask=rewards > 0.1))
+sk.grpo_advantages(rewards)
 """
 
 
@@ -105,7 +108,9 @@ sk.shapley(sk.Mean(rewards, mask=rewards > 0.1))
 def test_fork_while_a_kernel_is_imported_or_loaded():
     """By another thread, whose locks nobody in the child would release; last by the forking thread itself."""
     done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=False, timeout=GUARD)
-    assert done.stdout.split() == ["0", "0", "0"], done.stderr
+    statuses = done.stdout.split()
+    assert set(statuses) == {"0"}, done.stderr
+    assert len(statuses) >= 3  # of the last call, one for each kernel that it loads
 
 
 def test_spawn():

@@ -17,6 +17,9 @@ from shapley_kernels.values import Semivalue
 LARGEST_TOTAL = 1 << 20
 """Of a budget: cost and memory grow with it."""
 
+LARGEST_QUOTA = 1 << 48
+"""Sums of weights that count for no more than it overflow no int64."""
+
 COUNTED = 1 << 16
 """Quotas above it are served by counting coalitions (`CountTerm`), one game after the other."""
 
@@ -36,6 +39,11 @@ class _IntegerWeights(Game):
     def _read_weights(self, weights: Any, mask: Any, name: str, total: Any, least: int) -> int:
         owner = type(self).__name__
         total = integer(owner, name, total, least)
+        if total > LARGEST_QUOTA:
+            raise ValueError(
+                f"{owner}: {name} must be at most {LARGEST_QUOTA}, got {total}; divide it and the weights by a common "
+                "factor"
+            )
         array, _ = native(weights, f"{owner}: weights")
         if not ops_of(array).is_integer(array):
             raise TypeError(
@@ -189,7 +197,7 @@ class DoubleMajority(_IntegerWeights):
 
     Args:
         weights: [..., players] integers >= 0; credits are float64 in numpy, the default dtype in torch.
-        quota: integer >= 1, of the sum of weights.
+        quota: integer from 1 to 2^48, of the sum of weights.
         members: integer >= 0, how many have to agree.
         blocking: integer >= 0, how many have to be against it, at least, to outvote the others; 0: no such rule, one
             is enough, and so are none if the quota cannot be reached.
@@ -262,12 +270,12 @@ class WeightedVoting(_IntegerWeights):
 
     Args:
         weights: [..., players] integers >= 0; credits are float64 in numpy, the default dtype in torch.
-        quota: integer >= 1.
+        quota: integer from 1 to 2^48.
         mask: [..., players] bool, True = live; None = all live. What stands at masked players is never read.
 
     Raises:
-        TypeError, ValueError: weights that are not integers, negative ones (on the CPU); a quota below 1; one above
-            2^16 with more than 1000 live members, or with counts of more than 2 GiB.
+        TypeError, ValueError: weights that are not integers, negative ones (on the CPU); a quota out of its range; one
+            above 2^16 with more than 1000 live members, or with counts of more than 2 GiB.
 
     Cost: O(quota players^2 log players) per row under values with nodes, players times that under the others;
         quota * players numbers of memory per halving of the players. Above a quota of 2^16 as `DoubleMajority`: the 184

@@ -21,8 +21,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, config
-from numba.core.datamodel.models import PrimitiveModel
-from numba.extending import intrinsic, overload, register_model
+from numba.extending import intrinsic, models, overload, register_model
 
 from shapley_kernels.kernels._compile import helper
 
@@ -45,7 +44,7 @@ class Vector(numba.types.Type):
 
 
 @register_model(Vector)
-class _Model(PrimitiveModel):
+class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, ir.VectorType(manager.lookup(kind.dtype).get_value_type(), kind.lanes))
 
