@@ -133,13 +133,13 @@ def test_forms_agree_to_the_bit(dtype):
 
 def test_the_number_of_players_and_the_size_of_the_call_choose(monkeypatch):
     """A call of many rewards compiles the form that is the fastest; one of fewer takes what there is, and a small one
-    does not look."""
+    does not look for vectors."""
     chosen = []
     monkeypatch.setattr(_numba, "_ready", lambda form, *key: chosen.append((form, key[-1])))
     rng = np.random.default_rng(0)
     for players in (8, 9, 32, 33, 1024, 1025):
         check(case(0, rng.random((2, players), dtype=np.float32)))
-    assert chosen == [("network", False)] * 2
+    assert chosen == [("registers", False), ("network", False), ("network", False)]
     chosen.clear()
     for players in (8, 9, 32):
         check(case(0, rng.random((_numba.SMALL // players + 1, players), dtype=np.float32)))

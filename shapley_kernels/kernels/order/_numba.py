@@ -30,7 +30,7 @@ LONGEST = {"registers": 8, "vectors": 32, "network": 1024}
 """The longest rows that each form is the fastest for."""
 
 SMALL = 1 << 12
-"""Elements of a call for which no other form is looked for up to 32 players: most of the time is not the kernel's."""
+"""Elements of a call for which "vectors" is not looked for: most of the time is not the kernel's."""
 
 PAYS = 1 << 18
 """Elements of a call that pays for compiling a form of its own."""
@@ -61,8 +61,9 @@ def run(
     """
     rows, players = rewards.shape
     dtype, tables, steps = A.dtype, (v_empty, A, B, C, row_of_count), max(1, players)
-    short = players <= LONGEST["vectors"]
-    fastest, ready = form or ("rows" if short and rewards.size <= SMALL else _fastest(players)), None
+    short, fastest, ready = players <= LONGEST["vectors"], form or _fastest(players), None
+    if fastest == "vectors" and form is None and rewards.size <= SMALL:
+        fastest = "rows"
     if fastest != "rows":
         make = form is not None or rewards.size >= PAYS
         ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, make)
