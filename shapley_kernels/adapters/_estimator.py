@@ -21,10 +21,11 @@ from shapley_kernels.rl import (
     scatter_to_tokens,
 )
 from shapley_kernels.rl.advantages import Normalisation, normalised
-from shapley_kernels.rl.allocator import make_game, rounding_of
+from shapley_kernels.rl.allocator import rounding_of
 from shapley_kernels.rl.groups import read_groups
 from shapley_kernels.rl.scorer import Scored
 from shapley_kernels.rl.sizes import EFFICIENT, multiplies, times_live
+from shapley_kernels.rl.utility import make_game
 
 OWNER = "shapley_grpo"
 ROLLOUTS = "shapley_rollouts"

@@ -31,7 +31,7 @@ MOST_COUNTS = 1 << 28
 
 
 class _IntegerWeights(Game):
-    """Base of both: reads weights, and a total beyond which nothing changes."""
+    """Base of all three: reads weights, and a total beyond which nothing changes."""
 
     arguments: ClassVar[dict[str, Any]] = {"weights": (-1,)}
     domain: ClassVar[dict[str, tuple[float, float]]] = {"weights": (0.0, float("inf"))}

@@ -9,11 +9,12 @@ import numpy as np
 from shapley_kernels.arrays import Array, describe, device, like, narrowed, ops_of, read
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.advantages import Normalisation, normalised, read_mask
-from shapley_kernels.rl.allocator import check_utility, check_value, credits_of, make_game, name_of, rounding_of
+from shapley_kernels.rl.allocator import check_value, credits_of, rounding_of
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.groups import Groups, read_flat, refuse_ranks_without_ids
 from shapley_kernels.rl.ranks import ALONE, Ranks, ranks_of
+from shapley_kernels.rl.utility import check_utility, make_game, name_of
 from shapley_kernels.values import Semivalue, Shapley
 
 OWNER = "rollout_advantages"

@@ -17,10 +17,10 @@ import numpy as np
 from shapley_kernels._async import gathered, is_async, wait
 from shapley_kernels.arrays import as_float, constant, describe, is_torch, namespace, numbers, one_of
 from shapley_kernels.games import Game, Max
-from shapley_kernels.rl.allocator import make_game, takes
 from shapley_kernels.rl.candidates import Candidates, candidate_ids, check_policies
 from shapley_kernels.rl.diagnostics import PREFIX
 from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Parser
+from shapley_kernels.rl.utility import make_game, takes
 from shapley_kernels.rl.vocabulary import token_reader
 
 OWNER = "SetScorer"
