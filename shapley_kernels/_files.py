@@ -1,10 +1,8 @@
-"""Output files that appear whole or not at all; what a killed run left behind of them goes at the next start."""
+"""Output files that appear whole or not at all, and scratch files without names, of which nothing can stay behind."""
 
 import errno
 import io
 import os
-import platform
-import secrets
 import shutil
 import stat
 import sys
@@ -12,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -22,119 +19,8 @@ from shapley_kernels._command import CommandError
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is claimed and nothing removed
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-
-PREFIX = "shapley-kernels-"
-
-
-class Claim:
-    """A lock on a file or directory that this process has made, which ends with it, however it ends.
-
-    Only what is locked has a name that `remove_stale` looks at, so that it never meets what is just being made.
-
-    Args:
-        path: as it was made; not changed where the file system has no locks.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.names = [path]  # that it has, may have or had
-        self._descriptor: int | None = None
-
-    @property
-    def path(self) -> Path:
-        return self.names[-1]
-
-    def take(self) -> None:
-        """Lock it, and give it its name."""
-        if fcntl is None:
-            return
-        try:
-            self._descriptor = _locked(self.path)
-        except OSError:
-            return
-        before = self.path
-        self.names.append(before.with_name(before.name.replace(PREFIX, f"{PREFIX}{_kernel()}-")))
-        before.rename(self.path)
-
-    def end(self) -> None:
-        """Remove it, unless it has another name by now, and unlock it."""
-        for name in self.names:
-            _remove(name)
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-@cache
-def _kernel() -> str:
-    """Stands for the running kernel, within which locks are seen by all processes, in all containers."""
-    try:
-        name = Path("/proc/sys/kernel/random/boot_id").read_text()
-    except OSError:
-        name = platform.node()
-    return blake2b(name.encode(), digest_size=6).hexdigest()
-
-
-def remove_stale(directory: Path) -> None:
-    """Remove what killed runs of this user left there; not those of other machines, whose locks may not show here."""
-    if fcntl is None:
-        return
-    with suppress(OSError):
-        for path in directory.glob(f"*{PREFIX}{_kernel()}-*"):
-            with suppress(OSError):
-                _remove_unlocked(path)
-
-
-def _remove_unlocked(path: Path) -> None:
-    descriptor = _locked(path)
-    try:
-        if os.fstat(descriptor).st_uid == os.geteuid():
-            _remove(path)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(path: Path) -> int:
-    """A descriptor that holds the lock.
-
-    Raises:
-        OSError: another process holds it, or there are no locks here.
-    """
-    access = os.O_RDONLY if path.is_dir() else os.O_RDWR  # NFS locks only what is open for writing
-    descriptor = os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _remove(path: Path) -> None:
-    """A file, or a directory with what is in it, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
-
-
-def new_claim(directory: Path) -> Claim:
-    """For a file that is yet to be made."""
-    return Claim(directory / f".{PREFIX}{secrets.token_hex(8)}.tmp")
-
-
-@contextmanager
-def scratch_directory() -> Iterator[Path]:
-    """A directory for this process, below $TMPDIR."""
-    remove_stale(Path(tempfile.gettempdir()))
-    claim = Claim(Path(tempfile.mkdtemp(prefix=PREFIX)))
-    try:
-        claim.take()
-        yield claim.path
-    finally:
-        claim.end()
 
 
 @contextmanager
@@ -151,8 +37,8 @@ def naming(shown: str) -> Iterator[None]:
 class _NamedFile(io.FileIO):
     """A file whose errors name it, also those that come only when a buffer above it is emptied."""
 
-    def __init__(self, file: Path | int, mode: str, shown: str) -> None:
-        super().__init__(file, mode, closefd=not isinstance(file, int))
+    def __init__(self, file: Path | int, mode: str, shown: str, closefd: bool = True) -> None:
+        super().__init__(file, mode, closefd=closefd)
         self._shown = shown
 
     def write(self, data: Any) -> int:
@@ -160,37 +46,86 @@ class _NamedFile(io.FileIO):
             return super().write(data)
 
 
-def open_named(file: Path | int, mode: str, shown: str) -> IO[bytes]:
-    """A buffered stream to write to, "w" or "x" and "+" to read as well, whose errors name the file as `shown`."""
-    raw = _NamedFile(file, mode, shown)
-    return io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+def scratch_file() -> IO[bytes]:
+    """A file without a name, gone with this process; a person is told where that is, and how to have it elsewhere."""
+    shown = f"temporary files in {tempfile.gettempdir()} ($TMPDIR)"
+    with naming(shown), tempfile.TemporaryFile() as file:
+        return io.BufferedRandom(_NamedFile(os.dup(file.fileno()), "w+", shown))
 
 
-def open_scratch(path: Path, mode: str) -> IO[bytes]:
-    """A new file in the scratch directory; a person is told where that is, and how to have it elsewhere."""
-    return open_named(path, mode, f"temporary files in {tempfile.gettempdir()} ($TMPDIR)")
+def _taken(draft: Path) -> int | None:
+    """A descriptor of the empty file `draft`, locked for as long as it is open; None where another run has it.
 
-
-@dataclass
-class _File:
-    """An output file on its way."""
-
-    shown: str  # as the user knows it
-    target: Path
-    claim: Claim
-    stream: IO[bytes] | None = None
-    identity: tuple[int, int] | None = None
-
-    def in_place(self) -> bool:
-        """Whether it has its own name, as the file system says, which knows it also right after an interrupt."""
+    What is there already and not locked was left by a run that was killed. Where there are no locks, nobody knows.
+    """
+    flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor, new = os.open(draft, flags | os.O_CREAT | os.O_EXCL, 0o666), True
+    except FileExistsError:
         try:
-            return self.identity == _identity(self.target.stat())
-        except OSError:
-            return False
+            descriptor, new = os.open(draft, flags), False
+        except OSError:  # gone by now, or nothing that a run of this user left
+            return None
+    try:
+        if fcntl:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.fstat(descriptor)
+        free = new or (fcntl and found.st_uid == os.geteuid() and _identity(found) == _identity(os.lstat(draft)))
+    except BlockingIOError:
+        free = False
+    except OSError:  # no locks here
+        free = new
+    if free:
+        os.ftruncate(descriptor, 0)
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+@dataclass
+class _File:
+    """An output file on its way, as a draft that always has the same name, so that one left behind goes next time."""
+
+    shown: str  # as the user knows it
+    target: Path
+    stream: IO[bytes] | None = None
+    identity: tuple[int, int] | None = None
+
+    @property
+    def draft(self) -> Path:
+        digest = blake2b(os.fsencode(self.target.name), digest_size=8).hexdigest()
+        return self.target.with_name(f".shapley-kernels-{digest}.tmp")
+
+    def open(self) -> IO[bytes]:
+        descriptor = _taken(self.draft)
+        if descriptor is None:
+            raise CommandError(f"{self.shown}: another run writes it now; if none does, remove {self.draft}")
+        self.stream = io.BufferedRandom(_NamedFile(descriptor, "r+", self.shown))
+        self.identity = _identity(os.fstat(descriptor))
+        if self.target.exists():
+            shutil.copymode(self.target, self.draft)
+        return self.stream
+
+    def is_at(self, path: Path) -> bool:
+        """Whether it has that name, as the file system says, which knows it also right after an interrupt."""
+        try:
+            return self.identity == _identity(path.stat())
+        except OSError:
+            return False
+
+    def end(self) -> None:
+        """Remove the draft, if that is what it still is, and unlock it."""
+        if fcntl and self.is_at(self.draft):
+            self.draft.unlink()
+        if self.stream:
+            with suppress(OSError):  # on a full disk also the rest in the buffer does not fit
+                self.stream.close()
+        if not fcntl and self.is_at(self.draft):  # Windows removes no open file
+            self.draft.unlink()
 
 
 class Staged:
@@ -216,10 +151,7 @@ class Staged:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in self._files:
-            with suppress(OSError):  # on a full disk also the rest in the buffer does not fit
-                if file.stream:
-                    file.stream.close()
-            file.claim.end()
+            file.end()
         for stream, _ in self._direct:
             with suppress(OSError):  # what has to arrive was flushed by `commit`
                 stream.close()
@@ -234,21 +166,15 @@ class Staged:
         target = Path(os.path.realpath(name))  # a symbolic link stays, what it points to is replaced
         if target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(name))
-        remove_stale(target.parent)
-        file = _File(str(name), target, new_claim(target.parent))
+        file = _File(str(name), target)
         self._files.append(file)  # first of all, so that an interrupt now leaves nothing
         try:
-            file.stream = open_named(file.claim.path, "x+", file.shown)
+            return file.open()
         except OSError as error:  # about the directory; the temporary name says nothing to a person
             self._files.pop()
             directory = target.parent if name.is_symlink() else name.parent
             there = f"; make it with mkdir -p {directory}" if error.errno == errno.ENOENT else ""
             raise OSError(error.errno, f"{error.strerror}, the folder of {name}{there}", str(directory)) from None
-        file.identity = _identity(os.fstat(file.stream.fileno()))
-        file.claim.take()
-        if target.exists():
-            shutil.copymode(target, file.claim.path)
-        return file.stream
 
     def stdout(self) -> IO[bytes]:
         """stdout, buffered: under PYTHONUNBUFFERED a write to sys.stdout.buffer may be cut short in silence."""
@@ -258,7 +184,7 @@ class Staged:
             return sys.stdout.buffer
 
     def _opened_directly(self, file: Path | int, shown: str) -> IO[bytes]:
-        stream = open_named(file, "w", shown)
+        stream = io.BufferedWriter(_NamedFile(file, "w", shown, closefd=not isinstance(file, int)))
         self._direct.append((stream, shown))
         return stream
 
@@ -281,17 +207,18 @@ class Staged:
             file.stream.flush()
             with naming(file.shown):
                 os.fsync(file.stream.fileno())
-            file.stream.close()
+            if not fcntl:  # Windows renames no open file
+                file.stream.close()
         for file in reversed(self._files):
             try:
-                os.replace(file.claim.path, file.target)
+                os.replace(file.draft, file.target)
             except OSError as error:
                 raise OSError(error.errno, f"{error.strerror}; {self.outcome()}", file.shown) from None
             _sync_directory(file.target.parent)
 
     def outcome(self) -> str:
         """What became of the outputs, for a run that ends early."""
-        complete = [file.shown for file in self._files if file.in_place()]
+        complete = [file.shown for file in self._files if file.is_at(file.target)]
         streams = [shown for _, shown in self._direct]
         if self._flushed:
             complete += streams

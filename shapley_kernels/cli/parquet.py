@@ -189,9 +189,12 @@ def refuse_other_prompts(sources: Sequence[ParquetRows]) -> None:
 def _parquet(file: File) -> Iterator[pq.ParquetFile]:
     try:
         # A buffered stream instead of whole row groups in memory.
-        with pq.ParquetFile(
-            file.path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
-        ) as stream:
+        with (
+            file.open() as raw,
+            pq.ParquetFile(
+                file.path or raw, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
+            ) as stream,
+        ):
             yield stream
     except pa.ArrowMemoryError:
         raise

@@ -8,13 +8,14 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import shutil
 import stat
 import sys
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
@@ -25,7 +26,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from shapley_kernels._command import CommandError
-from shapley_kernels._files import naming, open_scratch
+from shapley_kernels._files import naming, scratch_file
 from shapley_kernels.cli.rows import ARRAY_HINT, BadRow, Columns, Data, parts
 
 BATCH_ROWS = 4096
@@ -91,18 +92,41 @@ class File:
     """An input file that can be read twice."""
 
     name: str  # as the user knows it
-    path: Path
+    path: Path | None
     size: int
     modified: int
+    copy: IO[bytes] | None = None
+    """Where there is no path: what came through a pipe."""
 
     @classmethod
     def at(cls, name: str, path: Path) -> "File":
         status = path.stat()
         return cls(name, path, status.st_size, status.st_mtime_ns)
 
+    @classmethod
+    def of(cls, name: str, stream: IO[bytes]) -> "File":
+        """What can be read only once, copied."""
+        copy = scratch_file()
+        try:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+            copy.flush()
+        except OSError:
+            with suppress(OSError):  # the rest in the buffer does not fit either
+                copy.close()
+            raise
+        return cls(name, None, copy.tell(), 0, copy)
+
+    def open(self) -> IO[bytes]:
+        """To be read from the start; one at a time."""
+        if self.path is not None:
+            return open(self.path, "rb")
+        assert self.copy is not None
+        self.copy.seek(0)
+        return open(os.dup(self.copy.fileno()), "rb")
+
     def refuse_changed(self) -> None:
         """Raise if the file is no longer what the first pass read."""
-        if File.at(self.name, self.path) != self:
+        if self.path is not None and File.at(self.name, self.path) != self:
             raise CommandError(f"{self.name}: {CHANGED}")
 
 
@@ -134,14 +158,14 @@ def unchanged(inputs: list[File]) -> Iterator[None]:
         file.refuse_changed()
 
 
-def files(names: list[str], scratch: Path) -> list[File]:
-    """The named files; what can be read only once ("-" and pipes) is first copied to the scratch directory."""
+def files(names: list[str]) -> list[File]:
+    """The named files; what can be read only once ("-" and pipes) is first copied."""
     if names.count("-") > 1:
         raise CommandError("'-' (standard input) can be given once")
-    return [_file(name, scratch / f"input{i}") for i, name in enumerate(names)]
+    return [_file(name) for name in names]
 
 
-def _file(name: str, copy: Path) -> File:
+def _file(name: str) -> File:
     if name != "-":
         path = Path(name)
         mode = path.stat().st_mode
@@ -152,9 +176,8 @@ def _file(name: str, copy: Path) -> File:
     if name == "-" and sys.stdin is None:
         raise CommandError("-: stdin is closed; pipe rows into it, or name a file")
     shown = "<stdin>" if name == "-" else name
-    with sys.stdin.buffer if name == "-" else open(name, "rb") as stream, open_scratch(copy, "w") as out, naming(shown):
-        shutil.copyfileobj(stream, out, 1 << 20)
-    return File.at(shown, copy)
+    with sys.stdin.buffer if name == "-" else open(name, "rb") as stream, naming(shown):
+        return File.of(shown, stream)
 
 
 def _zstd(raw: IO[bytes]) -> Any:
@@ -183,7 +206,7 @@ UNREADABLE = {
 @contextmanager
 def _opened(file: File) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file's text, decompressed, and the raw stream below it, which knows how far we are."""
-    with open(file.path, "rb") as raw, naming(file.name):
+    with file.open() as raw, naming(file.name):
         first = raw.read(6)
         raw.seek(0)
         for magic, what in UNREADABLE.items():
@@ -202,7 +225,7 @@ def _opened(file: File) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 def is_parquet(file: File) -> bool:
     """By its first bytes, whatever its name."""
-    with open(file.path, "rb") as stream, naming(file.name):
+    with file.open() as stream, naming(file.name):
         return stream.read(4) == b"PAR1"
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 from rich.console import Console
 
 from shapley_kernels._command import CommandError, Steps, picture_kind
-from shapley_kernels._files import Staged, open_scratch, scratch_directory
+from shapley_kernels._files import Staged, scratch_file
 from shapley_kernels.cli.compute import Results
 from shapley_kernels.cli.reading import CHANGED, JsonLines, Rejected, Source, files, is_parquet, unchanged
 from shapley_kernels.cli.report import first_rollouts, printable, summary
@@ -75,18 +75,17 @@ def run(job: Job, console: Console) -> None:
     kind = picture_kind(job.plot) if job.plot else ""
     staged = Staged(job.force)
     try:
-        with _termination_as_exit(), scratch_directory() as scratch, staged:
+        with _termination_as_exit(), staged:
             out = _output_stream(job.output, output_format, staged)
             bad = BadRowsFile(staged.open(bad_rows)) if bad_rows else None
             picture = staged.open(job.plot) if job.plot else None
             results = Results(job.columns, job.head)
             with Steps(not job.quiet) as steps:
-                sources, guess = _sources(job, scratch, output_format)
+                sources, guess = _sources(job, output_format)
                 with unchanged([source.file for source in sources]):
                     _compute(job, sources, guess, results, steps)
                     if out or bad:
-                        kept = None if staged.holds(out) else scratch
-                        _write(job, sources, results, guess, out, bad, kept, steps)
+                        _write(job, sources, results, guess, out, bad, staged.holds(out), steps)
                 if picture:
                     from shapley_kernels.cli import plot
 
@@ -164,23 +163,23 @@ def _write(
     guess: Any,
     out: IO[bytes] | None,
     bad: BadRowsFile | None,
-    scratch: Path | None,
+    rewinds: bool,
     steps: Steps,
 ) -> None:
     """The second pass, in the format wanted.
 
     Args:
-        scratch: where to keep the output until it is complete, for streams from which nothing can be taken back.
+        rewinds: whether what was written to `out` can be taken back.
     """
     if out is None:
         _copy(sources, results, None, bad, steps)
     elif guess is None:
         with JsonLinesSink(out, job.columns, zipped=str(job.output).endswith(".gz")) as sink:
             _copy(sources, results, lambda rows, *numbers: sink.write(_lines(rows), *numbers), bad, steps)
-    elif scratch is None:
+    elif rewinds:
         _write_parquet(sources, results, guess, out, bad, steps)
     else:
-        with open_scratch(scratch / "output", "w+") as kept:
+        with scratch_file() as kept:
             _write_parquet(sources, results, guess, kept, bad, steps)
             kept.seek(0)
             shutil.copyfileobj(kept, out, 1 << 20)
@@ -309,9 +308,9 @@ def _output_format(job: Job) -> str:
     return ENDINGS[suffix]
 
 
-def _sources(job: Job, scratch: Path, output_format: str) -> tuple[list[Source], Any]:
+def _sources(job: Job, output_format: str) -> tuple[list[Source], Any]:
     """The files, and for Parquet output the guess of the columns' types, else None."""
-    inputs = files(job.inputs, scratch)
+    inputs = files(job.inputs)
     formats = [job.input_format or ("parquet" if is_parquet(file) else "jsonl") for file in inputs]
     guess: Any = None
     if output_format == "parquet":

@@ -27,16 +27,16 @@ UNGUARDED = {
     "ending",
     "fail",
     "allocate",
-    "scratch_directory",
     "open",
-    "take",
+    "draft",
+    "_taken",
+    "_identity",
     "end",
-    "_locked",
-    "_remove",
+    "is_at",
     "__init__",
 }
-"""Before a file has the name that its lock goes with, after all is done, and while it is removed: a few lines, where a
-signal may leave an empty file, or end the command without a word."""
+"""Before a draft is known to be ours, after all is done, and while it is removed: a few lines, where a signal may leave
+an empty file, or end the command without a word."""
 
 Line = tuple[str, int]
 

@@ -87,52 +87,55 @@ def test_ended_at_any_line(place: Place, scratch: Path, output: str, number: int
     assert not list(scratch.iterdir())
 
 
-def test_what_a_killed_run_left_goes_at_the_next_start_and_nothing_else(place: Place, scratch: Path) -> None:
+def _draft(place: Place, name: str) -> Path:
+    return _files._File(name, place.path / name).draft
+
+
+def test_what_a_killed_run_left_goes_when_its_file_is_written_again(place: Place, scratch: Path) -> None:
+    """And what a run is writing is never touched."""
     place.write("in.jsonl", ROWS)
-    strangers = [place.path / ".shapley-kernels-0123456789abcdef.tmp", scratch / "shapley-kernels-abcdef"]
-    strangers += [place.path / ".shapley-kernels-fedcba987654-0123456789abcdef.tmp"]  # of another machine
-    for path in strangers:
-        path.write_bytes(b"not ours")
-
-    def left() -> list[Path]:
-        return sorted({*place.path.glob(".shap*"), *scratch.iterdir()} - set(strangers))
-
-    command = [*COMMAND, "-", "-o", "other.jsonl"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=place.path) as process:
-        _wait(lambda: any(path.name == "input0" for path in scratch.glob("*/*")))
-        alive = left()
-        assert len(alive) == 2
-        place.run("in.jsonl", "-o", "out.jsonl")
-        assert left() == alive
+    draft = _draft(place, "out.jsonl")
+    with subprocess.Popen([*COMMAND, "-", "-o", "out.jsonl"], stdin=subprocess.PIPE, cwd=place.path) as process:
+        _wait(draft.exists)
+        place.run("in.jsonl", "-o", "other.jsonl")
+        said = place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
+        assert said.startswith("shapley-allocate: out.jsonl: another run writes it now; if none does, remove ")
+        assert place.names() == {"in.jsonl", "other.jsonl", draft.name}
         process.kill()
         process.wait()
-        assert left() == alive
-        place.run("in.jsonl", "-o", "out.jsonl", "--force")
-        assert left() == []
-    assert all(path.exists() for path in strangers)
-
-
-def test_without_locks_nothing_is_removed(place: Place, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.write("in.jsonl", ROWS)
+    draft.write_bytes(b"x" * 10_000)
     place.run("in.jsonl", "-o", "out.jsonl")
-    stale = place.path / f".shapley-kernels-{_files._kernel()}-0.tmp"
-    stale.touch()
+    assert place.names() == {"in.jsonl", "other.jsonl", "out.jsonl"}
+    assert place.rows("out.jsonl") == place.rows("other.jsonl")
+    assert not list(scratch.iterdir())
 
+
+@pytest.mark.parametrize("locks", ["refused", "none"])
+def test_without_locks_what_is_there_stays(place: Place, monkeypatch: pytest.MonkeyPatch, locks: str) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(_files.fcntl, "flock", refuse)
-        place.run("in.jsonl", "-o", "out.jsonl", "--force")
-    with monkeypatch.context() as patch:
-        patch.setattr(_files, "fcntl", None)
-        place.run("in.jsonl", "-o", "out.jsonl", "--force")
-    assert place.names() == {"in.jsonl", "out.jsonl", stale.name}
-    stale.unlink()
-    stale.symlink_to("in.jsonl")
-    place.run("in.jsonl", "-o", "out.jsonl", "--force")
-    assert place.names() == {"in.jsonl", "out.jsonl", stale.name}
-    assert not list(scratch.iterdir())
+    monkeypatch.setattr(*((_files.fcntl, "flock", refuse) if locks == "refused" else (_files, "fcntl", None)))
+    place.write("in.jsonl", ROWS)
+    place.run("in.jsonl", "-o", "out.jsonl")
+    draft = _draft(place, "out.jsonl")
+    draft.write_bytes(b"old")
+    assert "another run" in place.run("in.jsonl", "-o", "out.jsonl", "--force", status=2).stderr
+    assert draft.read_bytes() == b"old"
+
+
+def test_a_draft_that_is_a_link_or_a_strangers_is_not_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.write("in.jsonl", ROWS)
+    draft = _draft(place, "out.jsonl")
+    draft.symlink_to("in.jsonl")
+    assert "another run" in place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
+    draft.unlink()
+    draft.write_bytes(b"old")
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert "another run" in place.run("in.jsonl", "-o", "out.jsonl", status=2).stderr
+    assert draft.read_bytes() == b"old"
+    assert len(place.rows("in.jsonl")) == len(ROWS)
 
 
 # --- a full disk
