@@ -1,6 +1,7 @@
 """Options and help of `shapley-allocate`."""
 
 import sys
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,13 +33,10 @@ def _version(wanted: bool) -> None:
 
 
 FILES, UTILITY, VALUE, ADVANTAGES, ROWS, REPORT = (
-    "Files",
-    "What a set is worth",
-    "How it is shared",
-    "Advantages",
-    "Rows",
-    "Report",
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Files", "What a set is worth", "How it is shared", "Advantages", "Rows", "Report")
 )
+"""Options by their panel in the help."""
 
 
 @app.command(cls=Command, no_args_is_help=True)
@@ -55,167 +53,111 @@ def allocate(
     ],
     output: Annotated[
         str | None,
-        typer.Option(
+        FILES(
             "--output",
             "-o",
             metavar="FILE",
             help="Where the rows go, with credits and advantages added; - is stdout. Appears only when complete. "
             "Without it: stdout when that is piped, else nothing is written.",
-            rich_help_panel=FILES,
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace output files that exist.", rich_help_panel=FILES)
-    ] = False,
-    input_format: Annotated[
-        Format | None, typer.Option(help="By default told from the data.", rich_help_panel=FILES, show_default=False)
-    ] = None,
+    force: Annotated[bool, FILES("--force", "-f", help="Replace output files that exist.")] = False,
+    input_format: Annotated[Format | None, FILES(help="By default told from the data.", show_default=False)] = None,
     output_format: Annotated[
-        Format | None,
-        typer.Option(help="By default told from the name; stdout: jsonl.", rich_help_panel=FILES, show_default=False),
+        Format | None, FILES(help="By default told from the name; stdout: jsonl.", show_default=False)
     ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A picture of what changes, .png, .pdf or .svg.", rich_help_panel=FILES),
-    ] = None,
-    title: Annotated[
-        str | None, typer.Option(help="Of the picture.", rich_help_panel=FILES, show_default=False)
-    ] = None,
+    plot: Annotated[Path | None, FILES(metavar="FILE", help="A picture of what changes, .png, .pdf or .svg.")] = None,
+    title: Annotated[str | None, FILES(help="Of the picture.", show_default=False)] = None,
     utility_text: Annotated[
         str,
-        typer.Option(
+        UTILITY(
             "--utility",
             "-u",
             metavar="UTILITY",
             autocompletion=lambda incomplete: [name for name in UTILITIES if name.startswith(incomplete)],
             help=f"Reward of the whole set: {', '.join(UTILITIES)}; or a sum, '0.7*topm(3) + 0.3*coverage(passed)'. "
             "clusters, facility and coverage read a column with a label or a list of numbers for each candidate.",
-            rich_help_panel=UTILITY,
         ),
     ] = "max",
-    m: Annotated[
-        int | None,
-        typer.Option("--m", min=1, help="topm --m 3 is topm(3); also topm-mean.", rich_help_panel=UTILITY),
-    ] = None,
-    k: Annotated[
-        int | None, typer.Option("--k", min=1, help="kth-best --k 2 is kth-best(2).", rich_help_panel=UTILITY)
-    ] = None,
+    m: Annotated[int | None, UTILITY("--m", min=1, help="topm --m 3 is topm(3); also topm-mean.")] = None,
+    k: Annotated[int | None, UTILITY("--k", min=1, help="kth-best --k 2 is kth-best(2).")] = None,
     weight_list: Annotated[
         str | None,
-        typer.Option(
+        UTILITY(
             "--weights",
             metavar="W,W,...",
             help="Of the best, the next, ..: owa --weights 1,.5 is owa(1, .5); also discounted.",
-            rich_help_panel=UTILITY,
         ),
     ] = None,
-    v_empty: Annotated[float, typer.Option("--v-empty", help="Worth of the empty set.", rich_help_panel=UTILITY)] = 0.0,
+    v_empty: Annotated[float, UTILITY("--v-empty", help="Worth of the empty set.")] = 0.0,
     value_name: Annotated[
         ValueName,
-        typer.Option(
+        VALUE(
             "--value",
             "-v",
             help="suffix-swap and candidate-swap compare with the prompt's other rollouts; the last three are "
             "baselines, and broadcast is plain GRPO.",
-            rich_help_panel=VALUE,
         ),
     ] = "shapley",
     p: Annotated[
-        float | None,
-        typer.Option(
-            "--p", help="For banzhaf: the chance of each other candidate, 0.5 if not given.", rich_help_panel=VALUE
-        ),
+        float | None, VALUE("--p", help="For banzhaf: the chance of each other candidate, 0.5 if not given.")
     ] = None,
-    alpha: Annotated[
-        float | None, typer.Option("--alpha", help="For beta: if large, small sets count.", rich_help_panel=VALUE)
-    ] = None,
-    beta: Annotated[
-        float | None, typer.Option("--beta", help="For beta: if large, large sets count.", rich_help_panel=VALUE)
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option("--size", min=1, help="For stratum: the k of max@k.", rich_help_panel=VALUE)
-    ] = None,
+    alpha: Annotated[float | None, VALUE("--alpha", help="For beta: if large, small sets count.")] = None,
+    beta: Annotated[float | None, VALUE("--beta", help="For beta: if large, large sets count.")] = None,
+    size: Annotated[int | None, VALUE("--size", min=1, help="For stratum: the k of max@k.")] = None,
     lam: Annotated[
-        float | None,
-        typer.Option(
-            "--lam", help="For suffix-swap: 1 has no bias, 0 least noise; 0.5 if not given.", rich_help_panel=VALUE
-        ),
+        float | None, VALUE("--lam", help="For suffix-swap: 1 has no bias, 0 least noise; 0.5 if not given.")
     ] = None,
     center: Annotated[
         Literal["group", "loo", "slot", "none"],
-        typer.Option(
-            help="What is subtracted: the mean of the prompt, of its other rollouts, of the slot.",
-            rich_help_panel=ADVANTAGES,
-        ),
+        ADVANTAGES(help="What is subtracted: the mean of the prompt, of its other rollouts, of the slot."),
     ] = "group",
     scale: Annotated[
         Literal["group", "batch", "none"],
-        typer.Option(
-            help="What is divided by: the standard deviation of the prompt or of all rows.", rich_help_panel=ADVANTAGES
-        ),
+        ADVANTAGES(help="What is divided by: the standard deviation of the prompt or of all rows."),
     ] = "group",
     sizes: Annotated[
         Literal["worth", "share"],
-        typer.Option(
+        ADVANTAGES(
             help="How lists of different lengths compare: credits times the length, so that worth counts, or as they "
-            "are. The column of credits is the same.",
-            rich_help_panel=ADVANTAGES,
+            "are. The column of credits is the same."
         ),
     ] = "worth",
     prompt_column: Annotated[
         list[str],
-        typer.Option(
+        ROWS(
             help="Rollouts with equal values form a group: strings, integers or chat messages. A dot leads into "
-            "fields, extra_info.index; may be repeated.",
-            rich_help_panel=ROWS,
+            "fields, extra_info.index; may be repeated."
         ),
     ] = ["prompt_id"],  # noqa: B006 (typer wants a list)
-    rewards_column: Annotated[
-        str, typer.Option(help="A list in each row, the rewards of its candidates.", rich_help_panel=ROWS)
-    ] = "rewards",
-    credits_column: Annotated[
-        str, typer.Option(help="What the added column is called.", rich_help_panel=ROWS)
-    ] = "credits",
-    advantages_column: Annotated[
-        str, typer.Option(help="What the added column is called.", rich_help_panel=ROWS)
-    ] = "advantages",
+    rewards_column: Annotated[str, ROWS(help="A list in each row, the rewards of its candidates.")] = "rewards",
+    credits_column: Annotated[str, ROWS(help="What the added column is called.")] = "credits",
+    advantages_column: Annotated[str, ROWS(help="What the added column is called.")] = "advantages",
     on_bad_row: Annotated[
         Literal["error", "skip"],
-        typer.Option(
-            help="A row without a usable prompt id and rewards ends the run, or is left out.", rich_help_panel=ROWS
-        ),
+        ROWS(help="A row without a usable prompt id and rewards ends the run, or is left out."),
     ] = "error",
     bad_rows: Annotated[
         Path | None,
-        typer.Option(
+        ROWS(
             metavar="FILE",
             help="Where skipped rows go, with the reason. "
             "[dim](default: the name of the output with .bad.jsonl behind it)[/dim]",
-            rich_help_panel=ROWS,
         ),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(
+        FILES(
             help="ray: read and share on all machines of a Ray cluster (RAY_ADDRESS, else this machine), which all see "
-            "the files; many files are read in parallel. The rows written are the same.",
-            rich_help_panel=FILES,
+            "the files; many files are read in parallel. The rows written are the same."
         ),
     ] = "local",
     head: Annotated[
-        int | None,
-        typer.Option(
-            "--head", min=0, metavar="N", help="Show the first N rollouts.", rich_help_panel=REPORT, show_default=False
-        ),
+        int | None, REPORT("--head", min=0, metavar="N", help="Show the first N rollouts.", show_default=False)
     ] = None,
-    summary: Annotated[
-        bool, typer.Option("--summary/--quiet", help="Summary and progress, on stderr.", rich_help_panel=REPORT)
-    ] = True,
+    summary: Annotated[bool, REPORT("--summary/--quiet", help="Summary and progress, on stderr.")] = True,
     _: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version and exit.", rich_help_panel=REPORT
-        ),
+        bool, REPORT("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Share the reward of each rollout's set of candidates among them: Shapley credits and GRPO advantages.
