@@ -13,11 +13,8 @@ from shapley_kernels.arrays.ops import (
     NUMPY,
     Array,
     Ops,
-    cast,
     device,
     is_torch,
-    named_dtype,
-    namespace,
     ops_of,
     to_torch,
 )
@@ -293,7 +290,7 @@ def broadcast(x: Array, shape: Sequence[int], name: str, axes: str) -> Array:
     if tuple(x.shape) == tuple(shape):
         return x
     try:
-        return namespace(x).broadcast_to(x, tuple(shape))
+        return ops_of(x).xp.broadcast_to(x, tuple(shape))
     except (ValueError, RuntimeError):
         raise ValueError(
             f"{name}: expected shape {tuple(shape)} {axes}, or one that broadcasts to it, got {tuple(x.shape)}"
@@ -303,9 +300,10 @@ def broadcast(x: Array, shape: Sequence[int], name: str, axes: str) -> Array:
 def boolean(x: Any, reference: Array, name: str) -> Array:
     """`x` as a bool array of the library and device of `reference`."""
     array = like(x, reference, name)
-    if array.dtype != named_dtype(array, "bool"):
+    ops = ops_of(array)
+    if array.dtype != ops.dtype("bool"):
         if 0 in array.shape:  # an empty list has no dtype of its own
-            return cast(array, named_dtype(array, "bool"))
+            return ops.cast(array, ops.dtype("bool"))
         raise TypeError(
             f"{name}: expected dtype bool (True = takes part), got {array.dtype}; "
             "compare first, for example lengths > 0"

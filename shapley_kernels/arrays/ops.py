@@ -377,10 +377,6 @@ def to_torch(x: Array, where: Any = "cpu") -> Any:
 # -- for an array whose ops are not at hand ----------------------------------------------------------------------------
 
 
-def namespace(x: Array) -> Any:
-    return ops_of(x).xp
-
-
 def is_integer(x: Array) -> bool:
     return ops_of(x).is_integer(x)
 
@@ -389,20 +385,8 @@ def widest(x: Array) -> Any:
     return ops_of(x).widest(x)
 
 
-def cast(x: Array, dtype: Any) -> Array:
-    return ops_of(x).cast(x, dtype)
-
-
 def to_float64(x: Array) -> np.ndarray:
     return ops_of(x).to_float64(x)
-
-
-def numbers(x: Array) -> np.ndarray:
-    return ops_of(x).to_float64(x)
-
-
-def named_dtype(x: Array, name: str) -> Any:
-    return ops_of(x).dtype(name)
 
 
 def device(x: Array) -> str:
@@ -411,10 +395,6 @@ def device(x: Array) -> str:
 
 def on_cpu(x: Array) -> bool:
     return ops_of(x).on_cpu(x)
-
-
-def constant(x: np.ndarray, reference: Array, dtype: Any) -> Array:
-    return ops_of(reference).array_like(x, reference, dtype)
 
 
 def needs_grad(*arrays: Any) -> bool:
@@ -426,8 +406,3 @@ def first_nonfinite(x: Array, live: Array | None) -> tuple[int, ...] | None:
     ops = ops_of(x)
     bad = ~ops.xp.isfinite(x)
     return ops.first_true(bad if live is None else bad & live)
-
-
-def zeros(reference: Array, shape: Sequence[int], dtype: str | None = None) -> Array:
-    ops = ops_of(reference)
-    return ops.zeros(reference, shape, reference.dtype if dtype is None else ops.dtype(dtype))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, constant, describe, is_torch, namespace, native, one_of
+from shapley_kernels.arrays import Array, describe, is_torch, native, one_of, ops_of
 from shapley_kernels.rl.diagnostics import PREFIX
 from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Found, Parser
 from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
@@ -460,4 +460,5 @@ def _as_given(x: np.ndarray, token_ids: Any) -> Array:
     tensors = [t for t in ([token_ids] if is_torch(token_ids) else token_ids) if is_torch(t)]
     if not tensors:
         return x
-    return constant(x, tensors[0], getattr(namespace(tensors[0]), str(x.dtype)))
+    ops = ops_of(tensors[0])
+    return ops.array_like(x, tensors[0], ops.dtype(str(x.dtype)))

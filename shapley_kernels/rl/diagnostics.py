@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import as_float, describe, floating, native, numbers, ops_of, read
+from shapley_kernels.arrays import as_float, describe, floating, native, ops_of, read, to_float64
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.advantages import read_mask
 from shapley_kernels.rl.allocator import RewardAllocator
@@ -93,22 +93,22 @@ def diagnostics(
     if advantages is None:
         advantages = allocator.advantages(array, mask, **layout)
     grpo = RewardAllocator(utility, Broadcast()).advantages(array, mask, **layout)
-    of_sets = numbers(allocator.set_advantages(array, mask, **layout))  # [...]
-    credits, worth = numbers(allocator.credits(array, mask)), numbers(utility(array, mask=mask).worth())
+    of_sets = to_float64(allocator.set_advantages(array, mask, **layout))  # [...]
+    credits, worth = to_float64(allocator.credits(array, mask)), to_float64(utility(array, mask=mask).worth())
     live = np.ones(array.shape, bool)
     if mask is not None:
         live = ops.to_host(read_mask("diagnostics", mask, array, tuple(array.shape), "rewards"))
     given, _ = native(advantages, "diagnostics: advantages")
     if given.dtype == ops_of(given).dtype("bool"):
         raise TypeError(f"diagnostics: advantages must be numbers, got {describe(given)}; a mask goes to mask=")
-    ours = numbers(floating(given, "diagnostics: advantages"))
+    ours = to_float64(floating(given, "diagnostics: advantages"))
     if ours.shape != array.shape:
         raise ValueError(
             f"diagnostics: advantages must have the shape of the rewards, {tuple(array.shape)}, "
             f"got {describe(advantages)}; pass those of the candidates, not of the sets"
         )
     groups = read_groups("diagnostics", "rewards", tuple(array.shape), group_ids, num_generations)
-    counts = _counts(numbers(array), live, ours, numbers(grpo), of_sets, groups)
+    counts = _counts(to_float64(array), live, ours, to_float64(grpo), of_sets, groups)
     counts[SPREAD] = live.sum(-1).std() if of_sets.size else 0.0
     counts["mean_credit"] = credits[live].sum() / max(live.sum(), 1)
     counts["mean_set_worth"] = worth.sum() / max(worth.size, 1)

@@ -1,6 +1,5 @@
 """Rollouts in, rewards of their candidates out: parse, ask a user's function, pad."""
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from shapley_kernels._async import gathered, is_async, wait
-from shapley_kernels.arrays import as_float, constant, describe, is_torch, namespace, numbers, one_of
+from shapley_kernels.arrays import NUMPY, as_float, describe, is_torch, one_of, ops_of, to_float64, torch_ops
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.candidates import Candidates, candidate_ids, check_policies
 from shapley_kernels.rl.diagnostics import PREFIX
@@ -300,7 +299,7 @@ class SetScorer:
                 table[answer] = reward or 0.0
         if left_out.any():
             found = _without(found, left_out)
-        padded = constant(table, found.mask, _dtype(found))
+        padded = ops_of(found.mask).array_like(table, found.mask, _dtype(found))
         self._warn(found, rewards)
         game = make_game(OWNER, self.utility, padded, found.mask, {})
         return Scored(**vars(found), rewards=padded, set_rewards=game.worth(), failed_scores=failed)
@@ -360,20 +359,21 @@ def _name(answers: list[tuple[int, int]]) -> str:
 
 def _dtype(found: Candidates) -> Any:
     """That of the rewards."""
-    return namespace(found.mask).get_default_dtype() if is_torch(found.mask) else np.dtype(np.float64)
+    ops = ops_of(found.mask)
+    return np.dtype(np.float64) if ops is NUMPY else ops.xp.get_default_dtype()
 
 
 def _largest(dtype: Any) -> float:
-    info: Any = np if isinstance(dtype, np.dtype) else sys.modules["torch"]
-    return float(info.finfo(dtype).max)
+    ops = NUMPY if isinstance(dtype, np.dtype) else torch_ops()
+    return float(ops.xp.finfo(dtype).max)
 
 
 def _without(found: Candidates, left_out: np.ndarray) -> Candidates:
     """The candidates without those of left_out, bool [N, K]."""
-    out = constant(left_out, found.mask, found.mask.dtype)
-    nobodys = namespace(out).concatenate([out[:, :1] & False, out], -1)  # by id
-    row = constant(np.arange(len(left_out)), found.ids, found.ids.dtype)[:, None]
-    return replace(found, mask=found.mask & ~out, ids=found.ids * ~nobodys[row, found.ids])
+    ops = ops_of(found.mask)
+    out = ops.array_like(left_out, found.mask, found.mask.dtype)
+    nobodys = ops.xp.concatenate([out[:, :1] & False, out], -1)  # by id
+    return replace(found, mask=found.mask & ~out, ids=found.ids * ~ops.take(nobodys, found.ids))
 
 
 def _listed(result: Any, takes: str) -> list[Any] | None:
@@ -387,7 +387,7 @@ def _listed(result: Any, takes: str) -> list[Any] | None:
 
 def _number(x: Any) -> float | None:
     try:
-        array = numbers(x) if is_torch(x) and not x.is_complex() else np.asarray(x)
+        array = to_float64(x) if is_torch(x) and not x.is_complex() else np.asarray(x)
         return float(array) if array.shape == () and array.dtype.kind in "biuf" else None
     except (OverflowError, RuntimeError, TypeError, ValueError):  # what numpy cannot read, such as ragged lists
         return None

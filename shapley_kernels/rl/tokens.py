@@ -19,7 +19,6 @@ from shapley_kernels.arrays import (
     one_of,
     ops_of,
     read,
-    zeros,
 )
 from shapley_kernels.backends import choose, kernel
 
@@ -109,7 +108,7 @@ def _integers(x: Array, name: str) -> Array:
     if is_integer(x):
         return x
     if 0 in x.shape:  # an empty list has no dtype of its own
-        return zeros(x, tuple(x.shape), "int64")
+        return ops_of(x).zeros(x, tuple(x.shape), ops_of(x).dtype("int64"))
     kind = str(x.dtype).removeprefix("torch.")
     raise TypeError(f"{OWNER}: {name} must be integers, got dtype {kind}; convert them, for example to int64")
 
