@@ -8,7 +8,8 @@ import numpy as np
 from shapley_kernels.allocate import semivalue
 from shapley_kernels.arrays import NUMPY, Array, one_of, to_torch
 from shapley_kernels.backends import BACKENDS, BackendUnavailable
-from shapley_kernels.games.base import Game, is_number, without_restore
+from shapley_kernels.games.base import Game, without_restore
+from shapley_kernels.games.data import is_number
 from shapley_kernels.games.overflow import within_range
 from shapley_kernels.games.table import Table, coalitions
 from shapley_kernels.values import Banzhaf, BetaShapley, Semivalue, Shapley, Stratum

@@ -13,7 +13,7 @@ import shapley_kernels as sk
 from shapley_kernels.arrays import to_float64
 from shapley_kernels.bench.lines import Unsuited, five_liner, numpy_rows, torch_rows
 from shapley_kernels.games import GAMES, Game, OrderGame
-from shapley_kernels.games.base import COALITIONS
+from shapley_kernels.games.data import COALITIONS
 from shapley_kernels.testing.samples import Sample, place, rounded
 
 LATENCY = (32, 8, 5)

@@ -6,10 +6,9 @@ in games/__init__.py; tests, benchmarks and the table in the docs go through tha
 
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
-from math import inf, isfinite, prod
+from math import isfinite
 from numbers import Real
 from operator import or_
 from typing import Any, ClassVar
@@ -19,7 +18,6 @@ import numpy as np
 from shapley_kernels.arrays import (
     NUMPY,
     Array,
-    Ops,
     as_float,
     at,
     boolean,
@@ -30,11 +28,10 @@ from shapley_kernels.arrays import (
     is_float,
     like,
     ops_of,
-    read,
 )
-from shapley_kernels.games.overflow import COALITIONS, live_entries, within_range
-from shapley_kernels.games.tables import live_counts
-from shapley_kernels.games.term import Term
+from shapley_kernels.games.data import Data, is_number
+from shapley_kernels.games.overflow import within_range
+from shapley_kernels.games.term import Maxima, Term
 from shapley_kernels.values import Semivalue
 
 _DOWN = 2.0**-500
@@ -42,7 +39,7 @@ _LARGEST = {size: float(np.finfo(dtype).max) for size, dtype in ((2, "float32"),
 """What the compute dtype holds, by the bytes of a dtype."""
 
 
-class Game:
+class Game(Data):
     """A batch of set functions with their data: `worth(S)` for a set S of players, one game per batch entry.
 
     Games of equal players, batch shape, mask, container and device add, subtract and scale:
@@ -51,43 +48,8 @@ class Game:
 
     __array_ufunc__ = None  # array * game asks the game, instead of multiplying element by element
 
-    arguments: ClassVar[dict[str, Any]] = {}
-    """Its arrays, attributes of the same name: the axes that run over players, counted from the end ((-1,), (-2, -1);
-    () when it has none), or `COALITIONS`. All have the leading batch axes; the first decides container and dtype."""
-    domain: ClassVar[dict[str, tuple[float, float]]] = {}
-    """For some of them, the closed interval that live entries have to lie in."""
-    remedy: ClassVar[str] = "mask players that do not take part (mask=)"
-    """What to do about an entry outside the domain, for the message."""
     scales: ClassVar[tuple[str, ...]] = ()
     """Arrays whose common positive multiple multiplies the worth; () if there are none."""
-
-    vmaps: ClassVar[bool] = False
-    """Whether torch.func.vmap maps over its data."""
-
-    ops: Ops
-    """What is done with its arrays: numpy's, or torch's."""
-    players: int
-    batch_shape: tuple[int, ...]
-    mask: Array | None
-    dtype: Any
-    """Of the results: that of `data`."""
-    given_dtype: Any
-    """That which the data came in, whatever a sum widens them to: rounding to it is what tolerances allow for."""
-    restore: Callable[[Array], Any] | None
-    """From a result to the container of the caller (None: numpy or torch already)."""
-
-    @property
-    def data(self) -> Array:
-        """The array that decides container, device and dtype of the results."""
-        return getattr(self, next(iter(self.arguments)))
-
-    @property
-    def compute_dtype(self) -> Any:
-        return self.ops.compute_dtype(self.dtype)
-
-    def is_eager(self) -> bool:
-        """Whether its numbers lie on the CPU, and nothing traces what is done to them."""
-        return self.ops is NUMPY or self.ops.is_eager(self.data)
 
     def worth(self, coalitions: Any = None) -> Any:
         """v(S) of the players that are in S and live.
@@ -139,62 +101,11 @@ class Game:
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
-    def refuse_joint_data(self) -> None:
-        """ValueError unless all data belong to single players, or to the whole game, so that sets of players of several
-        games have a worth."""
-        for name, axes in self.arguments.items():
-            if len(axes) > 1 or axes == COALITIONS:
-                raise ValueError(
-                    f"{type(self).__name__}: {name} must belong to single candidates to be worth something in a set "
-                    "with candidates of other rollouts, got data between the candidates of one rollout; use a utility "
-                    "such as FacilityLocation(scores) or Clusters(labels), or a value that looks at each rollout "
-                    "alone, such as Shapley() or LeaveOneOut()"
-                )
-
-    def take(self, own: Array, rows: Array, places: Array, mask: Array) -> "Game":
-        """Games of sets put together from players of several games of the batch, such as the rollouts of a group, for
-        games without joint data.
-
-        Args:
-            own: [sets] indices into the flattened batch: whose v_empty, topic weights and factors count.
-            rows, places: [sets, players]: player i of set s is player places[s, i] of game rows[s, i].
-            mask: [sets, players] bool, True = live.
-
-        Returns:
-            games of batch shape [sets], with results in numpy or torch.
-        """
-        taken, count = without_restore(self), prod(self.batch_shape)
-        taken.players, taken.batch_shape, taken.mask = rows.shape[-1], tuple(own.shape), mask
-        for name, axes in self.arguments.items():
-            if hasattr(array := getattr(self, name), "shape"):
-                flat = array.reshape((count, *array.shape[len(self.batch_shape) :]))
-                setattr(taken, name, flat[rows, places] if axes else flat[own])
-        return taken
-
-    def joined(self, others: "Sequence[Game]") -> "Game":
-        """The games of several batches [rows] as one, of as many players as the largest of them has, the others masked.
-
-        Args:
-            others: games of the same utility; all are in numpy.
-        """
-        games = [self, *others]
-        whole = without_restore(self)
-        whole.players = max(game.players for game in games)
-        whole.batch_shape = (sum(game.batch_shape[0] for game in games),)
-        live = [game.everybody() if game.mask is None else game.mask for game in games]
-        whole.mask = np.concatenate([_padded(mask, (-1,), whole.players) for mask in live])
-        for name, axes in self.arguments.items():
-            if getattr(self, name) is not None:
-                arrays = [_by_row(getattr(game, name), game) for game in games]
-                setattr(whole, name, np.concatenate([_padded(x, axes, whole.players) for x in arrays]))
-        whole.dtype = whole.data.dtype
-        return whole
-
     def topics(self, size: int) -> int:
         """How many topics `maxima` has, at most, for groups of `size` games; 0: the game is no sum of maxima."""
         return 0
 
-    def maxima(self, group: Callable[[], Array]) -> "Maxima":
+    def maxima(self, group: Callable[[], Array]) -> Maxima:
         """The game as a sum of maxima; asked only where `topics` is not 0.
 
         Args:
@@ -227,157 +138,6 @@ class Game:
     def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
         """`exact_worth` of live members."""
         raise NotImplementedError
-
-    # -- players -----------------------------------------------------------------------------------------------------
-
-    def everybody(self) -> Array:
-        """[batch..., players] bool, all True."""
-        return ~self.ops.zeros(self.data, (*self.batch_shape, self.players), self.ops.dtype("bool"))
-
-    def live_players(self, row: int) -> list[int]:
-        """Indices of the live players in one entry of the flattened batch."""
-        return np.flatnonzero(self.live_rows()[row]).tolist()
-
-    def live_rows(self) -> np.ndarray:
-        """[rows, players] bool, on the host."""
-        shape = (prod(self.batch_shape), self.players)
-        return np.ones(shape, bool) if self.mask is None else self.ops.to_host(self.mask).reshape(shape)
-
-    def live_counts(self, value: Semivalue) -> tuple[int, ...]:
-        """Numbers of live players for which coefficients are needed."""
-        return live_counts(self.ops, self.mask, self.players, value)
-
-    # -- reading and checking data -----------------------------------------------------------------------------------
-
-    def _read(self, name: str, x: Any, axes: str, mask: Any, player_axis: int = -1, *, integers: bool = False) -> Array:
-        """The argument that decides container, device and shapes; sets ops, players, batch_shape, mask and restore.
-
-        Args:
-            axes: such as "[..., players, topics]".
-            player_axis: the axis of the players, from the end.
-            integers: take integers only (labels), and keep them.
-        """
-        owner = type(self).__name__
-        self.ops, array, self.restore = read(x, f"{owner}: {name}", integers=integers)
-        batch = len(array.shape) - axes.count(",")
-        if batch < 0:
-            got = f"the number {describe(x)}" if not array.shape else describe(array)
-            raise ValueError(f"{owner}: {name} must have shape {axes}, got {got}")
-        self.dtype = self.given_dtype = array.dtype
-        self.players = array.shape[player_axis]
-        self.batch_shape = tuple(array.shape[:batch])
-        self.mask = None
-        if mask is not None:
-            live, shape = boolean(mask, array, f"{owner}: mask"), (*self.batch_shape, self.players)
-            self.mask = broadcast(live, shape, f"{owner}: mask", "[..., players]")
-        if not self.vmaps:
-            self._check_vmap(name, array)
-            self._check_vmap("mask", self.mask)
-        return array
-
-    def _read_beside(self, name: str, x: Any, data: Array, shape: Sequence[int], axes: str) -> Array:
-        """A further argument, in the library and on the device of `data`, broadcast to `shape`."""
-        owner = f"{type(self).__name__}: {name}"
-        array = broadcast(floating(like(x, data, owner), owner), tuple(shape), owner, axes)
-        if not self.vmaps:
-            self._check_vmap(name, array)
-        return array
-
-    def _check_vmap(self, name: str, array: Array | None) -> None:
-        if self.ops.is_vmapped(array):
-            raise TypeError(
-                f"{type(self).__name__}: {name} must not be mapped over by torch.func.vmap, which works on order games "
-                "and FacilityLocation only; pass the batch as leading axes"
-            )
-
-    def wide(self, x: Array) -> Array:
-        """`x` in the compute dtype."""
-        return self.ops.cast(x, self.compute_dtype)
-
-    def in_rows(self, x: Array) -> np.ndarray:
-        """An array with the batch axes of the game as float64 [rows, *its own axes], on the host."""
-        own = x.shape[len(self.batch_shape) :]
-        return self.ops.to_float64(x).reshape((prod(self.batch_shape), *own))
-
-    def _outside(self, name: str, array: Array) -> Array:
-        """Entries outside the domain; NaN are not."""
-        low, high = self.domain.get(name, (-inf, inf))
-        return (array < low) | (array > high)
-
-    def _bad_entries(self, name: str, array: Array) -> Array:
-        """Entries of live players that are not finite, or outside the domain."""
-        return self._of_live_players(name, ~self.ops.xp.isfinite(array) | self._outside(name, array))
-
-    def _of_live_players(self, name: str, entries: Array) -> Array:
-        """bools of the shape of an argument, False where they concern a masked player."""
-        live = live_entries(self.mask, self.arguments[name], entries)
-        return entries if live is None else entries & live
-
-    def _float_arrays(self) -> list[tuple[str, Array]]:
-        arrays = [(name, getattr(self, name)) for name in self.arguments]
-        return [(name, x) for name, x in arrays if hasattr(x, "shape") and not self.ops.is_integer(x)]
-
-    def numbers_per_game(self) -> int:
-        """Numbers in its largest array, for one game of the batch."""
-        arrays = [x for name in self.arguments if hasattr(x := getattr(self, name), "shape")]
-        return max(prod(x.shape[len(self.batch_shape) :]) for x in arrays)
-
-    def bad_rows(self) -> Array:
-        """[batch] bool: games with live data that are not finite, or outside the domain."""
-        bad = self.ops.zeros(self.data, self.batch_shape, self.ops.dtype("bool"))
-        if self._nonfinite_number():
-            bad = ~bad
-        for name, array in self._float_arrays():
-            entries = self._bad_entries(name, array)
-            bad = bad | entries.reshape((*self.batch_shape, prod(entries.shape[len(self.batch_shape) :]))).any(-1)
-        return bad
-
-    def refuse_bad_data(self) -> None:
-        """Raise a ValueError that names the first live entry that is not finite, or outside the domain, if any is."""
-        for name, array in self._float_arrays():
-            self._refuse(name, array, self._bad_entries(name, array))
-        if number := self._nonfinite_number():
-            got = getattr(self, number)
-            raise ValueError(f"{type(self).__name__}: {number} must be finite in float64, got {got}")
-
-    def refuse_impossible_data(self) -> None:
-        """ValueError for data that are finite and that no game has, which kernels look for on their way; called where
-        one found something, and `refuse_bad_data` did not."""
-
-    def _nonfinite_number(self) -> str | None:
-        """The name of an argument that is one number for all games, and not finite."""
-        given = {name: getattr(self, name) for name in self.arguments}
-        return next((name for name, x in given.items() if is_number(x) and not isfinite(x)), None)
-
-    def _check_domain(self) -> None:
-        """For constructors: refuse live entries outside the domain, if they can be looked at. NaN and infinities are
-        for later, since nan="propagate" allows them."""
-        for name, (low, high) in self.domain.items():
-            array = getattr(self, name)
-            if self._can_be_looked_at(array):
-                if prod(array.shape) and array.min() >= low and array.max() <= high:  # not if one is NaN
-                    continue
-                bad = self._outside(name, array) & self.ops.xp.isfinite(array)
-                self._refuse(name, array, self._of_live_players(name, bad))
-
-    def _can_be_looked_at(self, array: Array) -> bool:
-        """For constructors: whether to check `array`, which is not waited for on a GPU."""
-        return self.ops.on_cpu(array) and not self.ops.is_exporting()
-
-    def _refuse(self, name: str, array: Array, bad: Array) -> None:
-        where = self.ops.first_true(bad)
-        if where is None:
-            return
-        owner, got = type(self).__name__, array[where].item()
-        place = f"got {got}{at(where)}" + (" (player last)" if self.arguments[name] == (-1,) else "")
-        if isfinite(got):
-            low, high = self.domain[name]
-            interval = f"in [{low:g}, {high:g}]" if isfinite(high) else f">= {low:g}"
-            raise ValueError(f"{owner}: {name} must be {interval}, {place}; {self.remedy}")
-        raise ValueError(
-            f"{owner}: {name} must be finite, {place}; mask players that do not take part (mask=), "
-            "or pass nan='propagate' to get NaN in that row alone"
-        )
 
     # -- the same game on other arrays -------------------------------------------------------------------------------
 
@@ -498,36 +258,7 @@ def without_restore(game: Game) -> Game:
     return native
 
 
-def _by_row(x: Any, game: Game) -> np.ndarray:
-    """A number for all games of a batch [rows] as one for each."""
-    return x if hasattr(x, "shape") else np.full(game.batch_shape, x)
-
-
-def _padded(x: np.ndarray, axes: tuple[int, ...], players: int) -> np.ndarray:
-    """`x` with zeros for further players along the `axes` that run over them."""
-    grow = [(0, players - size if i - x.ndim in axes else 0) for i, size in enumerate(x.shape)]
-    return np.pad(x, grow)
-
-
-@dataclass(frozen=True)
-class Maxima:
-    """v(S) = scale sum_t w_t m_t, m_t = max_{i in S} x_it, or `empty` where nobody of S is on topic t (x_it = -inf)."""
-
-    x: Array
-    """[rows, players, topics]"""
-    weights: Array | None = None
-    """[rows, topics]; None: 1 each."""
-    empty: Array | float = 0.0
-    """[rows], or one for all."""
-    scale: float = 1.0
-
-
 # -- what multiplies a game: a float, or an array [batch] --------------------------------------------------------------
-
-
-def is_number(x: Any) -> bool:
-    """Whether a weight, or a v_empty, is one number for all games."""
-    return type(x) is float
 
 
 def spread(weight: Any, axes: int) -> Any:
@@ -570,22 +301,9 @@ class Combination(Game):
     def bad_rows(self) -> Array:
         return reduce(or_, (game.bad_rows() for _, game in self.parts))
 
-    def joined(self, others: Sequence[Game]) -> Game:
-        parts = []
-        for i, (_, game) in enumerate(self.parts):
-            weights = [_by_row(g._parts()[i][0], g) for g in (self, *others)]
-            parts.append((np.concatenate(weights), game.joined([g._parts()[i][1] for g in others])))
-        return Combination(parts)
-
     def refuse_joint_data(self) -> None:
         for _, game in self.parts:
             game.refuse_joint_data()
-
-    def take(self, own: Array, rows: Array, places: Array, mask: Array) -> Game:
-        weights = [w if is_number(w) else w.reshape(-1)[own] for w, _ in self.parts]
-        return Combination(
-            [(w, g.take(own, rows, places, mask)) for w, (_, g) in zip(weights, self.parts, strict=True)]
-        )
 
     def exact_worth(self, row: int) -> Callable[[Collection[int]], Fraction]:
         parts = [(_row_weight(weight, row), game.exact_worth(row)) for weight, game in self.parts]

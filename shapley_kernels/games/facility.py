@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, Ops, compute_dtype, floating, is_float, native
-from shapley_kernels.games.base import Game, Maxima
+from shapley_kernels.games.base import Game
 from shapley_kernels.games.multilinear import product_pairs, product_tables
 from shapley_kernels.games.order.pairs import pair_tables, pairs
 from shapley_kernels.games.order.tables import coefficients, order_tables
 from shapley_kernels.games.order.utilities import Max
 from shapley_kernels.games.tables import Tables
-from shapley_kernels.games.term import Launch, Term
+from shapley_kernels.games.term import Launch, Maxima, Term
 from shapley_kernels.values import Semivalue
 
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, ops_of
-
-COALITIONS = "coalitions"
-"""In `Game.arguments`: the last axis runs over all 2^players coalitions, index sum_{i in S} 2^i."""
+from shapley_kernels.arrays import Array
+from shapley_kernels.games.data import live_entries
 
 
 def within_range(
@@ -60,25 +58,3 @@ def within_range(
 
 def _spread(x: Array, axes: int) -> Array:
     return x.reshape((*x.shape, *(1 for _ in range(axes))))
-
-
-def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
-    """Where an entry of `array` concerns live players alone: bool, broadcasts to it; None: everywhere.
-
-    Args:
-        mask: [batch..., players]; axes: as in `Game.arguments`.
-    """
-    if mask is None or axes == ():
-        return None
-    *batch, players = mask.shape
-    if axes == COALITIONS:
-        ops = ops_of(mask)
-        integers = ops.dtype("int64")
-        bits, every = (ops.array_like(x, mask, integers) for x in (1 << np.arange(players), np.arange(1 << players)))
-        masked = (ops.cast(~mask, integers) * bits).sum(-1)  # as an index
-        return every & masked[..., None] == 0
-    live, own = None, len(array.shape) - len(batch)
-    for axis in axes:
-        part = mask.reshape((*batch, *(players if a == axis else 1 for a in range(-own, 0))))
-        live = part if live is None else live & part
-    return live

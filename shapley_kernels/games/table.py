@@ -23,7 +23,7 @@ from shapley_kernels.arrays import (
     ops_of,
 )
 from shapley_kernels.games.base import Game
-from shapley_kernels.games.overflow import COALITIONS
+from shapley_kernels.games.data import COALITIONS
 from shapley_kernels.games.tables import Entries, Tables, by_live_count
 from shapley_kernels.games.term import Term
 from shapley_kernels.values import Semivalue

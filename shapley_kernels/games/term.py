@@ -79,3 +79,16 @@ class Term:
         """[rows, players] or [rows, 1] float64: the a-priori bound of |credit - exact| before the result is rounded to
         the dtype of the output; data are what the kernel gets. At least eps |credit|, eps that of the compute dtype."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """v(S) = scale sum_t w_t m_t, m_t = max_{i in S} x_it, or `empty` where nobody of S is on topic t (x_it = -inf)."""
+
+    x: Array
+    """[rows, players, topics]"""
+    weights: Array | None = None
+    """[rows, topics]; None: 1 each."""
+    empty: Array | float = 0.0
+    """[rows], or one for all."""
+    scale: float = 1.0

@@ -9,8 +9,8 @@ import numpy as np
 
 from shapley_kernels.arrays import NUMPY, Array, compute_dtype, eps, in_row
 from shapley_kernels.games.base import Game
+from shapley_kernels.games.data import live_entries
 from shapley_kernels.games.multilinear import product_tables, products_by_size
-from shapley_kernels.games.overflow import live_entries
 from shapley_kernels.games.term import Launch, Term
 from shapley_kernels.values import Semivalue
 

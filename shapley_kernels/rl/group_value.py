@@ -8,6 +8,7 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, device, is_float, on_cpu
 from shapley_kernels.games import Game
+from shapley_kernels.games.mixing import joined, take
 from shapley_kernels.games.overflow import within_range
 from shapley_kernels.rl.baselines import Baseline
 from shapley_kernels.rl.groups import Groups
@@ -81,7 +82,7 @@ class GroupValue:
             parts = ranks.exchange(pickle.dumps((index, mine)))
             indices, games = zip(*map(pickle.loads, parts), strict=True)
             ranks.exchange()  # whether all could read the others' games
-        whole = games[0].joined(games[1:])
+        whole = joined(games)
         everybody = Groups(groups.owner, groups.count, index=np.concatenate(indices))
         credits = self._decisions(whole, everybody)
         first = sum(len(x) for x in indices[: ranks.number])
@@ -124,7 +125,7 @@ def _live_first(game: Game) -> tuple[Game, Array, Array | None]:
     else:
         old = xp.argsort(ops.cast(~live, ops.dtype("int8")), stable=True)
         row = ops.array_like(np.arange(rows), live, int64)
-        game = game.take(row, xp.broadcast_to(row[:, None], old.shape), old, place < count[:, None])
+        game = take(game, row, xp.broadcast_to(row[:, None], old.shape), old, place < count[:, None])
         index = old.argsort(-1)
     return game, ops.cast(count, ops.dtype("int32")), xp.concatenate([index, count[:, None]], -1)
 

@@ -11,7 +11,8 @@ import numpy as np
 from shapley_kernels.arrays import Array, Ops, as_float, compute_dtype, narrowed, ops_of
 from shapley_kernels.backends import choose, kernel
 from shapley_kernels.games import Game
-from shapley_kernels.games.base import is_number
+from shapley_kernels.games.data import is_number
+from shapley_kernels.games.mixing import take
 from shapley_kernels.games.tables import Tables, kept
 from shapley_kernels.kernels.swap import KINDS, others
 from shapley_kernels.launch import run_numba, run_torch
@@ -148,7 +149,7 @@ def _by_kernel(kind: str, game: Game, count: Array, order: np.ndarray | None, st
         own = ops.array_like(rows[ends[0] : ends[-1]], count, int64)
         some, shape = count[own], (len(own), players)
         who, places = ops.xp.broadcast_to(own[:, None], shape), ops.xp.broadcast_to(place, shape)
-        part = game.take(own, who, places, place < some[:, None])
+        part = take(game, own, who, places, place < some[:, None])
         blocks.append(_of_maxima(kind, part, some, None, ends - ends[0], mix))
     back = ops.array_like(np.argsort(rows), count, int64)
     return ops.xp.concatenate(blocks)[back]
@@ -201,7 +202,7 @@ def _mixed(kind: str, game: Game, count: Array, row: Array, k: Array, h: Array) 
     xp, place = game.ops.xp, _range(game.ops, game.players, row)
     mine = place < k[:, None] if kind == "suffix" else place != k[:, None]
     who = xp.where(mine, row[:, None], h[:, None])
-    return game.take(row, who, xp.broadcast_to(place, tuple(who.shape)), place < count[who])
+    return take(game, row, who, xp.broadcast_to(place, tuple(who.shape)), place < count[who])
 
 
 def _blocks(game: Game, count: Array) -> Iterator[tuple[Array, Array]]:

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from shapley_kernels.games import Game, OrderGame
-from shapley_kernels.games.base import COALITIONS, live_entries
+from shapley_kernels.games.data import COALITIONS, live_entries
 
 OFFSET = {"float64": 1e6, "float32": 1e6, "float16": 512.0, "bfloat16": 64.0}
 """A common offset: eighths on top of it are still exact in float64 and float32, and coarse in the half dtypes."""

@@ -14,7 +14,7 @@ from shapley_kernels.allocate import semivalue, shapley
 from shapley_kernels.arrays import NUMPY, ops_of, to_float64
 from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.games import Game, Max, Median, OrderGame, TopM
-from shapley_kernels.games.base import COALITIONS
+from shapley_kernels.games.data import COALITIONS
 from shapley_kernels.testing.budget import PRECISION, Budget, error_budget, errors
 from shapley_kernels.testing.exact import share, worth_table
 from shapley_kernels.testing.samples import Sample, Utility, family, place, sample

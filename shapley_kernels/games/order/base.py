@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, as_float, compute_dtype
-from shapley_kernels.games.base import Game, is_number
+from shapley_kernels.games.base import Game
+from shapley_kernels.games.data import is_number
 from shapley_kernels.games.order.pairs import PairCoefficients, fixed_pairs, generic_pairs, pair_tables, pairs
 from shapley_kernels.games.order.tables import Coefficients, generic_coefficients
 from shapley_kernels.games.order.term import OrderTerm

@@ -18,9 +18,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, floating, integer, native, to_float64
-from shapley_kernels.games.base import Maxima, is_number
+from shapley_kernels.games.data import is_number
 from shapley_kernels.games.order.base import FixedWeights, OrderGame
 from shapley_kernels.games.order.tables import Coefficients
+from shapley_kernels.games.term import Maxima
 from shapley_kernels.values import LARGEST_SUM, Semivalue, thin
 
 
