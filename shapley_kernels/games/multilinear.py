@@ -16,22 +16,33 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, Ops, as_float, compute_dtype, integer
 from shapley_kernels.games.base import Game
-from shapley_kernels.games.tables import Entries, Tables, by_live_count, kept, size_entries
+from shapley_kernels.games.tables import Entries, Tables, by_live_count, kept
 from shapley_kernels.games.term import Launch, Term
 from shapley_kernels.values import Semivalue
 
 
-def product_tables(value: Semivalue, players: int, counts: tuple[int, ...], scale: float) -> Tables:
-    """Of the primitive `multilinear`: (t, weight, None, None) where the value has nodes, else (None, None, sizes,
-    row_of_count), times `scale`."""
+def product_tables(
+    value: Semivalue, players: int, counts: tuple[int, ...], scale: float = 1.0, worth: tuple[float, ...] = ()
+) -> Tables:
+    """Of the primitives `multilinear`, and with a worth before them `knapsack`: (t, weight, None, None) where the value
+    has nodes, else (None, None, sizes, row_of_count), times `scale`."""
     if value.nodes(players) is not None:
-        return kept(_product_nodes, scale, value, players)
-    return by_live_count(size_entries, (scale, value), players, counts, first=lambda *_: (None, None))
+        return kept(_nodes, scale, value, players, worth)
+    key = (scale, value, worth)
+    return by_live_count(_sizes, key, players, counts, first=lambda *_: (*_row(worth), None, None))
 
 
-def _product_nodes(scale: float, value: Semivalue, players: int) -> tuple[np.ndarray | None, ...]:
+def _nodes(scale: float, value: Semivalue, players: int, worth: tuple[float, ...]) -> tuple[np.ndarray | None, ...]:
     t, weight = value.nodes(players)  # type: ignore[misc]
-    return t, scale * weight, None, None
+    return *_row(worth), t, scale * weight, None, None
+
+
+def _sizes(scale: float, value: Semivalue, worth: tuple[float, ...], n: int) -> Entries:
+    return (scale * value.size_weights(n),)
+
+
+def _row(worth: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+    return (np.array([worth]),) if worth else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +212,7 @@ class TotalTerm(Term):
 
     def tables(self) -> Tables:
         worth = self.worth if self.scale == 1.0 else tuple(self.scale * x for x in self.worth)
-        return _total_tables(self.value, self.game.players, self.game.live_counts(self.value), worth)
+        return product_tables(self.value, self.game.players, self.game.live_counts(self.value), worth=worth)
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: that of the primitive, (8 n + states + cap + 8) eps/2 chance_i max_w |D_i(w)| sum_s |w_s|
@@ -219,23 +230,6 @@ class TotalTerm(Term):
                 size = computing.eps / 2 * prob[row, i] * gain * mass
                 bound[row, i] = (9 * n + cap + 8) * (size + computing.smallest_subnormal)
         return bound
-
-
-def _total_tables(value: Semivalue, players: int, counts: tuple[int, ...], worth: tuple[float, ...]) -> Tables:
-    """Of the primitive `knapsack`: the worth, and as in `product_tables`."""
-    if value.nodes(players) is not None:
-        return kept(_total_nodes, worth, value, players)
-    return by_live_count(
-        _total_entries, (worth, value), players, counts, first=lambda *_: (np.array([worth]), None, None)
-    )
-
-
-def _total_nodes(worth: tuple[float, ...], value: Semivalue, players: int) -> tuple[np.ndarray | None, ...]:
-    return np.array([worth]), *_product_nodes(1.0, value, players)
-
-
-def _total_entries(worth: tuple[float, ...], value: Semivalue, n: int) -> Entries:
-    return size_entries(1.0, value, n)
 
 
 class AtLeast(Game):

@@ -165,8 +165,3 @@ def by_live_count(
     some = [x if i == 0 or x.ndim == 1 or x.any() else None for i, x in enumerate(arrays)]
     made = Tables((*before, *some, row_of_count), wanted | {0})
     return KEPT.keep(place, made) if fits else made
-
-
-def size_entries(scale: float, value: Semivalue, n: int) -> Entries:
-    """`scale` times the size weights of coalitions of s = 0 .. n - 1 players, for `by_live_count`."""
-    return (scale * value.size_weights(n),)

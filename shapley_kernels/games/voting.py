@@ -31,7 +31,7 @@ MOST_COUNTS = 1 << 28
 
 
 class _IntegerWeights(Game):
-    """Base of all three: reads weights, and a total beyond which nothing changes."""
+    """Base of all: reads weights, and a total beyond which nothing changes."""
 
     arguments: ClassVar[dict[str, Any]] = {"weights": (-1,)}
     domain: ClassVar[dict[str, tuple[float, float]]] = {"weights": (0.0, float("inf"))}
@@ -188,7 +188,34 @@ def _taken_out(counts: np.ndarray, x: int, w: int) -> np.ndarray:
     return result
 
 
-class DoubleMajority(_IntegerWeights):
+class _Voting(_IntegerWeights):
+    """Base of both that vote: a quota of weights, and rules about how many vote for it and against it."""
+
+    quota: int
+    members = 0
+    blocking = 0
+
+    def certain(self, live: int) -> int:
+        """So many members of that many live ones win, whatever their weights."""
+        return max(1, live - self.blocking + 1)
+
+    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
+        total, live = self._exact_total(row), len(self.live_players(row))
+
+        def worth(members: list[int]) -> Fraction:
+            enough = len(members) >= self.members and total(members) >= self.quota
+            return Fraction(int(enough or (len(members) > 0 and live - len(members) < self.blocking)))
+
+        return worth
+
+    def _worth(self, members: Array) -> Array:
+        present = members.sum(-1)
+        live = self.players if self.mask is None else self.mask.sum(-1)
+        enough = (present >= self.members) & (self._total(members, self.quota) >= self.quota)
+        return self.wide(enough | ((present > 0) & (live - present < self.blocking)))
+
+
+class DoubleMajority(_Voting):
     """v(S) = 1 if S has at least `members` members whose weights sum to at least the quota, or if fewer than `blocking`
     live members are outside S; else 0. The empty set has 0.
 
@@ -242,30 +269,11 @@ class DoubleMajority(_IntegerWeights):
                 f"is against it, got {self.blocking}; use a value that looks at each game alone, such as Shapley()"
             )
 
-    def certain(self, live: int) -> int:
-        """So many members of that many live ones win, whatever their weights."""
-        return max(1, live - self.blocking + 1)
-
     def terms(self, value: Semivalue) -> list[Term]:
         return [CountTerm(self, value)]
 
-    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
-        total, live = self._exact_total(row), len(self.live_players(row))
 
-        def worth(members: list[int]) -> Fraction:
-            enough = len(members) >= self.members and total(members) >= self.quota
-            return Fraction(int(enough or (len(members) > 0 and live - len(members) < self.blocking)))
-
-        return worth
-
-    def _worth(self, members: Array) -> Array:
-        present = members.sum(-1)
-        live = self.players if self.mask is None else self.mask.sum(-1)
-        enough = (present >= self.members) & (self._total(members, self.quota) >= self.quota)
-        return self.wide(enough | ((present > 0) & (live - present < self.blocking)))
-
-
-class WeightedVoting(_IntegerWeights):
+class WeightedVoting(_Voting):
     """v(S) = 1 if the weights of S sum to at least the quota, else 0.
 
     Args:
@@ -296,23 +304,10 @@ class WeightedVoting(_IntegerWeights):
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {**super().example(rng, rows, players), "quota": 1 + int(rng.integers(2 * players + 1))}
 
-    members = 0
-
-    def certain(self, live: int) -> int:
-        """As of `DoubleMajority`: never."""
-        return live + 1
-
     def terms(self, value: Semivalue) -> list[Term]:
         if self.quota > COUNTED:
             return [CountTerm(self, value)]
         return [self._term(np.append(np.zeros(self.quota), 1.0), value)]
-
-    def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
-        total = self._exact_total(row)
-        return lambda members: Fraction(int(total(members) >= self.quota))
-
-    def _worth(self, members: Array) -> Array:
-        return self.wide(self._total(members, self.quota) >= self.quota)
 
 
 class BudgetCap(_IntegerWeights):
