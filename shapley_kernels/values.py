@@ -5,7 +5,8 @@ players is drawn by first drawing its size s with probability w_s and then a coa
 size weights w_0 .. w_{n-1} are all there is to know; Shapley's are 1/n each.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -134,31 +135,31 @@ Urn = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
 are given, because 1 - p of a p near 1 would not be accurate."""
 
 
-def _grow(urn: Urn, f: np.ndarray, n: int) -> np.ndarray:
-    """`Semivalue.expectations` when sizes grow as in an urn."""
-    width = min(len(f), n)
-    a = np.arange(width)
-    present = np.zeros(width)
+def _grown(urn: Urn, n: int, width: int) -> Iterator[np.ndarray]:
+    """Distributions [width] of how many others are present, of none, one, .. n - 1, when sizes grow as in an urn."""
+    present, a = np.zeros(width), np.arange(width)
     present[:1] = 1.0
-    result = np.empty(n)
     for k in range(1, n + 1):
-        result[k - 1] = present @ f[:width]
+        yield present
         join, stay = urn(k, a)
         grown = present * stay
         grown[1:] += (present * join)[:-1]
         present = grown
-    return result
 
 
-def _size_weights_by_growth(urn: Urn, n: int) -> np.ndarray:
-    present = np.ones(1)
-    for k in range(1, n):
-        join, stay = urn(k, np.arange(k))
-        grown = np.zeros(k + 1)
-        grown[:k] = present * stay
-        grown[1:] += present * join
-        present = grown
-    return present
+class _ByGrowth(Semivalue):
+    """Base of values whose coalitions grow as in an urn."""
+
+    def _urn(self, k: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
+    def size_weights(self, n: int) -> np.ndarray:
+        last = deque(_grown(self._urn, n, n), maxlen=1)
+        return last.pop() if n else np.zeros(0)
+
+    def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
+        width = min(len(f), n)
+        return np.array([present @ f[:width] for present in _grown(self._urn, n, width)])
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Shapley(Semivalue):
 
 
 @dataclass(frozen=True)
-class Banzhaf(Semivalue):
+class Banzhaf(_ByGrowth):
     """The (weighted) Banzhaf value: every other player is present with probability p, independently.
 
     Args:
@@ -205,22 +206,16 @@ class Banzhaf(Semivalue):
     def _urn(self, k: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.full(len(a), float(self.p)), np.full(len(a), 1.0 - self.p)
 
-    def size_weights(self, n: int) -> np.ndarray:
-        return _size_weights_by_growth(self._urn, n)
-
     def exact_size_weights(self, n: int) -> list[Fraction]:
         p = Fraction(self.p)
         return [comb(n - 1, s) * p**s * (1 - p) ** (n - 1 - s) for s in range(n)]
-
-    def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
-        return _grow(self._urn, f, n)
 
     def nodes(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         return _node(self.p)
 
 
 @dataclass(frozen=True)
-class BetaShapley(Semivalue):
+class BetaShapley(_ByGrowth):
     """Beta(alpha, beta)-Shapley: w_s = C(n-1, s) B(s + beta, n-1-s + alpha) / B(alpha, beta).
 
     Args:
@@ -247,9 +242,6 @@ class BetaShapley(Semivalue):
         # beyond a = k - 1, which never occurs, the second one would be negative
         return (beta + a) / total, np.maximum(alpha + (k - 1 - a), 0.0) / total
 
-    def size_weights(self, n: int) -> np.ndarray:
-        return _size_weights_by_growth(self._urn, n)
-
     def exact_size_weights(self, n: int) -> list[Fraction]:
         alpha, beta = Fraction(self.alpha), Fraction(self.beta)
 
@@ -261,9 +253,6 @@ class BetaShapley(Semivalue):
 
         total = rising(alpha + beta, n - 1)
         return [comb(n - 1, s) * rising(beta, s) * rising(alpha, n - 1 - s) / total for s in range(n)]
-
-    def expectations(self, f: np.ndarray, n: int) -> np.ndarray:
-        return _grow(self._urn, f, n)
 
     def nodes(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         if min(self.alpha, self.beta) < 1e-9 or max(self.alpha, self.beta) > 1e20:
