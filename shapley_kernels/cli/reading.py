@@ -15,7 +15,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
@@ -104,16 +104,11 @@ class File:
         return cls(name, path, status.st_size, status.st_mtime_ns)
 
     @classmethod
-    def of(cls, name: str, stream: IO[bytes]) -> "File":
+    def of(cls, name: str, stream: IO[bytes], open_files: ExitStack) -> "File":
         """What can be read only once, copied."""
-        copy = scratch_file()
-        try:
-            shutil.copyfileobj(stream, copy, 1 << 20)
-            copy.flush()
-        except OSError:
-            with suppress(OSError):  # the rest in the buffer does not fit either
-                copy.close()
-            raise
+        copy = open_files.enter_context(scratch_file())
+        shutil.copyfileobj(stream, copy, 1 << 20)
+        copy.flush()
         return cls(name, None, copy.tell(), 0, copy)
 
     def open(self) -> IO[bytes]:
@@ -158,14 +153,14 @@ def unchanged(inputs: list[File]) -> Iterator[None]:
         file.refuse_changed()
 
 
-def files(names: list[str]) -> list[File]:
-    """The named files; what can be read only once ("-" and pipes) is first copied."""
+def files(names: list[str], open_files: ExitStack) -> list[File]:
+    """The named files; what can be read only once ("-" and pipes) is first copied, for as long as `open_files` are."""
     if names.count("-") > 1:
         raise CommandError("'-' (standard input) can be given once")
-    return [_file(name) for name in names]
+    return [_file(name, open_files) for name in names]
 
 
-def _file(name: str) -> File:
+def _file(name: str, open_files: ExitStack) -> File:
     if name != "-":
         path = Path(name)
         mode = path.stat().st_mode
@@ -177,7 +172,7 @@ def _file(name: str) -> File:
         raise CommandError("-: stdin is closed; pipe rows into it, or name a file")
     shown = "<stdin>" if name == "-" else name
     with sys.stdin.buffer if name == "-" else open(name, "rb") as stream, naming(shown):
-        return File.of(shown, stream)
+        return File.of(shown, stream, open_files)
 
 
 def _zstd(raw: IO[bytes]) -> Any:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from os.path import realpath
 from pathlib import Path
@@ -75,13 +75,13 @@ def run(job: Job, console: Console) -> None:
     kind = picture_kind(job.plot) if job.plot else ""
     staged = Staged(job.force)
     try:
-        with _termination_as_exit(), staged:
+        with _termination_as_exit(), ExitStack() as open_files, staged:
             out = _output_stream(job.output, output_format, staged)
             bad = BadRowsFile(staged.open(bad_rows)) if bad_rows else None
             picture = staged.open(job.plot) if job.plot else None
             results = Results(job.columns, job.head)
             with Steps(not job.quiet) as steps:
-                sources, guess = _sources(job, output_format)
+                sources, guess = _sources(job, output_format, open_files)
                 with unchanged([source.file for source in sources]):
                     _compute(job, sources, guess, results, steps)
                     if out or bad:
@@ -308,9 +308,9 @@ def _output_format(job: Job) -> str:
     return ENDINGS[suffix]
 
 
-def _sources(job: Job, output_format: str) -> tuple[list[Source], Any]:
+def _sources(job: Job, output_format: str, open_files: ExitStack) -> tuple[list[Source], Any]:
     """The files, and for Parquet output the guess of the columns' types, else None."""
-    inputs = files(job.inputs)
+    inputs = files(job.inputs, open_files)
     formats = [job.input_format or ("parquet" if is_parquet(file) else "jsonl") for file in inputs]
     guess: Any = None
     if output_format == "parquet":
