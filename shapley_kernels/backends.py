@@ -8,10 +8,9 @@ import sys
 import threading
 from collections.abc import Iterable
 from functools import lru_cache
-from numbers import Integral
 from typing import Any
 
-from shapley_kernels.arrays import Array, device, needs_grad
+from shapley_kernels.arrays import Array, device, integer, needs_grad, one_of
 
 AUTO = "auto"
 BACKENDS = (AUTO, "numba", "triton", "torch")
@@ -161,11 +160,9 @@ def warm_up(players: Iterable[int] = (), dtypes: Iterable[str] = ("float32", "fl
             raise TypeError(f"warm_up: {name} must be a list, as in {example}, got {given!r}")
     players, dtypes = list(players), list(dtypes)
     for n in players:
-        if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"warm_up: players must be integers >= 1, got {n!r}")
+        integer("warm_up: players", n, 1, "integers >= 1")
     for dtype in dtypes:
-        if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
-            raise ValueError(f"warm_up: dtypes must be 'float32' or 'float64', got {dtype!r}")
+        one_of("warm_up: dtypes", dtype, ("float32", "float64"))
     order = kernel("order", "numba")
     made = importlib.import_module("shapley_kernels.kernels._compile").MADE
     known = len(made)

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from math import comb, inf, isfinite
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import as_float
+from shapley_kernels.arrays import as_float, integer, number
 
 LARGEST_SUM = 2.0**500
 """What weights of places, and weights of sizes, may sum to, so that products of both, and sums of these, are finite."""
@@ -193,15 +192,14 @@ class Banzhaf(_ByGrowth):
     Args:
         p: in [0, 1]; 1/2 is Banzhaf's. p = 0 pays each player its worth alone, p = 1 is `LeaveOneOut`.
 
-    Raises: ValueError: another p.
+    Raises: TypeError, ValueError: another p.
     Source: Banzhaf (1965), Rutgers Law Review 19; for data, Wang and Jia (2023), arXiv 2205.15466.
     """
 
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.p, Real) or not 0 <= self.p <= 1:
-            raise ValueError(f"Banzhaf: p must be a number in [0, 1], got {self.p!r}")
+        number("Banzhaf: p", self.p, "a number in [0, 1]", lambda p: 0 <= p <= 1)
 
     def _urn(self, k: int, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.full(len(a), float(self.p)), np.full(len(a), 1.0 - self.p)
@@ -221,7 +219,7 @@ class BetaShapley(_ByGrowth):
     Args:
         alpha, beta: > 0. Large alpha favours small coalitions; (1, 1) is Shapley.
 
-    Raises: ValueError: others.
+    Raises: TypeError, ValueError: others.
     Source: Kwon and Zou (2022), arXiv 2110.14049.
     """
 
@@ -230,9 +228,7 @@ class BetaShapley(_ByGrowth):
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
-            x = getattr(self, name)
-            if not isinstance(x, Real) or not 0 < as_float(x, name) < inf:
-                raise ValueError(f"BetaShapley: {name} must be a finite number > 0, got {x!r}")
+            number(f"BetaShapley: {name}", getattr(self, name), "a finite number > 0", lambda x: 0 < x < inf)
         if not isfinite(float(self.alpha) + float(self.beta)):
             raise ValueError(f"BetaShapley: alpha + beta must be finite, got {self.alpha!r} + {self.beta!r}")
 
@@ -272,15 +268,14 @@ class Stratum(Semivalue):
     Args:
         size: integer >= 1, counts the player itself; with fewer live players, their number is used.
 
-    Raises: ValueError: another size.
+    Raises: TypeError, ValueError: another size.
     Source: Walder and Karkhanis (2025), arXiv 2505.15201.
     """
 
     size: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, Integral) or self.size < 1:
-            raise ValueError(f"Stratum: size must be an integer >= 1 (it counts the player itself), got {self.size!r}")
+        integer("Stratum: size", self.size, 1, "an integer >= 1 (it counts the player itself)")
 
     def size_weights(self, n: int) -> np.ndarray:
         weights = np.zeros(n)

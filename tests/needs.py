@@ -18,7 +18,7 @@ def required() -> frozenset[str]:
 def unavailable(name: str) -> str | None:
     """Why a package cannot be used here, None if it can."""
     for package in ("torch", "triton") if name == "triton" else (name,):
-        if package not in sys.modules and importlib.util.find_spec(package) is None:
+        if sys.modules.get(package) is None and importlib.util.find_spec(package) is None:
             return f"{package} is not installed"
     if name == "triton" and os.environ.get("TRITON_INTERPRET") != "1" and not has_cuda():
         return "triton needs a CUDA device, or TRITON_INTERPRET=1 to be interpreted"

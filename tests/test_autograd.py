@@ -4,19 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from torch import library
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import shapley_kernels as sk
 from shapley_kernels.arrays import may_keep
 from shapley_kernels.games.order.tables import order_tables
-from tests.conftest import need
+from shapley_kernels.kernels.order import torch_op
 from tests.gradients import gradients
-
-need("torch")
-import torch  # noqa: E402
-from torch import library  # noqa: E402
-from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
-
-from shapley_kernels.kernels.order import torch_op  # noqa: E402
 
 GAMES = [sk.Max, sk.Min, sk.Median, sk.Range]
 # Dynamo warns of deprecated parts of torch itself

@@ -119,9 +119,9 @@ def test_warm_up_refuses(limit):
         sk.warm_up(players=5)
     with pytest.raises(TypeError, match=r"warm_up: players must be a list"):
         sk.warm_up(np.array(5), [])
-    with pytest.raises(ValueError, match=r"warm_up: dtypes must be 'float32' or 'float64', got array"):
+    with pytest.raises(TypeError, match=r"warm_up: dtypes must be one of 'float32', 'float64', got array"):
         sk.warm_up([], [np.ones(2)])
-    with pytest.raises(ValueError, match=r"warm_up: dtypes must be 'float32' or 'float64', got 'int8'"):
+    with pytest.raises(ValueError, match=r"warm_up: dtypes must be one of 'float32', 'float64', got 'int8'"):
         sk.warm_up(dtypes=("int8",))
 
 
@@ -133,8 +133,8 @@ def test_number_of_threads(limit, monkeypatch):
     assert sk.get_num_threads() == 1
     sk.set_num_threads(3)
     assert sk.get_num_threads() == 3
-    for bad in (0, -1, 1.5, True, "2"):
-        with pytest.raises(ValueError, match="set_num_threads: threads must be an integer >= 1 or None"):
+    for error, bad in ((ValueError, 0), (ValueError, -1), (TypeError, 1.5), (TypeError, True), (TypeError, "2")):
+        with pytest.raises(error, match="set_num_threads: threads must be an integer >= 1 or None"):
             sk.set_num_threads(bad)
     assert sk.get_num_threads() == 3
 

@@ -4,16 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
+from torch import library
 
 import shapley_kernels as sk
 from shapley_kernels import rl
 from shapley_kernels.games import GAMES
 from shapley_kernels.testing.samples import place
-from tests.conftest import need
-
-need("torch")
-import torch  # noqa: E402
-from torch import library  # noqa: E402
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA device", allow_module_level=True)

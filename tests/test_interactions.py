@@ -237,7 +237,8 @@ def test_backends_are_used_or_refused(monkeypatch):
 
 @pytest.mark.parametrize("bad", ["sii", "SV", None, ["SII"]])
 def test_unknown_index(bad):
-    with pytest.raises(ValueError, match=r"index must be one of 'SII', 'BII', 'STII', got"):
+    error = ValueError if isinstance(bad, str) else TypeError
+    with pytest.raises(error, match=r"index must be one of 'SII', 'BII', 'STII', got"):
         sk.interactions(sk.Max(R), bad)
 
 

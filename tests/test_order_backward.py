@@ -3,15 +3,10 @@ numba kernel against the formula."""
 
 import numpy as np
 import pytest
+import torch
 
-from shapley_kernels.kernels.order import _numba_backward
-from tests.conftest import need
+from shapley_kernels.kernels.order import _numba_backward, _torch
 from tests.gradients import gradients
-
-need("torch")
-import torch  # noqa: E402
-
-from shapley_kernels.kernels.order import _torch  # noqa: E402
 
 BAD = (np.nan, np.inf, -np.inf)
 

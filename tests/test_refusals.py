@@ -103,12 +103,12 @@ CALLS = [
     (lambda: sk.Table.from_shapiq({(0.5,): 1.0, (): 0.0}), ValueError, "number the players from 0"),
     (lambda: exact_semivalue(GAME, row=2), ValueError, "exact_semivalue: row must be an integer in 0..1 or .*got 2"),
     (lambda: exact_semivalue(GAME, row=-1), ValueError, "exact_semivalue: .* got -1"),
-    (lambda: exact_interactions(GAME, row=0.0), ValueError, "exact_interactions: .* got 0.0"),
+    (lambda: exact_interactions(GAME, row=0.0), TypeError, "exact_interactions: .* got 0.0"),
     (lambda: exact_semivalue(GAME, sk.Banzhaf), TypeError, r"make one with brackets, as Banzhaf\(...\)"),
     (lambda: exact_interactions(GAME, "XII"), ValueError, "index must be one of 'SII', .*, got 'XII'"),
     (lambda: exact_semivalue(7, players=2), TypeError, "expected a game, or a worth function and players=, got 7"),
     (lambda: exact_semivalue(len), TypeError, "players=None"),
-    (lambda: exact_interactions(len, players=2.0), ValueError, r"players must be an integer in 0..16, got 2.0"),
+    (lambda: exact_interactions(len, players=2.0), TypeError, r"players must be an integer in 0..16, got 2.0"),
     (lambda: exact_semivalue(len, players=-1), ValueError, "got -1"),
 ]
 
@@ -153,6 +153,63 @@ def test_wrong_input_says_what_was_expected(make, error, words):
 def test_parameters_beyond_the_range(make, message, huge):
     with pytest.raises(ValueError, match=message):
         make(huge)
+
+
+INTEGERS = {
+    "TopM: m": lambda x: sk.TopM(R, x),
+    "TopMMean: m": lambda x: sk.TopMMean(R, x),
+    "KthBest: k": lambda x: sk.KthBest(R, x),
+    "AtLeast: m": lambda x: sk.AtLeast(R > 0, x),
+    "WeightedVoting: quota": lambda x: sk.WeightedVoting([1, 2], quota=x),
+    "BudgetCap: budget": lambda x: sk.BudgetCap([1, 2], budget=x),
+    "DoubleMajority: members": lambda x: sk.DoubleMajority([1, 2], quota=1, members=x),
+    "DoubleMajority: blocking": lambda x: sk.DoubleMajority([1, 2], quota=1, members=1, blocking=x),
+    "Stratum: size": sk.Stratum,
+    "estimate: players": lambda x: sk.estimate(lambda sets: sets.sum(-1), x, budget=4, seed=0),
+    "estimate: budget": lambda x: sk.estimate(lambda sets: sets.sum(-1), 1, budget=x, seed=0),
+    "estimate: seed": lambda x: sk.estimate(lambda sets: sets.sum(-1), 2, budget=4, seed=x),
+    "grpo_advantages: ddof": lambda x: sk.grpo_advantages(R, ddof=x),
+    "grpo_advantages: num_generations": lambda x: sk.grpo_advantages(R, num_generations=x),
+    "candidate_ids: pad_to": lambda x: ids([[0]], pad_to=x),
+}
+NUMBERS = {
+    "Banzhaf: p": sk.Banzhaf,
+    "BetaShapley: alpha": lambda x: sk.BetaShapley(x, 1),
+    "BetaShapley: beta": lambda x: sk.BetaShapley(1, x),
+    "LogSum: base": lambda x: sk.LogSum(R > 0, x),
+    "SuffixSwap: lam": rl.SuffixSwap,
+    "grpo_advantages: min_std": lambda x: sk.grpo_advantages(R, min_std=x),
+    "RewardAllocator: eps": lambda x: sk.RewardAllocator(eps=x),
+}
+NAMES = {
+    "backend": lambda x: sk.shapley(GAME, backend=x),
+    "nan": lambda x: sk.shapley(GAME, nan=x),
+    "index": lambda x: sk.interactions(GAME, x),
+    "center": lambda x: sk.grpo_advantages(R, center=x),
+    "scale": lambda x: sk.grpo_advantages(R, scale=x),
+    "sizes": lambda x: sk.RewardAllocator(sizes=x),
+    "outside": lambda x: sk.RewardAllocator(outside=x),
+    "length": lambda x: rl.scatter_to_tokens(R, np.zeros((2, 4), int), length=x),
+}
+WRONG = [
+    *((name, INTEGERS[name], x) for name in INTEGERS for x in (2.0, np.float64(2), True, "2", {2}, 2j)),
+    *((name, NUMBERS[name], x) for name in NUMBERS for x in (True, "0.5", [0.5], np.array([0.5]), 1j)),
+    *((name, NAMES[name], x) for name in NAMES for x in (2, True, ["auto"], np.zeros(2))),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "wrong"), WRONG, ids=lambda x: None if callable(x) else repr(x))
+def test_parameters_of_another_type(name, make, wrong):
+    with pytest.raises(TypeError, match=f"{name} must be .*, got "):
+        make(wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [*((make, np.int32(2)) for make in INTEGERS.values()), *((make, np.float32(0.5)) for make in NUMBERS.values())],
+)
+def test_numbers_of_numpy_are_taken(make, x):
+    make(x)
 
 
 @pytest.mark.parametrize(

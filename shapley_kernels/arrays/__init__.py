@@ -13,6 +13,7 @@ from shapley_kernels.arrays.entry import (
     listed,
     narrowed,
     native,
+    number,
     one_of,
     read,
 )

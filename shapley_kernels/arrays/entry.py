@@ -1,8 +1,8 @@
 """What users pass: containers, numbers and lists become arrays, and messages say what is wrong with them."""
 
 import sys
-from collections.abc import Callable, Sequence
-from math import inf
+from collections.abc import Callable, Collection, Sequence
+from math import inf, isfinite
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any
@@ -33,15 +33,17 @@ def describe(x: Any) -> str:
     return kind
 
 
-def one_of(subject: str, x: Any, known: Sequence[Any]) -> Any:
+def one_of(subject: str, x: Any, known: Collection[Any]) -> Any:
     """`x`, if it is one of `known`, strings and perhaps None.
 
     Raises:
-        ValueError: anything else, be it an array or what cannot be compared.
+        TypeError: no string, be it an array or what cannot be compared.
+        ValueError: another string.
     """
-    if not isinstance(x, (str, NoneType)) or x not in known:
-        raise ValueError(f"{subject} must be one of {', '.join(map(repr, known))}, got {x!r}")
-    return x
+    if isinstance(x, (str, NoneType)) and x in known:
+        return x
+    error = ValueError if isinstance(x, str) else TypeError
+    raise error(f"{subject} must be one of {', '.join(map(repr, known))}, got {x!r}")
 
 
 def at(where: Sequence[int]) -> str:
@@ -311,12 +313,36 @@ def boolean(x: Any, reference: Array, name: str) -> Array:
     return array
 
 
-def integer(owner: str, name: str, x: Any, least: int) -> int:
-    """An integer parameter of at least that much.
+def integer(subject: str, x: Any, least: int, expected: str = "") -> int:
+    """A parameter that is an integer of at least that much.
+
+    Args:
+        expected: what it must be, for the message; "": an integer >= least.
 
     Raises:
-        ValueError: anything else.
+        TypeError: no integer, such as 2.0 or True.
+        ValueError: a smaller one.
     """
-    if not isinstance(x, Integral) or isinstance(x, (bool, np.bool_)) or x < least:
-        raise ValueError(f"{owner}: {name} must be an integer >= {least}, got {x!r}")
-    return int(x)
+    is_integer = type(x) is int or (isinstance(x, Integral) and not isinstance(x, bool))
+    if is_integer and x >= least:
+        return int(x)
+    error = ValueError if is_integer else TypeError
+    raise error(f"{subject} must be {expected or f'an integer >= {least}'}, got {x!r}")
+
+
+def number(subject: str, x: Any, expected: str, fits: Callable[[float], bool] = isfinite) -> float:
+    """A parameter that is a real number, as a float.
+
+    Args:
+        expected: what it must be, for the message.
+        fits: whether a number is that.
+
+    Raises:
+        TypeError: no real number, such as "0.5" or True.
+        ValueError: one that does not fit.
+    """
+    is_real = type(x) is float or (isinstance(x, Real) and not isinstance(x, bool))
+    if is_real and fits(real := as_float(x, subject)):
+        return real
+    error = ValueError if is_real else TypeError
+    raise error(f"{subject} must be {expected}, got {x!r}")

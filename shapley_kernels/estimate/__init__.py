@@ -13,11 +13,11 @@ rules takes out of d what they explain, and their known Shapley values put it ba
 from dataclasses import dataclass
 from itertools import chain
 from math import lgamma, pi, sqrt
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from shapley_kernels.arrays import number
 from shapley_kernels.estimate import rules
 from shapley_kernels.estimate.arguments import check, generator
 from shapley_kernels.estimate.controls import Fit, best_of, fits, of_surrogate, unit_of
@@ -58,9 +58,8 @@ class Estimate:
         Returns:
             (low, high), each [players] float64.
         """
-        if not isinstance(level, Real) or not 0 < level < 1:
-            raise ValueError(f"interval: level must be a number between 0 and 1, such as 0.95, got {level!r}")
-        reach = _student(float(level), self.degrees_of_freedom) * self.standard_errors
+        level = number("interval: level", level, "a number between 0 and 1, such as 0.95", lambda x: 0 < x < 1)
+        reach = _student(level, self.degrees_of_freedom) * self.standard_errors
         return self.values - reach, self.values + reach
 
 

@@ -1,12 +1,11 @@
 """What `estimate` refuses."""
 
 from math import isqrt
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import describe
+from shapley_kernels.arrays import describe, integer
 from shapley_kernels.games.base import Game
 
 MOST_BYTES = 2**36
@@ -20,23 +19,16 @@ def check(f: Any, players: Any, budget: Any, surrogate: Any) -> None:
     if not callable(f) or isinstance(f, Game):
         hint = "; of a game, sk.shapley(game) is exact" if isinstance(f, Game) else ""
         raise TypeError(f"estimate: f must be a function of coalitions, bool [m, players], got {describe(f)}{hint}")
-    for name, x in (("players", players), ("budget", budget)):
-        if not isinstance(x, Integral) or isinstance(x, bool):
-            raise TypeError(f"estimate: {name} must be an integer >= 1, got {x!r}")
-    players, budget = int(players), int(budget)  # powers of numpy's integers overflow
-    if players < 1:
-        raise ValueError(f"estimate: players must be an integer >= 1, got {players!r}")
+    players = integer("estimate: players", players, 1)
     if players > MOST_PLAYERS:
         raise ValueError(
             f"estimate: players must be at most {MOST_PLAYERS}, got {players}: the smallest budget would not fit in "
             "memory; group players, and estimate the groups"
         )
     least = min(2**players, 2 + 4 * (players // 2))
-    if budget < least:
-        raise ValueError(
-            f"estimate: budget must be at least {least} evaluations for {players} players "
-            f"(and {2**players if players < 64 else f'2^{players}'} make it exact), got {budget}"
-        )
+    exact = 2**players if players < 64 else f"2^{players}"
+    expected = f"an integer, at least {least} evaluations for {players} players (and {exact} make it exact)"
+    budget = integer("estimate: budget", budget, least, expected)
     most = MOST_BYTES // players
     if budget > most and players >= most.bit_length():  # else 2^players is less
         raise ValueError(
@@ -72,8 +64,4 @@ def _check_surrogate(surrogate: Any, players: int) -> None:
 def generator(seed: Any) -> "np.random.Generator":
     if isinstance(seed, np.random.Generator):
         return seed
-    if not isinstance(seed, Integral) or isinstance(seed, bool):
-        raise TypeError(f"estimate: seed must be an integer >= 0 or a numpy Generator, got {seed!r}")
-    if seed < 0:
-        raise ValueError(f"estimate: seed must be an integer >= 0, got {seed!r}")
-    return np.random.default_rng(int(seed))
+    return np.random.default_rng(integer("estimate: seed", seed, 0, "an integer >= 0 or a numpy Generator"))

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from math import ceil, inf, prod
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, Ops, as_float, compute_dtype, integer
+from shapley_kernels.arrays import Array, Ops, compute_dtype, integer, number
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.tables import Entries, Tables, by_live_count, kept
 from shapley_kernels.games.term import Launch, Term
@@ -252,7 +251,7 @@ class AtLeast(Game):
     remedy: ClassVar[str] = NoisyOr.remedy
 
     def __init__(self, p: Any, m: int, mask: Any = None) -> None:
-        self.m = integer("AtLeast", "m", m, 0)
+        self.m = integer("AtLeast: m", m, 0)
         self.p = self._read("p", p, "[..., players]", mask)
         self._check_domain()
 
@@ -372,9 +371,7 @@ class LogSum(Game):
     base: float
 
     def __init__(self, w: Any, base: float = 1.0, mask: Any = None) -> None:
-        if not isinstance(base, Real) or not 0 < as_float(base, "base") < inf:
-            raise ValueError(f"LogSum: base must be a finite number > 0, got {base!r}")
-        self.base = float(base)
+        self.base = number("LogSum: base", base, "a finite number > 0", lambda x: 0 < x < inf)
         self.w = self._read("w", w, "[..., players]", mask)
         self._check_domain()
         if self.ops.is_exporting():

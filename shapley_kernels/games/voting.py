@@ -38,7 +38,7 @@ class _IntegerWeights(Game):
 
     def _read_weights(self, weights: Any, mask: Any, name: str, total: Any, least: int) -> int:
         owner = type(self).__name__
-        total = integer(owner, name, total, least)
+        total = integer(f"{owner}: {name}", total, least)
         if total > LARGEST_QUOTA:
             raise ValueError(
                 f"{owner}: {name} must be at most {LARGEST_QUOTA}, got {total}; divide it and the weights by a common "
@@ -248,8 +248,8 @@ class DoubleMajority(_Voting):
     """
 
     def __init__(self, weights: Any, *, quota: int, members: int, blocking: int = 0, mask: Any = None) -> None:
-        self.members = integer("DoubleMajority", "members", members, 0)
-        self.blocking = integer("DoubleMajority", "blocking", blocking, 0)
+        self.members = integer("DoubleMajority: members", members, 0)
+        self.blocking = integer("DoubleMajority: blocking", blocking, 0)
         self.quota = self._read_weights(weights, mask, "quota", quota, 1)
 
     @classmethod

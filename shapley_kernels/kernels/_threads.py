@@ -8,8 +8,9 @@ import os
 import threading
 from collections.abc import Callable
 from itertools import count
-from numbers import Integral
 from typing import TYPE_CHECKING
+
+from shapley_kernels.arrays import integer
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,12 +32,12 @@ def set_num_threads(threads: int | None) -> None:
     Args:
         threads: integer >= 1; 1: the calling thread alone. None: what `get_num_threads` says without a limit.
 
-    Raises: ValueError: another number.
+    Raises: TypeError, ValueError: another number.
     """
-    if threads is not None and (not isinstance(threads, Integral) or isinstance(threads, bool) or threads < 1):
-        raise ValueError(f"set_num_threads: threads must be an integer >= 1 or None, got {threads!r}")
+    if threads is not None:
+        threads = integer("set_num_threads: threads", threads, 1, "an integer >= 1 or None")
     with _State.lock:
-        _State.limit = None if threads is None else int(threads)
+        _State.limit = threads
 
 
 def get_num_threads() -> int:

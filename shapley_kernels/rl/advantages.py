@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from math import prod
-from numbers import Integral, Real
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ from shapley_kernels.arrays import (
     NUMPY,
     Array,
     Ops,
-    as_float,
     boolean,
     broadcast,
     first_nonfinite,
+    integer,
     narrowed,
+    number,
     one_of,
     read,
     torch_ops,
@@ -122,16 +122,12 @@ class Normalisation:
         """
         for name, got, known in (("center", center, CENTERS), ("scale", scale, SCALES)):
             one_of(f"{owner}: {name}", got, known)
-        if not isinstance(ddof, (int, Integral)) or isinstance(ddof, bool):
-            raise TypeError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
-        if ddof < 0:
-            raise ValueError(f"{owner}: ddof must be an integer >= 0, got {ddof!r}; 1 is torch.std's, 0 numpy.std's")
-        for name, x in (("min_std", min_std), ("eps", eps)):
-            if not isinstance(x, (float, Real)):
-                raise TypeError(f"{owner}: {name} must be a finite number >= 0, got {x!r}")
-            if not 0 <= as_float(x, name) < float("inf"):
-                raise ValueError(f"{owner}: {name} must be a finite number >= 0, got {x!r}")
-        return cls(center, scale, min(int(ddof), 2**31), float(min_std), float(eps))
+        ddof = integer(f"{owner}: ddof", ddof, 0, "an integer >= 0 (1 is torch.std's, 0 numpy.std's)")
+        least, small = (
+            number(f"{owner}: {name}", x, "a finite number >= 0", lambda x: 0 <= x < inf)
+            for name, x in (("min_std", min_std), ("eps", eps))
+        )
+        return cls(center, scale, min(ddof, 2**31), least, small)
 
     def of_sets(self) -> "Normalisation":
         """The same for one number per rollout, which has no slots."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, describe, is_torch, native, one_of, ops_of
+from shapley_kernels.arrays import Array, describe, integer, is_torch, native, one_of, ops_of
 from shapley_kernels.rl.diagnostics import PREFIX
 from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Found, Parser
 from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
@@ -223,13 +223,7 @@ def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, ma
     ):
         one_of(f"{owner}: {name}", got, options)
     for name, number in (("max_candidates", max_candidates), ("pad_to", pad_to)):
-        if number is None:
-            continue
-        if not isinstance(number, Integral) or isinstance(number, bool):
-            raise TypeError(f"{owner}: {name} must be an int >= 1 or None, got {number!r}")
-        if number < 1:
-            raise ValueError(f"{owner}: {name} must be an int >= 1 or None, got {number!r}")
-        if int(number) > MOST_CANDIDATES:
+        if number is not None and integer(f"{owner}: {name}", number, 1, "an integer >= 1 or None") > MOST_CANDIDATES:
             raise ValueError(
                 f"{owner}: {name} must be at most {MOST_CANDIDATES}, since the mask has so many columns, got "
                 f"{number}; None is no limit"

@@ -7,14 +7,23 @@ from functools import partial
 from inspect import isawaitable
 from itertools import takewhile
 from math import inf, isfinite
-from numbers import Integral, Real
 from threading import Event
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from shapley_kernels._async import gathered, is_async, wait
-from shapley_kernels.arrays import NUMPY, as_float, describe, is_torch, one_of, ops_of, to_float64, torch_ops
+from shapley_kernels.arrays import (
+    NUMPY,
+    describe,
+    integer,
+    is_torch,
+    number,
+    one_of,
+    ops_of,
+    to_float64,
+    torch_ops,
+)
 from shapley_kernels.games import Game, Max
 from shapley_kernels.rl.candidates import Candidates, candidate_ids, check_policies
 from shapley_kernels.rl.diagnostics import PREFIX
@@ -126,13 +135,13 @@ class SetScorer:
             token_reader(self.tokenizer)
         one_of(f"{OWNER}: takes", self.takes, TAKES)
         one_of(f"{OWNER}: none", self.none, NONE)
-        named = isinstance(self.on_error, str) and self.on_error in ("raise", "floor")
-        if not named and not _is_number(self.on_error):
-            raise ValueError(f"{OWNER}: on_error must be 'raise', 'floor' or a finite number, got {self.on_error!r}")
-        if not _is_number(self.floor):
-            raise ValueError(f"{OWNER}: floor must be a finite number, got {self.floor!r}")
-        if not isinstance(self.concurrency, Integral) or isinstance(self.concurrency, bool) or self.concurrency < 1:
-            raise ValueError(f"{OWNER}: concurrency must be an int >= 1, got {self.concurrency!r}")
+        expected = "'raise', 'floor' or a finite number"
+        if not isinstance(self.on_error, str):
+            number(f"{OWNER}: on_error", self.on_error, expected)
+        elif self.on_error not in ("raise", "floor"):
+            raise ValueError(f"{OWNER}: on_error must be {expected}, got {self.on_error!r}")
+        number(f"{OWNER}: floor", self.floor, "a finite number")
+        integer(f"{OWNER}: concurrency", self.concurrency, 1)
         check_policies(OWNER, self.straddle, self.malformed, self.truncated, self.max_candidates, self.pad_to)
 
     def __call__(self, token_ids: Any, mask: Any = None, *, finished: Any = None, **columns: Any) -> Scored:
@@ -326,10 +335,6 @@ class SetScorer:
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(f"{OWNER}: {message}", stacklevel=5)
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool) and isfinite(as_float(x, OWNER))
 
 
 def _checked_columns(columns: dict[str, Any], count: int) -> dict[str, list[Any]]:

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from numbers import Real
 from typing import ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, Ops, as_float, compute_dtype, narrowed, ops_of
+from shapley_kernels.arrays import Array, Ops, compute_dtype, narrowed, number, ops_of
 from shapley_kernels.backends import choose, kernel
 from shapley_kernels.games import Game
 from shapley_kernels.games.data import is_number
@@ -80,11 +79,8 @@ class SuffixSwap(_Swap):
     prices_stop: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.lam, Real) or isinstance(self.lam, bool):
-            raise TypeError(f"SuffixSwap: lam must be a number in [0, 1], got {self.lam!r}")
-        if not 0 <= (lam := as_float(self.lam, "lam")) <= 1:
-            raise ValueError(f"SuffixSwap: lam must be in [0, 1], got {self.lam!r}; 1 is unbiased, 0 quietest")
-        object.__setattr__(self, "lam", lam)
+        expected = "a number in [0, 1], where 1 is unbiased and 0 quietest"
+        object.__setattr__(self, "lam", number("SuffixSwap: lam", self.lam, expected, lambda x: 0 <= x <= 1))
 
     def mix(self, players: int) -> Tables:
         return _identity() if self.lam == 1 else _discounts(self.lam, players + 1)

@@ -4,14 +4,13 @@ import inspect
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
 from typing import Any
 
 import hypothesis
 import numpy as np
 from hypothesis import configuration
 
-from shapley_kernels.arrays import as_float
+from shapley_kernels.arrays import integer, number, one_of
 from shapley_kernels.games import Max, OrderGame
 from shapley_kernels.testing import strategies
 from shapley_kernels.testing.laws import LAWS, Law, describe, is_shapley
@@ -142,31 +141,17 @@ def _check_claim(allocate: Any, game: Any, value: Any, mask: Any, v_empty: Any, 
         )
     if mask is not None and not isinstance(mask, bool):
         raise TypeError(f"check_axioms: mask must be True, False or None, got {mask!r}")
-    if not isinstance(v_empty, (bool, str, type(None))) or v_empty not in KINDS_OF_V_EMPTY:
-        raise ValueError(
-            f"check_axioms: v_empty must be one of {', '.join(map(repr, KINDS_OF_V_EMPTY))}, got {v_empty!r}; "
-            "it says what allocate takes"
-        )
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(
-            f"check_axioms: dtype must be one of {', '.join(map(repr, DTYPES))}, which numpy has, got {dtype!r}"
-        )
-    if tolerance is None:
-        return
-    if not isinstance(tolerance, Real) or isinstance(tolerance, bool):
-        raise TypeError(f"check_axioms: tolerance must be a number >= 0 or None, got {tolerance!r}")
-    if not 0 <= as_float(tolerance, "check_axioms: tolerance") < np.inf:
-        raise ValueError(f"check_axioms: tolerance must be a number >= 0 or None, got {tolerance!r}")
+    if not isinstance(v_empty, bool):  # it says what allocate takes
+        one_of("check_axioms: v_empty", v_empty, KINDS_OF_V_EMPTY)
+    one_of("check_axioms: dtype", dtype, DTYPES)
+    if tolerance is not None:
+        number("check_axioms: tolerance", tolerance, "a number >= 0 or None", lambda x: 0 <= x < np.inf)
 
 
 def _check_count(name: str, x: Any, most: int | None) -> None:
-    expected = f"check_axioms: {name} must be an integer {'>= 1' if most is None else f'in 1..{most}'}, got {x!r}"
-    if not isinstance(x, Integral) or isinstance(x, bool):
-        raise TypeError(expected)
-    if int(x) < 1:
-        raise ValueError(expected)
-    if most is not None and int(x) > most:
-        raise ValueError(f"{expected}; all 2^n sets of players are enumerated")
+    expected = "an integer >= 1" if most is None else f"an integer in 1..{most}"
+    if integer(f"check_axioms: {name}", x, 1, expected) > (x if most is None else most):
+        raise ValueError(f"check_axioms: {name} must be {expected}, got {x}; all 2^n sets of players are enumerated")
 
 
 @contextmanager

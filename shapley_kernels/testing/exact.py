@@ -5,10 +5,9 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from math import comb, factorial, lcm, prod
-from numbers import Integral
 from typing import Any
 
-from shapley_kernels.arrays import as_float
+from shapley_kernels.arrays import as_float, integer, one_of
 from shapley_kernels.games import Game
 from shapley_kernels.interactions import INDICES
 from shapley_kernels.rl import CandidateSwap, SuffixSwap
@@ -63,18 +62,18 @@ def _table(owner: str, worth: Any, players: Any) -> list[Fraction]:
         raise TypeError(
             f"{owner}: expected a game, or a worth function and players=, got {worth!r} with players={players!r}"
         )
-    if not isinstance(players, Integral) or isinstance(players, bool) or players < 0:
-        raise ValueError(f"{owner}: players must be an integer in 0..{MAX_PLAYERS}, got {players!r}")
-    return worth_table(worth, range(int(players)))
+    players = integer(f"{owner}: players", players, 0, f"an integer in 0..{MAX_PLAYERS}")
+    return worth_table(worth, range(players))
 
 
 def _by_row(owner: str, game: Game, of_row: Callable[[int], Any], row: int | None) -> Any:
     """`of_row` of one row, or of all, nested like the batch shape."""
     count = prod(game.batch_shape)
     if row is not None:
-        if not isinstance(row, Integral) or isinstance(row, bool) or not 0 <= row < count:
-            raise ValueError(f"{owner}: row must be an integer in 0..{count - 1} or None, got {row!r}")
-        return of_row(int(row))
+        expected = f"an integer in 0..{count - 1} or None"
+        if (row := integer(f"{owner}: row", row, 0, expected)) >= count:
+            raise ValueError(f"{owner}: row must be {expected}, got {row!r}")
+        return of_row(row)
     if not game.batch_shape:
         return of_row(0)
     return _nested([of_row(i) for i in range(count)], game.batch_shape)
@@ -146,8 +145,7 @@ def exact_interactions(
     >>> exact_interactions(lambda s: max(s, default=0), "STII", players=3)[2]
     [Fraction(0, 1), Fraction(-1, 1), Fraction(2, 1)]
     """
-    if not isinstance(index, str) or index not in INDICES:
-        raise ValueError(f"exact_interactions: index must be one of {', '.join(map(repr, INDICES))}, got {index!r}")
+    one_of("exact_interactions: index", index, INDICES)
     if not isinstance(game, Game):
         return pair_shares(_table("exact_interactions", game, players), index)
     return _by_row("exact_interactions", game, partial(_pairs_of_row, game, index), row)

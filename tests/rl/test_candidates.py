@@ -220,10 +220,10 @@ ERRORS = [
     (ValueError, {"parser": lambda text: ([(0, 2, ""), (1, 2, "")], None)}, r"got \(1, 2\) after 2 for rollout 0"),
     (ValueError, {"straddle": "majority"}, "straddle must be one of 'first', 'last', 'none', got 'majority'"),
     (ValueError, {"malformed": "zero"}, "malformed must be one of 'whole', 'keep', 'abstain', 'raise', got 'zero'"),
-    (ValueError, {"truncated": None}, "truncated must be one of 'whole', 'keep', 'abstain', 'raise', got None"),
-    (ValueError, {"max_candidates": 0}, "max_candidates must be an int >= 1 or None, got 0"),
+    (TypeError, {"truncated": None}, "truncated must be one of 'whole', 'keep', 'abstain', 'raise', got None"),
+    (ValueError, {"max_candidates": 0}, "max_candidates must be an integer >= 1 or None, got 0"),
     (ValueError, {"max_candidates": 2**70}, "max_candidates must be at most 1048576, .*, got 1180591620717411303424"),
-    (TypeError, {"max_candidates": 2.0}, "max_candidates must be an int >= 1 or None, got 2.0"),
+    (TypeError, {"max_candidates": 2.0}, "max_candidates must be an integer >= 1 or None, got 2.0"),
 ]
 
 

@@ -194,12 +194,12 @@ class TopM(FixedWeights):
     Args:
         rewards, mask, v_empty: as in `Max`; m: integer >= 1. TopM(r, 1) is `Max`, m >= players the plain sum.
 
-    Raises: as `Max`; ValueError: another m.
+    Raises: as `Max`; TypeError, ValueError: another m.
     """
 
     def __init__(self, rewards: Any, m: int, mask: Any = None, v_empty: Any = 0.0) -> None:
         super().__init__(rewards, mask, v_empty)
-        self.params = (integer("TopM", "m", m, 1),)
+        self.params = (integer("TopM: m", m, 1),)
 
     @staticmethod
     def definition(members: Sequence[Any], m: int) -> Any:
@@ -220,14 +220,14 @@ class TopMMean(OrderGame):
     Args:
         rewards, mask, v_empty: as in `Max`; m: integer >= 1. m = 1 is `Max`, m >= players is `Mean`.
 
-    Raises: as `Max`; ValueError: another m.
+    Raises: as `Max`; TypeError, ValueError: another m.
 
     Below m players the coefficients are those of `Mean`, above those of fixed weights 1/m; O(n^2).
     """
 
     def __init__(self, rewards: Any, m: int, mask: Any = None, v_empty: Any = 0.0) -> None:
         super().__init__(rewards, mask, v_empty)
-        self.params = (integer("TopMMean", "m", m, 1),)
+        self.params = (integer("TopMMean: m", m, 1),)
 
     @staticmethod
     def definition(members: Sequence[Any], m: int) -> Any:
@@ -263,12 +263,12 @@ class KthBest(FixedWeights):
     Args:
         rewards, mask, v_empty: as in `Max`; k: integer >= 1. k = 1 is `Max`.
 
-    Raises: as `Max`; ValueError: another k.
+    Raises: as `Max`; TypeError, ValueError: another k.
     """
 
     def __init__(self, rewards: Any, k: int, mask: Any = None, v_empty: Any = 0.0) -> None:
         super().__init__(rewards, mask, v_empty)
-        self.params = (integer("KthBest", "k", k, 1),)
+        self.params = (integer("KthBest: k", k, 1),)
 
     @staticmethod
     def definition(members: Sequence[Any], k: int) -> Any:
