@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -37,6 +38,7 @@ class Launcher:
         tables: Tables,
         shape: tuple[int, ...],
         dtype: Any = None,
+        form: str | None = None,
     ) -> Array:
         """One run: `arrays` and `tables` as in the contract of the primitive, but rows may have several axes -> `out`
         [*rows, players] of that shape. Constants beside tensors may be numpy. Computed in promote(dtype, float32)."""
@@ -57,6 +59,7 @@ class Launcher:
             where, backend = ops.device(given[0]), choose(asked, primitive, shape[-1], *given)
         run = kernel(primitive, backend).run
         if backend == "numba":
+            run = partial(run, form=form) if form else run
             out, bad = run_numba(run, arrays, tables.on("numpy", compute, "cpu"), shape, compute)
             self.inputs_finite &= bad == -1
             if ops is NUMPY:

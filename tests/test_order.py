@@ -6,6 +6,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels.allocate import merged
+from shapley_kernels.kernels.order import _numba as order
 
 R = [0.9, 0.5, 0.1]
 
@@ -75,3 +76,41 @@ def test_weights_of_places_that_no_set_reaches_are_ignored(index, players):
         np.testing.assert_array_equal(long.worth(), exact.worth())
         np.testing.assert_array_equal(sk.interactions(long, index), sk.interactions(exact, index))
         assert long.params == utility(rewards, np.asarray(weights)[(slice(players),) * np.ndim(weights)]).params
+
+
+ROW, SQUARE = np.full(20, 0.5), np.tril(np.ones((20, 20))) / np.arange(1, 21)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("utility", "linear"),
+    [
+        (sk.Mean, True),
+        (lambda r: 2 * sk.Mean(r) + sk.TopM(r, 20), True),
+        (lambda r: sk.TopMMean(r, 20), True),
+        (lambda r: sk.OWA(r, ROW), True),
+        (lambda r: sk.OWA(r, SQUARE), True),
+        (lambda r: sk.OWA(r, ROW[:19]), False),
+        (lambda r: sk.OWA(r, SQUARE + np.eye(20) / 1000), False),
+        (lambda r: sk.TopM(r, 19), False),
+        (lambda r: sk.Mean(r) + sk.Max(r), False),
+        (sk.Median, False),
+    ],
+)
+def test_sets_whose_members_count_alike_are_not_sorted(utility, linear, monkeypatch):
+    """And their coefficients are those of rows that need no order, for every value."""
+    forms, run = [], order.run
+    monkeypatch.setattr(order, "run", lambda *a, form=None: forms.append(form) or run(*a, form=form))
+    rewards = np.random.default_rng(0).random((3, 20))
+    for value in (sk.Shapley(), sk.LeaveOneOut(), sk.Banzhaf(0.3)):
+        forms.clear()
+        game = utility(rewards)
+        (term,) = merged(game.terms(value))
+        A, B, *_ = term.tables().arrays
+        step = 0.0 if B is None else -B[0, 0]
+        k = np.arange(1, 20)
+        others = np.zeros(19) if B is None else B[0, :-1]
+        arithmetic = np.abs([A[0, 0] + step - k * step - A[0, :-1], -k * step - others]).max() < 1e-13
+        found = sk.semivalue(game, value)
+        assert (forms == ["linear"]) == linear
+        assert arithmetic or not linear
+        np.testing.assert_allclose(found, sk.semivalue(game, value, backend="torch"), rtol=0, atol=1e-14)

@@ -111,6 +111,37 @@ def test_formula(form, dtype):
                 check(case(players, rewards, masked=masked, outside=outside, per_row=masked), form=form)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_that_need_no_order(dtype):
+    """Where coefficients fall by equal steps: within the same bound, whatever the order of players and rows."""
+    for players in (16, 17, 24, 33, 100):
+        rows = [reward_rows(np.random.default_rng(seed), players, dtype)[:-1] for seed in range(5)]
+        for masked, share in product((False, True), (0.0, 0.5, -2.0)):
+            rewards, mask, c, _, _, C, _ = case(1, np.concatenate(rows), masked=masked, per_row=masked)
+            n = np.arange(players + 1)[:, None]  # a level for each number of live players
+            A = ((1 + n * abs(share) - share * np.arange(1, players + 1)) / players).astype(dtype)
+            B = (-share * np.broadcast_to(np.arange(1, players + 1), A.shape) / players).astype(dtype)
+            own, C = np.arange(players + 1, dtype=np.int32), np.resize(C, players + 1)
+            args = (rewards, mask, c, A, B if share else None, C, own)
+            found = check(args, form="linear")
+            back = (rewards[:, ::-1].copy(), None if mask is None else mask[:, ::-1].copy(), *args[2:])
+            np.testing.assert_array_equal(run(back, form="linear")[0], found[:, ::-1])
+            alone = [None if x is None else x[3:4] for x in args[:2]]
+            one = run((*alone, c[3:4] if masked else c, *args[3:]), form="linear")[0]
+            np.testing.assert_array_equal(one[0], found[3])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_without_an_order(bad):
+    rewards = np.random.default_rng(0).random((5, 20))
+    rewards[2, 19] = bad
+    args = case(0, rewards)
+    found, first = run((*args[:3], np.ones((3, 20)), None, *args[5:]), form="linear")
+    assert first == 2
+    np.testing.assert_array_equal(np.isnan(found).all(1), [False, False, True, False, False])
+    assert np.isfinite(np.delete(found, 2, 0)).all()
+
+
 def test_step_form_of_most_players():
     rewards = np.concatenate([reward_rows(np.random.default_rng(seed), 8, np.float32) for seed in range(100)])
     check(case(8, rewards, masked=True, outside=True, per_row=True), form="registers")

@@ -7,14 +7,17 @@ import pytest
 from shapley_kernels.kernels import _simd
 from shapley_kernels.kernels._simd import (
     gather,
+    highest,
     lanes,
     larger,
     load,
     load_bytes,
+    lowest,
     scatter,
     smaller,
     splat,
     store,
+    total,
     where_at_most,
 )
 
@@ -58,6 +61,21 @@ def test_arithmetic(dtype):
         expected = [a + b, a - b, a * b, np.maximum(a, b), np.minimum(a, b), np.where(a <= b, 2, b), many[at : at + n]]
         np.testing.assert_array_equal(out[: 7 * n].reshape(7, n), np.array(expected, dtype))
         assert (out[7 * n :] == 0).all()
+
+
+@numba.njit
+def folded(x):
+    return highest(load(x, 1)), lowest(load(x, 1)), total(load(x, 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_of_all_lanes(dtype):
+    x = np.random.default_rng(0).standard_normal(40).astype(dtype)
+    of_lanes = x[1 : 1 + _simd.BITS // 8 // x.itemsize]
+    sums = of_lanes
+    while len(sums) > 1:
+        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+    assert folded(x) == (of_lanes.max(), of_lanes.min(), sums[0])
 
 
 @numba.njit

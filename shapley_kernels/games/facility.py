@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, Ops, compute_dtype, floating, is_float, native
+from shapley_kernels.arrays import NUMPY, Array, Ops, compute_dtype, floating, is_float, native
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.multilinear import product_pairs, product_tables
 from shapley_kernels.games.order.pairs import pair_tables, pairs
@@ -193,7 +193,8 @@ class Clusters(Game):
         shape = tuple(self.labels.shape)
         self.counts = rewards is None  # whether every cluster is worth 1
         if self.counts:
-            self.rewards = floating(self.ops.xp.ones_like(self.labels), "Clusters: rewards")
+            one = floating(self.ops.array_like(np.ones(1), self.labels, self.labels.dtype), "Clusters: rewards")
+            self.rewards = self.ops.xp.broadcast_to(one, shape)
         else:
             self.rewards = self._read_beside("rewards", rewards, self.labels, shape, "[..., players]")
         self.dtype = self.rewards.dtype
@@ -406,9 +407,19 @@ def _over_topics(game: Game, x: Array, mask: Array | None) -> Array | None:
     return None if mask is None else game.ops.xp.broadcast_to(mask, tuple(x.shape))
 
 
+def _players_first(ops: Ops, x: Array) -> Array:
+    """[rows, players] as [players, rows], or back, in the order of memory: loops run over rows, which are many."""
+    return np.ascontiguousarray(x.T) if ops is NUMPY else x.T.contiguous()
+
+
 @dataclass(frozen=True, eq=False)
 class ClustersTerm(Term):
     """The credits of the maximum of every cluster, among its members."""
+
+    @property
+    def propagates_nan(self) -> bool:  # type: ignore[override]
+        """Clusters that are worth 1 each have nothing that could be bad."""
+        return bool(self.game.counts)
 
     def credits(self, launch: Launch) -> Array:
         game, ops, players = self.game, self.game.ops, self.game.players
@@ -429,18 +440,19 @@ class ClustersTerm(Term):
         """[rows, players] where every cluster is worth 1: its members are tied, and their credit depends on how many
         they are."""
         game, ops = self.game, self.game.ops
-        labels = game.labels.reshape(-1, game.players)
-        live = None if game.mask is None else game.mask.reshape(-1, game.players)
-        size = ops.zeros(labels, labels.shape, ops.dtype("int32"))
+        labels = _players_first(ops, game.labels.reshape(-1, game.players))
+        live = None if game.mask is None else _players_first(ops, game.mask.reshape(-1, game.players))
+        size = ops.zeros(labels, labels.shape, ops.dtype("int32")) - 1  # of the others
         for i in range(game.players):
-            same = labels == labels[:, i : i + 1]
-            size += same if live is None else same & live[:, i : i + 1]
+            same = labels == labels[i]
+            size += same if live is None else same & live[i]
         tables = max_tables(self.scale, self.value, game.players, game.live_counts(self.value))
         inside, _, _, row_of_count = tables.on(ops.name, compute_dtype(game.dtype), ops.device(labels))
         if live is None:
-            return inside[row_of_count[game.players]][size - 1]
-        level = row_of_count[live.sum(-1)]
-        return ops.xp.where(live, inside[level[:, None], size - 1], 0.0)
+            credits = inside[int(row_of_count[game.players])][size]
+        else:
+            credits = ops.xp.where(live, inside[row_of_count[live.sum(0)], size], 0.0)
+        return _players_first(ops, credits)
 
     def _by_live_count(self, live: Array) -> Iterator[tuple[int, Array]]:
         """Number of players and indices of rows: members of a cluster play among all live players, whose number only

@@ -26,9 +26,11 @@ class Launch(Protocol):
         tables: Tables,
         shape: tuple[int, ...],
         dtype: Any = None,
+        form: str | None = None,
     ) -> Array:
         """`arrays` and `tables` in the order of the contract of the primitive, whose rows may have several axes (a
-        number stands for an array [1]) -> [*rows, players] of that shape, in `dtype`, or that of the credits."""
+        number stands for an array [1]) -> [*rows, players] of that shape, in `dtype`, or that of the credits. `form`:
+        one of the CPU kernel's, where the game knows more than the tables say."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ masked stores.
     store(array, at, x)
     gather(array, places), scatter(array, places, x), places a vector of integers
     x + y, x - y, x * y, x & y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
+    highest(x), lowest(x), total(x)     one number
     zeros(count, like)      to work in: at an address where no vector lies in two lines of the cache
     transpose_all(...)      rows to columns, block by block; transpose_from: of rows that begin anywhere
 
@@ -140,20 +141,57 @@ def _of_two(emit: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
     return lambda typing, x, y: (x(x, y), lambda context, builder, signature, arguments: emit(builder, *arguments))
 
 
-def _one_of(comparison: str) -> Callable[..., Any]:
-    return _of_two(
-        lambda builder, x, y: builder.select(builder.fcmp_ordered(comparison, x, y, flags=_NO_NAN), x, y, flags=_NO_NAN)
-    )
+def _chosen(comparison: str) -> Callable[..., Any]:
+    """What has the builder take the one of two vectors that compares so."""
+
+    def emit(builder: Any, x: Any, y: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(comparison, x, y, flags=_NO_NAN), x, y, flags=_NO_NAN)
+
+    return emit
 
 
-@_compiles_to(_one_of(">"))
+@_compiles_to(_of_two(_chosen(">")))
 def larger(x: Any, y: Any) -> Any:
     return np.maximum(x, y)
 
 
-@_compiles_to(_one_of("<"))
+@_compiles_to(_of_two(_chosen("<")))
 def smaller(x: Any, y: Any) -> Any:
     return np.minimum(x, y)
+
+
+def _folded(emit: Callable[..., Any]) -> Callable[..., Any]:
+    """The body of an intrinsic from a vector to one number: `emit` of its halves, of the halves of that, and so on."""
+
+    def instructions(typing: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            (folded,), index = arguments, ir.IntType(32)
+            while (half := folded.type.count // 2) > 0:
+                picks = [ir.Constant(ir.VectorType(index, half), list(range(at, at + half))) for at in (0, half)]
+                folded = emit(builder, *(builder.shuffle_vector(folded, folded, places) for places in picks))
+            return builder.extract_element(folded, index(0))
+
+        return x.dtype(x), generate
+
+    return instructions
+
+
+@_compiles_to(_folded(_chosen(">")))
+def highest(x: Any) -> Any:
+    return x.max()
+
+
+@_compiles_to(_folded(_chosen("<")))
+def lowest(x: Any) -> Any:
+    return x.min()
+
+
+@_compiles_to(_folded(lambda builder, x, y: builder.fadd(x, y)))
+def total(x: Any) -> Any:
+    """The sum of both halves, added up in the same way."""
+    while len(x) > 1:
+        x = x[: len(x) // 2] + x[len(x) // 2 :]
+    return x[0]
 
 
 def _where_at_most(typing: Any, x: Any, y: Any, a: Any, b: Any) -> Any:

@@ -482,10 +482,10 @@ def every_element_is_written(subject: Ours, data: Sample) -> None:
     def poisoned(primitive: str, backend: str) -> Any:
         module = find(primitive, backend)
 
-        def run(*arguments: Any) -> Any:
+        def run(*arguments: Any, **form: Any) -> Any:
             out = arguments[-1]
             out[:] = np.nan
-            result = module.run(*arguments)
+            result = module.run(*arguments, **form)
             unwritten = np.argwhere(np.isnan(to_float64(out)))
             if len(unwritten):
                 raise Broken(f"{primitive}: {unwritten[0].tolist()} was not written", data, out)

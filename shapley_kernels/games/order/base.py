@@ -67,6 +67,11 @@ class OrderGame(Game):
         return float(cls.weights(size, *params).sum())
 
     @classmethod
+    def counts_alike(cls, players: int, *params: Any) -> bool:
+        """Whether all members of a set of up to so many players weigh the same: credits then need no order."""
+        return all(np.ptp(cls.weights(size, *params)) == 0 for size in range(2, players + 1))
+
+    @classmethod
     def coefficients(cls, value: Semivalue, n: int, *params: Any) -> Coefficients:
         """A, B and C for n live players; here in O(n^3) from `weights`, in closed form in the subclasses."""
         return generic_coefficients(lambda size: cls.weights(size, *params), value, n)
@@ -172,6 +177,10 @@ class FixedWeights(OrderGame):
         fixed = cls.fixed_weights(size, *params)[:size]
         w[: len(fixed)] = fixed
         return w
+
+    @classmethod
+    def counts_alike(cls, players: int, *params: Any) -> bool:
+        return bool(np.ptp(cls.weights(players, *params)) == 0)
 
     @classmethod
     def coefficients(cls, value: Semivalue, n: int, *params: Any) -> Coefficients:

@@ -1,6 +1,7 @@
 """Coefficients A, B and C of the order family, for the live counts that occur."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ Recipe = tuple[tuple[float, Any, tuple[Any, ...]], ...]
 def order_tables(recipe: Recipe, value: Semivalue, players: int, counts: tuple[int, ...]) -> Tables:
     """The tables of the `order` primitive (kernels/order) for some live counts."""
     return by_live_count(order_entries, (recipe, value), players, counts, vectors=2, scalars=1)
+
+
+@lru_cache
+def counts_alike(recipe: Recipe, players: int) -> bool:
+    """`OrderGame.counts_alike` of a sum."""
+    return all(utility.counts_alike(players, *params) for _, utility, params in recipe)
 
 
 def order_entries(recipe: Recipe, value: Semivalue, n: int) -> Entries:

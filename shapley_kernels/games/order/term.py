@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, compute_dtype
-from shapley_kernels.games.order.tables import Recipe, coefficients, order_entries
+from shapley_kernels.games.order.tables import Recipe, coefficients, counts_alike, order_entries
 from shapley_kernels.games.tables import Tables, by_live_count
 from shapley_kernels.games.term import Launch, Term
+
+FEWEST_LINEAR = 16
+"""Players from which on credits that need no order are computed without one: what the form takes, and is faster for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +29,8 @@ class OrderTerm(Term):
         compiling = launch.traced and game.ops.is_compiling(game.rewards)
         arrays = self.arrays()
         tables = self._graph_tables() if compiling else self.tables()
-        return launch("order", arrays, tables, tuple(game.rewards.shape))
+        linear = game.players >= FEWEST_LINEAR and counts_alike(self.recipe, game.players)
+        return launch("order", arrays, tables, tuple(game.rewards.shape), form="linear" if linear else None)
 
     def arrays(self) -> tuple[Any, ...]:
         game, v_empty = self.game, self.game.v_empty

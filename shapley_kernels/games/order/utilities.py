@@ -112,6 +112,10 @@ class Mean(OrderGame):
         return np.full(size, 1.0 / size)
 
     @classmethod
+    def counts_alike(cls, players: int) -> bool:
+        return True
+
+    @classmethod
     def v_empty_coefficient(cls, size: int) -> float:
         return 1.0
 

@@ -5,9 +5,11 @@ once and after a fork.
     "vectors"    to 32: a vector of rows at a time, with loops over the players
     "network"    to 1024: sorted as keys that hold the player, whose rewards are then looked up
     "rows"       rows above that, one after the other; and small calls, to 32 players a vector of rows at a time
+    "linear"     rows that need no order, if the game asks for it: credits within the bound of the others
 
 The first three take seconds to compile, which a small call does not win back: it takes them where they were compiled
-before, by a large call, by `warm_up` or by another process, unless "rows" is as fast. Credits are bit for bit the same.
+before, by a large call, by `warm_up` or by another process, unless "rows" is as fast. Credits are bit for bit the same
+in these and in "rows".
 """
 
 from functools import lru_cache
@@ -54,7 +56,7 @@ def run(
     """See the package docstring; numpy arrays, rewards and out in the compute dtype.
 
     Args:
-        form: "registers", "vectors", "network" or "rows"; None chooses.
+        form: None chooses, but "linear".
 
     Returns:
         The first row with a live credit that is not finite, or may not be, -1 when there is none.
@@ -76,12 +78,15 @@ def run(
         work = _BY_RANK.bound(dtype, rewards, mask, *tables, out)
         bad = over_rows(lambda *part: _by_rank(work, rewards, mask, *part), rows, 1, THREADED // steps)
     elif fastest == "registers":
-        flat = rewards.reshape(-1), None if mask is None else mask.view(np.uint8).reshape(-1), v_empty
+        bytes_ = None if mask is None else mask.view(np.uint8).reshape(-1)
+        flat = rewards.reshape(-1), bytes_, v_empty
         bad = over_rows(lambda *part: _in_registers(ready, flat, tables, out, *part), rows, 1, THREADED // steps)
-    elif fastest == "vectors":
-        live = None if mask is None else mask.reshape(-1)
-        more = (network(players), players, _ascending(players), out.reshape(-1))
-        bad = ready(rows, steps, dtype, rewards.reshape(-1), live, *tables, *more)
+    elif fastest in ("vectors", "linear"):
+        flat = rewards.reshape(-1), None if mask is None else mask.reshape(-1), *tables
+        more = (network(players), players, _ascending(players))
+        if fastest == "linear":
+            more = (float(np.finfo(dtype).eps), players)
+        bad = ready(rows, steps, dtype, *flat, *more, out.reshape(-1))
     else:
         bits = rewards.view(f"i{rewards.itemsize}")
         more = (fused_network(players), out)
@@ -140,8 +145,11 @@ def _in_vectors(form: str, dtype: str, make: bool) -> Kernel | None:
 @lru_cache
 def _kernel(form: str) -> Kernel:
     with building():  # these need numba's own modules, which a release may move
+        from shapley_kernels.kernels.order._cpu_linear import rows_linear
         from shapley_kernels.kernels.order._cpu_network import rows_by_network
         from shapley_kernels.kernels.order._cpu_vectors import rows_in_vectors
+    if form == "linear":
+        return Kernel(rows_linear, "r1 b1 r1 r2 r2 r1 i1 e l", "r1")
     if form == "vectors":
         return Kernel(rows_in_vectors, "r1 b1 r1 r2 r2 r1 i1 i2 l l", "r1", grain=16)
     return Kernel(rows_by_network, "r2 n2 b2 r1 r2 r2 r1 i1 l2", grain=128)
