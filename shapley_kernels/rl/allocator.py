@@ -429,6 +429,7 @@ class _FusedLaunch:
         tables: Tables,
         shape: tuple[int, ...],
         dtype: Any = None,
+        form: str | None = None,
     ) -> Array:
         rewards: Any = arrays[0]
         placed = tables.on("torch", compute_dtype(rewards.dtype), device(rewards))

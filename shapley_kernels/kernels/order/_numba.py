@@ -64,13 +64,14 @@ def run(
     rows, players = rewards.shape
     dtype, tables, steps = A.dtype, (v_empty, A, B, C, row_of_count), max(1, players)
     short, fastest, ready = players <= LONGEST["vectors"], form or _fastest(players), None
+    more: Any
     if fastest == "vectors" and form is None and rewards.size <= SMALL:
         fastest = "rows"
     if fastest != "rows":
         make = form is not None or rewards.size >= PAYS
         ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, make)
     if ready is None and short:
-        more: Any = (network(players), _ascending(players))
+        more = (network(players), _ascending(players))
         bad = _IN_LANES(
             rows, steps, dtype, rewards, mask, *tables, *more, out, scratch=lambda *_: scratch(players, dtype)
         )
