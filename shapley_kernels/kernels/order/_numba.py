@@ -65,6 +65,7 @@ def run(
     dtype, tables, steps = A.dtype, (v_empty, A, B, C, row_of_count), max(1, players)
     short, fastest, ready = players <= LONGEST["vectors"], form or _fastest(players), None
     more: Any
+    flat: Any
     if fastest == "vectors" and form is None and rewards.size <= SMALL:
         fastest = "rows"
     if fastest != "rows":
