@@ -45,7 +45,7 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers $(PYTEST) --ignore=tests/kernels --ignore=tests/frameworks
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers,scipy,msgspec $(PYTEST) --ignore=tests/kernels --ignore=tests/frameworks
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:

@@ -57,13 +57,14 @@ def check(session: nox.Session, *files: str, require: str) -> None:
     session.run("python", "-m", "pytest", *files, *session.posargs, env={"SHAPLEY_REQUIRE": require})
 
 
-PLAIN = ("tests", "--ignore=tests/kernels", "--ignore=tests/frameworks", "--ignore=tests/peers", "--ignore=tests/bench")
+EXTRAS = ("bench", "cli", "testing", "torch")
+PLAIN = ("tests", "--ignore=tests/kernels", "--ignore=tests/frameworks", "--ignore=tests/peers")
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"], default=False)
 def newest(session: nox.Session) -> None:
     """Without constraints: what `pip install` brings today."""
-    session.install("--quiet", "--editable", ".[cli,testing,torch]")
+    session.install("--quiet", "--editable", f".[{','.join(EXTRAS)}]")
     session.run("python", "-m", "pytest", *(session.posargs or PLAIN))
 
 
@@ -71,7 +72,7 @@ def newest(session: nox.Session) -> None:
 def oldest(session: nox.Session) -> None:
     """The least versions that pyproject.toml allows."""
     project = nox.project.load_toml()["project"]
-    extras = (project["optional-dependencies"][name] for name in ("cli", "testing", "torch"))
+    extras = (project["optional-dependencies"][name] for name in EXTRAS)
     wanted = [*project["dependencies"], *chain.from_iterable(extras)]
     session.install("--quiet", "--editable", ".", *(one.replace(">=", "==") for one in wanted))
     session.run("python", "-m", "pytest", *(session.posargs or PLAIN))

@@ -14,6 +14,7 @@ import pytest
 import shapley_kernels
 from shapley_kernels.games import GAMES
 from tests import test_methods
+from tests.conftest import need
 
 ROOT = Path(__file__).parent.parent
 MODULES = [m.name for m in pkgutil.walk_packages(shapley_kernels.__path__, "shapley_kernels.")]
@@ -23,7 +24,12 @@ ELSEWHERE = ("._triton", ".__main__", ".adapters.", ".ray_engine")
 
 @pytest.mark.parametrize("name", [m for m in MODULES if not any(part in m for part in ELSEWHERE)])
 def test_docstring_examples(name):
-    result = doctest.testmod(importlib.import_module(name))
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        need(error.name)
+        raise
+    result = doctest.testmod(module)
     assert result.failed == 0
 
 

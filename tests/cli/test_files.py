@@ -26,6 +26,7 @@ from shapley_kernels.cli.rows import Columns
 from shapley_kernels.rl import RewardAllocator
 from tests import GUARD
 from tests.cli.conftest import COMMAND, Place
+from tests.conftest import need
 
 ROWS = [{"prompt_id": i % 2, "rewards": [i, 1]} for i in range(4)]
 
@@ -267,6 +268,7 @@ def test_closed_streams(place: Place, arguments: str, closed: str, status: int, 
 
 
 def test_help_breaks_no_line_that_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    need("msgspec")  # for shapley-bench
     from shapley_kernels.bench.command import app as bench
     from shapley_kernels.cli.command import app
 

@@ -6,10 +6,12 @@ import sys
 from datetime import timedelta
 
 from tests import GUARD
+from tests.conftest import need
 
 
 def test_two_processes(tmp_path):
     """`python -m tests.rl.test_processes RANK FILE` for both ranks, which have to succeed."""
+    need("torch")
     command = [sys.executable, "-m", "tests.rl.test_processes"]
     ranks = [
         subprocess.Popen([*command, str(i), str(tmp_path / "store")], stderr=subprocess.PIPE, text=True)
