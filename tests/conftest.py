@@ -26,6 +26,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def need(name: str, reason: str | None = None) -> None:
     """Skip the test if a package or device is missing, fail it if SHAPLEY_REQUIRE names it."""
+    name = name.partition(".")[0]
     reason = reason or unavailable(name)
     if reason is None:
         return
@@ -52,7 +53,7 @@ class Module(pytest.Module):
             if isinstance(missing, ModuleNotFoundError) and missing.name is not None:
                 importer = Path(traceback.extract_tb(missing.__traceback__)[-1].filename)
                 if any(folder in importer.parents for folder in WITH_IMPORTS_OF_THEIR_OWN):
-                    need(missing.name.partition(".")[0])
+                    need(missing.name)
             raise
 
 
