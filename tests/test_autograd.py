@@ -15,6 +15,7 @@ from shapley_kernels.kernels.order import torch_op
 from tests.gradients import gradients
 
 GAMES = [sk.Max, sk.Min, sk.Median, sk.Range]
+pytestmark = pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 # Dynamo warns of deprecated parts of torch itself
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
