@@ -334,7 +334,7 @@ def kernel_with(bug):
     """`run` of the numba kernel, spoilt."""
     run = _numba.run
 
-    def spoilt(rewards, mask, v_empty, A, B, C, row_of_count, out):
+    def spoilt(rewards, mask, v_empty, A, B, C, row_of_count, out, form=None):
         return bug(run, rewards, mask, v_empty, A, B, C, row_of_count, out)
 
     return patch.object(_numba, "run", spoilt)
