@@ -1,9 +1,11 @@
-"""What the first calls of a fresh machine cost: CPU seconds beyond importing numba, with nothing on disk.
+"""What the first calls of a fresh machine cost: CPU seconds beyond importing numba, with nothing on disk; and what
+`import shapley_kernels` adds to numpy's.
 
 python benchmarks/cold_start.py [players,players,..]
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,13 @@ for name in sys.argv[4:]:
     calls[name]()
     print(time.process_time() - started)
 """
+IMPORT = """
+import time
+import numpy
+started = time.process_time()
+import shapley_kernels
+print(time.process_time() - started)
+"""
 CALLS = ("shapley", "advantages", "tokens")
 
 
@@ -39,6 +48,14 @@ def measured(players: int, dtype: str, masked: str) -> list[float]:
     return [float(x) for x in said.split()]
 
 
+def importing() -> float:
+    """CPU seconds of `import shapley_kernels` where numpy is imported: the median of several processes."""
+    runs = [
+        subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True) for _ in range(9)
+    ]
+    return statistics.median(float(run.stdout) for run in runs)
+
+
 def main() -> None:
     """Print the table."""
     sizes = [int(x) for x in sys.argv[1].split(",")] if len(sys.argv) > 1 else [5, 8, 9, 32, 64]
@@ -48,6 +65,7 @@ def main() -> None:
         seconds = measured(players, dtype, masked)
         cells = " | ".join(f"{x:.1f}" for x in (*seconds, sum(seconds)))
         print(f"| {players} | {dtype} | {masked} | {cells} |", flush=True)
+    print(f"\nimport: {1000 * importing():.0f} ms")
 
 
 if __name__ == "__main__":

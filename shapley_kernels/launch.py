@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +29,8 @@ class Launcher:
     traced: bool
     inputs_finite: bool = True
     """Whether every kernel looked at its results, and found them finite."""
+    run: "Run | None" = None
+    """The last one on the CPU by numba."""
 
     def __call__(
         self,
@@ -57,43 +58,57 @@ class Launcher:
             exported = self.backend == AUTO and ops.is_exporting()
             asked = "torch" if exported else self.backend
             where, backend = ops.device(given[0]), choose(asked, primitive, shape[-1], *given)
-        run = kernel(primitive, backend).run
         if backend == "numba":
-            run = partial(run, form=form) if form else run
-            out, bad = run_numba(run, arrays, tables.on("numpy", compute, "cpu"), shape, compute)
+            self.run = Run(primitive, tables.on("numpy", compute, "cpu"), compute, form)
+            out, bad = self.run.on(arrays, shape)
             self.inputs_finite &= bad == -1
             if ops is NUMPY:
                 return out if out.dtype == dtype else ops.cast(out, dtype)
             return ops.cast(ops.xp.from_numpy(out), dtype)
         self.inputs_finite = False
-        placed = tables.on("torch", compute, where)
+        run, placed = kernel(primitive, backend).run, tables.on("torch", compute, where)
         if ops is NUMPY:
             out = run_torch(run, arrays, placed, shape, torch_ops().dtype(compute))
             return ops.cast(out.numpy(), dtype)
         return run_torch(run, arrays, placed, shape, dtype)
 
 
-def run_numba(
-    run: Any, arrays: Sequence[Array | float | None], tables: Sequence[Any], shape: tuple[int, ...], compute: str
-) -> tuple[np.ndarray, int | None]:
-    """`run` on CPU arrays and its tables in numpy -> `out` in the compute dtype, and what the kernel says of non-finite
-    rows: the first, -1 for none, None if it did not look."""
-    inputs: list[np.ndarray | None] = []
-    real = np.dtype(compute)  # which is compared in less time than its name
-    x: Any
-    for x in arrays:
-        if x is None:
-            inputs.append(None)
-        elif type(x) is float:
-            inputs.append(NUMPY.scalar_array(x, None, compute) if x else np.zeros(1, real))
-        else:
-            kind = real if x.dtype == real or is_float(x.dtype) else None
-            if not isinstance(x, np.ndarray):
-                tensor = x.detach() if kind is None else x.detach().to(torch_ops().dtype(compute))
-                x = tensor.numpy()
-            inputs.append(_one_axis(np.asarray(x, kind, order="C"), shape))
-    out = np.empty(shape, real)
-    return out, run(*inputs, *tables, _one_axis(out, shape))
+class Run(NamedTuple):
+    """A run by numba on the CPU, but for the data: of a primitive, with tables in numpy, in a compute dtype, by a form
+    of the kernel."""
+
+    primitive: str
+    tables: tuple[Any, ...]
+    compute: str
+    form: str | None = None
+
+    def on(self, arrays: Sequence[Array | float | None], shape: tuple[int, ...]) -> tuple[np.ndarray, int | None]:
+        """On CPU arrays -> `out` in the compute dtype, and what the kernel says of non-finite rows: the first, -1 for
+        none, None if it did not look."""
+        real, zero = _REAL[self.compute]
+        inputs: list[np.ndarray | None] = []
+        x: Any
+        for x in arrays:
+            if x is None:
+                inputs.append(None)
+            elif type(x) is float:
+                inputs.append(NUMPY.scalar_array(x, None, self.compute) if x else zero)
+            elif type(x) is np.ndarray and x.dtype is real and x.flags.c_contiguous:  # most are
+                inputs.append(_one_axis(x, shape))
+            else:
+                kind = real if is_float(x.dtype) else None
+                if not isinstance(x, np.ndarray):
+                    tensor = x.detach() if kind is None else x.detach().to(torch_ops().dtype(self.compute))
+                    x = tensor.numpy()
+                inputs.append(_one_axis(np.asarray(x, kind, order="C"), shape))
+        out = np.empty(shape, real)
+        inputs += (*self.tables, _one_axis(out, shape))
+        run = kernel(self.primitive, "numba").run
+        return out, run(*inputs) if self.form is None else run(*inputs, form=self.form)
+
+
+_REAL = {name: (np.dtype(name), np.zeros(1, name)) for name in ("float32", "float64")}
+"""By the name of a compute dtype: itself, which is compared in less time, and a zero in it, which kernels only read."""
 
 
 def run_torch(

@@ -25,6 +25,8 @@ from shapley_kernels.arrays.ops import (
     device,
     eps,
     first_nonfinite,
+    from_numpy,
+    in_numpy,
     is_float,
     is_integer,
     is_torch,

@@ -96,6 +96,10 @@ class Ops:
         """True when a gradient has to flow into one of the arrays; others than tensors among them need none."""
         return False
 
+    def is_numpy_too(self, x: Array) -> bool:
+        """True for a tensor that numpy can read in place: on the CPU, of a dtype that numpy has, and nothing traces."""
+        return False
+
     # -- new arrays ----------------------------------------------------------------------------------------------------
 
     def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
@@ -122,7 +126,7 @@ class Ops:
         raise NotImplementedError
 
     def from_host(self, x: np.ndarray) -> Array:
-        """The numpy array on the CPU, in the same memory."""
+        """The numpy array, or number, on the CPU, in the same memory."""
         return x
 
     def detached(self, x: Array) -> Array:
@@ -138,6 +142,10 @@ class Ops:
     def descending(self, x: Array) -> Array:
         """Every row sorted, the largest first."""
         raise NotImplementedError
+
+    def best(self, x: Array, places: int) -> Array:
+        """Of every row the largest number, or, for more places than one, all of them, the largest first."""
+        return self.descending(x)[..., :1] if places == 1 else self.descending(x)
 
     def take(self, x: Array, index: Array) -> Array:
         """x[..., index[...]]."""
@@ -193,6 +201,15 @@ class NumpyOps(Ops):
 
     def descending(self, x: Array) -> Array:
         return -np.sort(-x, axis=-1)
+
+    def best(self, x: Array, places: int) -> Array:
+        *batch, width = x.shape
+        if places != 1 or 0 in x.shape:
+            return super().best(x, places)
+        if width > 64:
+            return np.fmax.reduce(x, axis=-1, keepdims=True)  # as sorting puts NaN last
+        columns = np.ascontiguousarray(x.reshape(-1, width).T)  # along the rows, of which each takes a loop to begin
+        return np.fmax.reduce(columns, axis=0).reshape(*batch, 1)
 
     def take(self, x: Array, index: Array) -> Array:
         return np.take_along_axis(x, index, -1)
@@ -261,6 +278,9 @@ class TorchOps(Ops):
     def needs_grad(self, *arrays: Any) -> bool:
         return any(getattr(x, "requires_grad", False) for x in arrays) and bool(self.xp.is_grad_enabled())
 
+    def is_numpy_too(self, x: Array) -> bool:
+        return bool(x.is_cpu) and x.dtype is not self.xp.bfloat16 and not self.is_traced(x)
+
     def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
         return self.xp.as_tensor(x, dtype=dtype, device=reference.device)
 
@@ -283,13 +303,15 @@ class TorchOps(Ops):
         return zero
 
     def to_host(self, x: Array) -> np.ndarray:
+        if x.is_cpu and not x.is_neg():
+            return x.detach().numpy()
         return x.detach().cpu().resolve_neg().numpy()
 
     def to_float64(self, x: Array) -> np.ndarray:
         return self.to_host(x.detach().cpu().to(self.xp.float64))
 
     def from_host(self, x: np.ndarray) -> Array:
-        return self.xp.from_numpy(x)
+        return self.xp.from_numpy(x if type(x) is np.ndarray else np.asarray(x))
 
     def detached(self, x: Array) -> Array:
         return x.detach()
@@ -335,6 +357,24 @@ def torch_ops() -> TorchOps:
 def is_torch(x: Any) -> bool:
     """True for a torch tensor; never imports torch."""
     return ops_of(x) is not NUMPY
+
+
+def in_numpy(ops: Ops, restore: Any, *arrays: Array | None) -> tuple[Any, ...]:
+    """ops, restore and arrays of a call whose result needs no gradient, in numpy where numpy can read its tensors: with
+    few numbers, each operation of torch takes several times what that of numpy does.
+
+    Args:
+        restore: from a result to the container of the caller, or None.
+        arrays: of one container; the first of them decides, and None stays None.
+    """
+    if not ops.is_numpy_too(arrays[0]):
+        return ops, restore, *arrays
+    return NUMPY, from_numpy(ops, restore), *(None if x is None else ops.to_host(x) for x in arrays)
+
+
+def from_numpy(ops: Ops, restore: Any) -> Any:
+    """From a result in numpy to the container of a caller that gave arrays of `ops`."""
+    return ops.from_host if restore is None else lambda result: restore(ops.from_host(result))
 
 
 def may_keep(x: Array) -> bool:

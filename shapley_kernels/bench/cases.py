@@ -27,6 +27,7 @@ OTHER_PLAYERS, OTHER_ELEMENTS = (8, 64), {"cpu": 2**18, "cuda": 2**21}
 
 TRAINING: dict[str, tuple[tuple[int, ...], ...]] = {
     **dict.fromkeys(("advantages", "advantages-by-id"), (LATENCY, (2**14, 8, 8))),
+    "token-advantages": (LATENCY,),
     "gradient": (LATENCY, (2**15, 64)),
     "tokens": ((32, 256), (256, 2048), (1024, 8192)),
 }

@@ -16,7 +16,7 @@ from shapley_kernels._files import whole_file
 from shapley_kernels.bench import cases, machine, peers
 from shapley_kernels.bench.cases import Point
 from shapley_kernels.bench.gpu_forms import FORMS
-from shapley_kernels.bench.methods import COMPILED, FIVE_LINERS, OURS, Method
+from shapley_kernels.bench.methods import COMPILED, FIVE_LINERS, OURS, TENSORS, Method
 from shapley_kernels.bench.records import Record, lines, read
 from shapley_kernels.games import GAMES
 
@@ -40,7 +40,7 @@ class Command(GivenOnce, TyperCommand):
 
 
 WORKS = (*(game.__name__ for game in GAMES), *cases.TRAINING)
-METHODS = {method.name: method for method in (*OURS, *FIVE_LINERS, COMPILED, *peers.PEERS, *FORMS)}
+METHODS = {method.name: method for method in (*OURS, TENSORS, *FIVE_LINERS, COMPILED, *peers.PEERS, *FORMS)}
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 Device = Literal["cpu", "cuda"]
@@ -138,7 +138,7 @@ def run_command(
         for shape in given or cases.standard_shapes(game, where, quick)
         for dtype in _known("--dtype", dtypes, DTYPES)
     ]
-    standard = (*OURS, *FIVE_LINERS, *((COMPILED,) if compiled else ()), *(FORMS if forms else ()))
+    standard = (*OURS, TENSORS, *FIVE_LINERS, *((COMPILED,) if compiled else ()), *(FORMS if forms else ()))
     budget = (0.01 if quick else 0.5) if seconds is None else seconds
     _measure(points * passes, _methods(methods, standard), budget, output, force)
 

@@ -59,6 +59,16 @@ def _ours(backend: str) -> Method:
 OURS = tuple(_ours(backend) for backend in ("numba", "torch", "triton"))
 
 
+def _on_tensors(inputs: Inputs) -> Call:
+    if inputs.point.device != "cpu":
+        raise Unsuited(f"on {inputs.point.device}, all methods take tensors")
+    return inputs.ours("torch", "auto")
+
+
+TENSORS = Method("tensors", "ours", _on_tensors, ("torch",))
+"""What "auto" does on tensors on the CPU: the same as on arrays of numpy, and what it takes to get there and back."""
+
+
 def _numpy_lines(inputs: Inputs) -> Call:
     if inputs.point.device != "cpu":
         raise Unsuited(f"numpy does not run on {inputs.point.device}")

@@ -13,6 +13,7 @@ NAMES = {
     "numba": "`shapley_kernels`",
     "triton": "`shapley_kernels`, Triton",
     "torch": '`backend="torch"`',
+    "tensors": "`shapley_kernels`, tensors",
     "numpy-five-liner": "numpy five-liner",
     "torch-five-liner": "torch five-liner",
     "compiled-five-liner": "torch five-liner, compiled",

@@ -12,9 +12,10 @@ import numpy as np
 import shapley_kernels as sk
 from shapley_kernels.bench.cases import Call, Inputs, Point, size_of
 from shapley_kernels.bench.lines import Unsuited, numpy_rows, torch_rows
+from shapley_kernels.testing.samples import place
 
-CANDIDATES = 5
-"""Of a rollout, where the shape is that of its tokens."""
+CANDIDATES, TOKENS = 5, 256
+"""Of a rollout, where the shape does not say."""
 
 
 class OfMax(Inputs):
@@ -108,6 +109,57 @@ def _standardised(credits: Any, **options: Any) -> Any:
     return (credits - mean) / (credits.std((1, 2), **options) + 1e-4 / credits.shape[-1])
 
 
+class TokenAdvantages(Advantages):
+    """`RewardAllocator(sk.Max).token_advantages` of `TOKENS` tokens for each rollout, those outside candidates with the
+    advantage of the set."""
+
+    def __init__(self, point: Point, seed: int = 0) -> None:
+        if point.masked:
+            raise Unsuited("no five-liner knows masks")
+        super().__init__(point, seed)
+        ids = np.random.default_rng(seed).integers(0, self.players + 1, (*point.shape[:2], TOKENS))
+        self.ids = np.sort(ids, -1)
+
+    def _placed(self, container: str) -> tuple[Any, Any]:
+        rewards = self.rewards(container)
+        return rewards, self.ids if container == "numpy" else place(self.ids, "torch", "int64", self.point.device)
+
+    def ours(self, container: str, backend: str) -> Call:
+        super().ours(container, backend)
+        return partial(self.allocator.token_advantages, *self._placed(container))
+
+    def lines(self, container: str) -> Call:
+        advantages, (rewards, ids) = super().lines(container), self._placed(container)
+        if container == "numpy":
+
+            def by_numpy() -> Any:
+                sets = _standardised(rewards.max(-1, keepdims=True), keepdims=True, ddof=1)
+                return np.take_along_axis(np.concatenate([sets, advantages()], -1), ids, -1)
+
+            return by_numpy
+        import torch
+
+        def by_torch() -> Any:
+            sets = _standardised(rewards.amax(-1, keepdim=True), keepdim=True)
+            return torch.cat([sets, advantages()], -1).gather(-1, ids)
+
+        return by_torch
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        rewards = self.arrays("numpy", "float64")["rewards"]
+        return np.asarray(self.allocator.token_advantages(rewards, self.ids))
+
+    @property
+    def unit(self) -> np.ndarray:
+        sets = self.arrays("numpy", "float64")["rewards"].max(-1)
+        return np.maximum(super().unit, np.abs(sets).max() / (sets.std(1).min() + self.allocator.eps))
+
+    @property
+    def bytes(self) -> int:
+        return super().bytes + self.ids.nbytes + self.ids.size * size_of(self.point.dtype)
+
+
 class AdvantagesById(Advantages):
     """The same by names of groups in any order, as strings."""
 
@@ -190,7 +242,13 @@ class Tokens(Inputs):
         return self.ids.nbytes + self.ids.size * size_of("float32") + self.advantages.nbytes
 
 
-PIECES = {"gradient": Gradient, "advantages": Advantages, "advantages-by-id": AdvantagesById, "tokens": Tokens}
+PIECES = {
+    "gradient": Gradient,
+    "advantages": Advantages,
+    "advantages-by-id": AdvantagesById,
+    "token-advantages": TokenAdvantages,
+    "tokens": Tokens,
+}
 
 
 def inputs_of(point: Point, seed: int = 0) -> Inputs:

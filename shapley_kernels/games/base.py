@@ -4,7 +4,7 @@ To add a family: in a file of its own, subclass `Game` (name the arrays in `argu
 in games/__init__.py; tests, benchmarks and the table in the docs go through that list.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from copy import copy
 from fractions import Fraction
 from functools import reduce
@@ -25,6 +25,7 @@ from shapley_kernels.arrays import (
     compute_dtype,
     describe,
     floating,
+    from_numpy,
     is_float,
     like,
     ops_of,
@@ -101,6 +102,11 @@ class Game(Data):
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
+    def one_run(self, value: Semivalue) -> "tuple[Hashable, Sequence[Any]] | None":
+        """Where the terms of such a game always come to one run of a primitive: what decides it but for the data, and
+        the arrays that it takes; None where they have to be asked each time."""
+        return None
+
     def topics(self, size: int) -> int:
         """How many topics `maxima` has, at most, for groups of `size` games; 0: the game is no sum of maxima."""
         return 0
@@ -152,6 +158,25 @@ class Game(Data):
         if type(data) is not type(self.data):
             changed.ops = ops_of(data)
         return changed
+
+    def in_numpy(self, keep_gradient: bool) -> "Game | None":
+        """The same game on numpy arrays, in the memory of its tensors, with results as before; None where numpy cannot
+        read these (`Ops.is_numpy_too`), or where a gradient has to flow and is to be kept."""
+        ops, needed = self.ops, False
+        if not ops.is_numpy_too(self.data):
+            return None
+        known: dict[int, Array] = {}  # what shares data goes on doing so
+
+        def read(x: Array) -> Array:
+            nonlocal needed
+            needed |= keep_gradient and ops.needs_grad(x)
+            if id(x) not in known:
+                known[id(x)] = ops.to_host(x)
+            return known[id(x)]
+
+        game = self.with_arrays(read)
+        game.restore = from_numpy(ops, self.restore)
+        return None if needed else game
 
     def in_double(self) -> "Game":
         """The same game on data in float64 (where the device has it), with results in numpy or torch."""
@@ -253,8 +278,8 @@ class Game(Data):
 
 def without_restore(game: Game) -> Game:
     """The same game, with results in numpy or torch."""
-    native = copy(game)
-    native.restore = None
+    native = object.__new__(type(game))
+    native.__dict__.update(game.__dict__, restore=None)  # in a tenth of the time of copy.copy
     return native
 
 

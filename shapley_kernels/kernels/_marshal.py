@@ -12,7 +12,7 @@ from shapley_kernels.kernels._threads import over_rows
 THREADED = 1 << 18
 """Steps that are worth a thread: 0.2 ms or more, several times what it takes to wake one."""
 
-_ELEMENTS = {"b": numba.uint8, "i": numba.int32, "l": numba.int64, "e": numba.float64}
+_ELEMENTS = {"b": numba.uint8, "i": numba.int32, "l": numba.int64, "f": numba.float32, "e": numba.float64}
 
 
 class Kernel:
@@ -26,15 +26,18 @@ class Kernel:
             start .. stop, and returns the first that is not finite, or -1.
         arguments: a word for each. Of arrays the dtype and the number of axes, "r2" for [rows, players] in the compute
             dtype, "n2" for the same bits as integers, "b2" for bool, seen as bytes, "i1" for int32, "l1" for int64; "l"
-            and "e" are an integer and a float64 number. A capital letter, last: room to work in, `scratch` of a call.
+            and "e" are an integer and a float64 number, "f1" float32. A capital letter, last: what each part of the
+            rows brings along, such as `scratch`, room to work in; it may be written.
         results: the same, of arrays that are written.
         grain: parts begin at multiples of so many rows.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: str, results: str = "r2", grain: int = 1) -> None:
         self.function, self.arguments, self.results, self.grain = function, arguments.split(), results.split(), grain
-        self._masks = [i for i, word in enumerate(self.arguments) if word[0] == "b"]
-        self._arrays = [i for i, word in enumerate(self.arguments) if word[1:]]
+        words = [word for word in self.arguments if word.islower()] + self.results
+        self._given = len(words) - len(self.results)
+        """Arguments of a call, before those that come last."""
+        self._arrays = [(i, word[0] == "b") for i, word in enumerate(words) if word[1:]]
         self._ready: dict[str, tuple[Any, list[Any]]] = {}
 
     def __call__(
@@ -50,13 +53,17 @@ class Kernel:
         Returns:
             The first row that is not finite, or -1.
         """
-        work = self.bound(dtype, *arrays)
+        kernel, inputs, results = self._filled(dtype, arrays)
         smallest = THREADED // steps + 1 if steps else rows + 1
         if rows < 2 * smallest:
-            return work(0, rows) if scratch is None else work(scratch(0, rows), 0, rows)
-        if scratch is None:
-            return over_rows(work, rows, self.grain, smallest)
-        return over_rows(lambda start, stop: work(scratch(start, stop), start, stop), rows, self.grain, smallest)
+            room = () if scratch is None else (scratch(0, rows),)
+            return kernel(*inputs, *room, 0, rows, *results)
+
+        def work(start: int, stop: int) -> int:
+            room = () if scratch is None else (scratch(start, stop),)
+            return kernel(*inputs, *room, start, stop, *results)
+
+        return over_rows(work, rows, self.grain, smallest)
 
     def bound(self, dtype: Any, *arrays: Any) -> Callable[..., int]:
         """work(*last arguments, start, stop) on these arrays.
@@ -65,15 +72,19 @@ class Kernel:
             dtype: the compute dtype of numpy.
             arrays: arguments but for the last ones, and results; C contiguous, those left out as None.
         """
+        kernel, inputs, results = self._filled(dtype, arrays)
+        return lambda *last: kernel(*inputs, *last, *results)
+
+    def _filled(self, dtype: Any, arrays: tuple[Any, ...]) -> tuple[Any, list[Any], list[Any]]:
+        """The kernel for this dtype, and arguments and results as it takes them."""
         kernel, nothing = self._ready.get(dtype.char) or self.ready(dtype.char)  # type: ignore[misc]
-        inputs = len(arrays) - len(self.results)
-        arguments, results = list(arrays[:inputs]), arrays[inputs:]
-        for i in self._arrays:
-            if i < inputs and arguments[i] is None:
+        arguments = list(arrays)
+        for i, is_mask in self._arrays:
+            if arguments[i] is None:
                 arguments[i] = nothing[i]
-            elif i in self._masks:
+            elif is_mask:
                 arguments[i] = arguments[i].view(np.uint8)
-        return lambda *last: kernel(*arguments, *last, *results)
+        return kernel, arguments[: self._given], arguments[self._given :]
 
     def ready(self, dtype: str, make: bool = True) -> tuple[Any, list[Any]] | None:
         """The kernel for the compute dtype of this character, compiled or loaded, and what stands for each None; None
@@ -86,9 +97,12 @@ class Kernel:
             kernel = compiled(self.function, numba.int64(*read, numba.int64, numba.int64, *written), make)
             if kernel is None:
                 return None
-            nothing = [np.empty((0,) * x.ndim, str(x.dtype)) if isinstance(x, numba.types.Array) else 0 for x in read]
-            self._ready[dtype] = kernel, nothing
+            self._ready[dtype] = kernel, [_nothing(x) for x in (*read[: self._given], *written)]
         return self._ready[dtype]
+
+
+def _nothing(kind: Any) -> Any:
+    return np.empty((0,) * kind.ndim, str(kind.dtype)) if isinstance(kind, numba.types.Array) else 0
 
 
 def _type(kinds: dict[str, Any], word: str, readonly: bool) -> Any:

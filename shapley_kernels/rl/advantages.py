@@ -14,6 +14,7 @@ from shapley_kernels.arrays import (
     boolean,
     broadcast,
     first_nonfinite,
+    in_numpy,
     integer,
     narrowed,
     number,
@@ -99,6 +100,8 @@ def grpo_advantages(
         ops, array, restore = read(credits, f"{OWNER}: credits")
         live = read_mask(OWNER, mask, array, shape := tuple(array.shape), "credits")
         groups = read_groups(OWNER, "credits", shape, group_ids, num_generations, ranks)
+    if ranks is None:
+        ops, restore, array, live = in_numpy(ops, restore, array, live)
     result = normalised(ops, ops.detached(array), live, groups, how)
     return restore(result) if restore else result
 

@@ -18,6 +18,7 @@ from shapley_kernels.arrays import (
     device,
     narrowed,
     one_of,
+    ops_of,
 )
 from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.games import Game, Max
@@ -32,7 +33,7 @@ from shapley_kernels.rl.group_value import GroupValue, Value
 from shapley_kernels.rl.groups import Groups, read_groups
 from shapley_kernels.rl.ranks import ALONE, Ranks
 from shapley_kernels.rl.sizes import SIZES, TimesLive, multiplies, times_live, warn_of_v_empty
-from shapley_kernels.rl.tokens import LENGTHS, scattered
+from shapley_kernels.rl.tokens import LENGTHS, read_ids, scattered
 from shapley_kernels.rl.utility import check_utility, make_game, name_of
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
@@ -189,9 +190,11 @@ class RewardAllocator:
             TypeError, ValueError: as `advantages` and `scatter_to_tokens`.
         """
         call = self._read("token_advantages", rewards, mask, **options)
-        game, ops, place = call.game, call.game.ops, (candidate_ids, self.length, cu_seqlens)
-        if call.groups.ranks is not None:
-            with call.groups.ranks:  # whether the ids fit, while the other ranks can still be told
+        game, ops = call.game, call.game.ops
+        with call.groups.ranks or ALONE:  # whether the ids fit, while the other ranks can still be told
+            ids = read_ids(candidate_ids, call.given)
+            place: Any = (ops_of(ids).to_host(ids) if ops is NUMPY else ids, self.length, cu_seqlens)
+            if call.groups.ranks is not None:
                 nothing = ops.zeros(game.data, (*game.batch_shape, game.players), ops.dtype("float32"))
                 scattered(ops, nothing, None, *place)
         result = scattered(ops, *self._for_tokens(call), *place)
@@ -251,13 +254,20 @@ class RewardAllocator:
             game = make_game(OWNER, self.utility, rewards, mask, data)
             shape = (*game.batch_shape, game.players)
             live = None if mask is None else read_mask(OWNER, mask, game.data, shape, "rewards")
-            groups, restore = NO_GROUPS, game.restore
+            groups = NO_GROUPS
             if method != "credits" or sees_groups:
                 groups = read_groups(OWNER, "rewards", shape, group_ids, num_generations, ranks)
             if stopped is not None and sees_groups:
                 name = f"{OWNER}: stopped"
                 stopped = broadcast(boolean(stopped, game.data, name), game.batch_shape, name, "[rollouts]")
-        return _Call(without_restore(game) if restore else game, live, groups, stopped, restore)
+        given, twin = game.data, None
+        if game.ops is not NUMPY and method != "credits" and ranks is None and isinstance(self.value, Semivalue):
+            twin = game.in_numpy(keep_gradient=False)  # not for other values, which may be the user's, in torch
+        if twin is not None:
+            live = None if live is None else game.ops.to_host(live)
+            game = twin
+        restore = game.restore
+        return _Call(without_restore(game) if restore else game, live, groups, stopped, restore, given)
 
     def _advantages(self, call: "_Call") -> Array:
         game, value, factor = call.game, self.value, self._multiplies
@@ -323,6 +333,7 @@ class _Call:
         live: who is in the statistics, which is for the caller to say: the mask of the game may be another.
         stopped: bool [...], or None.
         restore: from a result to the container of the caller, or None.
+        given: data in the container that the game came in.
     """
 
     game: Game
@@ -330,6 +341,7 @@ class _Call:
     groups: Groups
     stopped: Array | None
     restore: Callable[[Array], Any] | None
+    given: Array
 
     def narrowed(self, advantages: Array) -> Array:
         """Those of float64, or of the dtype of the game, in its dtype."""

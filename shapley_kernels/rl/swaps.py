@@ -14,7 +14,7 @@ from shapley_kernels.games.data import is_number
 from shapley_kernels.games.mixing import take
 from shapley_kernels.games.tables import Tables, kept
 from shapley_kernels.kernels.swap import KINDS, others
-from shapley_kernels.launch import run_numba, run_torch
+from shapley_kernels.launch import Run, run_torch
 from shapley_kernels.rl.group_value import GroupValue
 from shapley_kernels.rl.groups import Groups
 
@@ -160,13 +160,13 @@ def _of_maxima(kind: str, game: Game, count: Array, order: np.ndarray | None, st
     weights = ops.xp.ones_like(x[:1, 0]) if maxima.weights is None else maxima.weights
     empty = ops.scalar_array(maxima.empty, x, compute) if is_number(maxima.empty) else maxima.empty
     backend = "torch" if ops.is_traced(x) else choose("auto", "swap", players, x, weights, empty)
-    run, arrays, shape = kernel("swap", backend).run, (x, count, weights, empty), (rows, players + 1)
+    arrays, shape = (x, count, weights, empty), (rows, players + 1)
     library, where = "numpy" if backend == "numba" else "torch", ops.device(x)
     how = (order, starts, *mix.on(library, compute, where), KINDS.index(kind))
     if backend == "numba":
-        out = ops.from_host(run_numba(run, arrays, how, shape, compute)[0])
+        out = ops.from_host(Run("swap", how, compute).on(arrays, shape)[0])
     else:
-        out = run_torch(run, arrays, how, shape, ops.dtype(compute))
+        out = run_torch(kernel("swap", backend).run, arrays, how, shape, ops.dtype(compute))
     return out if maxima.scale == 1.0 else maxima.scale * out
 
 

@@ -12,6 +12,7 @@ from shapley_kernels.arrays import (
     broadcast,
     describe,
     floating,
+    in_numpy,
     is_integer,
     like,
     narrowed,
@@ -82,16 +83,22 @@ def scatter_to_tokens(
         *lead, players = array.shape
         if tuple(others.shape) != (*lead, players + 1):
             others = broadcast(others, tuple(lead), name, "[rollouts]")
-    result = scattered(ops, array, others, candidate_ids, length, cu_seqlens)
+    ids = read_ids(candidate_ids, array)
+    ops, restore, array, others, ids = in_numpy(ops, restore, array, others, ids)
+    result = scattered(ops, array, others, ids, length, cu_seqlens)
     return restore(result) if restore else result
 
 
-def scattered(ops: Ops, array: Array, outside: Array | None, candidate_ids: Any, length: str, cu_seqlens: Any) -> Array:
-    """`scatter_to_tokens` of advantages [..., K] in numpy or torch; outside: [...], [..., K + 1], or None for 0."""
+def read_ids(candidate_ids: Any, reference: Array) -> Array:
+    """The ids of a user as integers of 32 or 64 bits, in the container of the reference."""
+    ids, ops = like(candidate_ids, reference, f"{OWNER}: candidate_ids"), ops_of(reference)
+    return ids if ids.dtype in ops.index_dtypes else ops.cast(_integers(ids, "candidate_ids"), ops.index_dtypes[0])
+
+
+def scattered(ops: Ops, array: Array, outside: Array | None, ids: Array, length: str, cu_seqlens: Any) -> Array:
+    """`scatter_to_tokens` of advantages [..., K] and ids in numpy or torch; outside: [...], [..., K + 1], or None for
+    0."""
     (*lead, players) = array.shape
-    ids = like(candidate_ids, array, f"{OWNER}: candidate_ids")
-    if ids.dtype not in ops.index_dtypes:
-        ids = ops.cast(_integers(ids, "candidate_ids"), ops.index_dtypes[0])
     starts = _starts(ids, tuple(lead), cu_seqlens)
     if outside is None:
         columns = [ops.zeros(array, (*lead, 1), array.dtype), array]

@@ -3,14 +3,14 @@
 See `games.order.utilities` for the games, docs/explanation/mathematics.md for the derivation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, as_float, compute_dtype
+from shapley_kernels.arrays import NUMPY, Array, as_float, compute_dtype
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.data import is_number
 from shapley_kernels.games.order.pairs import PairCoefficients, fixed_pairs, generic_pairs, pair_tables, pairs
@@ -97,6 +97,14 @@ class OrderGame(Game):
         """Whether they have an error of their own, of n 2.2e-16 max(|A|, |B|)."""
         return cls.may_cancel or cls.coefficients.__func__ is OrderGame.coefficients.__func__  # type: ignore[attr-defined]
 
+    def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
+        mask, players = self.mask, self.players
+        if self.ops is not NUMPY or players > ALL_LIVE_COUNTS or type(self.v_empty) is not float:
+            return None
+        if (mask is not None and value.fixed_players is not None) or type(self).terms is not OrderGame.terms:
+            return None
+        return (type(self), self.params, value, players, self.dtype, mask is None), (self.rewards, mask, self.v_empty)
+
     def terms(self, value: Semivalue) -> list[Term]:
         return [OrderTerm(self, value, ((1.0, type(self), self.params),))]
 
@@ -125,41 +133,44 @@ class OrderGame(Game):
             return super().wide_worth(coalitions)
         ops, compute = self.ops, compute_dtype(self.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # `within_range` looks
-            ranked, where = ops.descending(ops.cast(self.rewards, ops.dtype(compute))), ops.device(self.rewards)
             tables = kept(worth_weights, type(self), self.params, self.players, (self.players,))  # sets are of one size
-            weights, of_empty = tables.on(ops.name, compute, where)
+            weights, of_empty = tables.on(ops.name, compute, ops.device(self.rewards))
+            ranked = ops.best(ops.cast(self.rewards, ops.dtype(compute)), weights.shape[-1])
             return self._summed(ranked, weights[0], of_empty[0])
 
     def _worth(self, members: Array) -> Array:
         ops, xp = self.ops, self.ops.xp
-        ranked = ops.descending(xp.where(members, self.wide(self.rewards), -float("inf")))  # members first
-        sizes = xp.broadcast_to(members.sum(-1), ranked.shape[:-1])
+        rewards = xp.where(members, self.wide(self.rewards), -float("inf"))  # members are the best
+        sizes = xp.broadcast_to(members.sum(-1), rewards.shape[:-1])
         if self.players <= ALL_LIVE_COUNTS:
             tables = kept(worth_weights, type(self), self.params, self.players, tuple(range(self.players + 1)))
             weights, of_empty = tables.on(ops.name, compute_dtype(self.dtype), ops.device(self.rewards))
-            return self._summed(ranked, weights[sizes], of_empty[sizes])
+            return self._summed(ops.best(rewards, weights.shape[-1]), weights[sizes], of_empty[sizes])
         sizes = ops.to_host(sizes)
         counts, which = np.unique(sizes, return_inverse=True)
         which = which.reshape(tuple(sizes.shape))
         rows = [x[which] for x in worth_weights(type(self), self.params, self.players, tuple(counts.tolist()))]
-        return self._summed(ranked, *(ops.array_like(x, self.rewards, self.compute_dtype) for x in rows))
+        weights, of_empty = (ops.array_like(x, self.rewards, self.compute_dtype) for x in rows)
+        return self._summed(ops.best(rewards, weights.shape[-1]), weights, of_empty)
 
     def _summed(self, ranked: Array, weights: Array, of_empty: Array) -> Array:
-        """The worth of ranked members [..., players] from their weights, and that of v_empty [...]."""
+        """The worth of the best members [..., places] from their weights, and that of v_empty [...]."""
         v_empty = self.v_empty if type(self.v_empty) is float else self.wide(self.v_empty)
-        return (weights * self.ops.xp.where(weights != 0, ranked, 0.0)).sum(-1) + of_empty * v_empty
+        parts = weights * self.ops.xp.where(weights != 0, ranked, 0.0)
+        return (parts[..., 0] if parts.shape[-1] == 1 else parts.sum(-1)) + of_empty * v_empty
 
 
 def worth_weights(
     utility: type[OrderGame], params: tuple[Any, ...], players: int, sizes: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For coalitions of these sizes: the weights of their ranked members [sizes, players], and of v_empty [sizes]."""
+    """For coalitions of these sizes: the weights of their ranked members [sizes, players], or [sizes, 1] where the best
+    alone has any, and of v_empty [sizes]."""
     weights, of_empty = np.zeros((len(sizes), players)), np.ones(len(sizes))
     for i, size in enumerate(sizes):
         if size:
             weights[i, :size] = utility.weights(size, *params)
             of_empty[i] = utility.v_empty_coefficient(size, *params) - weights[i].sum()
-    return weights, of_empty
+    return weights if weights[:, 1:].any() else weights[:, :1].copy(), of_empty
 
 
 class FixedWeights(OrderGame):

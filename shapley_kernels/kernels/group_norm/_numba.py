@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.kernels._compile import helper
 from shapley_kernels.kernels._marshal import Kernel
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
+from shapley_kernels.kernels.group_norm._cpu_loops import pack, sums, write
 
 LOO, NONE = CENTERS.index("loo"), CENTERS.index("none")
 BY_GROUP, UNSCALED = SCALES.index("group"), SCALES.index("none")
 
-_NONE = np.empty((4, 0))
+DOUBLE, _NONE = np.dtype(np.float64), np.empty((4, 0))
 
 
 def run(
@@ -32,53 +32,52 @@ def run(
 ) -> int:
     """See the package docstring; numpy arrays of float32 or float64.
 
-    Cost: three passes over a group, which stays in the cache; two passes more with scale "batch"; and float64 copies of
-    what is float32, or not in the order of its groups.
+    Cost: three passes over a group, which stays in the cache; two passes more with scale "batch"; and copies of what is
+        not in the order of its groups.
     """
     if center == scale == "none":
         return _as_they_are(x, mask, others, out)
-    narrow, groups, width = out.itemsize < 8, len(starts) - 1, x.shape[1]
-    result = np.empty(out.shape) if narrow or order is not None else out
-    x, live = _in_order(x, order, np.float64), _in_order(mask, order, bool)
-    numbers, shown = (x, live) if others is None else (_in_order(others, order, np.float64), None)
+    result, groups, width = out, len(starts) - 1, x.shape[1]
+    if order is not None:
+        x, mask, others = (None if array is None else array[order] for array in (x, mask, others))
+        result = np.empty_like(out)
+    live = None if mask is None else mask.reshape(-1)
+    source = numbers = _either(x)
     span = 1 if center == "slot" else width  # columns of a part that has statistics of its own
-    columns = (width, span, result.shape[1], span if others is None else others.shape[1])
-    how = (CENTERS.index(center), SCALES.index(scale), ddof, min_std, eps, rounding)
-    steps, flat = 2 * x.size // max(1, groups), result.reshape(-1)
+    columns, shown = (width, span, width, span), live
+    if others is not None:
+        numbers, shown = _either(others), None
+        columns = width, span, result.shape[1], others.shape[1]
+    arrays = (*source, live, starts, *numbers, shown, *columns, CENTERS.index(center), SCALES.index(scale))
+    how, target, steps = (ddof, min_std, eps, rounding), _either(result), 2 * x.size // max(1, groups)
 
     def scratch(first: int, last: int) -> Any:
         return np.empty(x.size if last - first == groups else (starts[last] - starts[first]) * span)
 
-    def normalise(divisor: float, moments: Any) -> int:
-        arrays = (x, live, starts, numbers, shown, *columns, *how, divisor, moments, flat)
-        return _KERNEL(groups, steps, x.dtype, *arrays, scratch=scratch)
-
     divisor = 1.0
     if scale == "batch":
         moments = np.zeros((4, groups * width // span))
-        if (bad := normalise(divisor, moments)) >= 0:
+        bad = _KERNEL(groups, steps, DOUBLE, *arrays, *how, divisor, moments, *target, scratch=scratch)
+        if bad >= 0:
             return bad
         with np.errstate(over="ignore", invalid="ignore"):
-            divisor = _divisor_of_all(moments, ddof, min_std, eps, rounding)
+            divisor = _divisor_of_all(moments, *how)
         if divisor != divisor:
             return 0
-    bad = normalise(divisor, _NONE)
+    bad = _KERNEL(groups, steps, DOUBLE, *arrays, *how, divisor, _NONE, *target, scratch=scratch)
     if result is not out:
-        with np.errstate(over="ignore", invalid="ignore"):
-            out[slice(None) if order is None else order] = result
+        out[order] = result
     return bad
+
+
+def _either(x: Any) -> tuple[Any, Any]:
+    """Flat, as numbers of float32 or of float64."""
+    return (x.reshape(-1), None) if x.itemsize == 4 else (None, x.reshape(-1))
 
 
 def warm_up() -> None:
     """Have the kernel ready."""
     _KERNEL.ready("d")
-
-
-def _in_order(x: Any, order: Any, dtype: Any) -> Any:
-    """The rollouts in the order of their groups, on one axis, in that dtype."""
-    if x is None:
-        return None
-    return (x if order is None else x[order]).reshape(-1).astype(dtype, copy=False)
 
 
 def _as_they_are(x: Any, mask: Any, others: Any, out: Any) -> int:
@@ -120,14 +119,16 @@ def _divisor(
 
 
 def _group_norm(  # type: ignore[no-untyped-def]
-    x,
+    narrow,
+    wide,
     mask,
     starts,
     numbers,
+    wide_numbers,
     shown,
     width,
     span,
-    wide,
+    step,
     written,
     center,
     scale,
@@ -141,13 +142,15 @@ def _group_norm(  # type: ignore[no-untyped-def]
     last,
     moments,
     out,
+    wide_out,
 ):
     """The groups first .. last, in parts of `span` columns that have statistics of their own. Returns a group that is
     not finite, or -1.
 
     Args:
-        x, mask: [rollouts * width].
-        numbers, shown: [rollouts * wide], what is normalised, `written` of them for a rollout and part, and where.
+        narrow, wide: x [rollouts * width] in float32 or float64, as `numbers` and `out`; the other is empty.
+        mask: [rollouts * width], or empty.
+        numbers, shown: [rollouts * step], what is normalised, `written` of them for a rollout and part, and where.
         divisor: unless parts have their own.
         credits: room for the live ones of a part.
         moments: [4, parts]: count, origin, mean above that, sum of squared deviations; or empty.
@@ -158,10 +161,9 @@ def _group_norm(  # type: ignore[no-untyped-def]
         start, stop, count = starts[g], starts[g + 1], 0
         if start == stop:
             continue
-        for at in range(start * width + left, stop * width, width):
-            for k in range(at, at + span):
-                credits[count] = x[k]
-                count += mask[k] if mask.size else 1
+        adjacent = (stop - start) * width if span == width else span
+        for at in range(start * width + left, stop * width, max(adjacent, width)):
+            count = pack(credits, count, narrow, wide, mask, at, adjacent)
         origin = credits[0] if count else 0.0
         total, squares = sums(credits, count, origin, 0.0)
         mean = total / count if count else 0.0
@@ -183,44 +185,14 @@ def _group_norm(  # type: ignore[no-untyped-def]
         for row in range(start, stop, rows):
             middle, over = mean, divisor
             if center == LOO:  # the mean over the other rollouts of the group
-                own_count, own_sum = 0, 0.0
-                for k in range(row * width, row * width + width):
-                    if mask.size == 0 or mask[k]:
-                        own_sum += x[k] - origin
-                        own_count += 1
+                own = pack(credits, 0, narrow, wide, mask, row * width, width)
                 over = inf
-                if own_count < count:
-                    middle, over = (total - own_sum) / (count - own_count), divisor
-            for k in range(row * wide + left, row * wide + left + rows * written):
-                i = np.uintp(k)  # unsigned, an index need not be looked at: it does not count from the end
-                advantage = (numbers[i] - origin - middle) / over + 0.0  # no negative zeros
-                out[i] = advantage if shown.size == 0 or shown[i] else 0.0
+                if own < count:
+                    middle = (total - sums(credits, own, origin, 0.0)[0]) / (count - own)
+                    over = divisor
+            at, many = row * step + left, rows * written
+            write(out, wide_out, numbers, wide_numbers, shown, at, many, origin, middle, over)
     return -1
 
 
-@helper
-def sums(x, count, origin, mean):  # type: ignore[no-untyped-def]
-    """Of the first `count` numbers: the sum of what they are above origin and mean, and of its squares. Four sums each,
-    which need not wait for another."""
-    a = b = c = d = p = q = r = s = 0.0
-    even = count // 4 * 4
-    for i in range(0, even, 4):
-        at = np.uintp(i)
-        w, y = x[at] - origin - mean, x[at + np.uintp(1)] - origin - mean
-        a += w
-        b += y
-        p += w * w
-        q += y * y
-        w, y = x[at + np.uintp(2)] - origin - mean, x[at + np.uintp(3)] - origin - mean
-        c += w
-        d += y
-        r += w * w
-        s += y * y
-    for i in range(even, count):
-        w = x[i] - origin - mean
-        a += w
-        p += w * w
-    return (a + b) + (c + d), (p + q) + (r + s)
-
-
-_KERNEL = Kernel(_group_norm, "r1 b1 l1 r1 b1 l l l l l l l e e e e R1", "e2 r1")
+_KERNEL = Kernel(_group_norm, "f1 e1 b1 l1 f1 e1 b1 l l l l l l l e e e e E1", "e2 f1 e1")

@@ -38,7 +38,7 @@ PAYS = 1 << 18
 """Elements of a call that pays for compiling a form of its own."""
 
 _IN_LANES = Kernel(rows_in_lanes, "r2 b2 r1 r2 r2 r1 i1 i2 l R1", grain=16)
-_BY_RANK = Kernel(rows_by_rank, "r2 b2 r1 r2 r2 r1 i1 l2")
+_BY_RANK = Kernel(rows_by_rank, "r2 b2 r1 r2 r2 r1 i1 L2")
 
 
 def run(
@@ -63,7 +63,7 @@ def run(
     """
     rows, players = rewards.shape
     dtype, tables, steps = A.dtype, (v_empty, A, B, C, row_of_count), max(1, players)
-    short, fastest, ready = players <= LONGEST["vectors"], form or _fastest(players), None
+    fastest, ready = form or _fastest(players), None
     more: Any
     flat: Any
     if fastest == "vectors" and form is None and rewards.size <= SMALL:
@@ -71,7 +71,7 @@ def run(
     if fastest != "rows":
         make = form is not None or rewards.size >= PAYS
         ready = _ready(fastest, players, dtype.char, mask is not None, B is not None, make)
-    if ready is None and short:
+    if ready is None and players <= LONGEST["vectors"]:
         more = (network(players), _ascending(players))
         bad = _IN_LANES(
             rows, steps, dtype, rewards, mask, *tables, *more, out, scratch=lambda *_: scratch(players, dtype)
@@ -80,9 +80,7 @@ def run(
         work = _BY_RANK.bound(dtype, rewards, mask, *tables, out)
         bad = over_rows(lambda *part: _by_rank(work, rewards, mask, *part), rows, 1, THREADED // steps)
     elif fastest == "registers":
-        bytes_ = None if mask is None else mask.view(np.uint8).reshape(-1)
-        flat = rewards.reshape(-1), bytes_, v_empty
-        bad = over_rows(lambda *part: _in_registers(ready, flat, tables, out, *part), rows, 1, THREADED // steps)
+        bad = _in_registers(ready, rewards, mask, tables, out)
     elif fastest in ("vectors", "linear"):
         flat = rewards.reshape(-1), None if mask is None else mask.reshape(-1), *tables
         more = (network(players), players, _ascending(players))
@@ -109,6 +107,7 @@ def warm_up(dtypes: list[str], players: list[int]) -> None:
                 _ready(form, n, char, masked, has_b, True)
 
 
+@lru_cache(maxsize=64)
 def _fastest(players: int) -> str:
     return next((form for form, longest in LONGEST.items() if players <= longest), "rows")
 
@@ -169,15 +168,21 @@ def _registers(players: int, dtype: str, masked: bool, has_b: bool, make: bool) 
     return compiled(registers_kernel(players, masked, has_b), signature, make)
 
 
-def _in_registers(kernel: Any, flat: Any, tables: Any, out: Any, start: int, stop: int) -> int:
-    """Rows start .. stop of few players. Returns the first bad row, or -1."""
-    rewards, mask, c = flat
-    part = slice(start * out.shape[1], stop * out.shape[1])
-    live, c = None if mask is None else mask[part], c[start:stop] if c.size > 1 else c
-    if not kernel(rewards[part], live, c, *tables[1:], out[start:stop].reshape(-1)):
-        return -1
-    bad = ~np.isfinite(out[start:stop]).all(axis=1)
-    return start + int(bad.argmax()) if bad.any() else -1
+def _in_registers(kernel: Any, rewards: Any, mask: Any, tables: Any, out: Any) -> int:
+    """Rows of few players. Returns the first bad row, or -1."""
+    (rows, players), (v_empty, *coefficients) = out.shape, tables
+    x, result = rewards.reshape(-1), out.reshape(-1)
+    live = None if mask is None else mask.view(np.uint8).reshape(-1)
+
+    def part(start: int, stop: int) -> int:
+        own = slice(start * players, stop * players)
+        c = v_empty[start:stop] if v_empty.size > 1 else v_empty
+        if not kernel(x[own], None if live is None else live[own], c, *coefficients, result[own]):
+            return -1
+        bad = ~np.isfinite(out[start:stop]).all(axis=1)
+        return start + int(bad.argmax()) if bad.any() else -1
+
+    return over_rows(part, rows, 1, THREADED // players)
 
 
 def _by_rank(work: Any, rewards: Any, mask: Any, start: int, stop: int) -> int:

@@ -84,4 +84,4 @@ def _order_backward(  # type: ignore[no-untyped-def]
     return -1
 
 
-_KERNEL = Kernel(_order_backward, "r2 r2 b2 r1 r2 r2 r1 i1 l2", "r2 r1")
+_KERNEL = Kernel(_order_backward, "r2 r2 b2 r1 r2 r2 r1 i1 L2", "r2 r1")

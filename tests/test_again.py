@@ -1,0 +1,117 @@
+"""Calls like one before, which go straight to their kernel, and tensors, which numpy works on: nobody notices."""
+
+import numpy as np
+import pytest
+
+import shapley_kernels as sk
+from shapley_kernels import allocate
+
+REWARDS = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
+MASK = np.random.default_rng(1).random((6, 5)) < 0.7
+
+GAMES = {
+    "Max": lambda r, mask=None: sk.Max(r, mask=mask),
+    "another v_empty": lambda r, mask=None: sk.Max(r, mask=mask, v_empty=-1.0),
+    "TopM": lambda r, mask=None: sk.TopM(r, 2, mask=mask),
+    "another m": lambda r, mask=None: sk.TopM(r, 3, mask=mask),
+    "Min": lambda r, mask=None: sk.Min(r, mask=mask),
+    "a sum": lambda r, mask=None: 0.5 * sk.Max(r, mask=mask) + sk.TopM(r, 2, mask=mask),
+}
+VALUES = (sk.Shapley(), sk.Banzhaf(0.3), sk.Banzhaf(0.5), sk.Stratum(2), sk.LeaveOneOut())
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch):
+    monkeypatch.setattr(allocate, "_RUNS", {})
+
+
+def all_credits(nan=None):
+    return [
+        sk.semivalue(game(rewards, mask), value, nan=nan).tobytes()
+        for rewards in (REWARDS, REWARDS.astype("float64"), REWARDS[::-1, ::-1], REWARDS[:, :3], REWARDS[:0])
+        for mask in (None, MASK[: len(rewards), : rewards.shape[-1]])
+        for game in GAMES.values()
+        for value in VALUES
+    ]
+
+
+def test_credits_are_those_of_the_long_way():
+    """`nan` says that they are asked for that way."""
+    expected = all_credits(nan="raise")
+    assert not allocate._RUNS
+    for _ in range(2):
+        assert all_credits() == expected
+    assert 0 < len(allocate._RUNS) <= allocate.MOST_RUNS
+
+
+def test_bad_data_are_refused_as_at_first():
+    bad = REWARDS.copy()
+    bad[2, 3] = np.nan
+    messages = []
+    for _ in range(2):
+        with pytest.raises(ValueError, match="finite") as error:
+            sk.shapley(sk.Max(bad))
+        messages.append(str(error.value))
+        sk.shapley(sk.Max(REWARDS))  # from here on known
+    assert messages[0] == messages[1]
+
+
+def test_a_utility_of_the_user_with_terms_of_its_own_is_asked():
+    class Twice(sk.Max):
+        by = 2.0
+
+        def terms(self, value):
+            return [term.times(self.by) for term in super().terms(value)]
+
+    once = sk.shapley(sk.Max(REWARDS))
+    for by in (2.0, 4.0):
+        Twice.by = by
+        np.testing.assert_array_equal(sk.shapley(Twice(REWARDS)), by * once)
+
+
+def test_few_are_kept():
+    for players in range(1, 65):
+        for value in (sk.Shapley(), sk.LeaveOneOut()):
+            sk.semivalue(sk.Max(np.ones(players)), value)
+            assert len(allocate._RUNS) <= allocate.MOST_RUNS
+
+
+def test_tensors_share_their_memory_with_numpy():
+    torch = pytest.importorskip("torch")
+    rewards, mask = torch.from_numpy(REWARDS.copy()), torch.from_numpy(MASK)
+    twin = sk.Max(rewards, mask=mask).in_numpy(keep_gradient=True)
+    assert np.shares_memory(twin.rewards, rewards.numpy())
+    assert np.shares_memory(twin.mask, mask.numpy())
+    both = (0.5 * sk.Max(rewards) + sk.TopM(rewards, 2)).in_numpy(keep_gradient=True)
+    assert both.parts[0][1].rewards is both.parts[1][1].rewards  # one run of a kernel
+    assert sk.Max(REWARDS).in_numpy(keep_gradient=True) is None
+    assert sk.Max(rewards.bfloat16()).in_numpy(keep_gradient=True) is None
+    needs_grad = sk.Max(rewards.clone().requires_grad_())
+    assert needs_grad.in_numpy(keep_gradient=True) is None
+    assert needs_grad.in_numpy(keep_gradient=False) is not None
+    with torch.no_grad():
+        assert needs_grad.in_numpy(keep_gradient=True) is not None
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_results_on_tensors_are_those_of_numpy(game, masked):
+    torch = pytest.importorskip("torch")
+    rewards, mask = torch.from_numpy(REWARDS.copy()), torch.from_numpy(MASK) if masked else None
+    allocator, ids = sk.RewardAllocator(GAMES[game]), np.random.default_rng(2).integers(0, 6, (6, 9))
+    calls = (
+        lambda r, m, i: sk.shapley(GAMES[game](r, m)),
+        lambda r, m, i: sk.grpo_advantages(r, m),
+        lambda r, m, i: allocator.advantages(r, m),
+        lambda r, m, i: allocator.set_advantages(r, m),
+        lambda r, m, i: allocator.token_advantages(r, i, m),
+        lambda r, m, i: sk.rl.scatter_to_tokens(r, i),
+    )
+    for call in calls:
+        got = call(rewards, mask, torch.from_numpy(ids))
+        expected = call(REWARDS, MASK if masked else None, ids)
+        assert type(got) is torch.Tensor
+        assert got.dtype == torch.float32
+        assert got.numpy().tobytes() == expected.tobytes()
+    with pytest.raises(TypeError, match="torch tensor"):
+        allocator.token_advantages(rewards, ids, mask)
