@@ -84,7 +84,8 @@ def scatter_to_tokens(
         if tuple(others.shape) != (*lead, players + 1):
             others = broadcast(others, tuple(lead), name, "[rollouts]")
     ids = read_ids(candidate_ids, array)
-    ops, restore, array, others, ids = in_numpy(ops, restore, array, others, ids)
+    if not ops.needs_grad(array, others):
+        ops, restore, array, others, ids = in_numpy(ops, restore, array, others, ids)
     result = scattered(ops, array, others, ids, length, cu_seqlens)
     return restore(result) if restore else result
 
