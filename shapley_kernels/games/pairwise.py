@@ -34,7 +34,7 @@ class Pairwise(Game):
     Raises:
         TypeError, ValueError: arrays of the wrong kind or shape; w that is not symmetric (looked at on the CPU alone;
         of a batch, at all games but the first only when something is computed). Within rounding, 64 eps of the largest
-        |w|, asymmetry is allowed; credits of i add up its row or its column.
+        |w|, asymmetry is allowed; credits of i add up one of w_ij and w_ji for every j.
 
     Cost: O(players^2) per game; w is read once.
     Error: `PairwiseTerm.error_bound`.

@@ -8,19 +8,19 @@ import numpy as np
 from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._marshal import Kernel
 from shapley_kernels.kernels._simd import (
-    BLOCK,
     lanes,
     load,
     splat,
     store,
-    transpose,
+    total,
     transpose_all,
     where_at_most,
     zeros,
 )
 
-IN_LANES = 32
-"""The most players of rows that are taken a vector at a time: their pairs have to stay in the cache."""
+IN_LANES = 16
+"""The most players of rows that are taken a vector at a time: their pairs have to stay in the cache. One more is enough
+for a vector of one row."""
 
 
 def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, row_of_count: Any, out: Any) -> int:
@@ -71,16 +71,16 @@ def _in_lanes(w, values, mask, own, pair, row_of_count, start, stop, out):  # ty
         wrong = zero  # 0, or NaN in a row with a credit that is not finite
         differ = zero  # 0, or more in a row that is not symmetric
         for i in range(players):
-            total = zero
+            added = zero
             for j in range(players):
                 if j != i:
                     both = load(live, i * size) * load(live, j * size)
                     weight = where_at_most(one, both, load(x, (i * players + j) * size), zero)
-                    total = total + weight
+                    added = added + weight
                     if j < i:
                         mirrored = where_at_most(one, both, load(x, (j * players + i) * size), zero)
                         differ = differ + _differ(weight, mirrored, zero, one)
-            share = load(scale_pair, 0) * total + load(scale_own, 0) * load(a, i * size)
+            share = load(scale_pair, 0) * added + load(scale_own, 0) * load(a, i * size)
             share = where_at_most(one, load(live, i * size), share, zero)
             wrong = wrong + share * zero
             store(credit, i * size, share)
@@ -97,42 +97,57 @@ def _in_lanes(w, values, mask, own, pair, row_of_count, start, stop, out):  # ty
 
 @helper
 def _in_rows(w, values, mask, own, pair, row_of_count, start, stop, out):  # type: ignore[no-untyped-def]
+    """Of w, what stands above the diagonal is added up, by rows and by columns, and the other half is looked at in the
+    same pass, block by block: every number is read once."""
     players, size, real = out.shape[1], lanes(own), own.dtype.type
-    zero, one, whole = splat(own, real(0)), splat(own, real(1)), players // size * size
-    total, self, block = zeros(players + size, own), zeros(size * size, own), zeros(BLOCK * size, own)
-    for lane in range(size):
-        self[lane * size + lane] = 1
+    zero, one = splat(own, real(0)), splat(own, real(1))
+    place, alive = zeros(players, own), zeros(players, own)
+    of_rows, of_columns = zeros(players, own), zeros(players, own)
+    sums, mirrored = zeros(size * size, own), zeros(size * size, own)
+    for i in range(players):
+        place[i], alive[i] = i, 1
     first_bad = -1
     for b in range(start, stop):
-        # w is symmetric, so its columns are summed, all at once: rows are read in order and the additions are
-        # independent. What gathers at masked players is not used.
-        total[:] = 0
-        live = 0
+        of_columns[:] = 0
+        differ, live = zero, 0
         for i in range(players):
-            if mask.size == 0 or mask[b, i]:
-                live += 1
-                line = (b * players + i) * players
-                for j in range(0, whole, size):
-                    weight = load(w, line + j)
-                    if 0 <= i - j < size:
-                        weight = where_at_most(one, load(self, (i - j) * size), zero, weight)
-                    store(total, j, load(total, j) + weight)
-                for j in range(whole, players):
-                    if j != i:
-                        total[j] += w[line + j]
+            if mask.size:
+                alive[i] = mask[b, i]
+            live += 1 if mask.size == 0 else mask[b, i]
+        for i in range(0, players, size):
+            k = min(i, players - size)  # the last block overlaps that before
+            sums[:] = 0
+            for j in range(i, players, size):
+                m = min(j, players - size)
+                transpose_all(w, (b * players + m) * players + k, size, size, players, mirrored, 0, size)
+                column = load(of_columns, m)
+                for row in range(i - k, size):
+                    if mask.size == 0 or mask[b, k + row]:
+                        beyond, where = splat(own, real(max(j, k + row + 1))), load(place, m)
+                        x = where_at_most(beyond, where, load(w, (b * players + k + row) * players + m), zero)
+                        y = where_at_most(beyond, where, load(mirrored, row * size), zero)
+                        if mask.size:
+                            x = where_at_most(one, load(alive, m), x, zero)
+                            y = where_at_most(one, load(alive, m), y, zero)
+                        differ = differ + _differ(x, y, zero, one)
+                        column = column + x
+                        store(sums, row * size, load(sums, row * size) + x)
+                store(of_columns, m, column)
+            for row in range(i - k, size):
+                of_rows[k + row] = total(load(sums, row * size))
         level = row_of_count[live]
         usable = True
         for i in range(players):
             out[b, i] = 0
             if mask.size == 0 or mask[b, i]:
-                credit = pair[level] * total[i]
+                credit = pair[level] * (of_rows[i] + of_columns[i])
                 if values.size:
                     credit += own[level] * values[b, i]
                 usable &= np.isfinite(credit)
                 out[b, i] = credit
         if not usable:
             _refuse(mask, b, out)
-        if not (usable and _mirrored(w, b * players * players, players, mask, b, block)) and first_bad < 0:
+        if not (usable and total(differ) == 0) and first_bad < 0:
             first_bad = b
     return first_bad
 
@@ -141,32 +156,6 @@ def _in_rows(w, values, mask, own, pair, row_of_count, start, stop, out):  # typ
 def _differ(x, y, zero, one):  # type: ignore[no-untyped-def]
     """1 where x and y are not equal, or one of them is NaN, else 0."""
     return where_at_most(x, y, where_at_most(y, x, zero, one), one)
-
-
-@helper
-def _mirrored(w, first, players, mask, b, block):  # type: ignore[no-untyped-def]
-    """Whether w is symmetric in all live pairs of row b, which begins at `first`."""
-    size = lanes(block)
-    zero, one = splat(block, w.dtype.type(0)), splat(block, w.dtype.type(1))
-    differ = zero
-    for i in range(0, players, BLOCK):
-        k = min(i, players - BLOCK)  # the last block overlaps that before
-        for j in range(i, players, size):
-            m = min(j, players - size)
-            for at in range(0, size, BLOCK):
-                transpose(w, first + (m + at) * players + k, players, block, at, size)
-            for row in range(BLOCK):
-                pairs, mirrored = load(w, first + (k + row) * players + m), load(block, row * size)
-                differ = differ + _differ(pairs, mirrored, zero, one)
-    store(block, 0, differ)
-    if not block[:size].any():
-        return True
-    for i in range(players):
-        for j in range(i):
-            counted = mask.size == 0 or (mask[b, i] and mask[b, j])
-            if counted and w[first + i * players + j] != w[first + j * players + i]:
-                return False
-    return True
 
 
 @helper
