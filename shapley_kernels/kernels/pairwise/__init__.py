@@ -8,7 +8,7 @@ Every backend module has one function
 
     run(w, values, mask, own, pair, row_of_count, out)
 
-    w         [rows, players, players], contiguous, symmetric: either of w_ij and w_ji may be summed; the diagonal is not used
+    w         [rows, players, players], contiguous, symmetric: either of w_ij and w_ji may be summed; not the diagonal
     values    [rows, players], contiguous, or None when all are 0: a
     mask      [rows, players] bool, contiguous, or None; what stands at masked players must not matter
     own       [levels], compute dtype

@@ -109,7 +109,7 @@ def _in_rows(w, values, mask, own, pair, row_of_count, start, stop, out):  # typ
     first_bad = -1
     for b in range(start, stop):
         of_columns[:] = 0
-        differ, live = zero, 0
+        differ, nan_flag, live = zero, zero, 0  # nan_flag: 0, or NaN where a pair of the other half is not finite
         for i in range(players):
             if mask.size:
                 alive[i] = mask[b, i]
@@ -129,14 +129,14 @@ def _in_rows(w, values, mask, own, pair, row_of_count, start, stop, out):  # typ
                         if mask.size:
                             x = where_at_most(one, load(alive, m), x, zero)
                             y = where_at_most(one, load(alive, m), y, zero)
-                        differ = differ + _differ(x, y, zero, one)
+                        differ, nan_flag = differ + _differ(x, y, zero, one), nan_flag + y * zero
                         column = column + x
                         store(sums, row * size, load(sums, row * size) + x)
                 store(of_columns, m, column)
             for row in range(i - k, size):
                 of_rows[k + row] = total(load(sums, row * size))
         level = row_of_count[live]
-        usable = True
+        usable = total(nan_flag) == 0
         for i in range(players):
             out[b, i] = 0
             if mask.size == 0 or mask[b, i]:
