@@ -270,7 +270,8 @@ class TorchOps(Ops):
         return bool(self.xp.compiler.is_compiling())
 
     def is_exporting(self) -> bool:
-        return bool(self.xp.compiler.is_exporting())
+        says = getattr(self.xp.compiler, "is_exporting", None)  # of torch 2.7
+        return says is not None and bool(says())
 
     def is_eager(self, x: Array) -> bool:
         return bool(x.is_cpu) and not self.is_traced(x)
