@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -355,11 +355,12 @@ NO_GROUPS = Groups(OWNER, 0, 0)
 """Of calls that do not look at groups."""
 
 
-@lru_cache
 def rounding_of(dtype: Any) -> float:
     """The relative error that is expected of credits and worths in this dtype: more than that of those in float64; of
     others what a few roundings make, since more may be meant."""
-    return 2.0 ** -{"float16": 10, "bfloat16": 7, "float32": 21}.get(str(dtype).split(".")[-1], 46)
+    if dtype.itemsize > 2:  # not kept in a cache, of which torch.compile would warn
+        return 2.0**-46 if dtype.itemsize == 8 else 2.0**-21
+    return 2.0**-7 if "bfloat16" in str(dtype) else 2.0**-10
 
 
 def agreed(allocator: RewardAllocator) -> dict[str, Any]:
