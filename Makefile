@@ -25,7 +25,7 @@ PASSES ?= 3
 WORKERS ?= 1
 CASES ?= 100000
 PROCESSES ?= 1
-COMPILED := $(wildcard tests/kernels/test_*_compile.py)
+COMPILED := tests/kernels/test_triton_compile.py tests/kernels/test_host.py
 TRITON := $(filter-out $(COMPILED),$(wildcard tests/kernels/test_*.py))
 export HYPOTHESIS_PROFILE ?= ci
 
@@ -45,7 +45,8 @@ types:
 	$(BIN)/mypy
 
 tests:
-	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers,scipy,msgspec $(PYTEST) --ignore=tests/kernels --ignore=tests/frameworks
+	SHAPLEY_REQUIRE=numba,torch,peers,tokenizers,scipy,msgspec $(PYTEST) --ignore=tests/frameworks \
+	    $(COMPILED:%=--ignore=%)
 
 # the interpreter and the compiler exclude each other within a process
 interpreted:

@@ -58,7 +58,8 @@ def check(session: nox.Session, *files: str, require: str) -> None:
 
 
 EXTRAS = ("bench", "cli", "testing", "torch")
-PLAIN = ("tests", "--ignore=tests/kernels", "--ignore=tests/frameworks", "--ignore=tests/peers")
+COMPILED = "tests/kernels/test_triton_compile.py"
+PLAIN = ("tests", f"--ignore={COMPILED}", "--ignore=tests/frameworks", "--ignore=tests/peers")
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"], default=False)

@@ -10,7 +10,10 @@ import torch
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.rl import grpo_advantages
 from tests.kernels.conftest import need
-from tests.kernels.rig import DEVICE, NON_FINITE, launch
+from tests.kernels.rig import BACKENDS, DEVICE, NON_FINITE, launch
+
+if "triton" not in BACKENDS:
+    pytest.skip("needs TRITON_INTERPRET=1 or a GPU", allow_module_level=True)
 
 kernel = need("triton", "shapley_kernels.kernels.group_norm._triton")
 
@@ -34,7 +37,7 @@ def run(x, mask, center="group", scale="group", ddof=1, min_std=1e-6, eps=1e-4, 
         starts = np.arange(len(x) + 1) * x.shape[1]
         kernel.run(*flat[:2], None, starts, None, center, scale, ddof, min_std, eps, rounding, None, flat[2])
 
-    return launch(call, (x, mask), x.shape, "triton", out_dtype or x.dtype)[0]
+    return launch(call, (x, mask), [(x.shape, out_dtype or x.dtype)], "triton")[0][0]
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -1,0 +1,211 @@
+"""The CPU's forms of `order`, beside what every primitive promises: which of them runs, that none of them shows, and
+sorts that are hard."""
+
+from itertools import product
+
+import numba
+import numpy as np
+import pytest
+
+from shapley_kernels.kernels import _marshal, _threads
+from shapley_kernels.kernels.order import _cpu_network, _cpu_registers, _numba
+from shapley_kernels.kernels.order._sorting_networks import fused_network, network
+from tests.kernels.conftest import INTERPRETED, need
+
+torch = need("torch")
+rig = need("torch", "tests.kernels.rig")
+from tests.kernels.order import Order  # noqa: E402
+
+if INTERPRETED:
+    pytest.skip("of the CPU's kernels", allow_module_level=True)
+
+FORMS = ("registers", "vectors", "network", "rows")
+DTYPES = (torch.float32, torch.float64)
+ORDER = Order()
+
+
+def case(players, dtype=torch.float32, masked=False, rewards=None, **how):
+    """Arguments, with these rewards in place of theirs if they are given; they are as many as there are rows then."""
+    arguments = ORDER.case(np.random.default_rng(players), players, dtype, masked, **how)
+    return arguments if rewards is None else (torch.tensor(rewards, dtype=dtype), *arguments[1:])
+
+
+def run(arguments, **options):
+    """Credits, and the first bad row."""
+    [credits], bad = ORDER.results("numba", arguments, **options)
+    return credits, bad
+
+
+def equal(x, y):
+    return torch.equal(rig.bits(x), rig.bits(y))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rows_that_need_no_order(dtype):
+    """Where coefficients fall by equal steps: within the same bound, whatever the order of players and rows."""
+    for players in (16, 17, 24, 33, 100):
+        for masked, share in product((False, True), (0.0, 0.5, -2.0)):
+            arguments = case(players, dtype, masked, per_row=masked, repeats=5)
+            near_the_end = torch.arange(len(arguments[0])) % 14 == 13
+            (rewards, mask, c, _, _, C, _), _ = ORDER.some(arguments, ~near_the_end)
+            n, k = torch.arange(players + 1)[:, None], torch.arange(1, players + 1)
+            A = ((1 + n * abs(share) - share * k) / players).to(dtype)  # a level for each number of live players
+            B = (-share * k / players).expand(A.shape).to(dtype).contiguous() if share else None
+            tables = A, B, torch.tensor(np.resize(C, players + 1)), torch.arange(players + 1, dtype=torch.int32)
+            arguments = (rewards, mask, c, *tables)
+            [credits] = ORDER.check("numba", arguments, form="linear")
+            back = (rewards.flip(1), None if mask is None else mask.flip(1), c, *tables)
+            assert equal(run(back, form="linear")[0].flip(1), credits)
+            alone, _ = ORDER.some(arguments, slice(3, 4))
+            assert equal(run(alone, form="linear")[0][0], credits[3])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_without_an_order(bad):
+    rewards = np.random.default_rng(0).random((5, 20))
+    rewards[2, 19] = bad
+    arguments = case(20, torch.float64, rewards=rewards)
+    ones = torch.ones(3, 20, dtype=torch.float64)
+    credits, first = run((*arguments[:3], ones, None, *arguments[5:]), form="linear")
+    assert first == 2
+    assert credits.isnan().all(1).tolist() == [False, False, True, False, False]
+    assert credits[[0, 1, 3, 4]].isfinite().all()
+
+
+def test_step_form_of_most_players():
+    ORDER.check("numba", case(8, masked=True, has_b=True, per_row=True, repeats=100), form="registers")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_forms_agree_to_the_bit(dtype):
+    """Those that serve one number of players: which of them runs is a matter of the size of the call."""
+    for players in (1, 2, 5, 9, 16, 23, 32, 40, 130):
+        forms = ["rows", *(form for form, longest in _numba.LONGEST.items() if players <= longest)]
+        forms = forms[: 3 if players <= 8 else 2]  # a network adds up in another order than the two before it
+        for masked, has_b in product((False, True), repeat=2):
+            arguments = case(players, dtype, masked, has_b=has_b, per_row=masked, repeats=30)
+            first, *others = (run(arguments, form=form)[0] for form in forms)
+            assert all(equal(credits, first) for credits in others)
+
+
+def test_the_number_of_players_and_the_size_of_the_call_choose(monkeypatch):
+    """A call of many rewards compiles the form that is the fastest; one of fewer takes what there is, and a small one
+    does not look for vectors."""
+    chosen = []
+    monkeypatch.setattr(_numba, "_ready", lambda form, *key: chosen.append((form, key[-1])))
+    rng = np.random.default_rng(0)
+    for players in (8, 9, 32, 33, 1024, 1025):
+        ORDER.check("numba", case(players, rewards=rng.random((2, players))))
+    assert chosen == [("registers", False), ("network", False), ("network", False)]
+    chosen.clear()
+    for players in (8, 9, 32):
+        ORDER.check("numba", case(players, rewards=rng.random((_numba.SMALL // players + 1, players))))
+    assert chosen == [("registers", False), ("vectors", False), ("vectors", False)]
+    chosen.clear()
+    run(case(8, rewards=np.zeros((_numba.PAYS // 8, 8))))
+    assert chosen == [("registers", True)]
+
+
+def test_a_small_call_takes_what_was_compiled_before(monkeypatch):
+    monkeypatch.setattr(_numba, "_READY", {})
+    made = []
+    monkeypatch.setattr(_numba, "compiled", lambda f, signature, make=True: made.append(make) or (f if make else None))
+    args = (3, "f", False, False)
+    assert _numba._ready("registers", *args, False) is None
+    assert _numba._ready("registers", *args, False) is None
+    assert made == [False]  # the disk is asked once
+    kernel = _numba._ready("registers", *args, True)
+    assert _numba._ready("registers", *args, False) is kernel is not None
+    assert made == [False, True]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_is_its_own(form):
+    """Neither its place in the tile nor the rows beside it matter, rows that are not finite included."""
+    for players in (5,) if form == "registers" else (3, 20):
+        tile = _cpu_registers._TILE if form == "registers" else _cpu_network.TILE * 16
+        rewards = np.random.default_rng(0).integers(-4, 5, (2 * tile + 3, players)) / 4
+        arguments = case(players, rewards=rewards, has_b=True)
+        [whole] = ORDER.check("numba", arguments, form=form)
+        for start in (0, 1, tile - 1, 2 * tile, 2 * tile + 2):
+            part, _ = ORDER.some(arguments, slice(start, start + 1))
+            assert equal(run(part, form=form)[0][0], whole[start])
+        spoilt = {tile + 1: (-1, np.nan), tile + 5: (0, -np.inf)}
+        for row, (player, value) in spoilt.items():
+            arguments[0][row, player] = value
+            whole[row] = np.nan
+        credits, bad = run(arguments, form=form)
+        assert bad == tile + 1
+        torch.testing.assert_close(credits, whole, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, "all ones"])
+def test_what_is_not_finite_stays_in_its_row(form, bad):
+    for dtype, players in product(DTYPES, (1, 5)):
+        value = torch.tensor(bad if bad != "all ones" else 0.0, dtype=dtype)
+        if bad == "all ones":  # a NaN whose bits are those of -1
+            value.view(torch.int32 if dtype == torch.float32 else torch.int64).fill_(-1)
+        arguments = case(players, dtype, masked=True, has_b=True, per_row=True)
+        clean, _ = run(arguments, form=form)
+        for spoilt in ORDER.spoil(arguments, 2, value):
+            credits, first = run(spoilt, form=form)
+            assert first == 2
+            clean[2] = np.nan
+            torch.testing.assert_close(credits, clean, rtol=0, atol=0, equal_nan=True)
+
+
+def test_orders_that_only_a_merge_sort_ends():
+    """All rewards agree in the leading bits, so that the network says nothing."""
+    rng = np.random.default_rng(0)
+    for dtype, players in zip(DTYPES, (700, 1024), strict=True):
+        rewards = np.stack([1 + rng.permutation(players) * torch.finfo(dtype).eps for _ in range(14)])
+        arguments = case(players, dtype, masked=True, has_b=True, rewards=rewards)
+        assert equal(ORDER.check("numba", arguments, form="network")[0], run(arguments, form="rows")[0])
+
+
+def test_networks_sort():
+    """All 0-1 rows up to 12 players (the 0-1 principle), random rows above."""
+    for players in (*range(1, 13), 31, 100, 128):
+        if players <= 12:
+            rows = (np.arange(2**players)[:, None] >> np.arange(players)) & 1
+        else:
+            rows = np.random.default_rng(0).integers(0, 50, (200, players))
+        found = rows.copy()
+        for i, j in network(players):
+            found[:, i], found[:, j] = found[:, [i, j]].min(axis=1), found[:, [i, j]].max(axis=1)
+        np.testing.assert_array_equal(found, np.sort(rows, axis=1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fused_networks_sort(dtype):
+    """As above, by the compiled steps: rows are lanes."""
+    compiled = numba.njit(
+        getattr(_cpu_network.sort, "py_func", _cpu_network.sort)
+    )  # a helper has no entrance from Python
+    for players in (*range(1, 13), 31, 33, 100, 128):
+        if players <= 12:
+            rows = (np.arange(2**players) >> np.arange(players)[:, None]) & 1
+        else:
+            rows = np.random.default_rng(0).integers(0, 50, (players, 200))
+        keys = np.zeros((players + 1, rows.shape[1] + 16), dtype)
+        keys[:players, : rows.shape[1]] = rows
+        keys[players] = -1
+        compiled(keys.reshape(-1), players, keys.shape[1], fused_network(players), rows.shape[1])
+        np.testing.assert_array_equal(keys[:players, : rows.shape[1]], -np.sort(-rows, axis=0))
+        assert (keys[players] == -1).all()
+
+
+@pytest.mark.parametrize("players", [5, 40, 1100])
+def test_threads_do_not_change_a_bit(players, monkeypatch):
+    for module in (_numba, _marshal):
+        monkeypatch.setattr(module, "THREADED", 1)
+    rewards = np.random.default_rng(0).random((3000 // players * 5 + 1, players))
+    rewards[len(rewards) // 2, 3] = np.nan
+    arguments, results = case(players, rewards=rewards, has_b=True), []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(_threads._State, "limit", threads)
+        results.append(run(arguments))
+    for credits, bad in results:
+        assert bad == len(rewards) // 2
+        assert equal(credits, results[0][0])
