@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from hypothesis import Phase, settings
 
 import shapley_kernels as sk
 from shapley_kernels.kernels.order import _numba
@@ -177,6 +178,17 @@ BUGS = {
 }
 
 
+@pytest.fixture
+def unshrunk():
+    """Counterexamples as they are found: making them small takes most of the time."""
+    before = settings.get_current_profile_name()
+    settings.register_profile("unshrunk", settings.get_profile(before), phases=(Phase.generate,))
+    settings.load_profile("unshrunk")
+    yield
+    settings.load_profile(before)
+
+
+@pytest.mark.usefixtures("unshrunk")
 @pytest.mark.parametrize("name", BUGS)
 def test_planted_bug_is_caught_by_its_axiom(name):
     bug, axiom = BUGS[name]
@@ -203,6 +215,7 @@ def test_counterexamples_are_small():
     assert lines["expected"] in ("[[0, 0]]", "[[1/2, 1/2]]", "[[-1/2, -1/2]]")
 
 
+@pytest.mark.usefixtures("unshrunk")
 def test_other_games_values_and_dtypes_are_told_apart():
     def median(rewards, mask, v_empty):
         return sk.semivalue(sk.Median(rewards, mask=mask, v_empty=v_empty), sk.Banzhaf(), nan="propagate")
@@ -213,6 +226,7 @@ def test_other_games_values_and_dtypes_are_told_apart():
     check_axioms(gap_form, dtype="float32", max_examples=10)
 
 
+@pytest.mark.usefixtures("unshrunk")
 def test_tolerance_replaces_the_budget():
     float32_inside = BUGS["float32 inside"][0]
     check_axioms(float32_inside, tolerance=1e-5, max_examples=10)
@@ -237,6 +251,7 @@ def test_a_function_that_breaks_now_and_then(error):
     assert re.match(f"results: .*; {what} once, and not again on the same data: the function does", str(caught.value))
 
 
+@pytest.mark.usefixtures("unshrunk")
 def test_what_the_function_raises_breaks_the_axiom():
     def no_ties(rewards):
         if any(len(set(row)) < len(row) for row in rewards):
@@ -262,6 +277,7 @@ def test_what_the_function_raises_breaks_the_axiom():
         assert "\n  rewards   [[" in str(caught.value)
 
 
+@pytest.mark.usefixtures("unshrunk")
 def test_what_v_empty_the_function_takes():
     def number(rewards, v_empty=0.0):
         if not isinstance(v_empty, float):
@@ -303,6 +319,7 @@ def test_arguments_out_of_their_range(error, options, message):
         check_axioms(**({"allocate": gap_form} | options))
 
 
+@pytest.mark.usefixtures("unshrunk")
 def test_arguments_by_position_alone():
     def masked(rewards, mask, /, v_empty=0.0):
         return gap_form(rewards, mask, v_empty)
