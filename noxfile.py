@@ -15,6 +15,8 @@ TRL = {
     "oldest": ("trl==1.0.0", "transformers==5.4.0", "accelerate==1.13.0", "datasets==4.8.4", "jmespath==1.1.0"),
 }
 
+TRL_TESTS = [f"tests/frameworks/test_{name}.py" for name in ("trl", "trl_tools", "shared")]
+
 # verl's wheel leaves out what the rest of these bring; its extra of that name brings CUDA too.
 VERL = ("verl==0.9.1", "cachetools", "fastapi", "msgspec", "pyzmq", "TransferQueue==0.1.11", "uvicorn")
 
@@ -82,7 +84,7 @@ def oldest(session: nox.Session) -> None:
 @nox.session
 def trl_oldest(session: nox.Session) -> None:
     install(session, *TRL["oldest"])
-    check(session, "tests/frameworks/test_trl.py", "tests/frameworks/test_shared.py", require="trl")
+    check(session, *TRL_TESTS, require="trl")
 
 
 @nox.session
@@ -90,8 +92,7 @@ def trl_newest(session: nox.Session) -> None:
     install(session, *TRL["newest"])
     check(
         session,
-        "tests/frameworks/test_trl.py",
-        "tests/frameworks/test_shared.py",
+        *TRL_TESTS,
         "tests/frameworks/test_learning.py",
         require="trl",
     )

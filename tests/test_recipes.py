@@ -63,19 +63,19 @@ def run(name, **known):
     return module
 
 
-def responses(texts):
+def rollouts(texts):
     return [[*text.encode(), END] for text in texts]
 
 
 def expected(texts):
-    """Advantages of the tokens of each response, by `RewardAllocator` alone."""
-    found = rl.SetScorer(float, rl.json_list(), VOCABULARY)(responses(texts))
+    """Advantages of the tokens of each rollout, by `RewardAllocator` alone."""
+    found = rl.SetScorer(float, rl.json_list(), VOCABULARY)(rollouts(texts))
     tokens = sk.RewardAllocator().token_advantages(found.rewards, found.ids, found.mask, num_generations=GROUP)
-    return [row[: len(ids)] for row, ids in zip(tokens, responses(texts), strict=True)]
+    return [row[: len(ids)] for row, ids in zip(tokens, rollouts(texts), strict=True)]
 
 
 def check(recipe):
-    """`recipe(texts)`: the advantages of the tokens of each response."""
+    """`recipe(texts)`: the advantages of the tokens of each rollout."""
     for texts in (TEXTS, UNEVEN):
         for found, wanted in zip(recipe(texts), expected(texts), strict=True):
             np.testing.assert_allclose(np.asarray(found, float), wanted, rtol=0, atol=2e-6)
@@ -84,7 +84,7 @@ def check(recipe):
 
 
 def _candidates(texts):
-    return [rl.candidate_ids([row], VOCABULARY, rl.json_list()).ids[0] for row in responses(texts)]
+    return [rl.candidate_ids([row], VOCABULARY, rl.json_list()).ids[0] for row in rollouts(texts)]
 
 
 def padded(rows):
@@ -95,8 +95,8 @@ def padded(rows):
 
 
 def sequences(texts):
-    """Prompt and response of each rollout in a row, right-padded: ids, what is no padding, what is of the response."""
-    own = responses(texts)
+    """Prompt and rollout in a row, right-padded: ids, what is no padding, what is of the rollout."""
+    own = rollouts(texts)
     ids, attention = padded([prompt + row for prompt, row in zip(PROMPTS, own, strict=True)])
     mask, _ = padded([[0] * len(prompt) + [1] * len(row) for prompt, row in zip(PROMPTS, own, strict=True)])
     return ids, attention, mask
@@ -140,8 +140,8 @@ def test_openrlhf(monkeypatch):
     def recipe(texts):
         experiences = []
         for places in ([2, 0], [3], [1]):
-            rows = [PROMPTS[i] + responses(texts)[i] for i in places]
-            masks = [[0] * len(PROMPTS[i]) + [1] * len(responses(texts)[i]) for i in places]
+            rows = [PROMPTS[i] + rollouts(texts)[i] for i in places]
+            masks = [[0] * len(PROMPTS[i]) + [1] * len(rollouts(texts)[i]) for i in places]
             experiences.append(
                 SimpleNamespace(
                     sequences=padded(rows)[0], action_mask=padded(masks)[0].bool()[:, 1:], index=places, advantages=None
@@ -192,7 +192,7 @@ def test_slime(monkeypatch):
     module = run("shape_slime")
 
     def recipe(texts):
-        own = responses(texts)
+        own = rollouts(texts)
         samples = [
             SimpleNamespace(tokens=prompt + row, response_length=len(row), group_index=i // GROUP, metadata={})
             for i, (prompt, row) in enumerate(zip(PROMPTS, own, strict=True))
@@ -243,7 +243,7 @@ def test_prime_rl(monkeypatch):
                 SimpleNamespace(
                     nodes=[
                         SimpleNamespace(token_ids=PROMPTS[i], mask=[False] * len(PROMPTS[i])),
-                        SimpleNamespace(token_ids=responses(texts)[i], mask=[True] * len(responses(texts)[i])),
+                        SimpleNamespace(token_ids=rollouts(texts)[i], mask=[True] * len(rollouts(texts)[i])),
                     ]
                 )
                 for i in range(GROUP * group, GROUP * group + GROUP)
@@ -262,7 +262,7 @@ def test_nemo_rl(monkeypatch):
 
     def recipe(texts):
         """With a fifth rollout, of the first prompt, that is not trained on."""
-        rows = [*zip(PROMPTS, responses(texts), strict=True), (PROMPTS[0], responses(["nothing"])[0])]
+        rows = [*zip(PROMPTS, rollouts(texts), strict=True), (PROMPTS[0], rollouts(["nothing"])[0])]
         masks, _ = padded([[0] * len(prompt) + [1] * len(row) for prompt, row in rows])
         masks[4] = 0
         logs = [
@@ -299,7 +299,7 @@ def test_roll(monkeypatch):
 
     def recipe(texts):
         left, start = max(map(len, PROMPTS)), [[0] * (3 - len(prompt)) for prompt in PROMPTS]
-        rows, own = padded(responses(texts))
+        rows, own = padded(rollouts(texts))
         prompt = torch.tensor([gap + tokens for gap, tokens in zip(start, PROMPTS, strict=True)])
         seen = torch.tensor([gap + [1] * (left - len(gap)) for gap in start])
         batch = {
@@ -332,7 +332,7 @@ def test_rllm(monkeypatch):
             SimpleNamespace(
                 trajectories=[
                     SimpleNamespace(reward=0.0, steps=[SimpleNamespace(response_ids=row, advantage=None)])
-                    for row in responses(texts)[first : first + GROUP]
+                    for row in rollouts(texts)[first : first + GROUP]
                 ]
             )
             for first in (0, GROUP)
@@ -379,9 +379,9 @@ def test_ms_swift(monkeypatch, ranks):
         def rank_inputs(rank):
             rows = list(range(rank, 4, ranks))
             samples = [
-                SimpleNamespace(prompt_id="ab"[i // GROUP], response_token_ids=[responses(texts)[i]]) for i in rows
+                SimpleNamespace(prompt_id="ab"[i // GROUP], response_token_ids=[rollouts(texts)[i]]) for i in rows
             ]
-            chunks = GRPOTrainer(rank).split_by_mini_batches([responses(texts)[i] for i in rows])
+            chunks = GRPOTrainer(rank).split_by_mini_batches([rollouts(texts)[i] for i in rows])
             batches = [
                 {"grpo_batch": SimpleNamespace(completion_mask=padded([[0, 0] + [1] * len(row) for row in chunk])[0])}
                 for chunk in chunks
@@ -433,7 +433,7 @@ def test_unsloth(monkeypatch, tmp_path):
             self._metrics = {"train": _Lists()}
 
         def _generate_and_score_completions(self, inputs):
-            rows = responses(self.texts)
+            rows = rollouts(self.texts)
             self.reward_funcs[0](prompts=["a", "a", "b", "b"], completion_ids=rows)
             ids, mask = padded(rows)
             return {"completion_ids": ids, "completion_mask": mask, "advantages": torch.zeros(4)}
@@ -486,7 +486,7 @@ def test_tunix(monkeypatch):
 
         def _generate_and_compute_advantage(self, training_input, mode="train"):
             assert mode == "eval"
-            ids, mask = (x.numpy() for x in padded(responses(training_input["texts"])))
+            ids, mask = (x.numpy() for x in padded(rollouts(training_input["texts"])))
             return TrainExample(ids, mask.astype(bool), np.zeros(4, np.float32))
 
     modules(

@@ -30,7 +30,7 @@ def test_a_run_can_be_repeated(training, setting):
     assert np.isclose(first["candidates"], 6, atol=0.5).all()  # the warm start taught the format
 
 
-def test_all_responses_are_twelve_tokens_for_targets_that_are_not_held_out(training, monkeypatch):
+def test_all_rollouts_are_twelve_tokens_for_targets_that_are_not_held_out(training, monkeypatch):
     lengths = []
     targets, score = set(), training.Recorder.set_reward
 

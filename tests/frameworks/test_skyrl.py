@@ -130,7 +130,7 @@ def test_columns_and_async_scores(skyrl_run):
 
 
 def test_tokens_of_the_environment(skyrl_run):
-    """Tokens that the model did not write hold no candidates. Overlong responses, where all have no loss, are read."""
+    """Tokens that the model did not write hold no candidates. Overlong rollouts, where all have no loss, are read."""
     output = skyrl_run.generated()
     tail = skyrl_run.TOKENIZER('["9"]')["input_ids"]
     output["response_ids"][0] = tail + output["response_ids"][0]
@@ -186,7 +186,7 @@ def test_steps_as_candidates(skyrl_run):
     assert batch["advantages"].unique().numel() > 3
 
 
-def test_cut_responses(skyrl_run):
+def test_cut_rollouts(skyrl_run):
     output = skyrl_run.generated([*TEXTS[:3], '["2", "1'], stop_reasons=["stop", "stop", "stop", "length"])
     found = skyrl_run.encoded(output, skyrl_run.scorer(floor=-1.0))
     assert sum(found["rewards"][3]) == -1.0
@@ -277,7 +277,7 @@ def test_registered_in_the_driver_used_in_a_worker_of_ray(skyrl_run, tmp_path):
 
 
 def test_example(skyrl_run):
-    """Its configuration passes SkyRL's checks; SkyRL's generator, with scripted responses, gives it its rewards."""
+    """Its configuration passes SkyRL's checks; SkyRL's generator, with scripted rollouts, gives it its rewards."""
     import skyrl_gym
 
     spec = importlib.util.spec_from_file_location("skyrl_shape_grpo", "examples/skyrl_shape_grpo.py")

@@ -13,7 +13,7 @@ import shapley_kernels as sk
 from shapley_kernels import rl
 from tests.conftest import need
 from tests.frameworks.rollouts import GROUP, REWARDS, TEXTS, assert_candidate_advantages
-from tests.test_recipes import UNEVEN, VOCABULARY, expected, responses, run
+from tests.test_recipes import UNEVEN, VOCABULARY, expected, rollouts, run
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of Tunix and JAX are theirs
 
@@ -30,7 +30,7 @@ def tunix(monkeypatch):
 
 
 def example(tunix, texts):
-    """What the learner makes of scripted responses, with rewards that tie."""
+    """What the learner makes of scripted rollouts, with rewards that tie."""
     learner = object.__new__(run("shape_tunix").ShapeGRPOLearner)
     learner.algo_config = tunix.GRPOConfig(num_generations=GROUP, beta=0.0, loss_agg_mode="token-mean")
     learner.algo_config.temperature = 1.0
@@ -38,7 +38,7 @@ def example(tunix, texts):
     learner._compute_rewards = lambda **_: np.ones(len(texts))
     span = SimpleNamespace(span=lambda *_, **__: nullcontext())
     output = SimpleNamespace(
-        tokens=[np.array(row) for row in responses(texts)],
+        tokens=[np.array(row) for row in rollouts(texts)],
         text=texts,
         left_padded_prompt_tokens=np.full((len(texts), 2), 65),
     )

@@ -79,7 +79,7 @@ def test_policies():
         of_bytes(["x" * 1000], json_list(), malformed="raise")
 
 
-def test_how_a_response_ended():
+def test_how_a_rollout_ended():
     texts = ["a\nb", "a\nb ", "a\nb"]
     found = of_bytes(texts, separated("\n"), finished=[True, False, False], truncated="keep")
     assert found.texts == [["a", "b"], ["a"], ["a"]]
@@ -121,7 +121,7 @@ def test_max_candidates_limits_and_pads():
     assert of_bytes(texts, json_list()).mask.tolist() == [[True] * 3, [True, False, False]]
 
 
-def test_no_responses_and_empty_ones():
+def test_no_rollouts_and_empty_ones():
     found = of_bytes([], json_list())
     assert (found.ids.shape, found.mask.shape, found.texts, found.problems) == ((0, 0), (0, 0), [], [])
     found = candidate_ids(torch.zeros(0, 7, dtype=torch.int64), [b""], json_list(), max_candidates=3)

@@ -118,7 +118,7 @@ def test_all_kinds_of_scores_give_the_same(score, takes, how):
 @pytest.mark.filterwarnings("ignore:SetScorer. all .* are malformed")
 @settings(max_examples=30)
 @given(st.lists(st.lists(st.sampled_from(["x", "yy", "zzz", ""]), max_size=4), max_size=5), st.integers(1, 5))
-def test_order_is_that_of_the_responses(sets, concurrency):
+def test_order_is_that_of_the_rollouts(sets, concurrency):
     """Whatever ends first: later candidates sleep less."""
     started = iter(range(10**6))
 

@@ -154,7 +154,7 @@ def test_where_v_empty_matters(fresh, options):
     assert len(told(**options)) == 1
 
 
-def test_a_response_without_candidates_would_be_the_best(fresh):
+def test_a_rollout_without_candidates_would_be_the_best(fresh):
     rewards, mask = sk.pad([[-1.0, -2.0], []])
     assert not told(rewards, mask, outside="zero")
     assert len(told(rewards, mask)) == 1

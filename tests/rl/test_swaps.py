@@ -387,7 +387,7 @@ def test_the_end_of_a_cut_list_is_charged_to_its_candidates(lam, container):
         assert (found != chosen).any()
 
 
-def test_a_malformed_response_is_charged_in_full():
+def test_a_malformed_rollout_is_charged_in_full():
     rewards, mask = sk.pad([[0.5, 1.0, 0.5], [0.5, 0.5, 1.0], [0.0]])
     allocator = RewardAllocator(value=SuffixSwap(0), **RAW)
     assert allocator.advantages(rewards, mask)[2, 0] == 0.0  # with what others go on with, the set is as good as theirs
