@@ -192,11 +192,16 @@ class TestOtherContainers:
         xp = pytest.importorskip(name)
         plain = R.astype(np.float32)
         rewards, ids = xp.asarray(plain), np.array([[0, 1, 2, 2], [1, 2, 3, 0]])
-        allocator = rl.RewardAllocator()
+        pairs = []
+        for value in (sk.Shapley(), rl.Broadcast(), rl.WinnerTakesAll(), rl.SuffixSwap()):
+            allocator = rl.RewardAllocator(value=value)
+            pairs += [
+                (allocator.advantages(rewards), allocator.advantages(plain)),
+                (allocator.set_advantages(rewards), allocator.set_advantages(plain)),
+                (allocator.token_advantages(rewards, xp.asarray(ids)), allocator.token_advantages(plain, ids)),
+            ]
         for found, truth in (
-            (allocator.advantages(rewards), allocator.advantages(plain)),
-            (allocator.set_advantages(rewards), allocator.set_advantages(plain)),
-            (allocator.token_advantages(rewards, xp.asarray(ids)), allocator.token_advantages(plain, ids)),
+            *pairs,
             (sk.Max(rewards, v_empty=rewards[:, 0]).worth(), sk.Max(plain, v_empty=plain[:, 0]).worth()),
             (sk.shapley(sk.Max(rewards) / rewards[:, 0]), sk.shapley(sk.Max(plain) / plain[:, 0])),
         ):

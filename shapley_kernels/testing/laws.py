@@ -47,7 +47,8 @@ class Law:
     on: tuple[tuple[int, ...], ...]
     """Arguments of `Ours.sample`."""
     values: str
-    """With which values: "all", each in every dtype; "pairs", each in some dtype; "one", for laws about arrays."""
+    """With which values: "all", each in every dtype that is computed in; "pairs", each in some dtype; "one", for laws
+    about arrays."""
     holds: Callable[[Ours], bool]
     for_all: bool
     """Whether it is one of strangers' functions too."""

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 import shapley_kernels as sk
 from shapley_kernels.games import GAMES, OrderGame
 from shapley_kernels.testing.laws import accuracy
 from shapley_kernels.testing.subjects import VALUES, Ours
-from tests.kernels.conftest import need
+from tests.kernels import rig
 
-torch = need("torch")
-rig = need("torch", "tests.kernels.rig")
 if "triton" not in rig.BACKENDS:
     pytest.skip("needs TRITON_INTERPRET=1 or a GPU", allow_module_level=True)
 

@@ -6,18 +6,17 @@ from itertools import cycle, product
 
 import numpy as np
 import pytest
+import torch
 
+from shapley_kernels.values import Shapley
+from tests.kernels import rig
 from tests.kernels.conftest import INTERPRETED, need
+from tests.kernels.order import Order, OrderBackward
+from tests.kernels.products import Knapsack, Multilinear
+from tests.kernels.sums import Pairwise, Swap, Table
 
-torch = need("torch")
-rig = need("torch", "tests.kernels.rig")
 if INTERPRETED:
     need("triton")
-
-from shapley_kernels.values import Shapley  # noqa: E402
-from tests.kernels.order import Order, OrderBackward  # noqa: E402
-from tests.kernels.products import Knapsack, Multilinear  # noqa: E402
-from tests.kernels.sums import Pairwise, Swap, Table  # noqa: E402
 
 F32, F64 = torch.float32, torch.float64
 PRIMITIVES = [Order(), OrderBackward(), Multilinear(), Knapsack(), Pairwise(), Table(), Swap()]

@@ -6,15 +6,14 @@ from itertools import product
 import numba
 import numpy as np
 import pytest
+import torch
 
 from shapley_kernels.kernels import _marshal, _threads
 from shapley_kernels.kernels.order import _cpu_network, _cpu_registers, _numba
 from shapley_kernels.kernels.order._sorting_networks import fused_network, network
-from tests.kernels.conftest import INTERPRETED, need
-
-torch = need("torch")
-rig = need("torch", "tests.kernels.rig")
-from tests.kernels.order import Order  # noqa: E402
+from tests.kernels import rig
+from tests.kernels.conftest import INTERPRETED
+from tests.kernels.order import Order
 
 if INTERPRETED:
     pytest.skip("of the CPU's kernels", allow_module_level=True)

@@ -4,11 +4,9 @@ import importlib
 
 import numpy as np
 import pytest
+import torch
 
-from tests.kernels.conftest import need
-
-torch = need("torch")
-rig = need("torch", "tests.kernels.rig")
+from tests.kernels import rig
 
 backends = pytest.mark.parametrize("backend", rig.BACKENDS)
 
