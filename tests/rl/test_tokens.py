@@ -1,4 +1,4 @@
-"""scatter_to_tokens beside its definition, which tests/fuzz/test_rl.py has."""
+"""scatter_to_tokens beside its definition, which tests/fuzz/test_tokens.py has."""
 
 import numpy as np
 import pytest
