@@ -88,7 +88,10 @@ def test_results_of_another_dtype(primitive, backend, kind, out_dtype):
     for dtype in rig.DTYPES if isinstance(primitive, Order) else (F32,):
         # the interpreter turns float64 into wrong bfloat16; compiled, the cast is right
         if not (INTERPRETED and (dtype, out_dtype) == (F64, torch.bfloat16)):
-            primitive.check(backend, case(primitive, kind, primitive.lengths[0], dtype), out_dtype)
+            arguments = case(primitive, kind, primitive.lengths[0], dtype)
+            if isinstance(primitive, Order):  # without the rows of numbers that another dtype does not hold
+                arguments, _ = primitive.some(arguments, torch.arange(len(arguments[0]) - 2))
+            primitive.check(backend, arguments, out_dtype)
 
 
 @cases(kinds)
@@ -149,11 +152,11 @@ def test_it_does_not_matter_where_arguments_begin(primitive, backend, kind):
     assert same(primitive.results(backend, tuple(map(moved, arguments)))[0], whole)
 
 
-DIFFERENTIABLE = [(p, kind) for p in PRIMITIVES if not isinstance(p, (Order, OrderBackward)) for kind in p.kinds]
+DIFFERENTIABLE = [(p, kind) for p in PRIMITIVES if not isinstance(p, (Order, OrderBackward)) for kind in p.main]
 
 
 @pytest.mark.skipif(INTERPRETED, reason="of torch alone")
-@pytest.mark.parametrize(("primitive", "kind"), [x for x in DIFFERENTIABLE if "tied" not in x[1]])
+@pytest.mark.parametrize(("primitive", "kind"), DIFFERENTIABLE)
 @pytest.mark.filterwarnings("ignore:Input #. requires gradient:UserWarning")
 def test_torch_has_gradients(primitive, kind):
     for masked in (False, True):

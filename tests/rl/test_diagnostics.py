@@ -1,4 +1,4 @@
-"""Diagnostics: known numbers and what is refused; tests/fuzz/test_tokens.py has them against counting in plain Python."""
+"""Diagnostics: known numbers, and what is refused; tests/fuzz/test_tokens.py counts in plain Python beside them."""
 
 import numpy as np
 import pytest
