@@ -47,7 +47,8 @@ def test_rows_that_need_no_order(dtype):
             arguments = case(players, dtype, masked, per_row=masked, repeats=5)
             near_the_end = torch.arange(len(arguments[0])) % 14 == 13
             (rewards, mask, c, _, _, C, _), _ = ORDER.some(arguments, ~near_the_end)
-            n, k = torch.arange(players + 1)[:, None], torch.arange(1, players + 1)
+            k = torch.arange(players + 1, dtype=torch.float64)
+            n, k = k[:, None], k[1:]
             A = ((1 + n * abs(share) - share * k) / players).to(dtype)  # a level for each number of live players
             B = (-share * k / players).expand(A.shape).to(dtype).contiguous() if share else None
             tables = A, B, torch.tensor(np.resize(C, players + 1)), torch.arange(players + 1, dtype=torch.int32)

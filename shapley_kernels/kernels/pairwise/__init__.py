@@ -27,5 +27,5 @@ other row is touched. A row's result does not depend on the other rows.
 Cost: players^2 additions a row; reads w once, and holds no copy of it (torch: one). Memory bound.
 Error: at most (players + 2) eps/2 (|own a_i| + |pair| sum_j |w_ij|) of the compute dtype, and one output rounding; no
 sum of magnitudes may overflow. Worst found against rational arithmetic, 2 to 130 players: 0.39 of it, on every backend
-(tests/kernels/test_pairwise.py).
+(tests/kernels/test_kernels.py).
 """

@@ -26,5 +26,5 @@ torch 3 rows 2^(players - 1) numbers (with a mask 5).
 Error: differences are taken first, so what all worths have in common costs nothing, and they are summed in a tree
 (compensated, in Triton): at most (players + 6) eps/2 sum_S weights_|S| |v(S + i) - v(S)| of the compute dtype, and one
 output rounding. Differences must not overflow. Worst found against rational arithmetic, 1 to 12 players: 0.22 of it, on
-every backend (tests/kernels/test_table.py).
+every backend (tests/kernels/test_kernels.py).
 """
