@@ -69,8 +69,8 @@ def _taken(draft: Path) -> int | None:
     try:
         if fcntl:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.fstat(descriptor)
-        free = new or (fcntl and found.st_uid == os.geteuid() and _identity(found) == _identity(os.lstat(draft)))
+        status = os.fstat(descriptor)
+        free = new or (fcntl and status.st_uid == os.geteuid() and _identity(status) == _identity(os.lstat(draft)))
     except BlockingIOError:
         free = False
     except OSError:  # no locks here

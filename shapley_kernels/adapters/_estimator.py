@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shapley_kernels.adapters._arguments import check_allocator, check_rollouts
 from shapley_kernels.arrays import ops_of
 from shapley_kernels.rl import (
     GroupValue,
@@ -47,8 +48,7 @@ def make(allocator: RewardAllocator | None, by_std: Callable[..., bool]) -> Call
     Raises:
         TypeError: not an allocator.
     """
-    if not isinstance(allocator, RewardAllocator | None):
-        raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
+    check_allocator(OWNER, allocator)
 
     def alone(token_level_rewards: Any, response_mask: Any, index: Any, **options: Any) -> Any:
         scale = "group" if by_std(**options) else "none"
@@ -87,11 +87,7 @@ def make_rollouts(rollouts: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     Raises:
         TypeError: no function.
     """
-    if not callable(rollouts):
-        raise TypeError(
-            f"{ROLLOUTS}: rollouts must be rl.rollout_advantages, or functools.partial of it with options, "
-            f"got {rollouts!r}"
-        )
+    check_rollouts(ROLLOUTS, rollouts)
 
     def estimate(token_level_rewards: Any, response_mask: Any, index: Any = None, **_: Any) -> tuple[Any, Any]:
         _check(ROLLOUTS, token_level_rewards, response_mask, index)
@@ -206,8 +202,8 @@ class Joined:
 
     def back(self, x: Any) -> Any:
         """[N, T]"""
-        found = x.new_zeros(self.written.shape).masked_scatter(self.written, x[self.row, self.place])
-        return self.torch.empty_like(found).index_copy(0, self.order, found)
+        rows = x.new_zeros(self.written.shape).masked_scatter(self.written, x[self.row, self.place])
+        return self.torch.empty_like(rows).index_copy(0, self.order, rows)
 
 
 JOIN: ContextVar[Joined | None] = ContextVar("JOIN", default=None)

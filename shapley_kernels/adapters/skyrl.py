@@ -14,11 +14,11 @@ and advantage_estimator=shapley_rollouts. With step_wise_trajectories, the train
 
 import warnings
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
+from shapley_kernels.adapters._arguments import check_allocator, supported
 from shapley_kernels.adapters._estimator import (
     OWNER,
     ROLLOUTS,
@@ -31,14 +31,7 @@ from shapley_kernels.adapters._estimator import (
 )
 from shapley_kernels.rl import RewardAllocator, SetScorer, rollout_advantages
 
-SUPPORTED = "skyrl>=0.3,<0.4"
-
-try:
-    _found = version("skyrl")
-except PackageNotFoundError:
-    _found = "none"
-if _found.split(".")[:2] != ["0", "3"]:
-    raise ImportError(f"{OWNER}: needs {SUPPORTED}, found {_found}; run: pip install '{SUPPORTED}'", name="skyrl")
+VERSION = supported(OWNER, "skyrl>=0.3,<0.4", "0.3.")
 
 import torch  # noqa: E402
 from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry  # noqa: E402
@@ -158,8 +151,7 @@ async def encode_generator_output(
     """
     if not isinstance(scorer, SetScorer):
         raise TypeError(f"{OWNER}: scorer must be a SetScorer, got {scorer!r}")
-    if not isinstance(allocator, RewardAllocator | None):
-        raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
+    check_allocator(OWNER, allocator)
     allocator = allocator or RewardAllocator(scorer.utility)
     warn_of_value(allocator)
     responses, reasons = output["response_ids"], output.get("stop_reasons")

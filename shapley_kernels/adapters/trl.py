@@ -3,26 +3,18 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.adapters._columns import needed, parameters
+from shapley_kernels.adapters._arguments import check_allocator, check_rollouts, needed, parameters, supported
 from shapley_kernels.rl import RewardAllocator, SetScorer, diagnostics, rollout_advantages, scatter_to_tokens
 from shapley_kernels.rl.allocator import agreed
 from shapley_kernels.rl.ranks import ALONE, Ranks
 from shapley_kernels.rl.scorer import Scored
 
 OWNER, ROLLOUT_OWNER = "ShapeGRPOTrainer", "RolloutGRPOTrainer"
-SUPPORTED = "trl>=1.0,<2"
-
-try:
-    _found = version("trl")
-except PackageNotFoundError:
-    _found = "none"
-if _found.split(".")[0] != "1":
-    raise ImportError(f"{OWNER}: needs {SUPPORTED}, found {_found}; run: pip install '{SUPPORTED}'", name="trl")
+VERSION = supported(OWNER, "trl>=1.0,<2", "1.")
 
 import torch  # noqa: E402
 from trl import GRPOTrainer  # noqa: E402
@@ -88,8 +80,7 @@ class ShapeGRPOMixin:
                 f"{OWNER}: scorer must be a SetScorer, got {scorer!r}; it takes the place of reward functions: "
                 "rl.SetScorer(score, rl.json_list(), tokenizer)"
             )
-        if not isinstance(allocator, RewardAllocator | None):
-            raise TypeError(f"{OWNER}: allocator must be a RewardAllocator or None, got {allocator!r}")
+        check_allocator(OWNER, allocator)
         self.scorer, self._columns = scorer, parameters(scorer.score)
         self._check_loss()
         # of a batch, 1 for tokens of the model and 0 for those of tools or an environment, where there are any
@@ -126,9 +117,9 @@ class ShapeGRPOMixin:
         return [float(reward) for reward in scored.set_rewards]
 
     def _generate(self, prompts: Any) -> Any:
-        found = super()._generate(prompts)  # type: ignore[misc]
-        self._own_tokens = found[2]
-        return found
+        generated = super()._generate(prompts)  # type: ignore[misc]
+        self._own_tokens = generated[2]
+        return generated
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         self._scored = self._own_tokens = None
@@ -136,7 +127,7 @@ class ShapeGRPOMixin:
         ranks = self._ranks()
         with ranks or ALONE:
             if self._scored is None:
-                raise RuntimeError(f"{OWNER}: TRL {_found} called no set_reward for a batch; use a version that does")
+                raise RuntimeError(f"{OWNER}: TRL {VERSION} called no set_reward for a batch; use a version that does")
             sampled, scored = self._scored
             _check_batch(batch, sampled, self._own_tokens)
             advantages, numbers = self._token_advantages(scored, batch["completion_ids"].shape[1])
@@ -216,7 +207,7 @@ class ShapeGRPOMixin:
                 raise ValueError(f"{OWNER}: {name} of the allocator must be {theirs!r}, that {remedy}; got {ours!r}")
         if getattr(self, "use_liger_kernel", False):  # of TRL before 1.15
             raise ValueError(
-                f"{OWNER}: use_liger_kernel must be False with TRL {_found}, got True; the loss of Liger takes one "
+                f"{OWNER}: use_liger_kernel must be False with TRL {VERSION}, got True; the loss of Liger takes one "
                 "advantage per rollout"
             )
         if self.importance_sampling_level != "token":
@@ -238,10 +229,10 @@ class ShapeGRPOMixin:
     def _check_columns(self) -> None:
         if getattr(self, "rollout_func", None) is not None:  # whose columns are known with the first batch
             return
-        found = getattr(getattr(self, "train_dataset", None), "column_names", None)
-        if found and (missing := needed(self.scorer.score) - {"prompts", "environments", *found}):
+        known = getattr(getattr(self, "train_dataset", None), "column_names", None)
+        if known and (missing := needed(self.scorer.score) - {"prompts", "environments", *known}):
             raise ValueError(
-                f"{OWNER}: score must take columns of the dataset, which has {sorted(found)}, and prompts; "
+                f"{OWNER}: score must take columns of the dataset, which has {sorted(known)}, and prompts; "
                 f"got a function that needs {sorted(missing)}, too"
             )
 
@@ -279,11 +270,7 @@ class RolloutGRPOMixin:
         data: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        if not callable(rollouts):
-            raise TypeError(
-                f"{ROLLOUT_OWNER}: rollouts must be rl.rollout_advantages, or functools.partial of it with options, "
-                f"got {rollouts!r}"
-            )
+        check_rollouts(ROLLOUT_OWNER, rollouts)
         self.rollouts, self.data = rollouts, data
         self._rewards: Any = None
         super().__init__(*args, **kwargs)
@@ -314,7 +301,7 @@ class RolloutGRPOMixin:
             raise RuntimeError(
                 f"{ROLLOUT_OWNER}: _calculate_rewards must give {wanted} [rollouts of all ranks, functions], and "
                 f"advantages have shape {(rollouts,)}, got {shape} and {tuple(batch['advantages'].shape)}; "
-                f"TRL {_found} is not supported"
+                f"TRL {VERSION} is not supported"
             )
         first = rollouts * self.accelerator.process_index
         batch["advantages"] = self._advantages()[first : first + rollouts].to(batch["advantages"])
@@ -349,14 +336,14 @@ def _check_batch(batch: dict[str, Any], sampled: list[list[int]], own: list[list
         ("completion_mask", ids.shape, mask.shape),
     ):
         if got != wanted:
-            raise ValueError(f"{OWNER}: {name} must have shape {wanted}, got {got}; TRL {_found} is not supported")
+            raise ValueError(f"{OWNER}: {name} must have shape {wanted}, got {got}; TRL {VERSION} is not supported")
     tools = batch["tool_mask"].cpu().numpy() if "tool_mask" in batch else np.ones(ids.shape)
     for i, row in enumerate(sampled):
         wanted = [1] * len(row) if own is None else own[i]
         if tools[i].any() and tools[i, : len(row)].tolist() != wanted:
             raise ValueError(
                 f"{OWNER}: tool_mask {tools.shape} must be 1 on the tokens of row {i} that were searched, "
-                f"and 0 on others; TRL {_found} is not supported"
+                f"and 0 on others; TRL {VERSION} is not supported"
             )
         length = int(mask[i].sum())
         if length not in (0, len(row)) or not mask[i, :length].all():  # 0: mask_truncated_completions

@@ -3,20 +3,13 @@
 
 import warnings
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from shapley_kernels.adapters._arguments import supported
 from shapley_kernels.adapters._estimator import OWNER, ROLLOUTS, make, make_rollouts, option
 from shapley_kernels.rl import RewardAllocator, rollout_advantages
 
-SUPPORTED = "verl>=0.9,<0.10"
-
-try:
-    _found = version("verl")
-except PackageNotFoundError:
-    _found = "none"
-if _found.split(".")[:2] != ["0", "9"]:
-    raise ImportError(f"{OWNER}: needs {SUPPORTED}, found {_found}; run: pip install '{SUPPORTED}'", name="verl")
+VERSION = supported(OWNER, "verl>=0.9,<0.10", "0.9.")
 
 from verl.trainer.ppo.core_algos import register_adv_est  # noqa: E402
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.adapters import verl as _verl  # the version first
-from shapley_kernels.adapters._columns import parameters
+from shapley_kernels.adapters._arguments import parameters
 from shapley_kernels.adapters._estimator import JOIN, Joined, score_rows, warn_of_value
 from shapley_kernels.rl import RewardAllocator, SetScorer, segments
 
@@ -64,7 +64,7 @@ class ShapeRewardManager(RewardManagerBase):
             own[:-1] = [[False] * len(row) for row in rows[:-1]]
         limit = self.config.get("data", {}).get("max_response_length")
         ended = limit is None or len(rows[-1]) < limit or rows[-1][-1] == self.tokenizer.eos_token_id
-        found, scored = await score_rows(
+        parts, scored = await score_rows(
             self._scorer,
             self._allocator,
             rows,
@@ -73,7 +73,7 @@ class ShapeRewardManager(RewardManagerBase):
             None if limit is None else [ended],
             {name: [x] for name, x in wanted.items()},
         )
-        rewards = np.concatenate(found)
+        rewards = np.concatenate(parts)
         info = scored.metrics | {"acc": float(scored.set_rewards[0]), KEY: rewards.tobytes().hex()}
         return {"reward_score": float(rewards.sum()), "reward_extra_info": info}
 
@@ -101,10 +101,10 @@ class ShapeAgentLoopMixin:
     """Stands before an AgentLoopBase of several turns: tells the reward manager which tokens the model wrote."""
 
     async def run(self, *args: Any, **kwargs: Any) -> Any:
-        found = await super().run(*args, **kwargs)  # type: ignore[misc]
-        for output in found if isinstance(found, list) else [found]:
+        outputs = await super().run(*args, **kwargs)  # type: ignore[misc]
+        for output in outputs if isinstance(outputs, list) else [outputs]:
             output.extra_fields[OWN_TOKENS] = list(output.response_mask)
-        return found
+        return outputs
 
 
 @register("shapley_tool_agent")
@@ -141,27 +141,27 @@ class ShapeTrainerMixin(SessionTrainerMixin):
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         where = {"keys": batch.keys, "partition_id": batch.partition_id}
-        found = transfer_queue.kv_batch_get(**where, select_fields=["response_mask", "extra_fields"])
-        lengths = [len(mask) for mask in found["response_mask"]]
+        fields = transfer_queue.kv_batch_get(**where, select_fields=["response_mask", "extra_fields"])
+        lengths = [len(mask) for mask in fields["response_mask"]]
         rewards = [torch.zeros(length) for length in lengths]
         for rows in _sessions(batch.keys):
             if not batch.tags[rows[-1]].get("is_padding", False):
-                extra = getattr(found["extra_fields"][rows[-1]], "data", found["extra_fields"][rows[-1]])
+                extra = getattr(fields["extra_fields"][rows[-1]], "data", fields["extra_fields"][rows[-1]])
                 own = [lengths[i] for i in rows]
                 whole = _token_rewards(extra, sum(own), batch.keys[rows[-1]])
                 for i, row in zip(rows, whole.split(own), strict=True):
                     rewards[i] = row
-        fields = {"rm_scores": torch.nested.as_nested_tensor(rewards, layout=torch.jagged)}
-        transfer_queue.kv_batch_put(**where, fields=TensorDict(fields, batch_size=len(rewards)))
+        scores = {"rm_scores": torch.nested.as_nested_tensor(rewards, layout=torch.jagged)}
+        transfer_queue.kv_batch_put(**where, fields=TensorDict(scores, batch_size=len(rewards)))
         return super()._compute_advantage(batch, metrics)
 
 
 def _sessions(keys: list[str]) -> list[list[int]]:
     """The rows of each session, in the order of its outputs, from keys uid_session_output."""
-    found: dict[str, list[int]] = {}
+    sessions: dict[str, list[int]] = {}
     for i in sorted(range(len(keys)), key=lambda i: int(keys[i].rpartition("_")[2])):
-        found.setdefault(keys[i].rpartition("_")[0], []).append(i)
-    return list(found.values())
+        sessions.setdefault(keys[i].rpartition("_")[0], []).append(i)
+    return list(sessions.values())
 
 
 @register_trainer("shapley_rollouts_sync")

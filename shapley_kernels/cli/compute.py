@@ -100,15 +100,15 @@ class Results:
         lengths = self.lengths[rows]
         width = _power_of_two(lengths.max())  # so that the last bits do not depend on the batch
         mask = np.arange(width) < lengths[:, None]  # [rows, players]
-        here = _ranges(self._starts[rows], lengths)
+        places = _ranges(self._starts[rows], lengths)
         rewards = np.zeros(mask.shape)
-        rewards[mask] = self.rewards[here]
+        rewards[mask] = self.rewards[places]
         data = {f"data{i}": column.padded(rows, mask) for i, column in enumerate(self._data)}
         utility = partial(allocator.utility, **data)
         if self.columns.rewards is None:  # what each candidate is worth alone
             game, player = utility(rewards, mask=mask), np.arange(width)
             rewards = np.stack([game.worth(mask & (player == i)) for i in player], 1)
-            self.rewards[here] = rewards[mask]
+            self.rewards[places] = rewards[mask]
         credits = _credits(allocator, rewards, mask, groups, data)
         scale = "none" if allocator.scale == "batch" else allocator.scale
         compared = times_live(credits, mask) if multiplies(allocator.value, allocator.sizes) else credits
@@ -117,7 +117,7 @@ class Results:
             raise ValueError("advantages overflow")
         diagnostics = rl.diagnostics(rewards, mask, advantages=advantages, group_ids=groups, utility=utility)
         self.diagnostics = rl.merge_diagnostics([self.diagnostics, diagnostics])
-        self.credits[here], self.advantages[here] = credits[mask], advantages[mask]
+        self.credits[places], self.advantages[places] = credits[mask], advantages[mask]
         if len(self.worth):
             plain = rl.RewardAllocator(utility, rl.Broadcast()).credits(rewards, mask)
             first = mask.argmax(1)[:, None]
@@ -126,9 +126,9 @@ class Results:
 
     def put(self, rows: np.ndarray, lengths: np.ndarray, *results: np.ndarray) -> None:
         """Rewards, credits and advantages [candidates] of some rows, of whole groups, that were computed elsewhere."""
-        here = _ranges(self._starts[rows], lengths)
+        places = _ranges(self._starts[rows], lengths)
         for kept, x in zip((self.rewards, self.credits, self.advantages), results, strict=True):
-            kept[here] = x
+            kept[places] = x
 
     def divide_by_std(self, allocator: rl.RewardAllocator) -> None:
         """The one statistic of all groups, over rows in their order, whatever the batches were."""
@@ -146,8 +146,8 @@ class Results:
         """Credits and advantages [candidates] and lengths [rows] of the rows start .. stop - 1 of the input."""
         lengths = self.lengths[start:stop]
         first = int(self._starts[start]) if len(lengths) else 0
-        here = slice(first, first + int(lengths.sum()))
-        return self.credits[here], self.advantages[here], lengths
+        places = slice(first, first + int(lengths.sum()))
+        return self.credits[places], self.advantages[places], lengths
 
 
 class Column:

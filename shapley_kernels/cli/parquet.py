@@ -280,8 +280,8 @@ def _may_be_messages(kind: pa.DataType) -> bool:
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
     """A column, or a field within one."""
     first, *fields = [name] if name in batch.schema.names else name.split(".")
-    found = batch.column(first)
-    return pc.struct_field(found, fields) if fields else found
+    column = batch.column(first)
+    return pc.struct_field(column, fields) if fields else column
 
 
 def json_lines(batch: pa.RecordBatch) -> list[bytes]:

@@ -181,8 +181,8 @@ class _Plan:
             best = best_of(chain([beside], fits(sample, y, [])))
         if best.error <= ROUNDING * np.sum(sample.scale * y**2):
             return best
-        found = rules.found(sample, y, beside.controls, beside.parameters)
-        return best if found is None or found.error > WORTHWHILE * best.error else found
+        with_rules = rules.fit(sample, y, beside.controls, beside.parameters)
+        return best if with_rules is None or with_rules.error > WORTHWHILE * best.error else with_rules
 
 
 def _times(x: np.ndarray, unit: float) -> np.ndarray:

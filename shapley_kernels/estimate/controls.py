@@ -41,9 +41,9 @@ def fits(sample: Sample, y: np.ndarray, extra: Sequence[Control]) -> Iterator[Fi
     """Beside the extra controls plain or curved ones, by least squares or by ridge regression."""
     for control in _of_all_players(sample):
         for ridge in (0.0, float(len(control.values))):
-            found = _fit(sample, y, [replace(control, ridge=ridge), *extra])
-            if found is not None:
-                yield found
+            fit = _fit(sample, y, [replace(control, ridge=ridge), *extra])
+            if fit is not None:
+                yield fit
 
 
 def _of_all_players(sample: Sample) -> tuple[Control, Control]:

@@ -31,18 +31,18 @@ def evaluate(
     """The worths of the coalitions of each game  [m] float64, in batches of equal size."""
     worths, jobs = [np.zeros(len(rows)) for rows in coalitions], []
     for game, rows in enumerate(coalitions):
-        found = [None] * len(rows) if not known else [known.get((game, row.tobytes())) for row in rows]
-        new = np.array([k for k, worth in enumerate(found) if worth is None], int)
-        worths[game][:] = [worth or 0.0 for worth in found]
+        kept = [None] * len(rows) if not known else [known.get((game, row.tobytes())) for row in rows]
+        new = np.array([k for k, worth in enumerate(kept) if worth is None], int)
+        worths[game][:] = [worth or 0.0 for worth in kept]
         batches = max(1, min(BATCHES, ceil(len(new) / SMALLEST_BATCH)))
         jobs += [(game, places) for places in np.array_split(new, batches) if len(places)]
     with _bar(sum(len(places) for _, places in jobs), progress) as advance:
 
         def keep(game: int, places: np.ndarray, answer: Any) -> None:
             rows = coalitions[game][places]
-            worths[game][places] = found = _worth(rows, answer)
+            worths[game][places] = new = _worth(rows, answer)
             if known is not None:
-                known.update(zip([(game, row.tobytes()) for row in rows], found.tolist(), strict=True))
+                known.update(zip([(game, row.tobytes()) for row in rows], new.tolist(), strict=True))
             advance(len(rows))
 
         async def ask(game: int, places: np.ndarray) -> None:

@@ -67,7 +67,7 @@ class _Rules:
         return self.members / self.members.sum(1, keepdims=True) - 1 / self.members.shape[1]
 
 
-def found(sample: Sample, y: np.ndarray, controls: Sequence[Control], parameters: float) -> Fit | None:
+def fit(sample: Sample, y: np.ndarray, controls: Sequence[Control], parameters: float) -> Fit | None:
     """A fit with rules beside these controls, who have so many parameters; None where no rule helps."""
     pairs, n = len(y), sample.players
     most = min((pairs - int(parameters)) // 4, MOST_RULES)

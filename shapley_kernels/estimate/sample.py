@@ -48,12 +48,12 @@ def strata_of(players: int, pairs: int) -> list[Stratum]:
 
 def populations(players: int) -> list[int]:
     """How many pairs there are of the sizes 1 .. players // 2, or a number beyond `BEYOND`."""
-    found, subsets = [], 1
+    pairs, subsets = [], 1
     for s in range(1, players // 2 + 1):
         if subsets < BEYOND:
             subsets = subsets * (players - s + 1) // s
-        found.append(subsets // 2 if 2 * s == players else subsets)
-    return found
+        pairs.append(subsets // 2 if 2 * s == players else subsets)
+    return pairs
 
 
 def draw(players: int, stratum: Stratum, rng: "np.random.Generator") -> np.ndarray:
@@ -64,15 +64,15 @@ def draw(players: int, stratum: Stratum, rng: "np.random.Generator") -> np.ndarr
         every = combinations(range(players), size)
         listed = np.array(list(islice(every, stratum.population)))  # player 0 leads the list
         return _coalitions(players, rng.permutation(listed)[:count])
-    found = np.zeros((0, players), bool)
-    while len(found) < count:
+    distinct = np.zeros((0, players), bool)
+    while len(distinct) < count:
         drawn = _coalitions(players, np.argsort(rng.random((count, players)), axis=1)[:, :size])
         if 2 * size == players:
             drawn ^= ~drawn[:, :1]
-        found = np.concatenate([found, drawn])
-        first = np.unique(np.packbits(found, axis=1), axis=0, return_index=True)[1]
-        found = found[np.sort(first)][:count]
-    return found
+        distinct = np.concatenate([distinct, drawn])
+        first = np.unique(np.packbits(distinct, axis=1), axis=0, return_index=True)[1]
+        distinct = distinct[np.sort(first)][:count]
+    return distinct
 
 
 def _coalitions(players: int, members: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ class Sample:
                     own, alike = squares.mean(0), np.mean(e[part] ** 2) / (stratum.size * (self.players - stratum.size))
                     row[:] = stratum.share**2 * stratum.unseen / (stratum.count - 1) * np.maximum(own, alike)
                     degrees[:] = np.fmin(2 * stratum.count * own**2 / squares.var(0), stratum.count - 1)
-            found = parts.sum(0) ** 2 / (parts**2 / np.maximum(freedom, 1.0)).sum(0)
+            degrees = parts.sum(0) ** 2 / (parts**2 / np.maximum(freedom, 1.0)).sum(0)
         most = max(len(e) - parameters, 1.0)
         total = parts.sum(0) * (1 + parameters / (2 * len(e)))  # fits that leave out one another's pair are correlated
-        return total, np.clip(np.where(np.isfinite(found), found, most), 1.0, most)
+        return total, np.clip(np.where(np.isfinite(degrees), degrees, most), 1.0, most)

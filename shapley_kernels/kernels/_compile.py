@@ -171,7 +171,7 @@ def _digest(*parts: str | bytes) -> bytes:
 def _sources() -> dict[str, bytes]:
     """By folder of `kernels`, "" for itself: a digest of the modules that kernels for the CPU are made of. Out of an
     archive, or compiled files, where they come from there; without a folder whose modules cannot be found."""
-    found = {}
+    digests = {}
     with contextlib.suppress(Exception):
         root = importlib.resources.files(__package__)
         for folder in (root, *(x for x in root.iterdir() if x.is_dir())):
@@ -179,8 +179,8 @@ def _sources() -> dict[str, bytes]:
             names = [name for name in sorted(modules) if not name.startswith(("_torch", "_triton", "_gpu"))]
             if names:
                 parts = [part for name in names for part in (name, modules[name].read_bytes())]
-                found["" if folder is root else folder.name] = _digest(*parts)
-    return found
+                digests["" if folder is root else folder.name] = _digest(*parts)
+    return digests
 
 
 _SOURCES = _sources()
@@ -241,12 +241,12 @@ class _Folder:
 _OWNED = hasattr(os, "geteuid") and os.open in os.supports_dir_fd
 
 
-def _check(found: os.stat_result, path: Path, therefore: str) -> None:
+def _check(status: os.stat_result, path: Path, therefore: str) -> None:
     """Refuse a file or folder that others than this user and root may have written, and say so once."""
-    if found.st_uid not in (0, os.geteuid()):
-        reason = f"{path} belongs to user {found.st_uid}"
-    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        reason = f"{path} may be written by others, mode {stat.S_IMODE(found.st_mode):o}"
+    if status.st_uid not in (0, os.geteuid()):
+        reason = f"{path} belongs to user {status.st_uid}"
+    elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        reason = f"{path} may be written by others, mode {stat.S_IMODE(status.st_mode):o}"
     else:
         return
     _Refused.reason = _Refused.reason or (

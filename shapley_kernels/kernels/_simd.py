@@ -63,8 +63,8 @@ def _address(context: Any, builder: Any, kind: Any, lanes: int, array: Any, at: 
 
 
 def _lanes(typing: Any, array: Any) -> Any:
-    found = Vector(array.dtype).lanes
-    return numba.intp(array), lambda context, *_: context.get_constant(numba.intp, found)
+    count = Vector(array.dtype).lanes
+    return numba.intp(array), lambda context, *_: context.get_constant(numba.intp, count)
 
 
 @_compiles_to(_lanes)
@@ -291,8 +291,8 @@ def _transpose_rows(
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, rows, begin, shift, *place = arguments
         numbers = context.make_array(starts)(context, builder, rows).data
-        found = [builder.load(builder.gep(numbers, [at])) for at in _spaced(builder, begin, begin.type(1))]
-        offsets = [builder.add(x, shift) for x in found]
+        begins = [builder.load(builder.gep(numbers, [at])) for at in _spaced(builder, begin, begin.type(1))]
+        offsets = [builder.add(x, shift) for x in begins]
         _transpose_block(context, builder, source, data, offsets, target, *place)
         return context.get_dummy_value()
 
@@ -317,13 +317,13 @@ def _columns(builder: Any, rows: list[Any]) -> list[Any]:
     """A block transposed by shuffles of two vectors each, those of AVX2: within halves, and then of halves."""
 
     def pairs(vectors: list[Any], apart: int, low: list[int], high: list[int]) -> list[Any]:
-        found = list(vectors)
+        mixed = list(vectors)
         for i in range(BLOCK):
             if not i & apart:
                 for place, picks in ((i, low), (i + apart, high)):
                     mask = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), picks)
-                    found[place] = builder.shuffle_vector(vectors[i], vectors[i + apart], mask)
-        return found
+                    mixed[place] = builder.shuffle_vector(vectors[i], vectors[i + apart], mask)
+        return mixed
 
     rows = pairs(rows, 1, [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15])
     rows = pairs(rows, 2, [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15])

@@ -10,7 +10,7 @@ import numpy as np
 
 from shapley_kernels.arrays import Array, describe, integer, is_torch, native, one_of, ops_of
 from shapley_kernels.rl.diagnostics import PREFIX
-from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Found, Parser
+from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Parser, Spans
 from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
 
 STRADDLE = ("first", "last", "none")
@@ -47,8 +47,8 @@ class Candidates:
     @property
     def metrics(self) -> dict[str, float]:
         """How many rollouts were malformed and how many truncated, and unknown tokens, for a logger."""
-        found = {f"{PREFIX}{kind}_rollouts": float(self.problems.count(kind)) for kind in (MALFORMED, TRUNCATED)}
-        return found | {f"{PREFIX}unknown_tokens": float(self.unknown_tokens)}
+        counts = {f"{PREFIX}{kind}_rollouts": float(self.problems.count(kind)) for kind in (MALFORMED, TRUNCATED)}
+        return counts | {f"{PREFIX}unknown_tokens": float(self.unknown_tokens)}
 
 
 def candidate_ids(
@@ -130,18 +130,18 @@ def candidate_ids(
         runs = None
         if parser is segments:
             runs = _runs(np.ones(len(row), bool) if live is None else live)
-            text, found, problem = _texts_of(runs, pieces)
+            text, spans, problem = _texts_of(runs, pieces)
         else:
             text = _decoded(pieces)
-            found, problem = _found(parser, text, i)
-        found, problem = _limited(found, problem, text, ended[i], limit)
+            spans, problem = _parsed(parser, text, i)
+        spans, problem = _limited(spans, problem, text, ended[i], limit)
         policy = policies[problem]
         if problem is not None:
-            found = _settled(found, problem, policy, text, i)
+            spans = _settled(spans, problem, policy, text, i)
         if runs is None or policy == "whole":
-            runs = _owners(pieces, text, found, straddle)
-        ids[i, : len(row)] = runs * (runs <= len(found))
-        texts.append([_NOT_UTF8.sub("\ufffd", candidate) for _, _, candidate in found])
+            runs = _owners(pieces, text, spans, straddle)
+        ids[i, : len(row)] = runs * (runs <= len(spans))
+        texts.append([_NOT_UTF8.sub("\ufffd", candidate) for _, _, candidate in spans])
         problems.append(problem)
     vocabulary.refuse_another_model(rows, masks)
     counts = np.array([len(row) for row in texts], int)
@@ -182,14 +182,14 @@ def _runs(live: np.ndarray) -> np.ndarray:
     return np.cumsum(live & ~np.append(False, live)[:-1]) * live
 
 
-def _texts_of(runs: np.ndarray, pieces: list[bytes]) -> tuple[str, Found, None]:
+def _texts_of(runs: np.ndarray, pieces: list[bytes]) -> tuple[str, Spans, None]:
     """The text of the runs as one, and their spans in it."""
-    text, found = "", []
+    text, spans = "", []
     for k in range(1, int(runs.max(initial=0)) + 1):
         written = _decoded([pieces[at] for at in np.flatnonzero(runs == k)])
-        found.append((len(text), len(text) + len(written), written))
+        spans.append((len(text), len(text) + len(written), written))
         text += written
-    return text, found, None
+    return text, spans, None
 
 
 def _decoded(pieces: list[bytes]) -> str:
@@ -283,12 +283,12 @@ class _Vocabulary:
             )
 
 
-def _found(parser: Parser, text: str, i: int) -> tuple[Found, str | None]:
+def _parsed(parser: Parser, text: str, i: int) -> tuple[Spans, str | None]:
     """What the parser finds, checked."""
     result = parser(text)
     try:
-        found, problem = result
-        found = [(start, end, candidate) for start, end, candidate in found]
+        spans, problem = result
+        spans = [(start, end, candidate) for start, end, candidate in spans]
     except (TypeError, ValueError):
         shown = "a function" if callable(result) else repr(result)
         raise TypeError(
@@ -301,7 +301,7 @@ def _found(parser: Parser, text: str, i: int) -> tuple[Found, str | None]:
             f"got {problem!r} for rollout {i}"
         )
     at = 0
-    for start, end, candidate in found:
+    for start, end, candidate in spans:
         if not isinstance(candidate, str):
             raise TypeError(f"{OWNER}: parser must give candidates as str, got {candidate!r} for rollout {i}")
         if not at <= start <= end <= len(text):
@@ -310,42 +310,42 @@ def _found(parser: Parser, text: str, i: int) -> tuple[Found, str | None]:
                 f"got {(start, end)} after {at} for rollout {i}"
             )
         at = end
-    return found, problem
+    return spans, problem
 
 
 def _limited(
-    found: Found, problem: str | None, text: str, ended: bool | None, limit: int | None
-) -> tuple[Found, str | None]:
+    spans: Spans, problem: str | None, text: str, ended: bool | None, limit: int | None
+) -> tuple[Spans, str | None]:
     """The candidates and the problem, in view of how the rollout ended and how many candidates are allowed."""
     if ended and problem == TRUNCATED:
         problem = MALFORMED
-    if ended is False and problem is None and found and not text[found[-1][1] :].strip():
-        found, problem = found[:-1], TRUNCATED
-    if limit is not None and len(found) > limit:
-        found, problem = found[:limit], MALFORMED
-    if not found and problem is None:
+    if ended is False and problem is None and spans and not text[spans[-1][1] :].strip():
+        spans, problem = spans[:-1], TRUNCATED
+    if limit is not None and len(spans) > limit:
+        spans, problem = spans[:limit], MALFORMED
+    if not spans and problem is None:
         problem = MALFORMED
-    return found, problem
+    return spans, problem
 
 
-def _settled(found: Found, problem: str, policy: str, text: str, i: int) -> Found:
+def _settled(spans: Spans, problem: str, policy: str, text: str, i: int) -> Spans:
     """The candidates of a rollout with a problem."""
     if policy == "raise":
         shown = text if len(text) <= 80 else f"{text[:50]} ... {text[-25:]}"
         raise ValueError(
-            f"{OWNER}: rollout {i} is {problem}, with {len(found)} candidates before that: {shown!r}; "
+            f"{OWNER}: rollout {i} is {problem}, with {len(spans)} candidates before that: {shown!r}; "
             f"{problem}='whole' punishes it, 'keep' keeps these candidates"
         )
-    return {"keep": found, "abstain": []}.get(policy, [(0, len(text), text)])
+    return {"keep": spans, "abstain": []}.get(policy, [(0, len(text), text)])
 
 
-def _owners(pieces: list[bytes], text: str, found: Found, straddle: str) -> np.ndarray:
+def _owners(pieces: list[bytes], text: str, spans: Spans, straddle: str) -> np.ndarray:
     """[tokens]: the candidate of each token, by its bytes."""
     where = _byte_offsets(text)
-    spans = np.array([(where[start], where[end], k) for k, (start, end, _) in enumerate(found, 1) if start < end])
-    if not len(spans):
+    bounds = np.array([(where[start], where[end], k) for k, (start, end, _) in enumerate(spans, 1) if start < end])
+    if not len(bounds):
         return np.zeros(len(pieces), np.int64)
-    starts, ends, number = spans.T
+    starts, ends, number = bounds.T
     stop = np.cumsum(list(map(len, pieces)))
     start = np.concatenate([[0], stop[:-1]])
     first = np.searchsorted(ends, start, "right")  # the first candidate that ends behind the start of the token

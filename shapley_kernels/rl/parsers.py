@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from shapley_kernels.arrays import one_of
 
-Found: TypeAlias = list[tuple[int, int, str]]
-Parser: TypeAlias = Callable[[str], tuple[Found, str | None]]
+Spans: TypeAlias = list[tuple[int, int, str]]
+Parser: TypeAlias = Callable[[str], tuple[Spans, str | None]]
 
 MALFORMED, TRUNCATED = "malformed", "truncated"
 MISSING = ("whole", "malformed")
@@ -199,49 +199,49 @@ def _check_bool(owner: str, name: str, x: Any) -> None:
 
 def _json_list(
     text: str, openings: tuple[re.Pattern[str], ...], key: str | None, lenient: bool
-) -> tuple[Found, str | None]:
+) -> tuple[Spans, str | None]:
     for opens in openings:
         at = 0
         while opening := opens.search(text, at):
             member = None if opening.groupdict().get("named") else key
-            found, problem, at = _json_items(text, opening.end(), member, lenient)
-            if found or problem == TRUNCATED:
-                return found, problem
+            spans, problem, at = _json_items(text, opening.end(), member, lenient)
+            if spans or problem == TRUNCATED:
+                return spans, problem
         if at:
             break
     return [], MALFORMED
 
 
-def _json_items(text: str, at: int, key: str | None, lenient: bool) -> tuple[Found, str | None, int]:
+def _json_items(text: str, at: int, key: str | None, lenient: bool) -> tuple[Spans, str | None, int]:
     """The items of the list that opens before `at`, and where it ends or goes wrong."""
-    found: Found = []
+    spans: Spans = []
     depth, fault = 0, False
     for token in (_LENIENT_TOKEN if lenient else _TOKEN).finditer(text, at):
         mark, stop = token[0], token.start()
         if mark in "\"'":  # a string without an end
             if not lenient and (line_end := text.find("\n", stop)) >= 0:
-                return found, MALFORMED, line_end
-            return found, MALFORMED if fault else TRUNCATED, len(text)
+                return spans, MALFORMED, line_end
+            return spans, MALFORMED if fault else TRUNCATED, len(text)
         depth += (mark in "[{") - (mark in "]}")
         if depth > 0 or (depth == 0 and mark != ","):
             continue
         # a comma of the list itself, or its end; behind a fault, only the end is looked for
-        nothing_left = lenient and found and mark == "]" and not text[at:stop].strip()
-        fault = fault or not (nothing_left or _append(found, text, at, stop, key, lenient))
+        nothing_left = lenient and spans and mark == "]" and not text[at:stop].strip()
+        fault = fault or not (nothing_left or _append(spans, text, at, stop, key, lenient))
         if depth < 0:
-            return found, MALFORMED if fault or mark != "]" else None, stop + 1
+            return spans, MALFORMED if fault or mark != "]" else None, stop + 1
         at = stop + 1
     if not fault and text[at:].rstrip()[-1:] in ('"', "'", "}"):
-        _append(found, text, at, len(text), key, lenient)
-    return found, MALFORMED if fault else TRUNCATED, len(text)
+        _append(spans, text, at, len(text), key, lenient)
+    return spans, MALFORMED if fault else TRUNCATED, len(text)
 
 
-def _append(found: Found, text: str, start: int, end: int, key: str | None, lenient: bool) -> bool:
+def _append(spans: Spans, text: str, start: int, end: int, key: str | None, lenient: bool) -> bool:
     """Whether that is an item of a JSON list, which is then appended."""
     start, end = _trimmed(text, start, end)
     candidate = _json_candidate(text[start:end], key, lenient)
     if candidate is not None:
-        found.append((start, end, candidate))
+        spans.append((start, end, candidate))
     return candidate is not None
 
 
@@ -280,8 +280,8 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     return min(end, start + len(piece) - len(piece.lstrip())), end
 
 
-def _tagged(text: str, tags: re.Pattern[str], name: str, numbered: bool) -> tuple[Found, str | None]:
-    found: Found = []
+def _tagged(text: str, tags: re.Pattern[str], name: str, numbered: bool) -> tuple[Spans, str | None]:
+    spans: Spans = []
     opened = None
     others = False
     for tag in tags.finditer(text):
@@ -289,15 +289,15 @@ def _tagged(text: str, tags: re.Pattern[str], name: str, numbered: bool) -> tupl
         if bool(number) != numbered:
             others = True
             continue
-        expected = opened[2] if opened else str(len(found) + 1) if numbered else ""
+        expected = opened[2] if opened else str(len(spans) + 1) if numbered else ""
         if bool(closes) != bool(opened) or number != expected:
-            return found, MALFORMED
+            return spans, MALFORMED
         if opened:
-            found.append((opened.start(), tag.end(), text[opened.end() : tag.start()].strip()))
+            spans.append((opened.start(), tag.end(), text[opened.end() : tag.start()].strip()))
         opened = None if opened else tag
     if opened or _ends_in_tag(text, name, numbered):
-        return found, TRUNCATED
-    return found, MALFORMED if others and not found else None
+        return spans, TRUNCATED
+    return spans, MALFORMED if others and not spans else None
 
 
 def _ends_in_tag(text: str, name: str, numbered: bool) -> bool:
@@ -309,7 +309,7 @@ def _ends_in_tag(text: str, name: str, numbered: bool) -> bool:
     return inside.startswith(name) and (rest[:1].isspace() or not rest) and ">" not in inside
 
 
-def _after(text: str, mark: str, parser: Parser, missing: str, last: bool) -> tuple[Found, str | None]:
+def _after(text: str, mark: str, parser: Parser, missing: str, last: bool) -> tuple[Spans, str | None]:
     at = text.rfind(mark) if last else text.find(mark)
     start = 0 if at < 0 else at + len(mark)
     rest = text[start:]
@@ -320,11 +320,11 @@ def _after(text: str, mark: str, parser: Parser, missing: str, last: bool) -> tu
     result = parser(rest)
     if not isinstance(result, tuple):  # no parser: `candidate_ids` says what one has to give
         return result
-    found, problem = result
-    return [(start + a, start + b, candidate) for a, b, candidate in found], problem
+    spans, problem = result
+    return [(start + a, start + b, candidate) for a, b, candidate in spans], problem
 
 
-def _listed(text: str, marks: re.Pattern[str]) -> tuple[Found, str | None]:
+def _listed(text: str, marks: re.Pattern[str]) -> tuple[Spans, str | None]:
     plain, blocks, cut = _without_code(text)
     for place in [(plain, 0, len(text)), *((text, *block) for block in blocks)]:
         if items := _of_one_list(marks.finditer(*place)):
@@ -332,19 +332,19 @@ def _listed(text: str, marks: re.Pattern[str]) -> tuple[Found, str | None]:
     else:
         return [], None
     ends = [*(item.start() for item in items[1:]), _end_of_last(items, *place)]
-    found: Found = []
+    spans: Spans = []
     for item, end in zip(items, ends, strict=True):
         part = item.groupdict()
         title = "" if part.get("closed") else part.get("bold") or ""  # **1. In bold**
         span = _trimmed(text, item.start("mark"), end)
-        found.append((*span, title + text[item.end() : end].strip()))
+        spans.append((*span, title + text[item.end() : end].strip()))
     if "number" in marks.groupindex:
         counted = [int(item["number"]) for item in items]
         if set(counted) != {1} and counted != list(range(1, len(counted) + 1)):
-            return found[: next(k for k, number in enumerate(counted) if number != k + 1)], MALFORMED
+            return spans[: next(k for k, number in enumerate(counted) if number != k + 1)], MALFORMED
     if cut is not None and ends[-1] > cut:
-        return found[:-1], TRUNCATED
-    return found, None
+        return spans[:-1], TRUNCATED
+    return spans, None
 
 
 def _without_code(text: str) -> tuple[str, list[tuple[int, int]], int | None]:
@@ -386,12 +386,12 @@ def _end_of_last(items: list[re.Match[str]], text: str, _: int, end: int) -> int
     return behind.start() if behind else end
 
 
-def _separated(text: str, separator: str) -> tuple[Found, str | None]:
-    found: Found = []
+def _separated(text: str, separator: str) -> tuple[Spans, str | None]:
+    spans: Spans = []
     at = 0
     for piece in text.split(separator):
         start, end = _trimmed(text, at, at + len(piece))
         if start < end:
-            found.append((start, end, text[start:end]))
+            spans.append((start, end, text[start:end]))
         at += len(piece) + len(separator)
-    return found, None
+    return spans, None

@@ -161,27 +161,27 @@ class SetScorer:
             TypeError, ValueError: as `candidate_ids`; columns of another length; what score gives.
             RuntimeError: score raised (its exception is the cause).
         """
-        found = self._parse(token_ids, mask, finished)
-        calls = list(self._calls(found, columns))
+        candidates = self._parse(token_ids, mask, finished)
+        calls = list(self._calls(candidates, columns))
         rewards = wait(self._ask_all(calls)) if is_async(self.score) else [self._ask(call) for call in calls]
-        return self._scored(found, calls, rewards)
+        return self._scored(candidates, calls, rewards)
 
     async def ascore(self, token_ids: Any, mask: Any = None, *, finished: Any = None, **columns: Any) -> Scored:
         """The same from async code. An async score runs on the running loop, a plain one in one other thread, which
         where this is cancelled ends the call in progress and makes no other."""
         import asyncio
 
-        found = self._parse(token_ids, mask, finished)
-        calls = list(self._calls(found, columns))
+        candidates = self._parse(token_ids, mask, finished)
+        calls = list(self._calls(candidates, columns))
         if is_async(self.score):
-            return self._scored(found, calls, await self._ask_all(calls))
+            return self._scored(candidates, calls, await self._ask_all(calls))
         ended = Event()
         wanted = takewhile(lambda _: not ended.is_set(), calls)
         try:
             rewards = await asyncio.to_thread(lambda: [self._ask(call) for call in wanted])
         finally:
             ended.set()
-        return self._scored(found, calls, rewards)
+        return self._scored(candidates, calls, rewards)
 
     def _parse(self, token_ids: Any, mask: Any, finished: Any) -> Candidates:
         return candidate_ids(
@@ -200,20 +200,20 @@ class SetScorer:
     def _is_floored(self, problem: str | None) -> bool:
         return {MALFORMED: self.malformed, TRUNCATED: self.truncated}.get(problem or "") == "whole"
 
-    def _calls(self, found: Candidates, columns: dict[str, Any]) -> Iterator[_Call]:
-        columns = _checked_columns(columns, len(found.texts))
-        dtype = _dtype(found)
+    def _calls(self, candidates: Candidates, columns: dict[str, Any]) -> Iterator[_Call]:
+        columns = _checked_columns(columns, len(candidates.texts))
+        dtype = _dtype(candidates)
         for name in ("floor", "on_error"):
             if not isinstance(number := getattr(self, name), str) and abs(number) > _largest(dtype):
                 raise ValueError(f"{OWNER}: {name} must be in the range of {dtype}, as the rewards, got {number!r}")
         sets = [
             [] if self._is_floored(problem) else [(i, k) for k in range(len(texts))]
-            for i, (texts, problem) in enumerate(zip(found.texts, found.problems, strict=True))
+            for i, (texts, problem) in enumerate(zip(candidates.texts, candidates.problems, strict=True))
         ]
         if self.takes == "batch":
             sets = [[answer for answers in sets for answer in answers]]
         for answers in filter(None, sets):
-            texts = [found.texts[i][k] for i, k in answers]
+            texts = [candidates.texts[i][k] for i, k in answers]
             if self.takes == "batch":
                 repeated = {name: [column[i] for i, _ in answers] for name, column in columns.items()}
                 yield _Call(texts, repeated, answers, dtype)
@@ -294,10 +294,10 @@ class SetScorer:
             )
         return self._instead(self.on_error)
 
-    def _scored(self, found: Candidates, calls: list[_Call], rewards: list[Scores]) -> Scored:
-        table, failed = np.zeros(tuple(found.mask.shape)), 0
+    def _scored(self, candidates: Candidates, calls: list[_Call], rewards: list[Scores]) -> Scored:
+        table, failed = np.zeros(tuple(candidates.mask.shape)), 0
         left_out = np.zeros(table.shape, bool)
-        for i, problem in enumerate(found.problems):
+        for i, problem in enumerate(candidates.problems):
             if self._is_floored(problem):
                 table[i, 0] = float(self.floor)
         for call, given in zip(calls, rewards, strict=True):
@@ -307,13 +307,13 @@ class SetScorer:
                 left_out[answer] = reward is None
                 table[answer] = reward or 0.0
         if left_out.any():
-            found = _without(found, left_out)
-        padded = ops_of(found.mask).array_like(table, found.mask, _dtype(found))
-        self._warn(found, rewards)
-        game = make_game(OWNER, self.utility, padded, found.mask, {})
-        return Scored(**vars(found), rewards=padded, set_rewards=game.worth(), failed_scores=failed)
+            candidates = _without(candidates, left_out)
+        padded = ops_of(candidates.mask).array_like(table, candidates.mask, _dtype(candidates))
+        self._warn(candidates, rewards)
+        game = make_game(OWNER, self.utility, padded, candidates.mask, {})
+        return Scored(**vars(candidates), rewards=padded, set_rewards=game.worth(), failed_scores=failed)
 
-    def _warn(self, found: Candidates, rewards: list[Scores]) -> None:
+    def _warn(self, candidates: Candidates, rewards: list[Scores]) -> None:
         """Once per scorer, about what would be trained in silence."""
         floors = "whole" in (self.malformed, self.truncated) or self.on_error == "floor"
         lowest = min((x for given in rewards for x in given if not isinstance(x, _Failed)), default=inf)
@@ -323,12 +323,13 @@ class SetScorer:
                 f"floor={self.floor!r}, the reward of a malformed rollout, is above a score of {lowest}: "
                 "malformed rollouts pay; pass floor= below every score",
             )
-        if len(found.problems) >= MANY and set(found.problems) == {MALFORMED}:
-            shown = (found.texts[0] or [""])[0][:80]
+        if len(candidates.problems) >= MANY and set(candidates.problems) == {MALFORMED}:
+            shown = (candidates.texts[0] or [""])[0][:80]
             self._warn_once(
                 "malformed",
-                f"all {len(found.problems)} rollouts of a batch are malformed, the first begins {shown!r}; the model "
-                "writes another format than the parser reads, or its marks are special tokens, which have no text",
+                f"all {len(candidates.problems)} rollouts of a batch are malformed, the first begins {shown!r}; "
+                "the model writes another format than the parser reads, or its marks are special tokens, which have "
+                "no text",
             )
 
     def _warn_once(self, kind: str, message: str) -> None:
@@ -362,9 +363,9 @@ def _name(answers: list[tuple[int, int]]) -> str:
     return f"the candidates of rollout {i}" if i == last else f"the candidates of rollouts {i} .. {last}"
 
 
-def _dtype(found: Candidates) -> Any:
+def _dtype(candidates: Candidates) -> Any:
     """That of the rewards."""
-    ops = ops_of(found.mask)
+    ops = ops_of(candidates.mask)
     return np.dtype(np.float64) if ops is NUMPY else ops.xp.get_default_dtype()
 
 
@@ -373,12 +374,12 @@ def _largest(dtype: Any) -> float:
     return float(ops.xp.finfo(dtype).max)
 
 
-def _without(found: Candidates, left_out: np.ndarray) -> Candidates:
+def _without(candidates: Candidates, left_out: np.ndarray) -> Candidates:
     """The candidates without those of left_out, bool [N, K]."""
-    ops = ops_of(found.mask)
-    out = ops.array_like(left_out, found.mask, found.mask.dtype)
+    ops = ops_of(candidates.mask)
+    out = ops.array_like(left_out, candidates.mask, candidates.mask.dtype)
     nobodys = ops.xp.concatenate([out[:, :1] & False, out], -1)  # by id
-    return replace(found, mask=found.mask & ~out, ids=found.ids * ~ops.take(nobodys, found.ids))
+    return replace(candidates, mask=candidates.mask & ~out, ids=candidates.ids * ~ops.take(nobodys, candidates.ids))
 
 
 def _listed(result: Any, takes: str) -> list[Any] | None:
