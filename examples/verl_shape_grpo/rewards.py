@@ -1,4 +1,4 @@
-"""Candidates of a response and what each is worth, for `run.sh` beside this file: change `score` and the parser."""
+"""Candidates of a rollout and what each is worth, for `run.sh` beside this file: change `score` and the parser."""
 
 from shapley_kernels import rl
 from shapley_kernels.adapters.verl_trainer import ShapeRewardManager

@@ -24,6 +24,7 @@ from shapley_kernels.cli.reading import (
     File,
     Rejected,
     RewardBatch,
+    Source,
     columns_of,
     parse,
 )
@@ -172,11 +173,11 @@ class ParquetRows:
                     done = here
 
 
-def refuse_other_prompts(sources: Sequence[ParquetRows]) -> None:
+def refuse_other_prompts(sources: Sequence[Source]) -> None:
     """Raise if a prompt column has strings in one file and integers in another, which are never one group."""
     known: dict[str, tuple[str, str]] = {}
     for source in sources:
-        for name, kind in source.prompts.items():
+        for name, kind in source.prompts.items() if isinstance(source, ParquetRows) else ():
             other, file = known.setdefault(name, (kind, source.file.name))
             if other != kind:
                 raise CommandError(

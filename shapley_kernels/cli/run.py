@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from os.path import realpath
@@ -18,7 +18,7 @@ from rich.console import Console
 from shapley_kernels._command import CommandError, Steps, picture_kind
 from shapley_kernels._files import Staged, scratch_file
 from shapley_kernels.cli.compute import Results
-from shapley_kernels.cli.reading import CHANGED, JsonLines, Rejected, Source, files, is_parquet, unchanged
+from shapley_kernels.cli.reading import CHANGED, File, JsonLines, Rejected, Source, files, is_parquet, unchanged
 from shapley_kernels.cli.report import first_rollouts, printable, summary
 from shapley_kernels.cli.rows import BadRow, Columns
 from shapley_kernels.cli.utility import Utility
@@ -79,25 +79,23 @@ def run(job: Job, console: Console) -> None:
             out = _output_stream(job.output, output_format, staged)
             bad = BadRowsFile(staged.open(bad_rows)) if bad_rows else None
             picture = staged.open(job.plot) if job.plot else None
-            results = Results(job.columns, job.head)
             with Steps(not job.quiet) as steps:
-                sources, guess = _sources(job, output_format, open_files)
-                with unchanged([source.file for source in sources]):
-                    _compute(job, sources, guess, results, steps)
+                passes = Passes(job, output_format, open_files, steps)
+                with unchanged([source.file for source in passes.sources]):
+                    passes.compute()
                     if out or bad:
-                        _write(job, sources, results, guess, out, bad, staged.holds(out), steps)
+                        passes.write(out, bad, rewinds=staged.holds(out))
                 if picture:
                     from shapley_kernels.cli import plot
 
-                    plot.draw(picture, kind, results, _title(job), job.value_name)
+                    plot.draw(picture, kind, passes.results, _title(job), job.value_name)
             staged.commit()
-            skipped = sum(len(source.skipped) for source in sources)
-            _tell(job, console, results, skipped, guess, bad_rows, time.monotonic() - began)
+            _tell(passes, console, bad_rows, time.monotonic() - began)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(staged.outcome()) from None
-    if not len(results.lengths):
-        where = f", with reasons in {bad_rows}" if bad_rows and skipped else ""
-        outcome = f"no good rows, {skipped:,} bad{where}" if skipped else f"no rows in {_names(job)}"
+    if not len(passes.results.lengths):
+        where = f", with reasons in {bad_rows}" if bad_rows and passes.skipped else ""
+        outcome = f"no good rows, {passes.skipped:,} bad{where}" if passes.skipped else f"no rows in {_names(job)}"
         raise NoGoodRow(outcome)
 
 
@@ -113,18 +111,123 @@ def _title(job: Job) -> str:
     return job.title if job.title is not None else f"{what}: {utility} shared by {job.value_name}"
 
 
-def _compute(job: Job, sources: Sequence[Source], guess: Any, results: Results, steps: Steps) -> None:
-    """The first pass, and the results of all rows."""
-    advance = steps.start("reading", sum(source.file.size for source in sources))
-    if job.engine == "ray":
-        from shapley_kernels.cli import ray_engine
+class Passes:
+    """The input gone through twice: for the results of all rows, and to write the rows with them.
 
-        ray_engine.fill(results, sources, guess, job.allocator, advance)
-        return
-    for source in sources:
-        for batch in source.batches(advance):
-            results.add(batch)
-    results.compute(job.allocator, lambda rows: steps.start("sharing", rows), against_grpo=job.plot is not None)
+    Attributes:
+        guess: for Parquet output that of the columns' types, else None.
+    """
+
+    def __init__(self, job: Job, output_format: str, open_files: ExitStack, steps: Steps) -> None:
+        self.job, self.steps = job, steps
+        self.results = Results(job.columns, job.head)
+        self.guess: Any = None
+        inputs = files(job.inputs, open_files)
+        formats = [job.input_format or ("parquet" if is_parquet(file) else "jsonl") for file in inputs]
+        if output_format == "parquet":
+            from shapley_kernels.cli.parquet import SchemaGuess
+
+            self.guess = SchemaGuess(job.columns.rewards)
+        self.sources = [self._source(file, kind) for file, kind in zip(inputs, formats, strict=True)]
+        if "parquet" in formats:
+            from shapley_kernels.cli.parquet import refuse_other_prompts
+
+            refuse_other_prompts(self.sources)
+
+    def _source(self, file: File, kind: str) -> Source:
+        columns, skip_bad = self.job.columns, self.job.skip_bad
+        if kind == "jsonl":
+            return JsonLines(file, columns, skip_bad, self.guess and self.guess.see)
+        from shapley_kernels.cli.parquet import ParquetRows
+
+        source = ParquetRows(file, columns, skip_bad)
+        if self.guess:
+            self.guess.see_file(source.schema)
+        return source
+
+    @property
+    def skipped(self) -> int:
+        """Bad rows."""
+        return sum(len(source.skipped) for source in self.sources)
+
+    def _start(self, name: str) -> Callable[[int], None]:
+        """A bar of all bytes of the input."""
+        return self.steps.start(name, sum(source.file.size for source in self.sources))
+
+    def compute(self) -> None:
+        """The first pass, and the results of all rows."""
+        job, results, advance = self.job, self.results, self._start("reading")
+        if job.engine == "ray":
+            from shapley_kernels.cli import ray_engine
+
+            ray_engine.fill(results, self.sources, self.guess, job.allocator, advance)
+            return
+        for source in self.sources:
+            for batch in source.batches(advance):
+                results.add(batch)
+        results.compute(
+            job.allocator, lambda rows: self.steps.start("sharing", rows), against_grpo=job.plot is not None
+        )
+
+    def write(self, out: IO[bytes] | None, bad: "BadRowsFile | None", rewinds: bool) -> None:
+        """The second pass, in the format wanted.
+
+        Args:
+            rewinds: whether what was written to `out` can be taken back.
+        """
+        if out is None:
+            self._copy(None, bad)
+        elif self.guess is None:
+            with JsonLinesSink(out, self.job.columns, zipped=str(self.job.output).endswith(".gz")) as sink:
+                self._copy(lambda rows, *numbers: sink.write(_lines(rows), *numbers), bad)
+        elif rewinds:
+            self._write_parquet(out, bad)
+        else:
+            with scratch_file() as kept:
+                self._write_parquet(kept, bad)
+                kept.seek(0)
+                shutil.copyfileobj(kept, out, 1 << 20)
+
+    def _write_parquet(self, out: IO[bytes], bad: "BadRowsFile | None") -> None:
+        """The second pass; once more with a column as JSON text for as long as one does not fit its guessed type."""
+        from shapley_kernels.cli.parquet import Misfit, ParquetSink
+
+        while True:
+            try:
+                with ParquetSink(out, self.guess.schema(), self.job.columns) as sink:
+                    self._copy(sink.write, bad)
+            except Misfit as misfit:  # noqa: PERF203 (rare)
+                self.guess.demote(str(misfit))
+                out.seek(0)
+                out.truncate()
+            else:
+                sink.refuse_unreadable()
+                return
+
+    def _copy(self, write: Callable[..., None] | None, bad: "BadRowsFile | None") -> None:
+        """The second pass: every row with its results to `write`, every bad one to its file.
+
+        Raises:
+            CommandError: other rows than those of the first pass, whatever the file system says about the files.
+        """
+        if bad:
+            bad.start()
+        advance, row, rows = self._start("writing"), 0, len(self.results.lengths)
+        try:
+            for source in self.sources:
+                for good, rejected in source.rows(advance):
+                    if row + len(good) > rows:
+                        raise BadRow("there was no such row")
+                    if write and len(good):
+                        write(good, *self.results.of(row, row + len(good)))
+                    row += len(good)
+                    if bad:
+                        bad.write(rejected)
+            if row < rows:
+                raise BadRow("there was another row")
+        except BadRow:  # none was left in the first pass
+            names = ", ".join(source.file.name for source in self.sources)
+            raise CommandError(f"{names}: {CHANGED}") from None
 
 
 class BadRowsFile:
@@ -146,45 +249,6 @@ class BadRowsFile:
                 self._written += 1
 
 
-def _output_stream(name: str | None, output_format: str, staged: Staged) -> IO[bytes] | None:
-    if name is None:
-        return None
-    if name != "-":
-        return staged.open(Path(name))
-    if output_format == "parquet" and sys.stdout.isatty():
-        raise CommandError("Parquet is not for the terminal; give -o FILE, or a pipe to a program that reads it")
-    return staged.stdout()
-
-
-def _write(
-    job: Job,
-    sources: Sequence[Source],
-    results: Results,
-    guess: Any,
-    out: IO[bytes] | None,
-    bad: BadRowsFile | None,
-    rewinds: bool,
-    steps: Steps,
-) -> None:
-    """The second pass, in the format wanted.
-
-    Args:
-        rewinds: whether what was written to `out` can be taken back.
-    """
-    if out is None:
-        _copy(sources, results, None, bad, steps)
-    elif guess is None:
-        with JsonLinesSink(out, job.columns, zipped=str(job.output).endswith(".gz")) as sink:
-            _copy(sources, results, lambda rows, *numbers: sink.write(_lines(rows), *numbers), bad, steps)
-    elif rewinds:
-        _write_parquet(sources, results, guess, out, bad, steps)
-    else:
-        with scratch_file() as kept:
-            _write_parquet(sources, results, guess, kept, bad, steps)
-            kept.seek(0)
-            shutil.copyfileobj(kept, out, 1 << 20)
-
-
 def _lines(rows: Any) -> list[bytes]:
     if isinstance(rows, list):
         return rows
@@ -193,60 +257,8 @@ def _lines(rows: Any) -> list[bytes]:
     return json_lines(rows)
 
 
-def _write_parquet(
-    sources: Sequence[Source], results: Results, guess: Any, out: IO[bytes], bad: BadRowsFile | None, steps: Steps
-) -> None:
-    """The second pass; once more with a column as JSON text for as long as one does not fit its guessed type."""
-    from shapley_kernels.cli.parquet import Misfit, ParquetSink
-
-    while True:
-        try:
-            with ParquetSink(out, guess.schema(), results.columns) as sink:
-                _copy(sources, results, sink.write, bad, steps)
-        except Misfit as misfit:  # noqa: PERF203 (rare)
-            guess.demote(str(misfit))
-            out.seek(0)
-            out.truncate()
-        else:
-            sink.refuse_unreadable()
-            return
-
-
-def _copy(
-    sources: Sequence[Source],
-    results: Results,
-    write: Callable[..., None] | None,
-    bad: BadRowsFile | None,
-    steps: Steps,
-) -> None:
-    """The second pass: every row with its results to `write`, every bad one to its file.
-
-    Raises:
-        CommandError: other rows than those of the first pass, whatever the file system says about the files.
-    """
-    if bad:
-        bad.start()
-    advance = steps.start("writing", sum(source.file.size for source in sources))
-    row, rows = 0, len(results.lengths)
-    try:
-        for source in sources:
-            for good, rejected in source.rows(advance):
-                if row + len(good) > rows:
-                    raise BadRow("there was no such row")
-                if write and len(good):
-                    write(good, *results.of(row, row + len(good)))
-                row += len(good)
-                if bad:
-                    bad.write(rejected)
-        if row < rows:
-            raise BadRow("there was another row")
-    except BadRow:  # none was left in the first pass
-        raise CommandError(f"{', '.join(source.file.name for source in sources)}: {CHANGED}") from None
-
-
-def _tell(
-    job: Job, console: Console, results: Results, skipped: int, guess: Any, bad_rows: Path | None, seconds: float
-) -> None:
+def _tell(passes: Passes, console: Console, bad_rows: Path | None, seconds: float) -> None:
+    job, results, skipped, guess = passes.job, passes.results, passes.skipped, passes.guess
     if job.head and len(results.lengths):
         console.print(first_rollouts(results, job.head))
     longest = int(results.lengths.max(initial=0))
@@ -266,6 +278,16 @@ def _tell(
         console.print(f"written as JSON text, since their values have no common type: {printable(names)}")
     if skipped and bad_rows:
         console.print(f"the skipped rows, with reasons, are in {printable(bad_rows)}")
+
+
+def _output_stream(name: str | None, output_format: str, staged: Staged) -> IO[bytes] | None:
+    if name is None:
+        return None
+    if name != "-":
+        return staged.open(Path(name))
+    if output_format == "parquet" and sys.stdout.isatty():
+        raise CommandError("Parquet is not for the terminal; give -o FILE, or a pipe to a program that reads it")
+    return staged.stdout()
 
 
 def _bad_rows_file(job: Job) -> Path | None:
@@ -306,32 +328,6 @@ def _output_format(job: Job) -> str:
             "--output-format"
         )
     return ENDINGS[suffix]
-
-
-def _sources(job: Job, output_format: str, open_files: ExitStack) -> tuple[list[Source], Any]:
-    """The files, and for Parquet output the guess of the columns' types, else None."""
-    inputs = files(job.inputs, open_files)
-    formats = [job.input_format or ("parquet" if is_parquet(file) else "jsonl") for file in inputs]
-    guess: Any = None
-    if output_format == "parquet":
-        from shapley_kernels.cli.parquet import SchemaGuess
-
-        guess = SchemaGuess(job.columns.rewards)
-    if "parquet" not in formats:
-        return [JsonLines(file, job.columns, job.skip_bad, guess and guess.see) for file in inputs], guess
-    from shapley_kernels.cli.parquet import ParquetRows, refuse_other_prompts
-
-    sources: list[Source] = []
-    for file, kind in zip(inputs, formats, strict=True):
-        if kind == "parquet":
-            source = ParquetRows(file, job.columns, job.skip_bad)
-            sources.append(source)
-            if guess:
-                guess.see_file(source.schema)
-        else:
-            sources.append(JsonLines(file, job.columns, job.skip_bad, guess and guess.see))
-    refuse_other_prompts([source for source in sources if isinstance(source, ParquetRows)])
-    return sources, guess
 
 
 @contextmanager

@@ -280,7 +280,7 @@ def test_an_input_that_changes(
         pytest.skip("cannot be made of any size")
     if when == "first pass" and change in (_overwrite, _longer):
         pytest.skip("is what is read, then")
-    owner, name = (run, "_copy") if when == "second pass" else (compute.Results, "add")
+    owner, name = (run.Passes, "_copy") if when == "second pass" else (compute.Results, "add")
     monkeypatch.setattr(owner, name, _before(getattr(owner, name), _once(lambda: change(path))))
     said = place.run(source, "-o", output, status=2).stderr
     if change is not _overwrite or path.suffix == ".jsonl":

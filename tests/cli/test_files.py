@@ -53,13 +53,13 @@ def test_an_existing_output_is_replaced_only_by_force(place: Place) -> None:
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("in.jsonl", ROWS)
-    copy = run._copy
+    copy = run.Passes._copy
 
     def slow(*args: Any) -> None:
         copy(*args)
         place.write("out.jsonl", [b"theirs"])
 
-    monkeypatch.setattr(run, "_copy", slow)
+    monkeypatch.setattr(run.Passes, "_copy", slow)
     place.run("in.jsonl", "-o", "out.jsonl", status=2)
     assert (place.path / "out.jsonl").read_bytes() == b"theirs"
     assert place.names() == {"in.jsonl", "out.jsonl"}
