@@ -21,9 +21,10 @@ import ray.data
 
 from shapley_kernels._command import CommandError
 from shapley_kernels.cli.compute import Results
-from shapley_kernels.cli.parquet import ParquetRows, SchemaGuess
+from shapley_kernels.cli.parquet import ParquetRows
 from shapley_kernels.cli.reading import BATCH_ROWS, Advance, File, JsonLines, RewardBatch, Source
 from shapley_kernels.cli.rows import Columns, key
+from shapley_kernels.cli.schema import SchemaGuess
 from shapley_kernels.rl import RewardAllocator, merge_diagnostics
 
 BUCKET_BYTES = 256 << 20

@@ -125,7 +125,7 @@ class Passes:
         inputs = files(job.inputs, open_files)
         formats = [job.input_format or ("parquet" if is_parquet(file) else "jsonl") for file in inputs]
         if output_format == "parquet":
-            from shapley_kernels.cli.parquet import SchemaGuess
+            from shapley_kernels.cli.schema import SchemaGuess
 
             self.guess = SchemaGuess(job.columns.rewards)
         self.sources = [self._source(file, kind) for file, kind in zip(inputs, formats, strict=True)]
@@ -190,7 +190,8 @@ class Passes:
 
     def _write_parquet(self, out: IO[bytes], bad: "BadRowsFile | None") -> None:
         """The second pass; once more with a column as JSON text for as long as one does not fit its guessed type."""
-        from shapley_kernels.cli.parquet import Misfit, ParquetSink
+        from shapley_kernels.cli.parquet import ParquetSink
+        from shapley_kernels.cli.schema import Misfit
 
         while True:
             try:

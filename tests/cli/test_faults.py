@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shapley_kernels import _files
-from shapley_kernels.cli import compute, parquet, reading, run
+from shapley_kernels.cli import compute, parquet, reading, run, schema
 from shapley_kernels.cli.rows import Columns
 from tests.cli import interrupted
 from tests.cli.conftest import COMMAND, Place
@@ -456,7 +456,7 @@ def test_rows_too_deep_are_bad(place: Place, kind: str) -> None:
 
 def test_an_output_that_cannot_be_read_is_not_put_in_place(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("in.jsonl", [{"prompt_id": 1, "rewards": [1, 2], "x": _nested(120, lambda v: {"a": v})}])
-    monkeypatch.setattr(parquet, "DEEPEST_COLUMN", 200)
+    monkeypatch.setattr(schema, "DEEPEST_COLUMN", 200)
     said = place.run("in.jsonl", "-o", "out.parquet", status=2).stderr
     assert said.startswith("shapley-allocate: the output could not be read as Parquet (")
     assert said.endswith("write JSON lines instead\n")
