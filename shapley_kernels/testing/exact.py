@@ -81,10 +81,13 @@ def _by_row(owner: str, game: Game, of_row: Callable[[int], Any], row: int | Non
 
 def _of_row(game: Game, value: Semivalue, row: int) -> list[Fraction]:
     live = game.live_players(row)
-    credits = [Fraction(0)] * game.players
-    for i, credit in zip(live, share(worth_table(game.exact_worth(row), live), value), strict=True):
-        credits[i] = credit
-    return credits
+    return placed(share(worth_table(game.exact_worth(row), live), value), live, game.players)
+
+
+def placed(amounts: Sequence[Any], live: Sequence[int], players: int, nothing: Any = Fraction(0)) -> list[Any]:
+    """What live players get, among all players, the others `nothing`."""
+    of_player = dict(zip(live, amounts, strict=True))
+    return [of_player.get(i, nothing) for i in range(players)]
 
 
 def _nested(items: list[Any], shape: Sequence[int]) -> list[Any]:
@@ -154,11 +157,8 @@ def exact_interactions(
 def _pairs_of_row(game: Game, index: str, row: int) -> list[list[Fraction]]:
     live = game.live_players(row)
     shares = pair_shares(worth_table(game.exact_worth(row), live), index)
-    matrix = [[Fraction(0)] * game.players for _ in range(game.players)]
-    for i, line in zip(live, shares, strict=True):
-        for j, amount in zip(live, line, strict=True):
-            matrix[i][j] = amount
-    return matrix
+    lines = [placed(line, live, game.players) for line in shares]
+    return placed(lines, live, game.players, nothing=[Fraction(0)] * game.players)
 
 
 def pair_shares(table: Sequence[Fraction], index: str) -> list[list[Fraction]]:

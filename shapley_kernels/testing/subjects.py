@@ -16,7 +16,7 @@ from shapley_kernels.backends import BackendUnavailable
 from shapley_kernels.games import Game, Max, Median, OrderGame, TopM
 from shapley_kernels.games.data import COALITIONS
 from shapley_kernels.testing.budget import PRECISION, Budget, error_budget, errors
-from shapley_kernels.testing.exact import share, worth_table
+from shapley_kernels.testing.exact import placed, share, worth_table
 from shapley_kernels.testing.samples import Sample, Utility, family, place, sample
 from shapley_kernels.values import Banzhaf, BetaShapley, LeaveOneOut, Semivalue, Shapley, SizeWeights, Stratum
 
@@ -285,10 +285,4 @@ def worths_of(data: Sample) -> list[tuple[list[int], list[Fraction]]]:
 @lru_cache(maxsize=16384)
 def truth_of(data: Sample, value: Semivalue) -> list[list[Fraction]]:
     """Credits of each row, 0 for masked players."""
-    credits = []
-    for live, table in worths_of(data):
-        row = [Fraction(0)] * data.shape[1]
-        for i, credit in zip(live, share(table, value), strict=True):
-            row[i] = credit
-        credits.append(row)
-    return credits
+    return [placed(share(table, value), live, data.shape[1]) for live, table in worths_of(data)]
