@@ -1,17 +1,17 @@
 """Which candidate each sampled token belongs to: token ids -> bytes -> text -> spans -> a candidate per token."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, describe, integer, is_torch, native, one_of, ops_of
+from shapley_kernels.arrays import describe, integer, one_of
 from shapley_kernels.rl.diagnostics import PREFIX
 from shapley_kernels.rl.parsers import MALFORMED, TRUNCATED, Parser, Spans
-from shapley_kernels.rl.vocabulary import OWNER, ReadToken, token_reader
+from shapley_kernels.rl.rows import as_given, read_finished, read_flags, read_masks, read_rows
+from shapley_kernels.rl.vocabulary import OWNER, Vocabulary, token_reader
 
 STRADDLE = ("first", "last", "none")
 POLICIES = ("whole", "keep", "abstain", "raise")
@@ -115,10 +115,10 @@ def candidate_ids(
         )
     if tokenizer is None:
         token_ids, tokenizer = _characters(token_ids), _character
-    vocabulary = _Vocabulary(token_reader(tokenizer))
-    rows = _rows(token_ids, f"{OWNER}: token_ids", "iu")
-    masks = _masks(mask, rows)
-    ended = _finished(finished, len(rows))
+    vocabulary = Vocabulary(token_reader(tokenizer))
+    rows = read_rows(token_ids, f"{OWNER}: token_ids", "iu")
+    masks = read_masks(mask, rows)
+    ended = read_finished(finished, len(rows))
     policies = {None: "", MALFORMED: malformed, TRUNCATED: truncated}
     tokens = max(map(len, rows), default=getattr(token_ids, "shape", (0,))[-1])
     width = max_candidates if pad_to is None else pad_to
@@ -148,7 +148,7 @@ def candidate_ids(
     present = np.arange(max(counts, default=0) if width is None else width) < counts[:, None]
     stopped = np.array([end is not False and bad is None for end, bad in zip(ended, problems, strict=True)], bool)
     counted = np.array([policies[problem] != "abstain" for problem in problems], bool)
-    ids, present, stopped, counted = (_as_given(x, token_ids) for x in (ids, present, stopped, counted))
+    ids, present, stopped, counted = (as_given(x, token_ids) for x in (ids, present, stopped, counted))
     return Candidates(ids, present, texts, problems, stopped, counted, vocabulary.unknown_tokens)
 
 
@@ -170,11 +170,11 @@ def segments(loss_mask: Any) -> Any:
     >>> segments([[0, 1, 1, 0, 0, 1, 1], [1, 1, 0]]).tolist()
     [[0, 1, 1, 0, 0, 2, 2], [1, 1, 0, 0, 0, 0, 0]]
     """
-    rows = _flags(loss_mask, "segments: loss_mask")
+    rows = read_flags(loss_mask, "segments: loss_mask")
     ids = np.zeros((len(rows), max(map(len, rows), default=getattr(loss_mask, "shape", (0,))[-1])), np.int64)
     for out, row in zip(ids, rows, strict=True):
         out[: len(row)] = _runs(row)
-    return _as_given(ids, loss_mask)
+    return as_given(ids, loss_mask)
 
 
 def _runs(live: np.ndarray) -> np.ndarray:
@@ -227,59 +227,6 @@ def check_policies(owner: str, straddle: Any, malformed: Any, truncated: Any, ma
             raise ValueError(
                 f"{owner}: {name} must be at most {MOST_CANDIDATES}, since the mask has so many columns, got "
                 f"{number}; None is no limit"
-            )
-
-
-class _Vocabulary:
-    """The bytes of the tokens of one call, each looked up once."""
-
-    def __init__(self, read: ReadToken) -> None:
-        self.read = read
-        self.known: dict[int, bytes] = {}
-        self.unknown: dict[int, str] = {}
-        """Ids that are not in the vocabulary, and where each stands first."""
-        self.unknown_tokens = 0
-
-    def pieces(self, row: np.ndarray, live: np.ndarray | None, i: int) -> list[bytes]:
-        """The bytes of each token of row i, none for special, masked and unknown ones."""
-        tokens = row.tolist()
-        sampled = tokens if live is None else row[live].tolist()
-        for token in set(sampled).difference(self.known):
-            self.known[token] = self._look_up(token, row, live, i)
-        if self.unknown:
-            self.unknown_tokens += sum(token in self.unknown for token in sampled)
-        if live is None:
-            return [self.known[token] for token in tokens]
-        return [self.known[token] if on else b"" for token, on in zip(tokens, live.tolist(), strict=True)]
-
-    def _look_up(self, token: int, row: np.ndarray, live: np.ndarray | None, i: int) -> bytes:
-        try:
-            if token < 0:
-                raise LookupError  # a list would count from its end
-            piece = self.read(token)
-        except (LookupError, OverflowError):
-            place = f"{token} at [{i}, {np.argmax((row == token) & (True if live is None else live))}] (token last)"
-            if token < 0:
-                raise ValueError(
-                    f"{OWNER}: token_ids must be >= 0, got {place}; mask padding and ignored labels (mask=)"
-                ) from None
-            self.unknown[token] = place
-            return b""
-        if not isinstance(piece, bytes | None):
-            raise TypeError(
-                f"{OWNER}: tokenizer must give bytes, or None for a special token, got {piece!r} for the id {token}; "
-                "encode text as UTF-8, but take care of tokens that are parts of characters"
-            )
-        return piece or b""
-
-    def refuse_another_model(self, rows: list[np.ndarray], masks: Sequence[np.ndarray | None]) -> None:
-        """ValueError where more of the tokens are unknown than known."""
-        sampled = sum(len(row) if live is None else int(live.sum()) for row, live in zip(rows, masks, strict=True))
-        if 2 * self.unknown_tokens > sampled:
-            raise ValueError(
-                f"{OWNER}: token_ids must be in the vocabulary, got {next(iter(self.unknown.values()))}, and "
-                f"{self.unknown_tokens} of {sampled} tokens that are not; mask padding (mask=), and check that this is "
-                "the model's tokenizer"
             )
 
 
@@ -363,96 +310,3 @@ def _byte_offsets(text: str) -> np.ndarray:
     sizes = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
     sizes[(points >= 0xD800) & (points < 0xE000)] = 1  # a byte that is not UTF-8
     return np.concatenate([[0], np.cumsum(sizes)])
-
-
-def _rows(values: Any, name: str, kinds: str) -> list[np.ndarray]:
-    """A padded array or a list of rows, as numpy arrays on the host, of the dtype kinds given."""
-    if getattr(values, "is_nested", False):
-        raise TypeError(f"{name} must be [N, T] or a list of rows, got a nested tensor; pass list(x.unbind())")
-    if isinstance(values, np.ndarray) and values.dtype == object:
-        values = list(values)
-    if isinstance(values, np.ndarray) or is_torch(values):
-        if values.ndim != 2:
-            raise ValueError(
-                f"{name} must have shape [rollouts, tokens], got {tuple(values.shape)}; for one rollout, pass x[None]"
-            )
-    elif not isinstance(values, Sequence) or isinstance(values, (str, bytes)):
-        raise TypeError(f"{name} must be an array [N, T] or a list of rows, got {describe(values)}")
-    return [_row(row, f"{name}[{i}]", kinds) for i, row in enumerate(_host(values, name))]
-
-
-def _row(row: Any, name: str, kinds: str) -> np.ndarray:
-    if isinstance(row, Integral):
-        raise TypeError(f"{name} must be a row, got {row!r}; for one rollout, pass [ids]")
-    if isinstance(row, (str, bytes)) or not hasattr(row, "__len__") or not hasattr(row, "__getitem__"):
-        raise TypeError(f"{name} must be a list or 1-D array, got {describe(row)}")
-    try:
-        array = np.asarray(_host(row, name))
-    except ValueError as error:
-        raise ValueError(f"{name} must be a row of numbers, got {error}") from None
-    if array.ndim != 1:
-        raise ValueError(f"{name} must be a row, got shape {array.shape}")
-    if array.size and array.dtype.kind not in kinds:
-        raise TypeError(
-            f"{name} must be {'integers' if kinds == 'iu' else 'bools or integers'}, got dtype {array.dtype}; "
-            f"{'pass the sampled ids, not text' if kinds == 'iu' else 'compare first, for example mask > 0'}"
-        )
-    return array if array.size else array.astype(np.int64)
-
-
-def _masks(mask: Any, rows: list[np.ndarray]) -> Sequence[np.ndarray | None]:
-    if mask is None:
-        return [None] * len(rows)
-    masks = _flags(mask, f"{OWNER}: mask")
-    if len(masks) != len(rows):
-        raise ValueError(f"{OWNER}: mask must have one row per rollout ({len(rows)}), got {len(masks)}")
-    for i, (got, row) in enumerate(zip(masks, rows, strict=True)):
-        if len(got) != len(row):
-            raise ValueError(f"{OWNER}: mask[{i}] must have one entry per token ({len(row)}), got {len(got)}")
-    return masks
-
-
-def _flags(mask: Any, name: str) -> list[np.ndarray]:
-    """Rows of bools, or of 0 and 1, as bools."""
-    rows = _rows(mask, name, "biu")
-    for i, row in enumerate(rows):
-        if ((row != 0) & (row != 1)).any():
-            raise ValueError(f"{name}[{i}] must be bools or 0 and 1, got {row.min()} .. {row.max()}")
-    return [row.astype(bool) for row in rows]
-
-
-def _finished(finished: Any, count: int) -> Sequence[bool | None]:
-    if finished is None:
-        return [None] * count
-    try:
-        array = np.asarray(_host(finished, f"{OWNER}: finished"))
-    except ValueError as error:
-        raise ValueError(f"{OWNER}: finished must be bools, one per rollout, got {error}") from None
-    if array.shape != (count,):
-        raise ValueError(f"{OWNER}: finished must have shape ({count},), one per rollout, got {array.shape}")
-    if array.size and array.dtype.kind != "b":
-        raise TypeError(
-            f"{OWNER}: finished must be bools (False = cut at the length limit), got dtype {array.dtype}; "
-            "compare first, for example ids[:, -1] == eos"
-        )
-    return array.tolist()
-
-
-def _host(x: Any, name: str) -> Any:
-    """A tensor as numpy, in float64 where that has no name for its dtype, which is to be refused."""
-    if not is_torch(x):
-        return x
-    x = native(x, name)[0].detach().cpu().resolve_neg()
-    try:
-        return x.numpy()
-    except TypeError:  # bfloat16, float8
-        return x.double().numpy()
-
-
-def _as_given(x: np.ndarray, token_ids: Any) -> Array:
-    """x in the container and on the device of the token ids."""
-    tensors = [t for t in ([token_ids] if is_torch(token_ids) else token_ids) if is_torch(t)]
-    if not tensors:
-        return x
-    ops = ops_of(tensors[0])
-    return ops.array_like(x, tensors[0], ops.dtype(str(x.dtype)))

@@ -1,8 +1,10 @@
 """What each token writes: the bytes of a token id, from the tokenizer's own vocabulary. No text is encoded anew."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
+
+import numpy as np
 
 OWNER = "candidate_ids"
 
@@ -86,3 +88,56 @@ def _piece_decoder(decoder: Any) -> Callable[[str, bool], bytes]:
         return piece.encode()
 
     return decode
+
+
+class Vocabulary:
+    """The bytes of the tokens of one call, each looked up once."""
+
+    def __init__(self, read: ReadToken) -> None:
+        self.read = read
+        self.known: dict[int, bytes] = {}
+        self.unknown: dict[int, str] = {}
+        """Ids that are not in the vocabulary, and where each stands first."""
+        self.unknown_tokens = 0
+
+    def pieces(self, row: np.ndarray, live: np.ndarray | None, i: int) -> list[bytes]:
+        """The bytes of each token of row i, none for special, masked and unknown ones."""
+        tokens = row.tolist()
+        sampled = tokens if live is None else row[live].tolist()
+        for token in set(sampled).difference(self.known):
+            self.known[token] = self._look_up(token, row, live, i)
+        if self.unknown:
+            self.unknown_tokens += sum(token in self.unknown for token in sampled)
+        if live is None:
+            return [self.known[token] for token in tokens]
+        return [self.known[token] if on else b"" for token, on in zip(tokens, live.tolist(), strict=True)]
+
+    def _look_up(self, token: int, row: np.ndarray, live: np.ndarray | None, i: int) -> bytes:
+        try:
+            if token < 0:
+                raise LookupError  # a list would count from its end
+            piece = self.read(token)
+        except (LookupError, OverflowError):
+            place = f"{token} at [{i}, {np.argmax((row == token) & (True if live is None else live))}] (token last)"
+            if token < 0:
+                raise ValueError(
+                    f"{OWNER}: token_ids must be >= 0, got {place}; mask padding and ignored labels (mask=)"
+                ) from None
+            self.unknown[token] = place
+            return b""
+        if not isinstance(piece, bytes | None):
+            raise TypeError(
+                f"{OWNER}: tokenizer must give bytes, or None for a special token, got {piece!r} for the id {token}; "
+                "encode text as UTF-8, but take care of tokens that are parts of characters"
+            )
+        return piece or b""
+
+    def refuse_another_model(self, rows: list[np.ndarray], masks: Sequence[np.ndarray | None]) -> None:
+        """ValueError where more of the tokens are unknown than known."""
+        sampled = sum(len(row) if live is None else int(live.sum()) for row, live in zip(rows, masks, strict=True))
+        if 2 * self.unknown_tokens > sampled:
+            raise ValueError(
+                f"{OWNER}: token_ids must be in the vocabulary, got {next(iter(self.unknown.values()))}, and "
+                f"{self.unknown_tokens} of {sampled} tokens that are not; mask padding (mask=), and check that this is "
+                "the model's tokenizer"
+            )
