@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
