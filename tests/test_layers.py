@@ -134,7 +134,8 @@ def test_a_planted_arrow_is_found(tmp_path, file, line, what):
 
 
 @pytest.mark.parametrize(
-    ("name", "functions", "switches"), [("sk.shapley(sk.Max(x))", 30, 16), ("0.7 * TopM + 0.3 * Max", 70, 34)]
+    ("name", "functions", "switches"),
+    [("sk.shapley(sk.Max(x))", 20, 10), ("0.7 * TopM + 0.3 * Max", 70, 34), ("RewardAllocator().advantages", 42, 24)],
 )
 def test_how_much_python_a_call_goes_through(name, functions, switches):
     """At most so many functions of the package, and switches between its files."""
