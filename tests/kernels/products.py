@@ -114,7 +114,7 @@ class Knapsack(_Product):
     }
     main = ("both, nodes", "both, sizes")
     caps: ClassVar = {1: 3, 2: 1, 3: 0, 5: 4}
-    rows = 4
+    rows = 5
 
     def case(self, rng, players, dtype, masked, form, chances=True, weights=True):
         cap = self.caps.get(players, 3)

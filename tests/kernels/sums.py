@@ -95,7 +95,7 @@ class Table(Primitive):
     limits = tuple(("numba", "BLOCK_BITS", bits, 9) for bits in (4, 5, 7))  # the tree over blocks, with few players
 
     def case(self, rng, players, dtype, masked, value=SHAPLEY, offset=0.0, slope=0.0):
-        rows, coalitions = max(3, 16 >> players) if players <= 10 else 1, np.arange(1 << players)
+        rows, coalitions = max(5, 16 >> players) if players <= 10 else 1, np.arange(1 << players)
         values = offset + rng.standard_normal((rows, 1 << players)) * rng.choice([1.0, 100.0], (rows, 1))
         values += slope * np.array([s.bit_count() for s in range(1 << players)])
         mask = random_mask(rng, rows, players) if masked else None

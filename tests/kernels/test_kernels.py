@@ -118,12 +118,12 @@ def test_rows_do_not_depend_on_the_batch(primitive, backend, kind, players):
 def test_what_is_not_finite_stays_in_its_row(primitive, backend, kind, bad):
     """The live players of that row are spoilt, masked ones get 0, and every other row what it got before."""
     lengths = primitive.lengths if backend == "triton" else (*primitive.lengths, 1, 4)
-    for players, dtype in zip(lengths, cycle((F32, F64)), strict=False):
+    for players, (dtype, masked) in zip(lengths, cycle(((F32, True), (F64, False))), strict=False):
         if bad == "all ones":
             value = torch.tensor(-1, dtype=torch.int64 if dtype == F64 else torch.int32).view(dtype)
         else:
             value = torch.tensor(bad, dtype=dtype)
-        arguments = case(primitive, kind, players, dtype)
+        arguments = case(primitive, kind, players, dtype, masked)
         live = primitive.live(arguments)
         before, _ = primitive.results(backend, arguments)
         for row in (2, len(live) - 1)[: 1 if backend == "triton" else 2]:  # of which all players are live
