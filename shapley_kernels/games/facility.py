@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import NUMPY, Array, Ops, compute_dtype, floating, is_float, native
+from shapley_kernels.arrays import Array, Ops, compute_dtype, floating, is_float, native
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.multilinear import product_pairs, product_tables
 from shapley_kernels.games.order.pairs import pair_tables, pairs
@@ -407,11 +407,6 @@ def _over_topics(game: Game, x: Array, mask: Array | None) -> Array | None:
     return None if mask is None else game.ops.xp.broadcast_to(mask, tuple(x.shape))
 
 
-def _players_first(ops: Ops, x: Array) -> Array:
-    """[rows, players] as [players, rows], or back, in the order of memory: loops run over rows, which are many."""
-    return np.ascontiguousarray(x.T) if ops is NUMPY else x.T.contiguous()
-
-
 @dataclass(frozen=True, eq=False)
 class ClustersTerm(Term):
     """The credits of the maximum of every cluster, among its members."""
@@ -440,19 +435,18 @@ class ClustersTerm(Term):
         """[rows, players] where every cluster is worth 1: its members are tied, and their credit depends on how many
         they are."""
         game, ops = self.game, self.game.ops
-        labels = _players_first(ops, game.labels.reshape(-1, game.players))
-        live = None if game.mask is None else _players_first(ops, game.mask.reshape(-1, game.players))
-        size = ops.zeros(labels, labels.shape, ops.dtype("int32")) - 1  # of the others
+        labels = game.labels.reshape(-1, game.players)
+        live = None if game.mask is None else game.mask.reshape(-1, game.players)
+        size = ops.zeros(labels, labels.shape, ops.dtype("int32"))
         for i in range(game.players):
-            same = labels == labels[i]
-            size += same if live is None else same & live[i]
+            same = labels == labels[:, i : i + 1]
+            size += same if live is None else same & live[:, i : i + 1]
         tables = max_tables(self.scale, self.value, game.players, game.live_counts(self.value))
         inside, _, _, row_of_count = tables.on(ops.name, compute_dtype(game.dtype), ops.device(labels))
         if live is None:
-            credits = inside[int(row_of_count[game.players])][size]
-        else:
-            credits = ops.xp.where(live, inside[row_of_count[live.sum(0)], size], 0.0)
-        return _players_first(ops, credits)
+            return inside[row_of_count[game.players]][size - 1]
+        level = row_of_count[live.sum(-1)]
+        return ops.xp.where(live, inside[level[:, None], size - 1], 0.0)
 
     def _by_live_count(self, live: Array) -> Iterator[tuple[int, Array]]:
         """Number of players and indices of rows: members of a cluster play among all live players, whose number only
