@@ -1,4 +1,5 @@
-"""Which credit teaches? `exact` enumerates, `simulate` and `run` train, `page` fills docs/results/learning.md.
+"""Which credit teaches? `exact` enumerates, `simulate`, `films`, `dice` and `run` train, `page` fills
+docs/results/learning.md.
 
 `make learning` does all of it.
 """
@@ -13,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from benchmarks.learning import exact, films, report, runs, simulator
+from benchmarks.learning import dice, exact, films, report, runs, simulator
 from benchmarks.learning.records import Record, Records
 from shapley_kernels import BackendUnavailable
 
@@ -61,6 +62,12 @@ def recommend(args: argparse.Namespace) -> None:
     finish(films.RECORDS, films.plan(), writer.do, args.workers)
 
 
+def roll(args: argparse.Namespace) -> None:
+    from benchmarks.learning import dice_writer
+
+    finish(dice.RECORDS, dice.plan(), dice_writer.do, args.workers)
+
+
 def run(args: argparse.Namespace) -> None:
     runs.origin()  # before anything is imported that may be missing
     from benchmarks.learning import train
@@ -84,12 +91,13 @@ def main() -> None:
         (enumerate_policies, "exact", "gradient estimates of random small policies, in seconds"),
         (simulate, "simulate", "small policies on six utilities, what is missing; can be stopped at any time"),
         (recommend, "films", "a transformer that writes five films, real ratings, what is missing; likewise"),
-        (run, "run", "a transformer through TRL, what is missing; can be stopped at any time"),
+        (roll, "dice", "a transformer that writes expressions, what is missing; likewise"),
+        (run, "run", "the same through TRL, what is missing; can be stopped at any time"),
         (page, "page", "tables and picture from the records"),
     ):
         command = commands.add_parser(name, help=words)
         command.set_defaults(do=do)
-        if name in ("simulate", "films", "run"):
+        if name in ("simulate", "films", "dice", "run"):
             command.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
         if name == "run":
             command.add_argument("--seeds", type=int, default=20, help="per task, credit and learning rate")

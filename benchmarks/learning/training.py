@@ -43,15 +43,20 @@ def measure(
     """A cell's record: train(cell, rates, instances, salt) at the rate that is best on the instances for tuning."""
     tuned = tune(lambda some: train(cell, some, tuning, 0)["mean"].mean(1).tolist(), rates)
     rate = max(tuned, key=lambda rate: tuned[rate])
+    return record(cell, train, rate, reported, {f"{r:g}": round(x, 4) for r, x in tuned.items()})
+
+
+def record(
+    cell: Any,
+    train: Callable[..., Trained],
+    rate: float,
+    reported: Iterable[int],
+    tuning: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """That at a rate."""
     found = train(cell, [rate], reported, 1)
-    columns: dict[str, Any] = {name: found[name][0].astype(float).round(4).tolist() for name in ("mean", "final")}
-    columns |= {name: round(float(x.mean()), 3) for name, x in found.items() if name in ("candidates", "distinct")}
+    columns: dict[str, Any] = {name: round(float(x.mean()), 3) for name, x in found.items()}
+    columns |= {name: found[name][0].astype(float).round(4).tolist() for name in ("mean", "final")}
     if "curve" in found:
         columns["curve"] = found["curve"][0].mean(0).astype(float).round(4).tolist()
-    return {
-        **cell._asdict(),
-        "commit": commit(),
-        "tuning": {f"{r:g}": round(x, 4) for r, x in tuned.items()},
-        "rate": rate,
-        **columns,
-    }
+    return {**cell._asdict(), "commit": commit(), "tuning": tuning or {}, "rate": rate, **columns}

@@ -1,6 +1,4 @@
-"""The transformer that writes lists of films. Policies of many rates and seeds are trained at once: arrays begin with
-[runs]. A seed gives the users that are held out, and the warm start.
-"""
+"""The transformer that writes lists of films. A seed gives the users that are held out, and the warm start."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -8,30 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import layer_norm
 
 from benchmarks.learning import films, training
 from benchmarks.learning.films import SHELF, Cell, K, Users, ratings
+from benchmarks.learning.network import LAYERS, Weights, ascend, attend, for_each_rate, new_weights, normal
 from benchmarks.learning.schemes import SCHEMES
 from shapley_kernels import rl
 
 USERS, ROLLOUTS, SAMPLES = 4, 8, 2
 """Of an update; and lists of each user that is held out."""
-WIDTH, LAYERS = 32, 2
 WARM_STEPS, WARM_RATE = 200, 3e-3
-Weights = dict[str, torch.Tensor]
-
-
-def new_weights(seeds: Iterable[int]) -> Weights:
-    shapes = {"film": (films.FILMS + 1, WIDTH), "star": (6, WIDTH), "place": (K, WIDTH)}
-    for i in range(LAYERS):
-        shapes |= {f"qkv{i}": (WIDTH, 3 * WIDTH), f"out{i}": (WIDTH, WIDTH)}
-        shapes |= {f"up{i}": (WIDTH, 2 * WIDTH), f"down{i}": (2 * WIDTH, WIDTH)}
-    drawn = [np.random.default_rng((1, seed)) for seed in seeds]
-    return {
-        name: torch.tensor(np.stack([rng.normal(0.0, 0.2, shape) for rng in drawn]), dtype=torch.float32)
-        for name, shape in shapes.items()
-    }
 
 
 def write(w: Weights, history: Any, stars: Any, shelf: Any, rollouts: int, given: Any = None) -> tuple[Any, Any]:
@@ -60,38 +44,11 @@ def write(w: Weights, history: Any, stars: Any, shelf: Any, rollouts: int, given
     return torch.stack(places, -1), torch.stack(chances, -1)
 
 
-def attend(w: Weights, x: Any, memory: list[Any], sees: Any) -> Any:
-    """What all layers make of x [runs, users, tokens, WIDTH]; its keys and values join those in memory."""
-    for i in range(LAYERS):
-        q, *kv = through(normal(x), w[f"qkv{i}"]).chunk(3, -1)
-        memory[i] = kv if memory[i] is None else [torch.cat(both, 2) for both in zip(memory[i], kv, strict=True)]
-        scores = q @ memory[i][0].mT / WIDTH**0.5
-        scores = scores if sees is None else scores + sees
-        x = x + through(scores.softmax(-1) @ memory[i][1], w[f"out{i}"])
-        x = x + through(through(normal(x), w[f"up{i}"]).relu(), w[f"down{i}"])
-    return x
-
-
-def normal(x: Any) -> Any:
-    return layer_norm(x, (WIDTH,))
-
-
-def through(x: Any, weight: Any) -> Any:
-    """[runs, .., in] by [runs, in, out]."""
-    return (x.flatten(1, -2) @ weight).unflatten(1, x.shape[1:-1])
-
-
-def ascend(adam: training.Adam, objective: Any) -> None:
-    gradients = torch.autograd.grad(objective, adam.arrays)
-    with torch.no_grad():
-        adam.ascend(gradients)
-
-
 @cache
 def warm_start(seeds: tuple[int, ...]) -> Weights:
     """Weights that continue the histories of users in training: half of one is read, and five others of its films,
     rather those with many stars, are written."""
-    w, its = new_weights(seeds), ratings()
+    w, its = new_weights(seeds, film=films.FILMS + 1, star=6, place=K), ratings()
     rngs = [np.random.default_rng((2, seed)) for seed in seeds]
     adam = training.Adam([x.requires_grad_() for x in w.values()], torch.full((len(seeds),), WARM_RATE))
     stars = its.stars(its.history)
@@ -118,10 +75,7 @@ def train(cell: Cell, rates: Iterable[float], seeds: Iterable[int], salt: int) -
     torch.set_num_threads(1)
     rates, seeds = list(rates), list(seeds)
     split = [films.users(seed) for seed in seeds] * len(rates)
-    w = {
-        name: x.repeat(len(rates), *(1,) * (x.ndim - 1)).requires_grad_()
-        for name, x in warm_start(tuple(seeds)).items()
-    }
+    w = for_each_rate(warm_start(tuple(seeds)), len(rates))
     adam = training.Adam(list(w.values()), torch.tensor(np.repeat(np.float32(rates), len(seeds))))
     scheme, rng = SCHEMES[cell.scheme], np.random.default_rng(salt)
     torch.manual_seed(salt)
