@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from benchmarks.learning import exact, films, runs, simulator
+from benchmarks.learning import dice, exact, films, runs, simulator
 from benchmarks.learning.records import Record
-from benchmarks.learning.runs import BLOCK, SETTINGS, TASKS, Run
+from benchmarks.learning.runs import BLOCK, RATES, TASKS, Run
 from benchmarks.learning.schemes import SCHEMES
 from shapley_kernels import BackendUnavailable
 
@@ -145,7 +145,7 @@ class Compared(NamedTuple):
         return lead(*(np.mean([100 * pair[i] / pair[1].mean() for pair in pairs], axis=0) for i in (0, 1)))
 
     def text(self, column: str) -> str:
-        """GRPO's worth, and that of the others less GRPO's; or "candidates", "distinct", "rate", "updates"."""
+        """GRPO's worth, and that of the others less GRPO's; or "updates", or another column of the records."""
         leads = self.leads(column) if column in ("mean", "final") else {}
         stands, schemes = holm(leads), self.schemes()
 
@@ -169,9 +169,9 @@ class Compared(NamedTuple):
 
 
 def summary_table(evidence: "Evidence") -> str:
-    """`Compared.overall` of five tables, and of how many utilities the lead, or the lag, stands."""
+    """`Compared.overall` of seven tables, and of how many utilities the lead, or the lag, stands."""
     shown = {"8 sets": "8 sets per update", "64 sets": "64 sets", "free": "8, length free", "cost": "8, at a cost"}
-    shown |= {"films": "five films, 32 sets"}
+    shown |= {"films": "five films, 32 sets", "dice, 8 sets": "expressions, 8", "dice, 64 sets": "expressions, 64"}
     tables = {name: evidence.compared(name) for name in shown}
     leads = {name: x.leads() for name, x in tables.items()}
 
@@ -200,28 +200,22 @@ def final(record: dict[str, Any], name: str = "set_reward") -> float:
     return float(np.mean(record[name][-FINAL // BLOCK :]))
 
 
-def lost(record: dict[str, Any]) -> bool:
-    """Whether the set reward ends under half of where it began."""
-    return final(record) < 0.5 * record["set_reward"][0]
-
-
 class Trained(NamedTuple):
-    """The runs of a scheme in a setting on one task. chosen: for each seed, the run at the rate with the highest mean
-    over all steps of the *other* seeds, so that no seed has a say in its own rate."""
+    """The runs of a scheme on one task. chosen: for each seed, the run at the rate with the highest mean over all steps
+    of the *other* seeds, so that no seed has a say in its own rate."""
 
     seeds: list[int]
     chosen: list[dict[str, Any]]
 
 
-def trained(done: Done, setting: str, task: str, scheme: str) -> Trained | None:
+def trained(done: Done, task: str, scheme: str) -> Trained | None:
     """Of the seeds that were run at all rates, and so was GRPO; None for fewer than three."""
-    rates = SETTINGS[setting].learning_rates
-    its = {(r.learning_rate, r.seed): x for r, x in done.items() if r[:3] == (setting, task, scheme)}
-    needed = {seed: [Run(setting, task, s, r, seed) for s in (scheme, "GRPO") for r in rates] for _, seed in its}
+    its = {(r.learning_rate, r.seed): x for r, x in done.items() if r[:2] == (task, scheme)}
+    needed = {seed: [Run(task, s, r, seed) for s in (scheme, "GRPO") for r in RATES] for _, seed in its}
     seeds = sorted(seed for seed, all_of in needed.items() if all(run in done for run in all_of))
     if len(seeds) < 3:
         return None
-    grid = [[its[rate, s] for s in seeds] for rate in rates]
+    grid = [[its[rate, s] for s in seeds] for rate in RATES]
     means = np.array([[overall(r) for r in row] for row in grid])
     best = (means.sum(1, keepdims=True) - means).argmax(0)
     return Trained(seeds, [grid[rate][i] for i, rate in enumerate(best)])
@@ -230,11 +224,11 @@ def trained(done: Done, setting: str, task: str, scheme: str) -> Trained | None:
 MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {"mean": overall, "final": final}
 
 
-def trained_leads(done: Done, setting: str) -> dict[tuple[str, str, str], Lead]:
+def trained_leads(done: Done) -> dict[tuple[str, str, str], Lead]:
     """By scheme, task and measure, with the rates that `Trained` chooses, on the seeds that the scheme has."""
     found = {}
     for scheme, task in product((s for s in SCHEMES if s != "GRPO"), TASKS):
-        its, grpo = (trained(done, setting, task, s) for s in (scheme, "GRPO"))
+        its, grpo = (trained(done, task, s) for s in (scheme, "GRPO"))
         if its and grpo:
             among = [grpo.chosen[grpo.seeds.index(seed)] for seed in its.seeds]
             for name, of in MEASURES.items():
@@ -242,29 +236,23 @@ def trained_leads(done: Done, setting: str) -> dict[tuple[str, str, str], Lead]:
     return found
 
 
-def transformer_table(done: Done, setting: str) -> str:
+def transformer_table(done: Done) -> str:
     """A row per task and scheme."""
-    leads = trained_leads(done, setting)
-    stands, rows, rates = holm(leads), [], (*SETTINGS[setting].learning_rates, *SETTINGS[setting].beyond)
+    leads = trained_leads(done)
+    stands, rows = holm(leads), []
     for task, scheme in product(TASKS, SCHEMES):
-        if (its := trained(done, setting, task, scheme)) is None:
+        if (its := trained(done, task, scheme)) is None:
             continue
         cells = [str(len(its.seeds))]
         for name, of in MEASURES.items():
             x = (scheme, task, name)
             mean = np.mean([of(r) for r in its.chosen])
             cells.append(lead_cell(leads[x], x in stands) if x in leads else f"{mean:.3f}")
-        every = [[x for r, x in done.items() if r[:4] == (setting, task, scheme, rate)] for rate in rates]
-        cells.append(" / ".join(f"{sum(map(lost, some))} of {len(some)}" for some in every))
         cells += [f"{np.mean([final(r, name) for r in its.chosen]):.2f}" for name in ("distinct", "candidates")]
-        if "held_out" in its.chosen[0]:
-            cells.append(" → ".join(f"{x:.3f}" for x in np.mean([r["held_out"] for r in its.chosen], axis=0)))
+        cells.append(" → ".join(f"{x:.3f}" for x in np.mean([r["held_out"] for r in its.chosen], axis=0)))
         rows.append([f"{task}, {scheme}", *cells])
-    if not rows:
-        return "Not run yet.\n"
-    lost_at = "lost at " + " / ".join(f"{rate:g}" for rate in rates)
-    head = ["task, credit", "seeds", "mean over all steps", "end", lost_at, "different", "candidates"]
-    return table([*head, "held-out target"][: len(rows[0])], rows)
+    head = ("task, credit", "seeds", "mean over all steps", "end", "different", "candidates", "held-out target")
+    return table(head, rows) if rows else "Not run yet.\n"
 
 
 def origin(done: Done) -> str:
@@ -284,23 +272,26 @@ class Evidence(NamedTuple):
     enumerated: list[Record]
     simulated: dict[simulator.Cell, Record]
     films: dict[films.Cell, Record]
+    dice: dict[dice.Cell, Record]
     trained: Done
 
     @classmethod
     def read(cls) -> "Evidence":
-        its = (simulator.RECORDS.by(simulator.Cell), films.RECORDS.by(films.Cell), runs.RECORDS.by(Run))
-        return cls(exact.RECORDS.read(), *its)
+        return cls(
+            exact.RECORDS.read(), *(its.RECORDS.by(its.Cell) for its in (simulator, films, dice)), runs.RECORDS.by(Run)
+        )
 
     def compared(self, name: str) -> Compared:
-        """A table of the simulator, or "films", of which utilities that lack a scheme are left out."""
+        """A table of the simulator or of the dice, or "films", of which utilities that lack a scheme are left out."""
         if name == "films":
             found = {(c.scheme, c.utility): r for c, r in self.films.items()}
             whole = [u for u in films.UTILITIES if all((s, u) in found for s in films.CREDITS)]
             return Compared(whole, {key: r for key, r in found.items() if key[1] in whole})
-        rest, utilities = simulator.rest_of(name), simulator.UTILITIES
-        found = {(c.scheme, c.utility): r for c, r in self.simulated.items() if tuple(c[2:]) == rest}
-        full = {s for s in SCHEMES if all((s, u) in found for u in utilities)}
-        return Compared(utilities, {key: r for key, r in found.items() if key[0] in full})
+        its, cells = (dice, self.dice) if name in dice.TABLES else (simulator, self.simulated)
+        rest = its.Cell("", "", *its.TABLES[name])[2:]
+        found = {(c.scheme, c.utility): r for c, r in cells.items() if c[2:] == rest}
+        full = {s for s in SCHEMES if all((s, u) in found for u in its.UTILITIES)}
+        return Compared(its.UTILITIES, {key: r for key, r in found.items() if key[0] in full})
 
     def fingerprint(self) -> str:
         """Stands in the picture, so that one of other records is found out."""
@@ -321,8 +312,8 @@ def filled(text: str, evidence: Evidence) -> str:
                 return summary_table(evidence)
             case ["cells", column, cells]:
                 return evidence.compared(cells).text(column)
-            case ["transformer", setting]:
-                return transformer_table(evidence.trained, setting)
+            case ["transformer"]:
+                return transformer_table(evidence.trained)
             case ["origin"]:
                 return origin(evidence.trained)
         raise ValueError(f"{PAGE}: no table is called {name!r}")

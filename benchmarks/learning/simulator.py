@@ -63,11 +63,6 @@ def cells(table: str) -> list[Cell]:
     return [Cell(u, s, *TABLES[table]) for s, u in product(SCHEMES, UTILITIES) if serves(s, table)]
 
 
-def rest_of(table: str) -> tuple[Any, ...]:
-    """All of a cell but utility and scheme."""
-    return tuple(Cell("", "", *TABLES[table])[2:])
-
-
 class Instances:
     """Draws of a task. data [instances, PROMPTS, ITEMS, features]: a reward and, of some utilities, what follows it;
     for "pass@k" the chance of a reward of 1."""

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast, PrinterCallback, Qwen2Config, 
 from trl import GRPOConfig
 
 from benchmarks.learning import runs
-from benchmarks.learning.runs import BLOCK, CANDIDATES, EXPRESSIONS, SETTINGS, TARGETS, TASKS, Run
+from benchmarks.learning.runs import BLOCK, CANDIDATES, EXPRESSIONS, SETS, STEPS, TARGETS, TASKS, Run
 from benchmarks.learning.schemes import SCHEMES
 from shapley_kernels import rl
 from shapley_kernels.adapters.trl import ShapeGRPOTrainer
@@ -113,22 +113,19 @@ def do(run: Run) -> dict[str, Any]:
     return {**run._asdict(), **train(run), **runs.origin()}
 
 
-def train(run: Run, steps: int | None = None) -> dict[str, Any]:
+def train(run: Run, steps: int = STEPS) -> dict[str, Any]:
     """The curves of a run, the set reward on the target that it did not see before and after, and what it took."""
-    task, scheme, setting = TASKS[run.task], SCHEMES[run.scheme], SETTINGS[run.setting]
+    task, scheme = TASKS[run.task], SCHEMES[run.scheme]
     model = new_model(run.seed)
     model.load_state_dict(warm_start(run.seed))
     seen = [t for t in TARGETS if t != run.held_out]
     scorer = rl.SetScorer(task.score, rl.separated(";"), tokenizer(), utility=task.utility, takes="batch")
     with tempfile.TemporaryDirectory() as folder:
-        if setting.kl:  # TRL reads the model to stay near to from where this one came from
-            model.save_pretrained(folder)
-            model = Qwen2ForCausalLM.from_pretrained(folder)
         trainer = Recorder(
             model=model,
             scorer=scorer,
             allocator=rl.RewardAllocator(task.utility, scheme.value, sizes=scheme.sizes),
-            args=config(folder, run, steps or setting.steps),
+            args=config(folder, run, steps),
             processing_class=tokenizer(),
             train_dataset=Dataset.from_dict({"prompt": [f"{t}=" for t in seen] * 2, "target": seen * 2}),
         )
@@ -145,7 +142,6 @@ def train(run: Run, steps: int | None = None) -> dict[str, Any]:
 
 def config(folder: str, run: Run, steps: int) -> GRPOConfig:
     """Groups of eight responses of 12 tokens, and one update per step."""
-    setting = SETTINGS[run.setting]
     return GRPOConfig(
         output_dir=folder,
         seed=run.seed,
@@ -153,11 +149,11 @@ def config(folder: str, run: Run, steps: int) -> GRPOConfig:
         bf16=False,
         gradient_checkpointing=False,
         max_steps=steps,
-        beta=setting.kl,
+        beta=0.0,
         learning_rate=run.learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=10,
-        per_device_train_batch_size=setting.sets,
+        per_device_train_batch_size=SETS,
         num_generations=GENERATIONS,
         max_completion_length=2 * CANDIDATES,
         logging_strategy="no",
