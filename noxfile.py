@@ -141,6 +141,6 @@ def learning(session: nox.Session) -> None:
     install(session, *TRL["newest"], extras="bench")
     # for the ratings of MovieLens-100K in its wheel, which stay in this environment
     session.install("--quiet", "--no-deps", "recbole==1.2.1")
-    trained = [[name, *session.posargs] for name in ("simulate", "films", "run")]
+    trained = [[name, *session.posargs] for name in ("simulate", "films", "dice", "run")]
     for command in (["exact"], *trained, ["page"]):
         session.run("python", "-m", "benchmarks.learning", *command)
