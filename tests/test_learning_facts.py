@@ -364,8 +364,27 @@ def test_said_of_films(said):
     assert max(curve) < 1.01 * curve[0]
 
 
-def test_said_of_the_transformer(evidence):
-    assert not report.holm(report.trained_leads(evidence.trained))
+def test_said_of_expressions(said):
+    tables = [said("dice, 8 sets"), said("dice, 64 sets")]
+    for table in tables:
+        both = set(table.utilities)
+        for lam in ("0", "0.5"):
+            assert standing(table, f"SuffixSwap({lam})") == (both, set())
+            assert 20 < table.overall(f"SuffixSwap({lam})").mean < 25.5
+        assert standing(table, "Shapley") == (set(), set())
+    assert [len(standing(tables[0], s)[0]) for s in ("CandidateSwap", "LeaveOneOut")] == [1, 1]
+    end, stands = tables[1].percent("final"), report.holm(tables[1].leads("final"))
+    assert 25 < end["SuffixSwap(0.5)", "cover"] < 35
+    assert ("SuffixSwap(0.5)", "cover") in stands
+    assert not {key for key in stands if key[1] == "hit"}
+    before = [r["unseen_before"] for r in tables[1].found.values()]
+    np.testing.assert_allclose(sorted(set(before)), [0.10, 0.72], atol=0.005)
+
+
+def test_said_of_the_runs_through_trl(evidence):
+    leads = report.trained_leads(evidence.trained)
+    assert not report.holm(leads)
+    assert min(leads["SuffixSwap(0.5)", task, "mean"].mean for task in runs.TASKS) > 0.05
 
 
 @pytest.mark.parametrize("m", range(1, 7))
