@@ -6,6 +6,8 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+SIGNALS_S = 1.0
+"""A thread that waits for another looks for signals so often, in seconds."""
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -39,6 +41,7 @@ def wait(work: Coroutine[Any, Any, Any]) -> Any:
     What interrupts this thread cancels the work there.
     """
     import asyncio
+    from concurrent import futures
     from concurrent.futures import Future, ThreadPoolExecutor
     from contextvars import copy_context
 
@@ -58,7 +61,10 @@ def wait(work: Coroutine[Any, Any, Any]) -> Any:
 
     with ThreadPoolExecutor(1) as other:
         try:
-            return other.submit(copy_context().run, asyncio.run, stoppable()).result()
+            running = other.submit(copy_context().run, asyncio.run, stoppable())
+            while futures.wait([running], SIGNALS_S).not_done:  # a signal may come just before the wait begins
+                pass
+            return running.result()
         except BaseException:
             # it may come while the thread starts, and then before or after the work does
             interrupted.append(True)

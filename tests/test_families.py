@@ -261,7 +261,7 @@ def test_gradients(game, shape):
         (lambda: sk.WeightedVoting([[3, -1]], quota=1), ValueError, r"weights must be >= 0, got -1 at \[0, 1\]"),
         (lambda: sk.WeightedVoting([3, 1], quota=0), ValueError, "quota must be an integer >= 1, got 0"),
         (lambda: sk.BudgetCap([3], budget=2_000_000), ValueError, "at most 1048576, got 2000000.*common factor"),
-        (lambda: sk.BudgetCap([3, 1], budget=1.5), ValueError, "budget must be an integer >= 0, got 1.5"),
+        (lambda: sk.BudgetCap([3, 1], budget=1.5), TypeError, "budget must be an integer >= 0, got 1.5"),
     ],
 )
 def test_refusals(make, error, message):

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from inspect import Parameter
 from typing import Any
 
@@ -20,8 +20,8 @@ def supported(owner: str, requirement: str, release: str) -> str:
     """
     package = requirement.partition(">")[0]
     try:
-        found = version(package)
-    except PackageNotFoundError:
+        found = metadata.version(package)
+    except metadata.PackageNotFoundError:
         found = "none"
     if not found.startswith(release):
         raise ImportError(

@@ -280,7 +280,7 @@ class TorchOps(Ops):
         return any(getattr(x, "requires_grad", False) for x in arrays) and bool(self.xp.is_grad_enabled())
 
     def is_numpy_too(self, x: Array) -> bool:
-        return bool(x.is_cpu) and x.dtype is not self.xp.bfloat16 and not self.is_traced(x)
+        return self.on_cpu(x) and x.dtype is not self.xp.bfloat16 and not self.is_traced(x)
 
     def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
         return self.xp.as_tensor(x, dtype=dtype, device=reference.device)

@@ -162,21 +162,21 @@ class Game(Data):
     def in_numpy(self, keep_gradient: bool) -> "Game | None":
         """The same game on numpy arrays, in the memory of its tensors, with results as before; None where numpy cannot
         read these (`Ops.is_numpy_too`), or where a gradient has to flow and is to be kept."""
-        ops, needed = self.ops, False
+        ops, serves = self.ops, True
         if not ops.is_numpy_too(self.data):
             return None
         known: dict[int, Array] = {}  # what shares data goes on doing so
 
         def read(x: Array) -> Array:
-            nonlocal needed
-            needed |= keep_gradient and ops.needs_grad(x)
-            if id(x) not in known:
+            nonlocal serves
+            serves = serves and ops.is_numpy_too(x) and not (keep_gradient and ops.needs_grad(x))
+            if serves and id(x) not in known:
                 known[id(x)] = ops.to_host(x)
-            return known[id(x)]
+            return known[id(x)] if serves else x
 
         game = self.with_arrays(read)
         game.restore = from_numpy(ops, self.restore)
-        return None if needed else game
+        return game if serves else None
 
     def in_double(self) -> "Game":
         """The same game on data in float64 (where the device has it), with results in numpy or torch."""

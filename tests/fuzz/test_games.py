@@ -177,11 +177,7 @@ def ask(rng: np.random.Generator, game: Game) -> None:
     if isinstance(by, sk.Shapley):
         judge(game, by, attempt(sk.shapley, game), truth)
     members = rng.random((*game.batch_shape, game.players)) < 0.6
-    chosen = (
-        members
-        if game.data.__class__ is np.ndarray
-        else sk.arrays.constant(members, game.data, game.data.new_zeros(0).bool().dtype)
-    )
+    chosen = game.ops.array_like(members, game.data, game.ops.dtype("bool"))
     check_worth(game, attempt(game.worth, chosen), members)
     check_worth(game, attempt(game.worth), None)
     if game.players <= 4 and chance(rng, 0.3):

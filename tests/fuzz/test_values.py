@@ -13,6 +13,7 @@ import torch
 
 import shapley_kernels as sk
 from shapley_kernels import testing
+from shapley_kernels.arrays import to_float64
 from shapley_kernels.testing.exact import share
 from tests.fuzz.inputs import ORDER, Form, batch, hostile, spoiled, value
 from tests.fuzz.rig import Refused, Target, attempt, chance, pick, run, serve
@@ -124,7 +125,7 @@ def of_pad(rng: np.random.Generator) -> None:
     rows = nested(rng, depth, make)
     rewards, mask = serve(sk.pad, rows)
     assert type(rewards) is (torch.Tensor if kind == "torch" else np.ndarray)
-    found, flags = sk.arrays.numbers(rewards), sk.arrays.numbers(mask) > 0
+    found, flags = to_float64(rewards), to_float64(mask) > 0
     assert found.shape == flags.shape
     assert len(found.shape) == depth + 1
     total = 0
@@ -212,11 +213,11 @@ def of_budget(rng: np.random.Generator) -> None:
     credits = sk.semivalue(game, by)
     assert attempt(testing.assert_within_budget, credits, truth, budget) is None
     exact = np.array([[float(x) for x in row] for row in truth])
-    off = sk.arrays.numbers(credits)
+    off = to_float64(credits)
     where = tuple(int(rng.integers(size)) for size in off.shape)
     off[where] = exact[where] + pick(rng, (-1, 1)) * (4 * budget.at(exact)[where] + 1e-3 * np.abs(exact).max() + 1e-3)
     with pytest.raises(AssertionError):
-        testing.assert_within_budget(sk.arrays.constant(off, game.data, game.dtype), truth, budget)
+        testing.assert_within_budget(game.ops.array_like(off, game.data, game.dtype), truth, budget)
 
 
 def of_check_axioms(rng: np.random.Generator) -> None:

@@ -40,8 +40,12 @@ def rollouts(lengths):
     return [i for i, length in enumerate(lengths) for _ in range(length)]
 
 
+def module(backend):
+    return importlib.import_module(f"shapley_kernels.kernels.scatter._{backend}")
+
+
 def scattered(backend, table, ids, starts):
-    run, dtype = rig.backend("scatter", backend).run, table.dtype
+    run, dtype = module(backend).run, table.dtype
     if backend == "numba":  # numpy has no bfloat16
         table = table.view(getattr(torch, f"int{8 * table.itemsize}"))
     [out], bad = rig.launch(run, (table, ids, starts), [(ids.shape, table.dtype)], backend)
@@ -49,7 +53,7 @@ def scattered(backend, table, ids, starts):
 
 
 def counted(backend, table, ids, starts):
-    count = rig.backend("scatter", backend).count
+    count = module(backend).count
     [counts], bad = rig.launch(count, (ids, starts), [(table.shape, torch.int64)], backend)
     return counts, bad
 
@@ -105,7 +109,7 @@ def _count_alone(backend, table, ids, starts):
     arguments = [None if x is None else x.to(place) for x in (ids, starts, torch.zeros_like(table, dtype=torch.int64))]
     if backend == "numba":
         arguments = [None if x is None else x.numpy() for x in arguments]
-    return rig.backend("scatter", backend).count(*arguments)
+    return module(backend).count(*arguments)
 
 
 @pytest.mark.skipif(rig.INTERPRETED, reason="of numba")

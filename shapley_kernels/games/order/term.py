@@ -29,7 +29,7 @@ class OrderTerm(Term):
         compiling = launch.traced and game.ops.is_compiling(game.rewards)
         arrays = self.arrays()
         tables = self._graph_tables() if compiling else self.tables()
-        linear = game.players >= FEWEST_LINEAR and counts_alike(self.recipe, game.players)
+        linear = not compiling and game.players >= FEWEST_LINEAR and counts_alike(self.recipe, game.players)
         return launch("order", arrays, tables, tuple(game.rewards.shape), form="linear" if linear else None)
 
     def arrays(self) -> tuple[Any, ...]:
