@@ -40,6 +40,10 @@ _LARGEST = {size: float(np.finfo(dtype).max) for size, dtype in ((2, "float32"),
 """What the compute dtype holds, by the bytes of a dtype."""
 
 
+class _StaysInTorch(Exception):
+    """An array that `Game.in_numpy` cannot take along."""
+
+
 class Game(Data):
     """A batch of set functions with their data: `worth(S)` for a set S of players, one game per batch entry.
 
@@ -162,21 +166,24 @@ class Game(Data):
     def in_numpy(self, keep_gradient: bool) -> "Game | None":
         """The same game on numpy arrays, in the memory of its tensors, with results as before; None where numpy cannot
         read these (`Ops.is_numpy_too`), or where a gradient has to flow and is to be kept."""
-        ops, serves = self.ops, True
+        ops = self.ops
         if not ops.is_numpy_too(self.data):
             return None
         known: dict[int, Array] = {}  # what shares data goes on doing so
 
         def read(x: Array) -> Array:
-            nonlocal serves
-            serves = serves and ops.is_numpy_too(x) and not (keep_gradient and ops.needs_grad(x))
-            if serves and id(x) not in known:
+            if not ops.is_numpy_too(x) or (keep_gradient and ops.needs_grad(x)):
+                raise _StaysInTorch
+            if id(x) not in known:
                 known[id(x)] = ops.to_host(x)
-            return known[id(x)] if serves else x
+            return known[id(x)]
 
-        game = self.with_arrays(read)
+        try:
+            game = self.with_arrays(read)
+        except _StaysInTorch:
+            return None
         game.restore = from_numpy(ops, self.restore)
-        return game if serves else None
+        return game
 
     def in_double(self) -> "Game":
         """The same game on data in float64 (where the device has it), with results in numpy or torch."""
