@@ -76,8 +76,7 @@ def train(cell: Cell, rates: Iterable[float], seeds: Iterable[int], salt: int) -
     worth of lists for the target that is held out, before and after."""
     torch.set_num_threads(1)
     rates, seeds = list(rates), list(seeds)
-    start = for_each_rate(warm_start(tuple(seeds)), len(rates))
-    w = {name: x.detach().clone().requires_grad_() for name, x in start.items()}
+    start, w = (for_each_rate(warm_start(tuple(seeds)), len(rates)) for _ in range(2))
     adam = training.Adam(list(w.values()), torch.tensor(np.repeat(np.float32(rates), len(seeds))))
     hidden = np.array([dice.held_out(seed) for seed in seeds] * len(rates))[:, None]
     scheme, rng = SCHEMES[cell.scheme], np.random.default_rng(salt)

@@ -361,14 +361,14 @@ def is_torch(x: Any) -> bool:
 
 
 def in_numpy(ops: Ops, restore: Any, *arrays: Array | None) -> tuple[Any, ...]:
-    """ops, restore and arrays of a call whose result needs no gradient, in numpy where numpy can read its tensors: with
-    few numbers, each operation of torch takes several times what that of numpy does.
+    """ops, restore and arrays of a call whose result needs no gradient, in numpy where numpy can read all its tensors:
+    with few numbers, each operation of torch takes several times what that of numpy does.
 
     Args:
         restore: from a result to the container of the caller, or None.
-        arrays: of one container; the first of them decides, and None stays None.
+        arrays: of one container; None stays None.
     """
-    if not ops.is_numpy_too(arrays[0]):
+    if not all(x is None or ops.is_numpy_too(x) for x in arrays):
         return ops, restore, *arrays
     return NUMPY, from_numpy(ops, restore), *(None if x is None else ops.to_host(x) for x in arrays)
 
