@@ -33,6 +33,14 @@ TRAINING: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 """Pieces of training (`bench.training`) and their shapes."""
 
+PRIMITIVES: dict[str, tuple[tuple[int, int], ...]] = {
+    "NoisyOr": ((2**15, 8), (2**12, 64)),
+    "WeightedVoting": ((2**12, 8), (64, 64)),
+    "Pairwise": ((2**11, 8), (2**8, 64)),
+    "Table": ((2**10, 8), (2**6, 12)),
+}
+"""A game for each primitive that sorts nothing, of few players and of many: multilinear, knapsack, pairwise, table."""
+
 QUICK_PLAYERS, QUICK_ELEMENTS, OTHER_QUICK_ELEMENTS = (64,), 2**14, 2**12
 
 TABLE_PLAYERS = 16

@@ -173,6 +173,7 @@ def peers_command(
 @app.command("roofs", cls=Command)
 @ending("shapley-bench")
 def roofs_command(
+    threads: Threads = 1,
     clock: ClockName = "wall",
     seconds: Seconds = 0.2,
     passes: Passes = 1,
@@ -180,17 +181,26 @@ def roofs_command(
     force: Force = False,
 ) -> None:
     """Time `Max` beside a copy and a sort of the same rows, for 4 to 1024 players, in float32 and float64, with and
-    without a mask; calls alternate."""
+    without a mask; and games of the other primitives, each beside a copy, or a matrix product of as many steps. Calls
+    alternate."""
     from shapley_kernels.bench import table
 
+    _check_clock(clock, "cpu", threads)
     points = [
-        Point("Max", (2**18 // players, players), dtype, clock=clock, masked=masked)
+        Point("Max", (2**18 // players, players), dtype, threads=threads, clock=clock, masked=masked)
         for players in (2**k for k in range(2, 11))
         for dtype in ("float32", "float64")
         for masked in (False, True)
     ]
+    points += [
+        Point(game, shape, dtype, threads=threads, clock=clock)
+        for game, shapes in cases.PRIMITIVES.items()
+        for shape in shapes
+        for dtype in ("float32", "float64")
+    ]
     records = _measure(points * passes, [METHODS["numba"]], seconds or 0.0, output, force, show=False)
-    typer.echo(table.roofs(records), err=output == Path("-"))
+    for made in (table.sorts, table.primitives):
+        typer.echo(f"{made(records)}\n", err=output == Path("-"))
 
 
 @app.command("scaling", cls=Command)

@@ -1,10 +1,12 @@
-"""By what a point is computed: each backend, the few lines a user would write instead, a sort, and a copy."""
+"""By what a point is computed: each backend, the few lines a user would write instead, a sort, a copy, and a matrix
+product."""
 
 import importlib.util
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ class Method:
 
     name: str
     kind: str
-    """"ours", "five-liner", "peer", or "roof" for the copy and the sort."""
+    """"ours", "five-liner", "peer", or "roof" for the copy, the sort and the matrix product."""
     prepare: Callable[[Inputs], Call]
     packages: tuple[str, ...] = ()
     precision: str | None = None
@@ -102,6 +104,37 @@ def _copy(inputs: Inputs) -> Call:
     return lambda: tensors[1].copy_(tensors[0])
 
 
+STEPS: dict[str, Callable[[Inputs], float]] = {
+    # a node: a factor, the products of those before and of those behind, and what it adds to the credit
+    "NoisyOr": lambda inputs: 10 * ((inputs.players + 1) // 2),
+    # two products and a sum for each node and sum of weights, and everybody is added at each halving
+    "WeightedVoting": lambda inputs: (
+        3 * ((inputs.players + 1) // 2) * inputs.others["quota"] * (inputs.players - 1).bit_length()
+    ),
+    # a difference and its sum for half of all coalitions
+    "Table": lambda inputs: 2 * 2 ** (inputs.players - 1),
+}
+"""Products and sums that credits take, for each player, of games whose time is arithmetic."""
+
+SQUARE = 512
+"""Rows of the matrices of the roof of arithmetic."""
+
+
+def _product(inputs: Inputs) -> Call:
+    """A matrix product in the dtype that the kernel computes in."""
+    if inputs.point.game not in STEPS or inputs.point.device != "cpu":
+        raise Unsuited("nothing that is all arithmetic")
+    square = np.ones((SQUARE, SQUARE), "float64" if inputs.point.game == "WeightedVoting" else inputs.point.dtype)
+    return lambda: square @ square
+
+
+def products(inputs: Inputs) -> float:
+    """How many of the matrix products of `_product` take as many steps as the credits. A step of those is a product and
+    a sum at once, which no kernel makes one of: the same credits are promised on every machine."""
+    return STEPS[inputs.point.game](inputs) * prod(inputs.point.shape) / SQUARE**3
+
+
 COPY = Method("copy", "roof", _copy)
 SORT = Method("sort", "roof", lambda inputs: inputs.sorting())
-ROOFS: tuple[Any, ...] = (COPY, SORT)
+PRODUCT = Method("product", "roof", _product)
+ROOFS: tuple[Any, ...] = (COPY, SORT, PRODUCT)

@@ -55,6 +55,8 @@ class Record(Struct, frozen=True, tag="time", forbid_unknown_fields=True, omit_d
     """Median of a copy of as many bytes, in the same rounds."""
     sort_s: Positive | None = None
     """Median of `np.sort` of the same rows, where there are any."""
+    product_s: Positive | None = None
+    """What a matrix product takes for as many steps as the credits, for games whose time is arithmetic."""
     max_error: Annotated[float, Meta(ge=0)]
     load: float | None
     time: str
@@ -164,7 +166,13 @@ def _one(group: Sequence[Record]) -> Record:
         samples=sum(record.samples for record in group),
         first_call_s=max(record.first_call_s for record in group),  # later ones had nothing to compile
         roof_s=float(np.median([record.roof_s for record in group])),
-        sort_s=float(np.median(sorts)) if (sorts := [record.sort_s for record in group if record.sort_s]) else None,
+        sort_s=_median([record.sort_s for record in group]),
+        product_s=_median([record.product_s for record in group]),
         max_error=max(record.max_error for record in group),
         load=max((record.load for record in group if record.load is not None), default=None),
     )
+
+
+def _median(seconds: Sequence[float | None]) -> float | None:
+    some = [x for x in seconds if x is not None]
+    return float(np.median(some)) if some else None

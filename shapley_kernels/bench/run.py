@@ -11,7 +11,7 @@ from shapley_kernels.bench.cases import Call, Inputs, Point
 from shapley_kernels.bench.gate import check
 from shapley_kernels.bench.lines import Unsuited
 from shapley_kernels.bench.measure import Timing
-from shapley_kernels.bench.methods import COPY, ROOFS, SORT, Method
+from shapley_kernels.bench.methods import COPY, PRODUCT, ROOFS, SORT, Method, products
 from shapley_kernels.bench.records import Record, Run
 from shapley_kernels.bench.training import inputs_of
 
@@ -101,7 +101,8 @@ def _now() -> str:
 
 
 def _record(inputs: Inputs, method: Method, timings: Mapping[str, Timing], host: float | None, error: float) -> Record:
-    point, timing, sort = inputs.point, timings[method.name], timings.get(SORT.name)
+    point, timing = inputs.point, timings[method.name]
+    sort, product = timings.get(SORT.name), timings.get(PRODUCT.name)
     return Record(
         game=point.game,
         method=method.name,
@@ -120,6 +121,7 @@ def _record(inputs: Inputs, method: Method, timings: Mapping[str, Timing], host:
         bytes=inputs.bytes,
         roof_s=timings[COPY.name].median,
         sort_s=sort.median if sort else None,
+        product_s=product.median * products(inputs) if product else None,
         max_error=error,
         load=machine.load(),
         time=_now(),

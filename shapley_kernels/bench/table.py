@@ -22,7 +22,7 @@ NAMES = {
 }
 """Column heads, in this order; other methods keep their names."""
 
-START = re.compile(r"<!-- shapley-bench: (five-liners|peers|roofs)((?: [A-Za-z]+)*) -->\n")
+START = re.compile(r"<!-- shapley-bench: (five-liners|peers|sorts|primitives)((?: [A-Za-z]+)*) -->\n")
 END = "<!-- shapley-bench: end -->"
 
 
@@ -99,7 +99,7 @@ def _cell(record: Record | None, own: Record | None, fastest: float) -> str:
     return f"{text} ({notes[0]})" if notes else text
 
 
-def roofs(records: Sequence[Record]) -> str:
+def sorts(records: Sequence[Record]) -> str:
     """A table of nanoseconds a reward, with a line per number of players and dtype: a copy of as many bytes and
     `np.sort` of the same rows, measured in the same rounds as our time, which is shown in both of them, too.
 
@@ -116,6 +116,18 @@ def roofs(records: Sequence[Record]) -> str:
             ours_ = f"{_each(own, plain)} ({times(own / copy)}, {times(own / sort)})"
             masks = f"{_each(other.median_s, other)} ({times(other.median_s / own)})" if other else "–"
             lines.append(f"| {players} | {dtype} | {_each(copy, plain)} | {_each(sort, plain)} | {ours_} | {masks} |")
+    return "\n".join([*lines, "", provenance(records)])
+
+
+def primitives(records: Sequence[Record]) -> str:
+    """A table of our times beside the roof of each game that is not sorted: a matrix product of as many steps, where
+    the time is arithmetic, else a copy of as many bytes; measured in the same rounds."""
+    lines = ["| call | ours | roof | | of it |", "|---|---:|---|---:|---:|"]
+    for r in pooled(records):
+        if r.kind == "ours" and not r.sort_s:
+            roof, name = (r.product_s, "product") if r.product_s else (r.roof_s, "copy")
+            cells = call_name(r), duration(r.median_s), name, duration(roof), f"{roof / r.median_s:.2f}"
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", provenance(records)])
 
 
@@ -148,7 +160,8 @@ def filled(text: str, records: Sequence[Record], name: str = "text") -> str:
 
         <!-- shapley-bench: five-liners Max -->      points without peers, of these games (none named: all)
         <!-- shapley-bench: peers -->                points with peers
-        <!-- shapley-bench: roofs -->                beside a copy and a sort, see `roofs`
+        <!-- shapley-bench: sorts Max -->            beside a copy and a sort, see `sorts`
+        <!-- shapley-bench: primitives Table -->     beside a copy or a matrix product, see `primitives`
         <!-- shapley-bench: end -->
 
     Raises:
@@ -162,7 +175,7 @@ def filled(text: str, records: Sequence[Record], name: str = "text") -> str:
         chosen = _chosen(records, start.group(1), start.group(2).split())
         if not chosen:
             raise CommandError(f"{name}: no records for {start.group().strip()}")
-        made = roofs(chosen) if start.group(1) == "roofs" else markdown(chosen)
+        made = {"sorts": sorts, "primitives": primitives}.get(start.group(1), markdown)(chosen)
         pieces += [text[position : start.end()], made, "\n"]
         position = end
     if not pieces:

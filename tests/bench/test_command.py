@@ -11,7 +11,7 @@ import pytest
 
 import shapley_kernels as sk
 from shapley_kernels._command import CommandError
-from shapley_kernels.bench import command, methods, peers, plot
+from shapley_kernels.bench import cases, command, methods, peers, plot
 from shapley_kernels.bench.cases import Point
 from shapley_kernels.bench.machine import limited_to
 from shapley_kernels.bench.records import Record, read
@@ -146,12 +146,27 @@ def test_a_missing_package_is_named_with_its_install_line(bench, monkeypatch):
 
 def test_roofs(bench, monkeypatch):
     def measured(points, *_, **__):
-        return [record(1e-3, shape=p.shape, dtype=p.dtype, masked=p.masked, sort_s=1e-3) for p in points]
+        shown = [(p, {"game": p.game, "shape": p.shape, "dtype": p.dtype, "masked": p.masked}) for p in points]
+        return [record(1e-3, **named, sort_s=1e-3 if p.game == "Max" else None) for p, named in shown]
 
     monkeypatch.setattr(command, "_measure", measured)
     lines = bench("roofs").stdout.splitlines()
-    starts = [f"| {2**k} | {dtype} |" for k in range(2, 11) for dtype in ("float32", "float64")]
-    assert [line[: len(start)] for line, start in zip(lines[2:], starts, strict=False)] == starts
+    dtypes = ("float32", "float64")
+    sizes = [f"| {2**k} | {dtype} |" for k in range(2, 11) for dtype in dtypes]
+    games = [("NoisyOr", "2^15"), ("WeightedVoting", "2^12"), ("Pairwise", "2048"), ("Table", "1024")]
+    few = [f"| {game} [{rows}, 8] {dtype} |" for game, rows in games for dtype in dtypes]
+    for starts in (sizes, few):
+        assert [start for start in starts if any(line.startswith(start) for line in lines)] == starts
+
+
+def test_roofs_of_arithmetic_count_the_steps():
+    """A matrix product is measured where the time is arithmetic, and scaled to as many steps."""
+    inputs = cases.Inputs(Point("Table", (64, 8)))
+    assert methods.products(inputs) == 64 * 8 * 2 * 128 / methods.SQUARE**3
+    (found,) = run(Point("Table", (64, 8)), [command.METHODS["numba"]], 0.0)
+    assert 0 < found.product_s < 1
+    (found,) = run(Point("Pairwise", (64, 8)), [command.METHODS["numba"]], 0.0)
+    assert found.product_s is None
 
 
 def test_scaling_measures_and_reads(bench):

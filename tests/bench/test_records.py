@@ -135,10 +135,24 @@ def test_the_table_of_roofs():
     own = record([64e-9], roof_s=16e-9, sort_s=128e-9)
     masked = record([96e-9], roof_s=16e-9, sort_s=128e-9, masked=True)
     lines = record([1e-9], method="numpy-five-liner", kind="five-liner", sort_s=128e-9)
-    text = table.roofs([own, masked, lines])
+    text = table.sorts([own, masked, lines])
     assert text.splitlines()[2] == "| 8 | float32 | 0.5 ns | 4 ns | 2 ns (4 x, 0.5 x) | 3 ns (1.5 x) |"
-    assert "| – |" in table.roofs([own])
-    assert "np.sort" in table.filled(MARKED.replace("five-liners Max", "roofs"), [own])
+    assert "| – |" in table.sorts([own])
+    assert "np.sort" in table.filled(MARKED.replace("five-liners Max", "sorts"), [own])
+
+
+def test_the_table_of_primitives():
+    """Each game beside the own roof: a product where there is one, else a copy; those that sort are left out."""
+    voting = record(8e-3, game="WeightedVoting", product_s=2e-3, roof_s=1e-6)
+    pairs, sorted_ = record(4e-3, game="Pairwise", roof_s=1e-3), record(game="Max", sort_s=1.0)
+    lines = record(1e-9, game="Pairwise", method="numpy-five-liner", kind="five-liner")
+    text = table.primitives([voting, pairs, sorted_, lines])
+    assert text.splitlines()[2:5] == [
+        "| WeightedVoting [4, 8] float32 | 8 ms | product | 2 ms | 0.25 |",
+        "| Pairwise [4, 8] float32 | 4 ms | copy | 1 ms | 0.25 |",
+        "",
+    ]
+    assert "product" in table.filled(MARKED.replace("five-liners Max", "primitives"), [voting])
 
 
 @pytest.mark.parametrize(
