@@ -27,6 +27,9 @@ CASES ?= 100000
 PROCESSES ?= 1
 COMPILED := tests/kernels/test_triton_compile.py tests/kernels/test_host.py
 TRITON := $(filter-out $(COMPILED),$(wildcard tests/kernels/test_*.py))
+# of the table in README.md: a training step and a file, of the game that wins and of those that are five lines by hand
+README := -m numba -m numpy-five-liner -m torch-five-liner --shape 32,8,5 --shape 16384,8 \
+    -g Max -g Mean -g Clusters -g Pairwise -g Table
 export HYPOTHESIS_PROFILE ?= ci
 
 .PHONY: docs dist quickstart test lint types tests interpreted compiled examples test-python test-frameworks test-gpu fuzz bench tables learning clean
@@ -77,6 +80,7 @@ bench: .venv/dev
 	$(BIN)/shapley-bench run --clock $(CLOCK) --game Max --compile -f -o benchmarks/results/compiled.jsonl
 	$(BIN)/shapley-bench peers --clock $(CLOCK) -f -o benchmarks/results/peers.jsonl
 	$(BIN)/shapley-bench roofs --clock $(CLOCK) -f -o benchmarks/roofs.jsonl
+	$(BIN)/shapley-bench run --clock $(CLOCK) $(README) -f -o benchmarks/readme.jsonl
 	$(BIN)/shapley-bench scaling --clock $(CLOCK) -f -o benchmarks/scaling.jsonl
 	$(BIN)/shapley-bench plot -f -o docs/results/benchmarks.png benchmarks/results/cpu.jsonl benchmarks/scaling.jsonl
 	$(MAKE) tables
@@ -84,6 +88,7 @@ bench: .venv/dev
 tables:
 	$(BIN)/shapley-bench table --write docs/results/benchmarks.md
 	$(BIN)/shapley-bench table --write docs/explanation/cpu.md benchmarks/roofs.jsonl
+	$(BIN)/shapley-bench table --write README.md benchmarks/readme.jsonl
 
 learning: .venv/nox
 	OMP_NUM_THREADS=1 $(BIN)/nox --session learning -- --workers $(WORKERS)

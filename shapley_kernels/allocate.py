@@ -68,7 +68,7 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
         one_of("backend", backend, BACKENDS)
     if game.ops is not NUMPY and backend in (AUTO, "numba"):
         game = game.in_numpy(keep_gradient=True) or game
-    known = game.one_run(value) if nan is None and backend is AUTO else None
+    known = game.one_run(value) if nan is None and backend in (AUTO, "numba") else None
     if known is not None and (run := _RUNS.get(known[0])) is not None:
         credits, bad = run.on(known[1], (*game.batch_shape, game.players))
         if bad == -1:

@@ -9,12 +9,23 @@ from shapley_kernels import allocate
 REWARDS = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 MASK = np.random.default_rng(1).random((6, 5)) < 0.7
 
+
+def worths(rewards):
+    """[rows, 2^players]: of the first and the last member of a set."""
+    sets = range(2 ** rewards.shape[-1])
+    last, first = [max(s.bit_length() - 1, 0) for s in sets], [max((s & -s).bit_length() - 1, 0) for s in sets]
+    return rewards[..., last] * rewards[..., first]
+
+
 GAMES = {
     "Max": lambda r, mask=None: sk.Max(r, mask=mask),
     "another v_empty": lambda r, mask=None: sk.Max(r, mask=mask, v_empty=-1.0),
     "TopM": lambda r, mask=None: sk.TopM(r, 2, mask=mask),
     "another m": lambda r, mask=None: sk.TopM(r, 3, mask=mask),
     "Min": lambda r, mask=None: sk.Min(r, mask=mask),
+    "Pairwise": lambda r, mask=None: sk.Pairwise(r[..., None] * r[..., None, :], r, mask=mask),
+    "without values": lambda r, mask=None: sk.Pairwise(r[..., None] * r[..., None, :], mask=mask),
+    "Table": lambda r, mask=None: sk.Table(worths(r), mask=mask),
     "a sum": lambda r, mask=None: 0.5 * sk.Max(r, mask=mask) + sk.TopM(r, 2, mask=mask),
 }
 VALUES = (sk.Shapley(), sk.Banzhaf(0.3), sk.Banzhaf(0.5), sk.Stratum(2), sk.LeaveOneOut())
@@ -47,26 +58,40 @@ def test_credits_are_those_of_the_long_way():
 def test_bad_data_are_refused_as_at_first():
     bad = REWARDS.copy()
     bad[2, 3] = np.nan
-    messages = []
-    for _ in range(2):
-        with pytest.raises(ValueError, match="finite") as error:
-            sk.shapley(sk.Max(bad))
-        messages.append(str(error.value))
-        sk.shapley(sk.Max(REWARDS))  # from here on known
-    assert messages[0] == messages[1]
+    for game in (GAMES["Max"], GAMES["Pairwise"], GAMES["Table"]):
+        messages = []
+        for _ in range(2):
+            with pytest.raises(ValueError, match="finite") as error:
+                sk.shapley(game(bad))
+            messages.append(str(error.value))
+            sk.shapley(game(REWARDS))  # from here on known
+        assert messages[0] == messages[1]
 
 
-def test_a_utility_of_the_user_with_terms_of_its_own_is_asked():
-    class Twice(sk.Max):
+def test_pairs_that_differ_are_refused_as_at_first():
+    w = np.ones((6, 5, 5), "float32")
+    sk.shapley(sk.Pairwise(w))  # from here on known
+    w[3, 1, 2] = 2.0
+    with pytest.raises(ValueError, match=r"symmetric, got 2.0 at \[3, 1, 2\]"):
+        sk.shapley(sk.Pairwise(w))
+
+
+@pytest.mark.parametrize("name", ["Max", "Pairwise", "Table"])
+def test_a_utility_of_the_user_with_terms_of_its_own_is_asked(name):
+    game = GAMES[name](REWARDS)
+    once = sk.shapley(game)
+
+    class Twice(type(game)):
         by = 2.0
 
         def terms(self, value):
             return [term.times(self.by) for term in super().terms(value)]
 
-    once = sk.shapley(sk.Max(REWARDS))
+    twice = object.__new__(Twice)
+    twice.__dict__.update(game.__dict__)
     for by in (2.0, 4.0):
         Twice.by = by
-        np.testing.assert_array_equal(sk.shapley(Twice(REWARDS)), by * once)
+        np.testing.assert_array_equal(sk.shapley(twice), by * once)
 
 
 def test_few_are_kept():

@@ -32,6 +32,7 @@ from shapley_kernels.arrays import (
 )
 from shapley_kernels.games.data import Data, is_number
 from shapley_kernels.games.overflow import within_range
+from shapley_kernels.games.tables import ALL_LIVE_COUNTS
 from shapley_kernels.games.term import Maxima, Term
 from shapley_kernels.values import Semivalue
 
@@ -53,6 +54,8 @@ class Game(Data):
 
     __array_ufunc__ = None  # array * game asks the game, instead of multiplying element by element
 
+    params: tuple[Any, ...] = ()
+    """What the utility takes beside the data, hashable: the key of its coefficients."""
     scales: ClassVar[tuple[str, ...]] = ()
     """Arrays whose common positive multiple multiplies the worth; () if there are none."""
 
@@ -110,6 +113,14 @@ class Game(Data):
         """Where the terms of such a game always come to one run of a primitive: what decides it but for the data, and
         the arrays that it takes; None where they have to be asked each time."""
         return None
+
+    def _run_of(self, value: Semivalue, *arrays: Any) -> "tuple[Hashable, Sequence[Any]] | None":
+        """`one_run` where tables depend on what the class and `params` say, the value and the number of players."""
+        if self.ops is not NUMPY or self.players > ALL_LIVE_COUNTS:
+            return None
+        if self.mask is not None and value.fixed_players is not None:
+            return None
+        return (type(self), self.params, value, self.players, self.dtype, self.mask is None), arrays
 
     def topics(self, size: int) -> int:
         """How many topics `maxima` has, at most, for groups of `size` games; 0: the game is no sum of maxima."""

@@ -193,8 +193,7 @@ class Clusters(Game):
         shape = tuple(self.labels.shape)
         self.counts = rewards is None  # whether every cluster is worth 1
         if self.counts:
-            one = floating(self.ops.array_like(np.ones(1), self.labels, self.labels.dtype), "Clusters: rewards")
-            self.rewards = self.ops.xp.broadcast_to(one, shape)
+            self.rewards = floating(self.ops.xp.ones_like(self.labels), "Clusters: rewards")
         else:
             self.rewards = self._read_beside("rewards", rewards, self.labels, shape, "[..., players]")
         self.dtype = self.rewards.dtype
@@ -434,19 +433,21 @@ class ClustersTerm(Term):
     def _by_size(self) -> Array:
         """[rows, players] where every cluster is worth 1: its members are tied, and their credit depends on how many
         they are."""
-        game, ops = self.game, self.game.ops
-        labels = game.labels.reshape(-1, game.players)
-        live = None if game.mask is None else game.mask.reshape(-1, game.players)
-        size = ops.zeros(labels, labels.shape, ops.dtype("int32"))
-        for i in range(game.players):
-            same = labels == labels[:, i : i + 1]
-            size += same if live is None else same & live[:, i : i + 1]
-        tables = max_tables(self.scale, self.value, game.players, game.live_counts(self.value))
+        game, ops, players = self.game, self.game.ops, self.game.players
+        rows = prod(game.batch_shape)
+        labels = game.labels.reshape(rows, players).T.reshape(-1).reshape(players, rows)  # copied: rows are many
+        live = None if game.mask is None else game.mask.reshape(-1, players)
+        together = max(1, tile_size(ops, labels) // max(1, rows * players)) if game.is_eager() else 1
+        less: Any = -1
+        for i in range(0, players, together):
+            same = labels[i : i + together, None] == labels
+            less = less + (same if live is None else same & live.T[i : i + together, None]).sum(0)
+        tables = max_tables(self.scale, self.value, players, game.live_counts(self.value))
         inside, _, _, row_of_count = tables.on(ops.name, compute_dtype(game.dtype), ops.device(labels))
         if live is None:
-            return inside[row_of_count[game.players]][size - 1]
+            return inside[row_of_count[players]][less.T.reshape(-1)]
         level = row_of_count[live.sum(-1)]
-        return ops.xp.where(live, inside[level[:, None], size - 1], 0.0)
+        return ops.xp.where(live, inside[level[:, None], less.T], 0.0)
 
     def _by_live_count(self, live: Array) -> Iterator[tuple[int, Array]]:
         """Number of players and indices of rows: members of a cluster play among all live players, whose number only

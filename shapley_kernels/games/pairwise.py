@@ -1,6 +1,6 @@
 """Games of pairs: what members are worth by themselves, plus a weight for every pair of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import fsum
@@ -58,8 +58,9 @@ class Pairwise(Game):
         if values is not None:
             shape = (*self.batch_shape, self.players)
             self.values = self._read_beside("values", values, self.w, shape, "[..., players]")
-            dtype = self.ops.promoted(self.w.dtype, self.values.dtype)
-            self.w, self.values, self.dtype = self.ops.cast(self.w, dtype), self.ops.cast(self.values, dtype), dtype
+            if self.w.dtype != self.values.dtype:
+                dtype = self.ops.promoted(self.w.dtype, self.values.dtype)
+                self.w, self.values, self.dtype = self.ops.cast(self.w, dtype), self.ops.cast(self.values, dtype), dtype
         if 0 not in self.batch_shape and not self._is_mirrored(self.w[(0,) * len(self.batch_shape)]):
             self.refuse_asymmetry()
 
@@ -138,6 +139,9 @@ class Pairwise(Game):
         values = rng.integers(-8, 9, (rows, players)) / 8
         w[1::3, :1] = w[1::3, :, :1] = values[1::3, :1] = 0.0  # the first player adds nothing
         return {"w": w, "values": values}
+
+    def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
+        return self._run_of(value, self.w, self.values, self.mask) if type(self).terms is Pairwise.terms else None
 
     def terms(self, value: Semivalue) -> list[Term]:
         return [PairwiseTerm(self, value)]

@@ -1,6 +1,6 @@
 """Games given by all their worths."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -115,6 +115,9 @@ class Table(Game):
         if players:
             values[1::3, 1::2] = values[1::3, ::2]  # the first player adds nothing
         return {"values": values}
+
+    def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
+        return self._run_of(value, self.values, self.mask) if type(self).terms is Table.terms else None
 
     def terms(self, value: Semivalue) -> list[Term]:
         return [TableTerm(self, value)]

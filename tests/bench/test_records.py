@@ -157,7 +157,11 @@ def test_the_table_of_primitives():
 
 @pytest.mark.parametrize(
     ("doc", "records"),
-    [("docs/results/benchmarks.md", RESULTS), ("docs/explanation/cpu.md", [ROOT / "benchmarks" / "roofs.jsonl"])],
+    [
+        ("docs/results/benchmarks.md", RESULTS),
+        ("docs/explanation/cpu.md", [ROOT / "benchmarks" / "roofs.jsonl"]),
+        ("README.md", [ROOT / "benchmarks" / "readme.jsonl"]),
+    ],
 )
 def test_the_tables_of_the_docs_are_those_of_the_committed_records(doc, records):
     stale = table.stale([ROOT / doc], read(records))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import NUMPY, Array, as_float, compute_dtype
+from shapley_kernels.arrays import Array, as_float, compute_dtype
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.data import is_number
 from shapley_kernels.games.order.pairs import PairCoefficients, fixed_pairs, generic_pairs, pair_tables, pairs
@@ -35,8 +35,6 @@ class OrderGame(Game):
     vmaps = True
     arguments: ClassVar[dict[str, Any]] = {"rewards": (-1,), "v_empty": ()}
     scales: ClassVar[tuple[str, ...]] = ("rewards", "v_empty")
-    params: tuple[Any, ...] = ()
-    """What the utility takes beside the data, hashable: the key of its coefficients."""
     may_cancel: ClassVar[bool] = False
     """Whether its coefficients are sums of numbers of both signs, chosen by the user."""
 
@@ -98,12 +96,9 @@ class OrderGame(Game):
         return cls.may_cancel or cls.coefficients.__func__ is OrderGame.coefficients.__func__  # type: ignore[attr-defined]
 
     def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
-        mask, players = self.mask, self.players
-        if self.ops is not NUMPY or players > ALL_LIVE_COUNTS or type(self.v_empty) is not float:
+        if type(self.v_empty) is not float or type(self).terms is not OrderGame.terms:
             return None
-        if (mask is not None and value.fixed_players is not None) or type(self).terms is not OrderGame.terms:
-            return None
-        return (type(self), self.params, value, players, self.dtype, mask is None), (self.rewards, mask, self.v_empty)
+        return self._run_of(value, self.rewards, self.mask, self.v_empty)
 
     def terms(self, value: Semivalue) -> list[Term]:
         return [OrderTerm(self, value, ((1.0, type(self), self.params),))]
