@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from shapley_kernels._command import CommandError
@@ -147,9 +146,7 @@ class Staged:
     def __enter__(self) -> "Staged":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for file in self._files:
             file.end()
         for stream, _ in self._direct:
@@ -219,11 +216,10 @@ class Staged:
     def outcome(self) -> str:
         """What became of the outputs, for a run that ends early."""
         complete = [file.shown for file in self._files if file.is_at(file.target)]
-        streams = [shown for _, shown in self._direct]
-        if self._flushed:
-            complete += streams
-        partial = [] if self._flushed else streams
         missing = [file.shown for file in self._files if file.shown not in complete]
+        partial = [shown for _, shown in self._direct]
+        if self._flushed:
+            complete, partial = complete + partial, []
         said = (("complete", complete), ("not complete", partial), ("not written", missing))
         if not complete and not partial:
             return "no output was written"
@@ -231,17 +227,13 @@ class Staged:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make a rename durable, where the system can."""
-    try:
+    """Make a rename durable, where the system and the file system can, and the directory may be read."""
+    with suppress(OSError):
         handle = os.open(directory, os.O_RDONLY)
-    except OSError:  # a directory that may be written but not read; Windows
-        return
-    try:
-        os.fsync(handle)
-    except OSError:  # file systems that cannot
-        pass
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager

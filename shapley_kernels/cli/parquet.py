@@ -4,8 +4,7 @@ import os
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import TracebackType
+from contextlib import contextmanager, nullcontext, suppress
 from typing import IO, Any
 
 import numpy as np
@@ -343,12 +342,9 @@ class ParquetSink:
     def __enter__(self) -> "ParquetSink":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._flush()
+        # the first error counts; left open, it would write again when it is collected
+        with suppress(Exception) if kind else nullcontext():
             self._writer.close()
-        else:
-            with suppress(Exception):  # the first error counts; left open, it would write again when it is collected
-                self._writer.close()

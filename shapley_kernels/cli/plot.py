@@ -79,14 +79,8 @@ def _advantages(axes: Axes, results: Results, value: str) -> None:
         (turned, TURNED, "^", "the other sign"),
     ):
         if these.any():
-            style: dict[str, Any] = {
-                "s": 28 if len(x) < 1000 else 9,
-                "c": colour,
-                "marker": marker,
-                "alpha": 0.55,
-                "linewidths": 0,
-            }
-            axes.scatter(x[these], y[these], label=label, rasterized=True, zorder=3, **style)
+            style: dict[str, Any] = {"marker": marker, "alpha": 0.55, "rasterized": True, "zorder": 3}
+            axes.scatter(x[these], y[these], 28 if len(x) < 1000 else 9, colour, label=label, linewidths=0, **style)
     _quadrant(axes, 0.98, 0.02, "bottom", "right", "carried", turned & (x > 0))
     _quadrant(axes, 0.02, 0.98, "top", "left", "held back", turned & (x < 0))
     if len(x):
@@ -103,12 +97,8 @@ def _limits(x: np.ndarray, margin: float) -> tuple[float, float]:
 
 def _quadrant(axes: Axes, x: float, y: float, vertical: str, horizontal: str, name: str, inside: np.ndarray) -> None:
     text = f"{name} by\nthe others: {100 * inside.mean() if len(inside) else 0:.1f} %"
-    place: dict[str, Any] = {
-        "transform": axes.transAxes,
-        "va": vertical,
-        "ha": horizontal,
-        "multialignment": horizontal,
-    }
+    place: dict[str, Any] = {"va": vertical, "ha": horizontal, "multialignment": horizontal}
+    place["transform"] = axes.transAxes
     box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0}
     axes.text(x, y, text, fontsize=10, color="#8A3B00", weight="bold", bbox=box, zorder=4, **place)
 

@@ -34,6 +34,8 @@ from shapley_kernels.rl.vocabulary import token_reader
 OWNER = "SetScorer"
 TAKES = ("candidate", "set", "batch")
 NONE = (None, "floor", "abstain", "raise")
+PARSING = ("straddle", "malformed", "truncated", "max_candidates", "pad_to")
+"""Options of `candidate_ids`."""
 MANY = 4
 """Rollouts of a batch; when all of so many are malformed, that is no accident."""
 
@@ -142,7 +144,7 @@ class SetScorer:
             raise ValueError(f"{OWNER}: on_error must be {expected}, got {self.on_error!r}")
         number(f"{OWNER}: floor", self.floor, "a finite number")
         integer(f"{OWNER}: concurrency", self.concurrency, 1)
-        check_policies(OWNER, self.straddle, self.malformed, self.truncated, self.max_candidates, self.pad_to)
+        check_policies(OWNER, *(getattr(self, name) for name in PARSING))
 
     def __call__(self, token_ids: Any, mask: Any = None, *, finished: Any = None, **columns: Any) -> Scored:
         """Parses and scores rollouts.
@@ -184,18 +186,8 @@ class SetScorer:
         return self._scored(candidates, calls, rewards)
 
     def _parse(self, token_ids: Any, mask: Any, finished: Any) -> Candidates:
-        return candidate_ids(
-            token_ids,
-            self.tokenizer,
-            self.parser,
-            mask=mask,
-            finished=finished,
-            straddle=self.straddle,
-            malformed=self.malformed,
-            truncated=self.truncated,
-            max_candidates=self.max_candidates,
-            pad_to=self.pad_to,
-        )
+        options = {name: getattr(self, name) for name in PARSING}
+        return candidate_ids(token_ids, self.tokenizer, self.parser, mask=mask, finished=finished, **options)
 
     def _is_floored(self, problem: str | None) -> bool:
         return {MALFORMED: self.malformed, TRUNCATED: self.truncated}.get(problem or "") == "whole"

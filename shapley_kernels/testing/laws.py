@@ -8,7 +8,7 @@ by being listed.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -43,7 +43,7 @@ MANY_ROWS = 37
 class Law:
     """A law, and what of ours it is checked on."""
 
-    check: Callable[[Any, Sample], None]
+    check: Callable[[Any, Sample], Any]
     on: tuple[tuple[int, ...], ...]
     """Arguments of `Ours.sample`."""
     values: str
@@ -72,7 +72,7 @@ def _law(
     holds: Callable[[Ours], bool] = lambda subject: True,
     for_all: bool = True,
 ) -> Any:
-    def register(check: Callable[[Any, Sample], None]) -> Callable[[Any, Sample], None]:
+    def register(check: Callable[[Any, Sample], Any]) -> Callable[[Any, Sample], Any]:
         LAWS.append(Law(check, tuple(on), values, holds, for_all))
         return check
 
@@ -81,10 +81,6 @@ def _law(
 
 def is_shapley(subject: Subject) -> bool:
     return isinstance(subject.value, Shapley)
-
-
-def _is_order(subject: Subject) -> bool:
-    return subject.is_order
 
 
 def _far(a: np.ndarray, b: np.ndarray, allowed: Any = 0.0) -> int | None:
@@ -147,7 +143,7 @@ def results(subject: Subject, data: Sample) -> None:
     """credits stay what they are when the function is called again"""
     got = subject.run(subject.placed(data))
     before = np.array(to_float64(got))
-    subject.run(subject.placed(data.map(_zeroed)))
+    subject.run(subject.placed(data.map(lambda x: 0 * x if x.dtype.kind == "f" else x)))
     if not np.array_equal(to_float64(got), before, equal_nan=True):
         raise Broken(f"with all numbers 0 in the next call they became {to_float64(got).tolist()}", data, before)
     again = subject.credits(data)
@@ -155,17 +151,9 @@ def results(subject: Subject, data: Sample) -> None:
         raise Broken(f"on the same data again they are {again.tolist()}", data, before)
 
 
-def _zeroed(x: Any) -> Any:
-    return 0 * x if x.dtype.kind == "f" else x
-
-
 @_law()
-def completeness(subject: Subject, data: Sample) -> None:
+def completeness(subject: Subject, data: Sample) -> np.ndarray:
     """every player is given a finite credit"""
-    _complete(subject, data)
-
-
-def _complete(subject: Subject, data: Sample) -> np.ndarray:
     got = subject.credits(data)
     if not np.isfinite(got).all():
         i = np.argwhere(~np.isfinite(got))[0].tolist()
@@ -193,14 +181,10 @@ def layout(subject: Subject, data: Sample) -> None:
     same_launch = isinstance(subject.utility, type) or not isinstance(subject, Ours)
     allowed = subject.drift(data) if same_launch else 2 * subject.allowed(data, got)  # sums convert what they merge
     for how, view in subject.layouts().items():
-        viewed = placed.map(partial(_viewed, view))
+        viewed = placed.map(lambda x: view(x) if len(x.shape) > 1 else x)  # noqa: B023, it is called at once
         credits = _again(subject, how, viewed, data, got)
         if _far(credits, got, allowed) is not None:
             raise Broken(f"with {how} it became {credits.tolist()}", data, got)
-
-
-def _viewed(view: Callable[[Any], Any], x: Any) -> Any:
-    return view(x) if len(x.shape) > 1 else x
 
 
 @_law(on=[(9, 0), (20, 1)])
@@ -242,7 +226,7 @@ def _nonfinite_stays(
 @_law(on=[(1, 1), (3, 1), (5, 0)], values="pairs", holds=is_shapley)
 def efficiency(subject: Subject, data: Sample) -> None:
     """the credits of a row sum to v(all) - v(empty)"""
-    got, allowed = _complete(subject, data), subject.allowed(data, _floats(subject.truth(data), data)).sum(axis=-1)
+    got, allowed = completeness(subject, data), subject.allowed(data, _floats(subject.truth(data), data)).sum(axis=-1)
     for row, (_, table) in enumerate(worths_of(data)):
         total, expected = sum(map(Fraction, got[row].tolist())), table[-1] - table[0]
         if abs(total - expected) > Fraction(float(allowed[row])):
@@ -315,7 +299,7 @@ def accuracy(subject: Subject, data: Sample) -> None:
 
 
 def _accurate(subject: Subject, data: Sample, truth: list[list[Fraction]]) -> None:
-    got = _complete(subject, data)
+    got = completeness(subject, data)
     error, allowed, unit = subject.errors(data, got, truth)
     if not (error <= allowed).all():
         i = tuple(map(int, np.unravel_index((error - allowed).argmax(), error.shape)))
@@ -325,7 +309,7 @@ def _accurate(subject: Subject, data: Sample, truth: list[list[Fraction]]) -> No
 # -- laws of ours alone ------------------------------------------------------------------------------------------------
 
 
-@_law(on=MANY, values="pairs", holds=_is_order, for_all=False)
+@_law(on=MANY, values="pairs", holds=lambda subject: subject.is_order, for_all=False)
 def equals_gap_formula(subject: Ours, data: Sample) -> None:
     """rows too long to enumerate are within the budget of the gap formula in rational arithmetic"""
     _accurate(subject, *_gap_truth(data, subject.value))
@@ -455,11 +439,7 @@ def batches(subject: Ours, data: Sample) -> None:
             raise Broken(f"row 0 without batch axis gives {single.tolist()}", data, got)
 
 
-def _has_floats(subject: Ours) -> bool:
-    return bool(subject.sample(3, 0).float_arrays())
-
-
-@_law(on=[(4, 0)], holds=_has_floats, for_all=False)
+@_law(on=[(4, 0)], holds=lambda subject: bool(subject.sample(3, 0).float_arrays()), for_all=False)
 def nonfinite_raises(subject: Ours, data: Sample) -> None:
     """nan="raise", and on the CPU by default: a ValueError that names the first bad entry"""
     for name in data.float_arrays():

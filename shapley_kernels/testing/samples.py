@@ -193,8 +193,8 @@ def planned(utility: Utility, dtype: str, plan: Plan) -> "Sample":
     mask = None if plan.dead is None else ~plan.dead
     if not issubclass(kind, OrderGame):
         given = kind.example(rng, rows, players)
-        arrays = {name: rounded(x, dtype) if _is_float(x) else x for name, x in given.items() if name in kind.arguments}
-        return Sample(utility, arrays, mask, {name: x for name, x in given.items() if name not in kind.arguments})
+        data = Sample(utility, {name: given.pop(name) for name in kind.arguments if name in given}, mask, given)
+        return data.map(lambda x: rounded(x, dtype) if x.dtype.kind == "f" else x)
     drawn = [_row(rng, kind, row, dtype) for kind, row in zip(plan.kinds, plan.small, strict=True)]
     rewards = rounded(np.array(drawn).reshape(rows, players), dtype)
     chosen = [row[player] if len(row) else 0.0 for row, (_, player) in zip(rewards, plan.empty, strict=True)]
@@ -203,10 +203,6 @@ def planned(utility: Utility, dtype: str, plan: Plan) -> "Sample":
     arrays = {"rewards": rewards, "v_empty": float(v_empty[0]) if plan.scalar and rows else v_empty}
     params = kind.example_params(np.random.default_rng([players, plan.params]), players)
     return Sample(utility, arrays, mask, params)
-
-
-def _is_float(x: Any) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
 def _row(rng: np.random.Generator, kind: str, small: np.ndarray, dtype: str) -> np.ndarray:
