@@ -14,7 +14,7 @@ from shapley_kernels.games.tables import Tables
 
 @dataclass(slots=True)
 class Launcher:
-    """The runs of primitives of one call: a `games.term.Launch`.
+    """The runs of primitives of one call: a `games.term.AnyLauncher`.
 
     Args:
         ops: of the container of the data.

@@ -19,7 +19,7 @@ from shapley_kernels.games.order.pairs import pair_tables, pairs
 from shapley_kernels.games.order.tables import coefficients, order_tables
 from shapley_kernels.games.order.utilities import Max
 from shapley_kernels.games.tables import Tables
-from shapley_kernels.games.term import Launch, Maxima, Term
+from shapley_kernels.games.term import AnyLauncher, Maxima, Term
 from shapley_kernels.values import Semivalue
 
 
@@ -305,7 +305,7 @@ def _pairs_of_topics(game: Any, data: Array, of_topic: Callable[[Array], Array])
 class TopicsTerm(Term):
     """sum_t w_t times the credits of topic t."""
 
-    def sum_of_topics(self, launch: Launch, data: Array, credits_of: "CreditsOf") -> Array:
+    def sum_of_topics(self, launch: AnyLauncher, data: Array, credits_of: "CreditsOf") -> Array:
         """[batch..., players] in the dtype of the launcher.
 
         Args:
@@ -349,7 +349,7 @@ class FacilityTerm(TopicsTerm):
 
     scores: Array  # [batch..., players, topics]
 
-    def credits(self, launch: Launch) -> Array:
+    def credits(self, launch: AnyLauncher) -> Array:
         tables = max_tables(self.scale, self.value, self.game.players, self.game.live_counts(self.value))
         return self.sum_of_topics(
             launch,
@@ -377,7 +377,7 @@ class FacilityTerm(TopicsTerm):
 class CoverageTerm(TopicsTerm):
     """sum_t w_t times the credits of a noisy-or on topic t: the `multilinear` primitive."""
 
-    def credits(self, launch: Launch) -> Array:
+    def credits(self, launch: AnyLauncher) -> Array:
         game = self.game
         tables = product_tables(self.value, game.players, game.live_counts(self.value), -self.scale)
         return self.sum_of_topics(
@@ -415,7 +415,7 @@ class ClustersTerm(Term):
         """Clusters that are worth 1 each have nothing that could be bad."""
         return bool(self.game.counts)
 
-    def credits(self, launch: Launch) -> Array:
+    def credits(self, launch: AnyLauncher) -> Array:
         game, ops, players = self.game, self.game.ops, self.game.players
         if game.counts:
             return ops.cast(self._by_size().reshape(game.rewards.shape), launch.dtype)
@@ -459,7 +459,7 @@ class ClustersTerm(Term):
         for n in self.game.live_counts(self.value):
             yield n, self.game.ops.xp.asarray(np.flatnonzero(counts == n))
 
-    def _of_rows(self, launch: Launch, labels: Array, rewards: Array, live: Array, tables: Tables) -> Array:
+    def _of_rows(self, launch: AnyLauncher, labels: Array, rewards: Array, live: Array, tables: Tables) -> Array:
         xp = self.game.ops.xp
         together = (labels[:, :, None] == labels[:, None, :]) & live[:, None, :]  # [rows, i, j]
         members = together & _leaders(xp, together)[:, :, None]  # [rows, clusters by their leaders, players]

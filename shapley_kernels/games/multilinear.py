@@ -16,7 +16,7 @@ import numpy as np
 from shapley_kernels.arrays import Array, Ops, compute_dtype, integer, number
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.tables import Entries, Tables, by_live_count, kept
-from shapley_kernels.games.term import Launch, Term
+from shapley_kernels.games.term import AnyLauncher, Term
 from shapley_kernels.values import Semivalue
 
 
@@ -307,7 +307,7 @@ CHUNK = 1 << 22
 class LogSumTerm(Term):
     """`LogSum` as a mixture of noisy-ors over s; see there."""
 
-    def credits(self, launch: Launch) -> Array:
+    def credits(self, launch: AnyLauncher) -> Array:
         game, ops, xp = self.game, self.game.ops, self.game.ops.xp
         dtype = game.compute_dtype
         w = game.ratios(game.usable())  # [batch..., players]

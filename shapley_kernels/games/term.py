@@ -11,7 +11,7 @@ from shapley_kernels.games.tables import Tables
 from shapley_kernels.values import Semivalue
 
 
-class Launch(Protocol):
+class AnyLauncher(Protocol):
     """Runs a primitive of `kernels/` on the backend of the call: a `launch.Launcher`."""
 
     dtype: Any
@@ -61,7 +61,7 @@ class Term:
         """Those of the primitive, for the live counts of the game, times `scale`; cached."""
         raise NotImplementedError
 
-    def credits(self, launch: Launch) -> Array:
+    def credits(self, launch: AnyLauncher) -> Array:
         """Credits [batch..., players] without the factor, in the dtype of the launcher; exactly 0 for masked
         players."""
         game = self.game

@@ -11,7 +11,7 @@ from shapley_kernels.arrays import NUMPY, Array, compute_dtype, eps, in_row
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.data import live_entries
 from shapley_kernels.games.multilinear import product_tables, products_by_size
-from shapley_kernels.games.term import Launch, Term
+from shapley_kernels.games.term import AnyLauncher, Term
 from shapley_kernels.values import Semivalue
 
 
@@ -105,7 +105,7 @@ def _determinant(matrix: list[list[Fraction]]) -> Fraction:
 class VolumeTerm(Term):
     """The `multilinear` primitive on the eigenvalues, spread by the squares of the eigenvectors."""
 
-    def credits(self, launch: Launch) -> Array:
+    def credits(self, launch: AnyLauncher) -> Array:
         game, n = self.game, self.game.players
         lam, vectors, mask = self._spectrum()
         self._check_range(lam, launch.dtype)

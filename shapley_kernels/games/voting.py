@@ -11,7 +11,7 @@ import numpy as np
 from shapley_kernels.arrays import Array, compute_dtype, describe, floating, integer, native, ops_of
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.multilinear import TotalTerm
-from shapley_kernels.games.term import Launch, Term
+from shapley_kernels.games.term import AnyLauncher, Term
 from shapley_kernels.values import Semivalue
 
 LARGEST_TOTAL = 1 << 20
@@ -90,7 +90,7 @@ class CountTerm(Term):
     are counted without any error, and more with a relative one of members + sums roundings.
     """
 
-    def credits(self, launch: Launch) -> Array:
+    def credits(self, launch: AnyLauncher) -> Array:
         game, ops = self.game, self.game.ops
         weights = ops.to_host(game.weights).reshape(-1, game.players)
         credits = np.zeros(weights.shape)

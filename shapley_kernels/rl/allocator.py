@@ -428,7 +428,7 @@ def _same(mask: Array | None, live: Array | None) -> bool:
 
 
 class _FusedLaunch:
-    """A run of `order` that normalises as well: a `games.term.Launch`."""
+    """A run of `order` that normalises as well: a `games.term.AnyLauncher`."""
 
     traced = False
 

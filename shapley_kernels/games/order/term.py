@@ -9,7 +9,7 @@ import numpy as np
 from shapley_kernels.arrays import Array, compute_dtype
 from shapley_kernels.games.order.tables import Recipe, coefficients, counts_alike, order_entries
 from shapley_kernels.games.tables import Tables, by_live_count
-from shapley_kernels.games.term import Launch, Term
+from shapley_kernels.games.term import AnyLauncher, Term
 
 FEWEST_LINEAR = 16
 """Players from which on credits that need no order are computed without one: what the form takes, and is faster for."""
@@ -24,7 +24,7 @@ class OrderTerm(Term):
     primitive: ClassVar[str] = "order"
     propagates_nan: ClassVar[bool] = True
 
-    def credits(self, launch: Launch) -> Array:
+    def credits(self, launch: AnyLauncher) -> Array:
         game = self.game
         compiling = launch.traced and game.ops.is_compiling(game.rewards)
         arrays = self.arrays()
