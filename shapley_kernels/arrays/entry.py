@@ -78,7 +78,7 @@ def native(x: Any, name: str) -> tuple[Array, Callable[[Array], Any] | None]:
         return dense(x, name), None
     if isinstance(x, (Real, list, tuple, np.generic)):
         return from_list(x, name), None
-    if isinstance(x, np.ma.MaskedArray):
+    if _is_masked(x):
         raise TypeError(f"{name}: expected a plain array, got a numpy masked array; pass x.data, and mask=~x.mask")
     if isinstance(x, np.ndarray):
         return x.view(np.ndarray), None
@@ -253,7 +253,7 @@ def as_float(x: Any, name: str) -> float:
         return x
     if is_torch(x):
         x = x.detach()
-    several = getattr(x, "ndim", 0) != 0 or isinstance(x, np.ma.MaskedArray)
+    several = getattr(x, "ndim", 0) != 0 or _is_masked(x)
     if several or isinstance(x, (str, bytes)) or "complex" in str(getattr(x, "dtype", "")):
         raise TypeError(f"{name}: expected a real number, got {x!r}")
     try:
@@ -262,6 +262,11 @@ def as_float(x: Any, name: str) -> float:
         return inf if x > 0 else -inf
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected a real number, got {x!r}") from None
+
+
+def _is_masked(x: Any) -> bool:
+    """Whether it is a masked array of numpy, whose module takes longer to import than all of ours."""
+    return isinstance(x, np.ndarray) and type(x) is not np.ndarray and isinstance(x, np.ma.MaskedArray)
 
 
 def like(x: Any, reference: Array, name: str) -> Array:
