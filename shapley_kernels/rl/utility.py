@@ -43,7 +43,7 @@ def make_game(owner: str, utility: Callable[..., Game], rewards: Any, mask: Any,
             f"{owner}: utility must hand its mask on, as in sk.Max(rewards, mask=mask), got a game without"
         )
     shape = (*game.batch_shape, game.players)
-    if shape != np.shape(rewards):
+    if shape != (rewards.shape if type(rewards) is np.ndarray else np.shape(rewards)):
         raise ValueError(
             f"{owner}: utility must give a game of the candidates of rewards {tuple(np.shape(rewards))}, got one of "
             f"{shape}; what has several numbers per candidate goes by name: "

@@ -15,16 +15,15 @@ import numpy as np
 from shapley_kernels.kernels.order._sorting_networks import network
 
 _TEMPLATE = """
-def {name}(rewards, mask, v_empty, A, B, C, row_of_count, out):
+def {name}(rewards, mask, v_empty, A, B, C, row_of_count, start, stop, out):
     real = A.dtype.type
     zero, one, least = real(0), real(1), real(-inf)
     {head}
     c_of = np_empty({tile}, A.dtype)
     bad = False
-    rows = len(out) // {players}
-    for first in range(0, rows, {tile}):
-        width = min({tile}, rows - first)
-        if first == 0 or v_empty.size > 1:
+    for first in range(start, stop, {tile}):
+        width = min({tile}, stop - first)
+        if first == start or v_empty.size > 1:
             for lane in range(width):
                 c_of[lane] = v_empty[first + lane if v_empty.size > 1 else 0]
         part = slice(first * {players}, (first + width) * {players})
@@ -34,7 +33,7 @@ def {name}(rewards, mask, v_empty, A, B, C, row_of_count, out):
             at = lane * {players}
             c = c_of[lane]
             {body}
-    return bad
+    return start if bad else -1
 """
 
 _TILE = 1024
@@ -42,13 +41,13 @@ _TILE = 1024
 
 
 def kernel(players: int, masked: bool, has_b: bool) -> Callable[..., Any]:
-    """rows(rewards, mask, v_empty, A, B, C, row_of_count, out) with flat rewards, mask (bytes) and out.
+    """rows(rewards, mask, v_empty, A, B, C, row_of_count, start, stop, out) with flat rewards, mask (bytes) and out.
 
     Args:
         players: at most about 8: O(players^2) steps per row, all in registers.
         masked, has_b: whether there are a mask and coefficients B; else these arguments are None.
 
-    The function returns whether any credit is not finite.
+    The function returns its first row if any credit is not finite, else -1.
     """
     name = f"rows_of_{players}" + "_masked" * masked + "_with_b" * has_b
     head, body = _lines(players, masked, has_b)

@@ -164,25 +164,18 @@ def _registers(players: int, dtype: str, masked: bool, has_b: bool, make: bool) 
 
     mask, b = read(numba.uint8, 1) if masked else none, read(real, 2) if has_b else none
     tables = (read(real, 2), b, read(real, 1), read(numba.int32, 1))
-    signature = numba.boolean(read(real, 1), mask, read(real, 1), *tables, numba.types.Array(real, 1, "C"))
+    part, out = (numba.int64, numba.int64), numba.types.Array(real, 1, "C")
+    signature = numba.int64(read(real, 1), mask, read(real, 1), *tables, *part, out)
     return compiled(registers_kernel(players, masked, has_b), signature, make)
 
 
 def _in_registers(kernel: Any, rewards: Any, mask: Any, tables: Any, out: Any) -> int:
     """Rows of few players. Returns the first bad row, or -1."""
-    (rows, players), (v_empty, *coefficients) = out.shape, tables
+    rows, players = out.shape
     x, result = rewards.reshape(-1), out.reshape(-1)
     live = None if mask is None else mask.view(np.uint8).reshape(-1)
-
-    def part(start: int, stop: int) -> int:
-        own = slice(start * players, stop * players)
-        c = v_empty[start:stop] if v_empty.size > 1 else v_empty
-        if not kernel(x[own], None if live is None else live[own], c, *coefficients, result[own]):
-            return -1
-        bad = ~np.isfinite(out[start:stop]).all(axis=1)
-        return start + int(bad.argmax()) if bad.any() else -1
-
-    return over_rows(part, rows, 1, THREADED // players)
+    bad = over_rows(lambda *part: kernel(x, live, *tables, *part, result), rows, 1, THREADED // players)
+    return bad if bad < 0 else int((~np.isfinite(out)).any(axis=1).argmax())
 
 
 def _by_rank(work: Any, rewards: Any, mask: Any, start: int, stop: int) -> int:
