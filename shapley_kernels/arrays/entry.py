@@ -94,6 +94,8 @@ def read(x: Any, name: str, *, integers: bool = False) -> tuple[Ops, Array, Call
     """`native` with its operations, as floats (`floating`), or with integers=True as int64."""
     if type(x) is np.ndarray and x.dtype in _FLOATS and not integers:  # most are
         return NUMPY, x, None
+    if (ops := ops_of(x)) is not NUMPY and not integers:
+        return ops, _floating_tensor(dense(x, name), name), None
     array, restore = native(x, name)
     ops = ops_of(array)
     if not integers:
@@ -191,19 +193,27 @@ def floating(x: Array, name: str) -> Array:
         TypeError: complex, object, string, longdouble or 8-bit float data.
     """
     if is_torch(x):
-        torch = sys.modules["torch"]
-        if x.dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
-            return x.resolve_neg()  # of a view into complex numbers, whose memory holds the opposite
-        if not x.dtype.is_floating_point and not x.dtype.is_complex:
-            return x.to(torch.get_default_dtype())
-    else:
-        if x.dtype.char in "dfe":
-            return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
-        if x.dtype.kind in "iub":
-            return x.astype(np.float64)
-        if x.dtype.name == "bfloat16":  # numpy knows it through the ml_dtypes package
-            return x
-    raise TypeError(
+        return _floating_tensor(x, name)
+    if x.dtype.char in "dfe":
+        return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+    if x.dtype.kind in "iub":
+        return x.astype(np.float64)
+    if x.dtype.name == "bfloat16":  # numpy knows it through the ml_dtypes package
+        return x
+    raise TypeError(_no_reals(x, name))
+
+
+def _floating_tensor(x: Array, name: str) -> Array:
+    torch = sys.modules["torch"]
+    if x.dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        return x.resolve_neg()  # of a view into complex numbers, whose memory holds the opposite
+    if not x.dtype.is_floating_point and not x.dtype.is_complex:
+        return x.to(torch.get_default_dtype())
+    raise TypeError(_no_reals(x, name))
+
+
+def _no_reals(x: Array, name: str) -> str:
+    return (
         f"{name}: expected real numbers (float16, bfloat16, float32, float64, integers or bools), got dtype {x.dtype}"
     )
 

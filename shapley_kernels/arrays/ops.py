@@ -25,6 +25,8 @@ class Ops:
     """ "numpy" or "torch"."""
     xp: Any
     """The module whose functions work on the arrays."""
+    array_type: type
+    """Their class."""
     index_dtypes: tuple[Any, Any]
     """int64 and int32, which kernels take as they are."""
 
@@ -97,7 +99,7 @@ class Ops:
         return False
 
     def is_numpy_too(self, x: Array) -> bool:
-        """True for a tensor that numpy can read in place: on the CPU, of a dtype that numpy has, and nothing traces."""
+        """True for a tensor that numpy can read in place, where nothing traces: on the CPU, of a dtype of numpy."""
         return False
 
     # -- new arrays ----------------------------------------------------------------------------------------------------
@@ -159,7 +161,7 @@ class Ops:
 class NumpyOps(Ops):
     """`Ops` of numpy."""
 
-    name, xp = "numpy", np
+    name, xp, array_type = "numpy", np, np.ndarray
     index_dtypes = (np.dtype(np.int64), np.dtype(np.int32))
 
     def dtype(self, name: str) -> Any:
@@ -224,7 +226,7 @@ class TorchOps(Ops):
     name = "torch"
 
     def __init__(self, torch: Any) -> None:
-        self.xp = torch
+        self.xp, self.array_type = torch, torch.Tensor
         self.index_dtypes = (torch.int64, torch.int32)
         self.zero_arrays: dict[tuple[Any, Any], Array] = {}
 
@@ -277,10 +279,13 @@ class TorchOps(Ops):
         return bool(x.is_cpu) and not self.is_traced(x)
 
     def needs_grad(self, *arrays: Any) -> bool:
-        return any(getattr(x, "requires_grad", False) for x in arrays) and bool(self.xp.is_grad_enabled())
+        for x in arrays:
+            if getattr(x, "requires_grad", False):
+                return bool(self.xp.is_grad_enabled())
+        return False
 
     def is_numpy_too(self, x: Array) -> bool:
-        return self.on_cpu(x) and x.dtype is not self.xp.bfloat16 and not self.is_traced(x)
+        return bool(x.is_cpu) and x.dtype is not self.xp.bfloat16
 
     def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
         return self.xp.as_tensor(x, dtype=dtype, device=reference.device)
@@ -368,7 +373,7 @@ def in_numpy(ops: Ops, restore: Any, *arrays: Array | None) -> tuple[Any, ...]:
         restore: from a result to the container of the caller, or None.
         arrays: of one container; None stays None.
     """
-    if not all(x is None or ops.is_numpy_too(x) for x in arrays):
+    if not all(x is None or (ops.is_numpy_too(x) and not ops.is_traced(x)) for x in arrays):
         return ops, restore, *arrays
     return NUMPY, from_numpy(ops, restore), *(None if x is None else ops.to_host(x) for x in arrays)
 

@@ -164,21 +164,20 @@ class Game(Data):
 
     def with_arrays(self, change: Callable[[Array], Array]) -> "Game":
         """The same game with `change` of all its arrays, with results in numpy or torch."""
-        changed = without_restore(self)
-        for name, array in list(vars(changed).items()):
-            if hasattr(array, "shape") and hasattr(array, "dtype"):
-                setattr(changed, name, change(array))
+        changed, kind = without_restore(self), self.ops.array_type
+        attributes = vars(changed)
+        for name, array in vars(self).items():
+            if isinstance(array, kind):
+                attributes[name] = change(array)
         data = changed.data
-        changed.dtype = data.dtype
-        if type(data) is not type(self.data):
-            changed.ops = ops_of(data)
+        changed.dtype, changed.ops = data.dtype, ops_of(data)
         return changed
 
     def in_numpy(self, keep_gradient: bool) -> "Game | None":
         """The same game on numpy arrays, in the memory of its tensors, with results as before; None where numpy cannot
         read these (`Ops.is_numpy_too`), or where a gradient has to flow and is to be kept."""
         ops = self.ops
-        if not ops.is_numpy_too(self.data):
+        if not ops.is_numpy_too(self.data) or ops.is_traced(self.data):
             return None
         known: dict[int, Array] = {}  # what shares data goes on doing so
 
