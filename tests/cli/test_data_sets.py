@@ -232,33 +232,6 @@ def test_csv(place: Place) -> None:
     assert "it looks like CSV, which has no place for a list of rewards; write JSON lines, or Parquet" in said
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["-u", "max", "--utility", "min"], "--utility is given twice"),
-        (["-u", "topm", "--m", "2", "--m", "3"], "--m is given twice"),
-        (["--summary", "--quiet"], "--summary is given twice"),
-        (["--force", "-f"], None),
-        (["-u", "best(3)"], "--utility: expected one of max, min, "),
-        (["-u", "max min"], "or a sum such as 0.7*topm(3) + 0.3*max, got 'max min'"),
-        (["-u", "topm(0)"], "--utility topm: expected an integer >= 1 such as topm(3), got '0'"),
-        (["-u", "owa"], "--weights: expected finite numbers with commas between them"),
-        (["-u", "max(3)"], "--utility max takes nothing in brackets, got '3'"),
-        (["-u", "coverage"], "--utility coverage needs the column of its covers: coverage(COLUMN)"),
-        (["-u", "topm(2) + max", "--m", "3"], "--m does not go with --utility 'topm(2) + max'"),
-        (["-u", "topm(2) + max", "--v-empty", "1"], "--v-empty goes with a single utility of rewards"),
-        (
-            ["-u", "clusters(label)"],
-            "column 'label': expected one of this name, found only 'prompt_id', 'rewards'",
-        ),
-    ],
-)
-def test_mistakes_with_options(place: Place, options: list[str], said: str | None) -> None:
-    place.write("in.jsonl", [GOOD])
-    found = place.run("in.jsonl", "-o", "out.jsonl", *options, status=2 if said else 0)
-    assert said is None or said in " ".join(found.stderr.replace("│", " ").split())
-
-
 # --- utilities
 
 

@@ -171,18 +171,10 @@ def test_a_full_disk(place: Place, scratch: Path, name: str) -> None:
     place.write("in.jsonl", [*LARGE, *(json.dumps({"x": row["x"]}).encode() + b"\n" for row in LARGE)])
     place.run("in.jsonl", "-o", "/dev/null", "--output-format", "jsonl", *SKIP, "--bad-rows", "b", "--force")
     with small_disk(full) as reason:
+        elsewhere = ["-o", "/dev/null", "--output-format", "jsonl", "--bad-rows"]
         arguments = {
-            "out.pdf": [
-                "-o",
-                "/dev/null",
-                "--output-format",
-                "jsonl",
-                "--bad-rows",
-                "/dev/null",
-                "--plot",
-                "full/out.pdf",
-            ],
-            "out.jsonl.bad.jsonl": ["-o", "/dev/null", "--output-format", "jsonl", "--bad-rows", f"full/{name}"],
+            "out.pdf": [*elsewhere, "/dev/null", "--plot", "full/out.pdf"],
+            "out.jsonl.bad.jsonl": [*elsewhere, f"full/{name}"],
         }.get(name, ["-o", f"full/{name}", "--bad-rows", "/dev/null"])
         if name == "out.pdf":
             (full / "filler").write_bytes(b"0" * (250 << 10))

@@ -46,7 +46,7 @@ def test_an_existing_output_is_replaced_only_by_force(place: Place) -> None:
         assert place.names() == {"in.jsonl"}
     place.write("out.jsonl", [b"mine"])
     os.chmod("out.jsonl", 0o640)
-    place.run("in.jsonl", "-o", "out.jsonl", "--force")
+    place.run("in.jsonl", "-o", "out.jsonl", "--force", "-f")
     assert len(place.rows("out.jsonl")) == 4
     assert os.stat("out.jsonl").st_mode & 0o777 == 0o640
 
@@ -150,22 +150,31 @@ def test_a_device_is_written_not_replaced(place: Place) -> None:
         (["in.jsonl", "--lam", "1"], 2, "--lam does not go with --value shapley, only with suffix-swap"),
         (["in.jsonl", "--value", "suffix-swap", "--lam", "2"], 2, "lam must be a number in [0, 1]"),
         (["in.jsonl", "--title", "t"], 2, "--title is that of the picture; give --plot FILE, too"),
-        (["in.jsonl", "--utility", "best"], 2, "best"),
+        (["in.jsonl", "-u", "max", "--utility", "min"], 2, "--utility is given twice"),
+        (["in.jsonl", "-u", "topm", "--m", "2", "--m", "3"], 2, "--m is given twice"),
+        (["in.jsonl", "--summary", "--quiet"], 2, "--summary is given twice"),
+        (["in.jsonl", "-u", "best(3)"], 2, "--utility: expected one of max, min, "),
+        (["in.jsonl", "-u", "max min"], 2, "or a sum such as 0.7*topm(3) + 0.3*max, got 'max min'"),
+        (["in.jsonl", "-u", "topm(0)"], 2, "--utility topm: expected an integer >= 1 such as topm(3), got '0'"),
+        (["in.jsonl", "-u", "owa"], 2, "--weights: expected finite numbers with commas between them"),
+        (["in.jsonl", "-u", "max(3)"], 2, "--utility max takes nothing in brackets, got '3'"),
+        (["in.jsonl", "-u", "coverage"], 2, "--utility coverage needs the column of its covers: coverage(COLUMN)"),
+        (["in.jsonl", "-u", "topm(2) + max", "--m", "3"], 2, "--m does not go with --utility 'topm(2) + max'"),
+        (["in.jsonl", "-u", "topm(2) + max", "--v-empty", "1"], 2, "--v-empty goes with a single utility of rewards"),
+        (["in.jsonl", "-u", "clusters(label)"], 2, "column 'label': expected one of this name, found only 'prompt_id'"),
         (["in.jsonl.gz", "-o", "o.jsonl"], 2, "the gzip data is damaged or cut off"),
     ],
 )
 def test_mistakes_are_said_in_a_line(place: Place, arguments: list[str], status: int, said: str) -> None:
     place.write("in.jsonl", ROWS)
     place.write("in.jsonl.gz", [b"\x1f\x8b\x08\x00cut off"])
-    assert said in place.run(*arguments, status=status).stderr
+    assert said in " ".join(place.run(*arguments, status=status).stderr.replace("│", " ").split())
     assert place.names() == {"in.jsonl", "in.jsonl.gz"}
 
 
 def test_a_directory_that_cannot_be_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write("in.jsonl", ROWS)
-
-    refuse = _raise(PermissionError(13, "Permission denied"))
-    monkeypatch.setattr(_files, "_taken", refuse)  # root may write everywhere
+    monkeypatch.setattr(_files, "_taken", _raise(PermissionError(13, "Permission denied")))  # root may write everywhere
     assert ".: Permission denied" in place.run("in.jsonl", "-o", "out.jsonl", status=1).stderr
 
 

@@ -75,14 +75,6 @@ def test_golden_values(place: Place) -> None:
         np.testing.assert_allclose(rows[row]["advantages"], expected, atol=5e-6)
 
 
-@pytest.mark.parametrize("sizes", ["worth", "share"])
-def test_equals_one_library_call(place: Place, sizes: str) -> None:
-    rows = random_rows(300)
-    place.write("in.jsonl", rows)
-    place.run("in.jsonl", "-o", "out.jsonl", "--sizes", sizes)
-    assert_same(place.rows("out.jsonl"), rows, by_library(rows, sizes=sizes))
-
-
 @pytest.mark.parametrize("scale", ["group", "batch", "none"])
 @pytest.mark.parametrize("center", ["group", "loo", "slot", "none"])
 def test_many_small_batches_equal_one_library_call(
@@ -92,11 +84,16 @@ def test_many_small_batches_equal_one_library_call(
     monkeypatch.setattr("shapley_kernels.cli.reading.BATCH_ROWS", 7)
     rows = random_rows(200, seed=1, longest=17)
     place.write("in.jsonl", rows)
-    place.run("in.jsonl", "-o", "out.jsonl", "--center", center, "--scale", scale)
-    assert_same(place.rows("out.jsonl"), rows, by_library(rows, center=center, scale=scale))
+    for sizes in ("worth", "share"):
+        options = ["--center", center, "--scale", scale, "--sizes", sizes]
+        place.run("in.jsonl", "-o", "out.jsonl", "--force", *options)
+        assert_same(place.rows("out.jsonl"), rows, by_library(rows, sizes=sizes, center=center, scale=scale))
 
 
-@pytest.mark.parametrize(("value", "scale"), [("shapley", "batch"), ("broadcast", "group"), ("suffix-swap", "group")])
+@pytest.mark.parametrize(
+    ("value", "scale"),
+    [("shapley", "batch"), *((name, "group") for name in ("broadcast", "suffix-swap", "winner-takes-all", "prefix"))],
+)
 def test_batches_do_not_show(place: Place, monkeypatch: pytest.MonkeyPatch, value: str, scale: str) -> None:
     """To the last bit, so that the rows may be shared on any number of machines."""
     rng, options = np.random.default_rng(2), ["--utility", "mean", "--value", value, "--scale", scale]
@@ -145,15 +142,6 @@ def test_baselines(place: Place, name: str) -> None:
     place.run("in.jsonl", "-o", "out.jsonl", "--value", name)
     expected = {"broadcast": [3, 3, 3], "winner-takes-all": [0, 3, 0], "prefix": [1, 2, 0]}[name]
     assert place.rows("out.jsonl")[0]["credits"] == expected
-
-
-@pytest.mark.parametrize("name", ["winner-takes-all", "prefix"])
-def test_baselines_in_steps(place: Place, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    place.write("in.jsonl", random_rows(50, seed=9))
-    place.run("in.jsonl", "-o", "1.jsonl", "--value", name)
-    monkeypatch.setattr(compute, "CELLS", 64)
-    place.run("in.jsonl", "-o", "2.jsonl", "--value", name)
-    assert [row["credits"] for row in place.rows("1.jsonl")] == [row["credits"] for row in place.rows("2.jsonl")]
 
 
 def test_groups_need_not_be_consecutive(place: Place) -> None:
@@ -242,10 +230,6 @@ def test_no_rows(place: Place, name: str) -> None:
 
 def test_no_rows_are_said_when_quiet(place: Place) -> None:
     assert place.run("-", "--quiet", stdin=b"", status=3).stderr == "shapley-allocate: no rows in stdin\n"
-    skip = ["--quiet", "--on-bad-row", "skip", "--bad-rows", "bad.jsonl"]
-    said = "shapley-allocate: no good rows, 1 bad, with reasons in bad.jsonl\n"
-    assert place.run("-", *skip, stdin=b"{}", status=3).stderr == said
-    assert len(place.rows("bad.jsonl")) == 1
 
 
 def test_overflow_is_said(place: Place) -> None:

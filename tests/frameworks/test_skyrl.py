@@ -70,8 +70,6 @@ def test_rollouts_as_players_with_another_value(skyrl_run):
     batch = skyrl_run.advantages(skyrl_run.generated(rewards=rewards), ["x", "x", "x", "y"], running)
     wanted = np.array([1.5, 0.0, 0.5, 5.0])[:, None] * batch["response_mask"].numpy()
     np.testing.assert_allclose(batch["advantages"], wanted, rtol=1e-6)
-    with pytest.raises(TypeError, match=r"shapley_rollouts: rollouts must be rl\.rollout_advantages, or .* got 3"):
-        skyrl_run.register_rollouts(3)
 
 
 def test_padding_rows(skyrl_run):
@@ -208,8 +206,6 @@ def test_own_estimator(skyrl_run):
     np.testing.assert_allclose(batch["advantages"], wanted, rtol=1e-5, atol=1e-6)
     register(name="mine")
     assert_candidate_advantages(skyrl_run.advantages(running=running)["advantages"], skyrl_run.candidate_ids())
-    with pytest.raises(TypeError, match="shapley_grpo: allocator must be a RewardAllocator or None, got 3"):
-        register(3)
     half = sk.RewardAllocator(lambda r, mask=None: 0.5 * sk.Max(r, mask=mask))
     output = skyrl_run.encoded(allocator=half)
     assert [sum(row) for row in output["rewards"]] == [max(row) / 2 for row in REWARDS]
@@ -257,10 +253,6 @@ def test_errors(skyrl_run):
         skyrl_run.encoded(scores=3)
     with pytest.raises(TypeError, match="shapley_grpo: allocator must be a RewardAllocator or None, got 3"):
         skyrl_run.encoded(allocator=3)
-    altered = skyrl_run.encoded()
-    altered["rewards"] = [[x / 2 for x in row] for row in altered["rewards"]]
-    with pytest.raises(ValueError, match="must be as encode_credits gave them, got a wrong checksum at row 0"):
-        skyrl_run.advantages(altered)
     plain = skyrl_run.generated(rewards=[1.0, 0.0, 1.0, 0.0])
     with pytest.raises(ValueError, match="must be as encode_credits gave them"):
         skyrl_run.advantages(plain)

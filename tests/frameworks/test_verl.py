@@ -86,20 +86,6 @@ def test_reaches_the_policy_loss(verl_run):
     assert (log_p.grad != 0).any()
 
 
-def test_own_estimator(verl_run):
-    from shapley_kernels.adapters.verl import estimator
-
-    data, ids, (rewards, mask) = verl_run.batch(UNEVEN)
-    tensors = data.batch["token_level_rewards"], data.batch["response_mask"]
-    for options in ({"center": "loo", "outside": "zero"}, {"center": "slot", "length": "candidate", "scale": "batch"}):
-        allocator = sk.RewardAllocator(**options)
-        found, _ = estimator(allocator)(*tensors, index=data.non_tensor_batch["uid"])
-        wanted = allocator.token_advantages(rewards, ids.numpy(), mask, group_ids=verl_run.UIDS) * tensors[1].numpy()
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
-    with pytest.raises(TypeError, match="shapley_grpo: allocator must be a RewardAllocator or None, got 3"):
-        estimator(3)
-
-
 @pytest.mark.parametrize("value", [rl.SuffixSwap(), rl.CandidateSwap()], ids=repr)
 def test_credit_against_the_group(verl_run, value):
     """From the reward manager, which sees one rollout, to the estimator, which sees the group."""
@@ -167,14 +153,6 @@ def test_rollouts_as_players(verl_run, by_std):
     np.testing.assert_allclose(found, wanted[:, None] * mask, rtol=1e-6, atol=1e-7)
 
 
-def test_rollouts_as_players_are_maxrl(verl_run):
-    rewards = np.array([1.0, 0, 0, 0, 1, 1, 0, 0], np.float32)
-    found, mask = of_rollouts(verl_run, rewards, MIXED)
-    for uid, maxrl in (("x", [0.5, -1.0, 0.5]), ("y", [0.0, 0.0, 0.0]), ("z", [1.0, -1.0])):
-        own = [i for i in range(8) if MIXED[i] == uid]
-        np.testing.assert_allclose(len(own) * found[own], np.array(maxrl)[:, None] * mask[own], rtol=1e-6, atol=1e-7)
-
-
 def test_leaving_one_out_is_the_grpo_passk_of_verl(verl_run):
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, register_adv_est
 
@@ -192,18 +170,6 @@ def test_leaving_one_out_is_the_grpo_passk_of_verl(verl_run):
         del ADV_ESTIMATOR_REGISTRY["best_above_second"]
 
 
-def test_errors_of_rollouts(verl_run):
-    from shapley_kernels.adapters.verl import rollout_estimator, shapley_rollouts
-
-    torch = verl_run.torch
-    with pytest.raises(TypeError, match=r"shapley_rollouts: rollouts must be rl\.rollout_advantages, or .* got 3"):
-        rollout_estimator(3)
-    with pytest.raises(ValueError, match="shapley_rollouts: index must be the uids of the 2 rollouts, got None"):
-        shapley_rollouts(torch.zeros(2, 3), torch.ones(2, 3))
-    with pytest.raises(ValueError, match=r"shapley_rollouts: response_mask must have the shape of .*got \(2, 1\)"):
-        shapley_rollouts(torch.zeros(2, 3), torch.ones(2, 1), index=["a", "a"])
-
-
 def test_filters_of_groups_are_warned_about(verl_run):
     from verl.trainer.config.algorithm import FilterGroupsConfig
 
@@ -213,24 +179,8 @@ def test_filters_of_groups_are_warned_about(verl_run):
 
 
 def test_errors(verl_run):
-    from shapley_kernels.adapters.verl import shapley_grpo
-
     with pytest.raises(ValueError, match="shapley_grpo: use_kl_in_reward must be False, got True"):
         verl_run.advantages(verl_run.batch()[0], use_kl_in_reward=True)
-    data, _, _ = verl_run.batch()
-    rewards, mask = data.batch["token_level_rewards"], data.batch["response_mask"]
-    with pytest.raises(ValueError, match="shapley_grpo: index must be the uids of the 4 rollouts, got None"):
-        shapley_grpo(rewards, mask)
-    with pytest.raises(ValueError, match=r"response_mask must have the shape of .*, \(4, \d+\), got \(4, 1\)"):
-        shapley_grpo(rewards, mask[:, :1], index=verl_run.UIDS)
-    dead = mask.clone()
-    dead[2, 1] = 0
-    with pytest.raises(ValueError, match=r"response_mask \(4, \d+\) must be 1 on .*, got 0 at row 2, token 1"):
-        shapley_grpo(rewards, dead, index=verl_run.UIDS)
-    with pytest.raises(ValueError, match=r"token_rewards \(4, \d+\) must be as encode_credits gave them.* at row 0"):
-        shapley_grpo(rewards * 0.5, mask, index=verl_run.UIDS)
-    with pytest.raises(ValueError, match="group_ids must not be missing, got None at 1"):
-        shapley_grpo(rewards, mask, index=["a", None, "b", "b"])
 
 
 def test_reward_manager(verl_run):

@@ -298,7 +298,9 @@ def of_swap(kind: type[Any], rng: np.random.Generator) -> None:
     utility, ids = pick(rng, ORDER[:5]), rng.integers(0, 2, len(rewards))
     allocator = rl.RewardAllocator(utility, by, center="none", scale="none")
     given = {"rewards": form.placed(rewards), "mask": form.placed(mask), "group_ids": ids}
-    found = to_float64(serve(allocator.advantages, **given))
+    found = serve(allocator.advantages, **given)
+    assert dtype_name(found.dtype) == form.result
+    found = to_float64(found)
     eps, quantum = PRECISION[compute_dtype(np.dtype("float64") if form.result == "float64" else np.dtype("float32"))]
     for group in set(ids.tolist()):
         rows = np.flatnonzero(ids == group)

@@ -46,8 +46,9 @@ def test_sets_that_tie(scale, center):
 @pytest.mark.parametrize("center", ["group", "loo", "slot", "none"])
 def test_equals_the_allocator(center, scale):
     rewards = torch.tensor(np.random.default_rng(1).random((6, 3)))
-    found, expected = estimated(rewards, center=center, scale=scale)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    for more in ({}, {"outside": "zero"}, {"length": "candidate"}):
+        found, expected = estimated(rewards, center=center, scale=scale, **more)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 RAGGED = torch.tensor([[1, 0, 0, 0, 0], [0, 1, 1, 2, 0], [1, 2, 2, 3, 0], [1, 2, 3, 4, 5]])
@@ -84,11 +85,29 @@ def test_joined_candidates_leave_the_mean_credit_what_the_set_is_worth():
     torch.testing.assert_close(torch.stack(means).double(), torch.tensor(REWARDS.max(1)), rtol=1e-6, atol=0)
 
 
-def test_a_row_that_was_zeroed():
-    tokens = encode_credits(torch.rand(6, 3), IDS)
-    tokens[4] = 0
-    with pytest.raises(ValueError, match="got a wrong checksum at row 4"):
-        make(None, lambda **_: True)(tokens, torch.ones_like(IDS), index=UIDS)
+def test_errors():
+    credits, rollouts = make(None, lambda **_: True), make_rollouts(rollout_advantages)
+    tokens, mask, dead = encode_credits(torch.rand(6, 3), IDS), torch.ones_like(IDS), torch.ones_like(IDS)
+    dead[2, 1], zeroed = 0, tokens * (torch.arange(6) != 4)[:, None]
+    shape = r"response_mask must have the shape of .*, \(6, 9\), got \(6, 1\)"
+    for error, call, message in (
+        (ValueError, lambda: credits(tokens, mask), "shapley_grpo: index must be the uids of the 6 rollouts, got None"),
+        (ValueError, lambda: rollouts(tokens, mask), "shapley_rollouts: index must be the uids of the 6 rollouts"),
+        (ValueError, lambda: credits(tokens, mask[:, :1], index=UIDS), f"shapley_grpo: {shape}"),
+        (ValueError, lambda: rollouts(tokens, mask[:, :1], index=UIDS), f"shapley_rollouts: {shape}"),
+        (ValueError, lambda: credits(tokens, dead, index=UIDS), r"must be 1 on .*, got 0 at row 2, token 1"),
+        (ValueError, lambda: credits(tokens / 2, mask, index=UIDS), r"as encode_credits gave them.* at row 0"),
+        (ValueError, lambda: credits(zeroed, mask, index=UIDS), "got a wrong checksum at row 4"),
+        (ValueError, lambda: credits(tokens, mask, index=["a", None, *"bbbb"]), "must not be missing, got None at 1"),
+        (TypeError, lambda: make(3, None), "shapley_grpo: allocator must be a RewardAllocator or None, got 3"),
+        (
+            TypeError,
+            lambda: make_rollouts(3),
+            r"shapley_rollouts: rollouts must be rl\.rollout_advantages, or .* got 3",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            call()
 
 
 @pytest.mark.parametrize("value", [LeaveOneOut(), Broadcast()])
