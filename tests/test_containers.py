@@ -200,8 +200,13 @@ class TestOtherContainers:
                 (allocator.set_advantages(rewards), allocator.set_advantages(plain)),
                 (allocator.token_advantages(rewards, xp.asarray(ids)), allocator.token_advantages(plain, ids)),
             ]
+        both = rewards, plain
         for found, truth in (
             *pairs,
+            tuple(map(rl.grpo_advantages, both)),
+            tuple(map(rl.rollout_advantages, both)),
+            tuple(rl.combine_advantages([x, x]) for x in both),
+            tuple(rl.scatter_to_tokens(x, i) for x, i in ((rewards, xp.asarray(ids)), (plain, ids))),
             (sk.Max(rewards, v_empty=rewards[:, 0]).worth(), sk.Max(plain, v_empty=plain[:, 0]).worth()),
             (sk.shapley(sk.Max(rewards) / rewards[:, 0]), sk.shapley(sk.Max(plain) / plain[:, 0])),
         ):

@@ -7,6 +7,7 @@ import shapley_kernels as sk
 from benchmarks.learning import simulator, training
 from benchmarks.learning.simulator import ITEMS, UTILITIES, Instances, K
 from shapley_kernels import rl
+from shapley_kernels.testing import exact_decisions
 
 
 def sets_of(utility, ragged, cost=0.05, groups=2, rollouts=3, seed=0):
@@ -18,30 +19,20 @@ def sets_of(utility, ragged, cost=0.05, groups=2, rollouts=3, seed=0):
 
 
 def credit_by_definition(task, value, data, mask):
-    """SuffixSwap and CandidateSwap, one exchanged set at a time: [groups, rollouts, K + 1]."""
-    groups, rollouts = data.shape[:2]
-    mask = np.ones(data.shape[:3], bool) if mask is None else mask
-    worth = lambda d, m: float(task.game(d[None, :, 0], m[None], data=d[None]).worth()[0])  # noqa: E731
-    found = np.zeros((groups, rollouts, K + 2))
-    for b, g, k in np.ndindex(groups, rollouts, K + 1):
-        own, length = worth(data[b, g], mask[b, g]), mask[b, g].sum()
-        if isinstance(value, rl.CandidateSwap):
-            mine = np.arange(K) != k
-            live = k < length
-        else:
-            mine, live = np.arange(K) < k, k <= length
-        others = [h for h in range(rollouts) if h != g]
-        mixed = [
-            worth(np.where(mine[:, None], data[b, g], data[b, h]), np.where(mine, mask[b, g], mask[b, h]))
-            for h in others
-        ]
-        found[b, g, k] = own - np.mean(mixed) if live else 0.0
-    if isinstance(value, rl.CandidateSwap):
-        return found[..., :-1]
-    credits = np.zeros_like(found)
-    for k in reversed(range(K + 1)):
-        credits[..., k] = found[..., k] - found[..., k + 1] + value.lam * credits[..., k + 1]
-    return credits[..., :-1]
+    """SuffixSwap and CandidateSwap of sets of data, [groups, rollouts, K + 1]."""
+
+    def worth(_, members):
+        x = np.zeros((1, K, data.shape[-1]), data.dtype)
+        x[0, : len(members)] = members
+        return float(task.game(x[..., 0], np.arange(K)[None] < len(members), data=x).worth()[0])
+
+    lengths = np.full(data.shape[:2], K) if mask is None else mask.sum(-1)
+    credits = np.zeros((*data.shape[:2], K + 1))
+    for group, x, n in zip(credits, data, lengths, strict=True):
+        lists = [list(row[:length]) for row, length in zip(x, n, strict=True)]
+        for out, found in zip(group, exact_decisions(value, lists, worth), strict=True):
+            out[: len(found)] = found
+    return credits
 
 
 @pytest.mark.parametrize("ragged", [False, True])

@@ -1,6 +1,6 @@
 """Broadcast, winner-takes-all and prefix marginals: known values, and what each of them optimises.
 
-Their definitions are in tests/fuzz/test_rl.py.
+Their definitions are in tests/fuzz/test_rl.py; which are biased is in tests/test_learning_facts.py.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import shapley_kernels as sk
-from shapley_kernels.rl import Baseline, Broadcast, PrefixMarginals, RewardAllocator, WinnerTakesAll
+from shapley_kernels.rl import Broadcast, PrefixMarginals, RewardAllocator, WinnerTakesAll
 from tests.rl.policies import NUMBERS, V_EMPTY, Policy
 
 BASELINES = (Broadcast(), WinnerTakesAll(), PrefixMarginals())
@@ -53,41 +53,11 @@ def test_non_finite_rewards_are_refused_as_for_semivalues(value):
 # -- what each credit optimises: exact expectations over a vocabulary of three candidates, sets of two or three --------
 
 
-def followed(value, size, sequential):
+def followed(value, size):
     """E[sum_k credit_k grad log p(o_k)] for the best of a set, and the gradient of its expectation."""
-    policy = Policy(size, sequential, stops=False)
+    policy = Policy(size, False, stops=False)
     credits = RewardAllocator(value=value).credits(NUMBERS[policy.x], v_empty=V_EMPTY)
     return np.einsum("i,ik,iksa->sa", policy.probs, credits, policy.scores[:, :size]), policy.gradient("best")
-
-
-class WorthToGo(Baseline):
-    """credit_k = v(all) - v(o_1 .. o_{k-1}), a baseline of one's own."""
-
-    def share(self, game, worth):
-        return PrefixMarginals().share(game, worth)[..., ::-1].cumsum(-1)[..., ::-1]
-
-
-@pytest.mark.parametrize("sequential", [False, True])
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("value", [Broadcast(), WorthToGo()])
-def test_unbiased_for_the_expected_best(value, size, sequential):
-    np.testing.assert_allclose(*followed(value, size, sequential), rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("value", [sk.Shapley(), sk.LeaveOneOut(), WinnerTakesAll(), PrefixMarginals()])
-def test_biased_for_the_expected_best_of_candidates_written_one_after_the_other(value):
-    found, best = followed(value, 2, True)
-    assert np.abs(found - best).max() > 0.01
-
-
-@pytest.mark.parametrize("size", [2, 3])
-def test_independent_candidates(size):
-    np.testing.assert_allclose(*followed(sk.LeaveOneOut(), size, False), rtol=0, atol=1e-13)
-    shapley, best = followed(sk.Shapley(), size, False)
-    harmonic = sum(Policy(m, False, stops=False).gradient("best") / m for m in range(1, size + 1))
-    np.testing.assert_allclose(shapley, harmonic, rtol=0, atol=1e-13)
-    np.testing.assert_allclose(followed(PrefixMarginals(), size, False)[0], shapley, rtol=0, atol=1e-13)
-    assert np.abs(shapley - best).max() > 0.01
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -96,6 +66,6 @@ def test_winner_takes_all_holds_the_others_fixed(size):
     others, one = Policy(size - 1, False, stops=False), Policy(1, False, stops=False)
     wins = [others.probs @ ((others.x <= k).all(1) / (1 + (others.x == k).sum(1))) for k in range(3)]
     expected = size * np.einsum("i,i,iksa->sa", one.probs, (NUMBERS - V_EMPTY) * wins, one.scores)
-    found, best = followed(WinnerTakesAll(), size, False)
+    found, best = followed(WinnerTakesAll(), size)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
     assert np.abs(found - best).max() > 0.01

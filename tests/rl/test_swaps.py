@@ -175,37 +175,6 @@ def test_without_the_stop_suffix_swap_would_be_biased():
 # -- laws --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("game", [sk.Max, sk.Median])
-@pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_the_order_of_rollouts_and_other_groups_do_not_matter(value, game):
-    rng = np.random.default_rng(0)
-    rewards, mask = rng.random((5, 4, 6)), rng.random((5, 4, 6)) < 0.7
-    allocator = RewardAllocator(game, value, **RAW)
-    whole = allocator.credits(rewards, mask)
-    for i in range(5):
-        np.testing.assert_array_equal(allocator.credits(rewards[i : i + 1], mask[i : i + 1])[0], whole[i])
-        np.testing.assert_array_equal(allocator.credits(rewards[i], mask[i]), whole[i])
-    order = rng.permutation(4)
-    found = allocator.credits(rewards[:, order], mask[:, order])
-    np.testing.assert_allclose(found, whole[:, order], rtol=1e-13, atol=1e-14)
-    shuffled, ids = rng.permutation(20), np.repeat(list("abcde"), 4)
-    flat = rewards.reshape(20, 6)[shuffled], mask.reshape(20, 6)[shuffled]
-    found = allocator.credits(*flat, group_ids=ids[shuffled])
-    np.testing.assert_allclose(found, whole.reshape(20, 6)[shuffled], rtol=1e-13, atol=1e-14)
-
-
-@pytest.mark.parametrize("container", ["numpy", "torch"])
-@pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_ties_and_lone_rollouts_get_exactly_0(value, container):
-    for game in (sk.Max, sk.Min, sk.Mean, partial(sk.TopM, m=2)):
-        rewards = np.full((3, 7, 4), 0.1)
-        rewards = torch.tensor(rewards) if container == "torch" else rewards
-        allocator = RewardAllocator(game, value, **RAW)
-        assert (allocator.credits(rewards) == 0).all()
-        assert (allocator.credits(rewards[:, :1] + 1) == 0).all()
-        assert (allocator.advantages(rewards[0] * 7, group_ids=list("abcdefg")) == 0).all()
-
-
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_shapes_without_players_or_rows(value):
     for shape in ((2, 0), (0, 3), (0, 0), (2, 2, 0), (0, 2, 3)):
