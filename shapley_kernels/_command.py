@@ -98,7 +98,8 @@ class Steps:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # before rich 14.3, stopping it prints a line nevertheless
+            self._progress.stop()
 
     def start(self, name: str, total: int) -> Callable[[int], None]:
         """A new bar of `total` units, and the function that moves it on."""
