@@ -376,6 +376,26 @@ def test_said_of_expressions(said):
     np.testing.assert_allclose(sorted(set(before)), [0.10, 0.72], atol=0.005)
 
 
+def test_said_of_expressions_with_a_kl_term(said):
+    table = said("dice, KL")
+    lead, others = table.percent(), ("LeaveOneOut", "CandidateSwap", "SuffixSwap(0.5)")
+    for scheme in (*others, "Shapley"):
+        assert standing(table, scheme) == ({"hit", "cover"}, set())
+        assert 6.5 < lead[scheme, "hit"] < 8.5
+        assert all(lead[scheme, u] > said("dice, 64 sets").percent()[scheme, u] for u in table.utilities)
+    assert round(lead["Shapley", "cover"]) == 28
+    assert span([lead[s, "cover"] for s in others]) == [55, 59]
+    assert all(x > lead[key] / 2 for key, x in table.percent("final").items())
+
+
+def test_said_of_a_rate_that_is_too_high(said):
+    table = said("dice, rate 0.032")
+    lost = {s: round(sum(20 * table.found[s, u]["lost"] for u in table.utilities)) for s in table.schemes()}
+    assert lost == {"GRPO": 7, "Shapley": 4, "LeaveOneOut": 4, "CandidateSwap": 3, "SuffixSwap(0.5)": 1}
+    at_64 = {record["rate"] for record in said("dice, 64 sets").found.values()}
+    assert (0.032 / max(at_64), 0.032 / min(at_64)) == (2, 8)
+
+
 def test_said_of_the_runs_through_trl(evidence):
     leads = report.trained_leads(evidence.trained)
     assert not report.holm(leads)
