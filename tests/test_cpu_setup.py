@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import shapley_kernels as sk
 from shapley_kernels.backends import kernel
 from shapley_kernels.kernels import _marshal, _threads
 from shapley_kernels.kernels._threads import over_rows
+from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from tests import GUARD
 from tests.needs import unavailable
 
@@ -275,3 +278,16 @@ def test_every_primitive_on_threads(limit, monkeypatch, name, value):
     assert rows // max(1, smallest) > 1
     if make is not sk.Table and "weights" not in name and unavailable("torch") is None:
         np.testing.assert_allclose(alone, sk.semivalue(make(data), value, backend="torch"), rtol=1e-12, atol=1e-14)
+
+
+def test_advantages_and_tokens_on_threads(limit, monkeypatch):
+    """Groups and rows in parts are bitwise those of one thread, whatever has statistics of its own."""
+    credits, ids = RNG.random((40, 6, 5)), RNG.integers(0, 6, (240, 9))
+    calls = [partial(sk.grpo_advantages, credits, center=c, scale=s) for c, s in product(CENTERS, SCALES)]
+    calls += [partial(sk.rl.scatter_to_tokens, credits.reshape(240, 5), ids, length=x) for x in ("token", "candidate")]
+    calls.append(partial(sk.RewardAllocator(value=sk.rl.SuffixSwap()).advantages, credits))
+    alone = [call() for call in calls]
+    monkeypatch.setattr(_marshal, "THREADED", 1)
+    sk.set_num_threads(3)
+    for call, expected in zip(calls, alone, strict=True):
+        np.testing.assert_array_equal(call(), expected)
