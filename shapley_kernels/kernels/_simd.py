@@ -6,8 +6,10 @@ masked stores.
     store(array, at, x)
     gather(array, places), scatter(array, places, x), places a vector of integers
     x + y, x - y, x * y, x & y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
-    highest(x), lowest(x), total(x)     one number
+    highest(x), lowest(x), total(x)     one number; ones(integer)
     zeros(count, like)      to work in: at an address where no vector lies in two lines of the cache
+    aligned(array)          such a place, in kernels that are handed what they work in: code that allocates takes
+                            longer to compile
     transpose_all(...)      rows to columns, block by block; transpose_from: of rows that begin anywhere
 
 Nobody checks that the places exist. Each function is written twice: in Python, which says what it does and runs under
@@ -192,6 +194,31 @@ def total(x: Any) -> Any:
     while len(x) > 1:
         x = x[: len(x) // 2] + x[len(x) // 2 :]
     return x[0]
+
+
+def _aligned(typing: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = builder.ptrtoint(context.make_array(array)(context, builder, *arguments).data, ir.IntType(64))
+        beyond = builder.and_(builder.neg(address), ir.IntType(64)(BITS // 8 - 1))
+        return builder.udiv(beyond, ir.IntType(64)(array.dtype.bitwidth // 8))
+
+    return numba.intp(array), generate
+
+
+@_compiles_to(_aligned)
+def aligned(array: Any) -> int:
+    """Where the first vector of a flat array lies that lies in one line of the cache, or half of one."""
+    return 0
+
+
+def _ones(typing: Any, number: Any) -> Any:
+    return numba.intp(numba.intp), lambda context, builder, signature, arguments: builder.ctpop(*arguments)
+
+
+@_compiles_to(_ones)
+def ones(number: int) -> int:
+    """How many bits of an integer >= 0 are 1."""
+    return int(number).bit_count()
 
 
 def _where_at_most(typing: Any, x: Any, y: Any, a: Any, b: Any) -> Any:

@@ -92,7 +92,7 @@ class Table(Primitive):
     forced: ClassVar = {
         "triton": tuple((n, {"tile": t, "num_warps": w}) for n in (1, 4) for t, w in ((2, 1), (16, 8), (4096, 4)))
     }
-    limits = tuple(("numba", "BLOCK_BITS", bits, 9) for bits in (4, 5, 7))  # the tree over blocks, with few players
+    limits = tuple(("numba", "CHUNK", sets, 10) for sets in (1, 2))  # the tree, with few players
 
     def case(self, rng, players, dtype, masked, value=SHAPLEY, offset=0.0, slope=0.0):
         rows, coalitions = max(5, 16 >> players) if players <= 10 else 1, np.arange(1 << players)
