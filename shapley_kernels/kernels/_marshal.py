@@ -15,6 +15,9 @@ THREADED = 1 << 18
 _ELEMENTS = {"b": numba.uint8, "i": numba.int32, "l": numba.int64, "f": numba.float32, "e": numba.float64}
 
 
+_Scratch = Callable[[int, int], tuple[Any, ...]]
+
+
 class Kernel:
     """A function over rows, compiled once for each compute dtype.
 
@@ -40,15 +43,14 @@ class Kernel:
         self._arrays = [(i, word[0] == "b") for i, word in enumerate(words) if word[1:]]
         self._ready: dict[str, tuple[Any, list[Any]]] = {}
 
-    def __call__(
-        self, rows: int, steps: int, dtype: Any, *arrays: Any, scratch: Callable[[int, int], Any] | None = None
-    ) -> int:
+    def __call__(self, rows: int, steps: int, dtype: Any, *arrays: Any, scratch: _Scratch | None = None) -> int:
         """Compute so many rows, on several threads where they are worth it.
 
         Args:
             steps: that a row takes, roughly; 0 where all rows are one part.
             dtype, arrays: as of `bound`.
-            scratch: (start, stop) -> what these rows are worked out in. Code that allocates takes longer to compile.
+            scratch: (start, stop) -> the arrays that these rows are worked out in, which come last. Code that allocates
+                takes longer to compile.
 
         Returns:
             The first row that is not finite, or -1.
@@ -56,11 +58,11 @@ class Kernel:
         kernel, inputs, results = self._filled(dtype, arrays)
         smallest = THREADED // steps + 1 if steps else rows + 1
         if rows < 2 * smallest:
-            room = () if scratch is None else (scratch(0, rows),)
+            room = () if scratch is None else scratch(0, rows)
             return kernel(*inputs, *room, 0, rows, *results)
 
         def work(start: int, stop: int) -> int:
-            room = () if scratch is None else (scratch(start, stop),)
+            room = () if scratch is None else scratch(start, stop)
             return kernel(*inputs, *room, start, stop, *results)
 
         return over_rows(work, rows, self.grain, smallest)

@@ -51,8 +51,8 @@ def run(
     arrays = (*source, live, starts, *numbers, shown, *columns, CENTERS.index(center), SCALES.index(scale))
     how, target, steps = (ddof, min_std, eps, rounding), _either(result), 2 * x.size // max(1, groups)
 
-    def scratch(first: int, last: int) -> Any:
-        return np.empty(x.size if last - first == groups else (starts[last] - starts[first]) * span)
+    def scratch(first: int, last: int) -> tuple[Any]:
+        return (np.empty(x.size if last - first == groups else (starts[last] - starts[first]) * span),)
 
     divisor = 1.0
     if scale == "batch":

@@ -74,7 +74,7 @@ def run(
     if ready is None and players <= LONGEST["vectors"]:
         more = (network(players), _ascending(players))
         bad = _IN_LANES(
-            rows, steps, dtype, rewards, mask, *tables, *more, out, scratch=lambda *_: scratch(players, dtype)
+            rows, steps, dtype, rewards, mask, *tables, *more, out, scratch=lambda *_: (scratch(players, dtype),)
         )
     elif ready is None:
         work = _BY_RANK.bound(dtype, rewards, mask, *tables, out)

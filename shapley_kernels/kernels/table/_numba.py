@@ -37,8 +37,8 @@ def run(values: Any, mask: Any, weights: Any, row_of_count: Any, out: Any) -> in
         kernel, given, vectors = _IN_ROWS, (CHUNK,), (1 << players) // size + (CHUNK << FOUR) + 2 * players + tree
     arrays = values.reshape(-1), mask, weights, row_of_count, *given, out
 
-    def scratch(*_: int) -> Any:
-        return np.zeros((vectors + 1) * size, weights.dtype)
+    def scratch(*_: int) -> tuple[Any]:
+        return (np.zeros((vectors + 1) * size, weights.dtype),)
 
     return kernel(rows, players << max(0, players - 1), weights.dtype, *arrays, scratch=scratch)
 
