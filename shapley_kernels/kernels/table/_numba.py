@@ -50,7 +50,7 @@ def warm_up(dtypes: list[str]) -> None:
             kernel.ready(np.dtype(dtype).char)
 
 
-def _in_lanes(values, mask, weights, row_of_count, work, start, stop, out):  # type: ignore[no-untyped-def]
+def _table_in_lanes(values, mask, weights, row_of_count, work, start, stop, out):  # type: ignore[no-untyped-def]
     players, size, real = out.shape[1], lanes(work), weights.dtype.type
     bits, whole = max(players, FOUR), 1 << players
     table = aligned(work)  # [coalition, lane]
@@ -84,7 +84,7 @@ def _in_lanes(values, mask, weights, row_of_count, work, start, stop, out):  # t
     return first_bad
 
 
-def _in_rows(values, mask, weights, row_of_count, chunk, work, start, stop, out):  # type: ignore[no-untyped-def]
+def _table_in_rows(values, mask, weights, row_of_count, chunk, work, start, stop, out):  # type: ignore[no-untyped-def]
     """Lanes are the coalitions of the first players; while those are served, of the players behind the first four."""
     players, size = out.shape[1], lanes(work)
     table = aligned(work)
@@ -214,5 +214,5 @@ def _written(credit, at, stride, mask, row, out):  # type: ignore[no-untyped-def
     return not usable
 
 
-_IN_LANES = Kernel(_in_lanes, "r1 b2 r2 i1 R1")
-_IN_ROWS = Kernel(_in_rows, "r1 b2 r2 i1 l R1")
+_IN_LANES = Kernel(_table_in_lanes, "r1 b2 r2 i1 R1")
+_IN_ROWS = Kernel(_table_in_rows, "r1 b2 r2 i1 l R1")
