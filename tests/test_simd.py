@@ -6,6 +6,7 @@ import pytest
 
 from shapley_kernels.kernels import _simd
 from shapley_kernels.kernels._simd import (
+    aligned,
     gather,
     highest,
     lanes,
@@ -13,6 +14,7 @@ from shapley_kernels.kernels._simd import (
     load,
     load_bytes,
     lowest,
+    ones,
     scatter,
     smaller,
     splat,
@@ -103,6 +105,30 @@ def test_zeros_begin_where_a_line_of_the_cache_does(dtype):
         assert found.shape == (count,)
         assert found.dtype == dtype
         assert found.ctypes.data % (_simd.BITS // 8) == 0
+
+
+@numba.njit
+def first_line(x):
+    return aligned(x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_aligned_is_where_the_first_line_of_the_cache_begins(dtype):
+    x = np.zeros(64, dtype)
+    for begin in range(17):
+        first = first_line(x[begin:])
+        assert 0 <= first < _simd.BITS // 8 // x.itemsize
+        assert x[begin + first :].ctypes.data % (_simd.BITS // 8) == 0
+
+
+@numba.njit
+def bits(numbers):
+    return [ones(number) for number in numbers]
+
+
+def test_ones():
+    numbers = np.array([0, 1, 6, 255, 2**40 + 2**20, 2**62])
+    assert bits(numbers) == [int(number).bit_count() for number in numbers]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -102,6 +102,7 @@ def warm_up(dtypes: list[str], players: list[int]) -> None:
         char = np.dtype(dtype).char
         for kernel in (_IN_LANES, _BY_RANK):
             kernel.ready(char)
+        _ready("linear", 0, char, False, False, True)
         for n, masked, has_b in product(players, (False, True), (False, True)):
             if (form := _fastest(n)) != "rows":
                 _ready(form, n, char, masked, has_b, True)
