@@ -285,7 +285,7 @@ class TorchOps(Ops):
         return False
 
     def is_numpy_too(self, x: Array) -> bool:
-        return bool(x.is_cpu) and x.dtype is not self.xp.bfloat16
+        return self.on_cpu(x) and x.dtype is not self.xp.bfloat16
 
     def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
         return self.xp.as_tensor(x, dtype=dtype, device=reference.device)

@@ -447,7 +447,7 @@ def test_rows_too_deep_are_bad(place: Place, kind: str) -> None:
 
 
 def test_an_output_that_cannot_be_read_is_not_put_in_place(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.write("in.jsonl", [{"prompt_id": 1, "rewards": [1, 2], "x": _nested(120, lambda v: {"a": v})}])
+    place.write("in.jsonl", [{"prompt_id": 1, "rewards": [1, 2], "x": _nested(150, lambda v: {"a": v})}])
     monkeypatch.setattr(schema, "DEEPEST_COLUMN", 200)
     said = place.run("in.jsonl", "-o", "out.parquet", status=2).stderr
     assert said.startswith("shapley-allocate: the output could not be read as Parquet (")

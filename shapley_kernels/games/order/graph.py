@@ -18,7 +18,7 @@ class GraphTables(Tables):
 
     def __init__(self, recipe: Recipe, value: Semivalue, players: int, counts: tuple[int, ...]) -> None:
         kind: Any = type(value)
-        state = tuple(getattr(value, name) for name in kind.__dataclass_fields__)
+        state = tuple(getattr(value, name) for name in kind.__match_args__)
         object.__setattr__(self, "key", (kind, state, recipe, index(players), tuple(map(index, counts))))
 
     def on(self, library: str, dtype: str, device: str) -> tuple[Any, ...]:
@@ -36,6 +36,6 @@ def _constant_tables(
     device: str,
 ) -> tuple[Any, ...]:
     value = object.__new__(kind)  # one that is made while torch traces does not exist yet
-    for name, x in zip(kind.__dataclass_fields__, state, strict=True):
+    for name, x in zip(kind.__match_args__, state, strict=True):
         object.__setattr__(value, name, x)
     return order_tables(recipe, value, players, counts).on("torch", dtype, device)
