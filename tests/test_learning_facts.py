@@ -318,6 +318,16 @@ def test_said_of_lists_that_end_where_they_like(said):
     assert min(free.overall(s).mean for s in ("Shapley", "Banzhaf")) > 2.5
 
 
+def test_said_of_the_scale(said):
+    scaled, plain = said("8 sets"), said("scale none")
+    assert plain.schemes() == scaled.schemes()
+    for scheme in plain.schemes()[1:]:
+        assert abs(plain.overall(scheme).mean - scaled.overall(scheme).mean) < 1.5
+        (ahead, behind), (leads, lags) = standing(scaled, scheme), standing(plain, scheme)
+        assert not ahead & lags
+        assert not behind & leads
+
+
 def test_said_of_when_none_helps(said):
     assert max(said("64 sets").percent("final").values()) < 2
     for utility in ("hit", "facility"):
