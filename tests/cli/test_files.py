@@ -161,7 +161,11 @@ def test_a_device_is_written_not_replaced(place: Place) -> None:
         (["in.jsonl", "-u", "coverage"], 2, "--utility coverage needs the column of its covers: coverage(COLUMN)"),
         (["in.jsonl", "-u", "topm(2) + max", "--m", "3"], 2, "--m does not go with --utility 'topm(2) + max'"),
         (["in.jsonl", "-u", "topm(2) + max", "--v-empty", "1"], 2, "--v-empty goes with a single utility of rewards"),
-        (["in.jsonl", "-u", "clusters(label)"], 2, "column 'label': expected one of this name, found only 'prompt_id'"),
+        (
+            ["in.jsonl", "-u", "clusters(x)"],
+            2,
+            "'x': expected one of this name, found only 'prompt_id', 'rewards' (--u",
+        ),
         (["in.jsonl.gz", "-o", "o.jsonl"], 2, "the gzip data is damaged or cut off"),
     ],
 )

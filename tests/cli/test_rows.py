@@ -196,6 +196,10 @@ def test_other_names_for_the_columns_read(place: Place) -> None:
     place.write("in.jsonl", [{"q": 7, "scores": [1, 2]}])
     place.run("in.jsonl", "-o", "out.jsonl", "--prompt-column", "q", "--rewards-column", "scores")
     assert place.rows("out.jsonl")[0]["credits"] == [0.5, 1.5]
+    said = place.run("in.jsonl", "-o", "2.jsonl", "--prompt-column", "q", status=2).stderr
+    assert "'rewards': expected one of this name, found only 'q', 'scores' (--rewards-column names another)" in said
+    said = place.run("in.jsonl", "-o", "2.jsonl", "--rewards-column", "scores", status=2).stderr
+    assert "'prompt_id': expected one of this name, found only 'q', 'scores' (--prompt-column names another)" in said
 
 
 def test_json_types_in_parquet(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
