@@ -75,11 +75,10 @@ def _table_in_lanes(values, mask, weights, row_of_count, work, start, stop, out)
         for i in range(players):
             nan_flag = nan_flag + load(work, credit + i * size) * splat(work, real(0))
         whole_vector = mask.size == 0 and total(nan_flag) == 0
-        for row in range(rows):
-            if whole_vector:
-                for i in range(players):
-                    out[first + row, i] = work[credit + i * size + row]
-            elif _written(work, credit + row, size, mask, first + row, out) and first_bad < 0:
+        if whole_vector:
+            transpose_all(work, credit, players, rows, size, out.reshape(-1), first * players, players)
+        for row in range(0 if whole_vector else rows):
+            if _written(work, credit + row, size, mask, first + row, out) and first_bad < 0:
                 first_bad = first + row
     return first_bad
 
