@@ -3,7 +3,7 @@ over several rows of one array, since it cannot know that these do not overlap, 
 masked stores.
 
     x = load(array, at)     the lanes(array) numbers of a flat array from `at` on; load_bytes: of one of uint8
-    store(array, at, x)
+    store(array, at, x); fetch(array, at): soon to be loaded
     gather(array, places), scatter(array, places, x), places a vector of integers
     x + y, x - y, x * y, x & y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
     highest(x), lowest(x), total(x)     one number; ones(integer)
@@ -88,6 +88,23 @@ def _load(typing: Any, array: Any, at: Any) -> Any:
 @_compiles_to(_load)
 def load(array: Any, at: int) -> Any:
     return array[at : at + lanes(array)].copy()
+
+
+def _fetch(typing: Any, array: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data, integer = context.make_array(array)(context, builder, arguments[0]).data, ir.IntType(32)
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, integer, integer, integer])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(prefetch, [address, integer(0), integer(3), integer(1)])  # data, to be read, into all caches
+        return context.get_dummy_value()
+
+    return numba.void(array, at), generate
+
+
+@_compiles_to(_fetch)
+def fetch(array: Any, at: int) -> None:
+    """Have a place of an array come into the cache, while something else is done; it need not exist."""
 
 
 def _load_bytes(typing: Any, array: Any, at: Any, like: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._marshal import Kernel
-from shapley_kernels.kernels._simd import BITS, aligned, lanes, load, ones, splat, store, total, transpose_all
+from shapley_kernels.kernels._simd import BITS, aligned, fetch, lanes, load, ones, splat, store, total, transpose_all
 
 MOST_IN_LANES = 8
 """The most players of tables that are taken a vector at a time, as long as those stay in the L1 cache."""
@@ -65,6 +65,8 @@ def _table_in_lanes(values, mask, weights, row_of_count, work, start, stop, out)
                 _set_weights(weights[row_of_count[live]], 0, live, work, weight + row, size, bits)
         else:
             transpose_all(values, first << players, rows, whole, whole, work, table, size)
+            for x in range((first + size) << players, (first + 2 * size) << players, size):
+                fetch(values, x)
             for row in range(0 if known else size):
                 _set_weights(weights[row_of_count[players]], 0, players, work, weight + row, size, bits)
             known = True
