@@ -452,6 +452,22 @@ def test_tables_of_the_page_are_those_of_the_records():
     assert estimators.filled(page, estimators.read()) == page
 
 
+def test_said_on_the_page_of_judges():
+    records = estimators.read()
+    ahead = {
+        (judge, players): min(records[judge, players, peer]["error"] for peer in estimators.PEERS)
+        / records[judge, players, estimators.OURS]["error"]
+        for judge in estimators.judges(8)
+        for players in estimators.BUDGETS
+    }
+    rules = {key: ahead.pop(key) for key in list(ahead) if key[0] == "rules with exceptions"}
+    assert rules["rules with exceptions", 8] == pytest.approx(2 / 3, abs=0.05)
+    assert 0.85 < rules["rules with exceptions", 32] < 1
+    assert min(ahead.values()) > 1
+    assert min(x for (judge, _), x in ahead.items() if judge != "rules") > 1.55
+    assert min(x for (judge, _), x in ahead.items() if judge == "three pass") > 10
+
+
 @pytest.mark.parametrize("name", estimators.judges(8))
 def test_judges_of_the_benchmark_have_the_values_they_say(name):
     judge = estimators.judges(8)[name]
