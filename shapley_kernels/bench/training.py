@@ -33,7 +33,10 @@ class Gradient(OfMax):
     """Credits of `Max` and, from an incoming gradient, that of the rewards."""
 
     def _call(self, credits: Callable[[Any], Any], dtype: str | None = None) -> Call:
-        import torch
+        try:
+            import torch
+        except ImportError:
+            raise Unsuited("gradients need torch: pip install 'shapley_kernels[torch]'") from None
 
         arrays = self.arrays("torch", dtype)
         rewards = arrays["rewards"].requires_grad_()

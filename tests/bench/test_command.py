@@ -278,3 +278,15 @@ def test_a_missing_extra_is_one_line():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=GUARD)
     assert done.returncode == 1
     assert done.stderr.strip() == "shapley-bench: typer is not installed; pip install 'shapley_kernels[bench]'"
+
+
+def test_points_that_need_torch_are_left_out_without_it():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from shapley_kernels.bench import main\n"
+        "sys.argv[1:] = 'run -g gradient -g Max --shape 2,3,4 -m numba -s 1e-9'.split()\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=GUARD, check=True)
+    assert "Max [2, 3, 4]" in done.stdout
+    assert "gradients need torch: pip install 'shapley_kernels[torch]' (1 points)" in done.stdout + done.stderr
