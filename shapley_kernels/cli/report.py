@@ -28,7 +28,7 @@ def summary(diagnostics: Mapping[str, float], skipped: int, seconds: float) -> T
     line("rollouts", "rollouts", "")
     if diagnostics["shapley/empty_rollouts"]:
         line("  empty", "empty_rollouts", "without candidates: the set is worth what nothing is worth")
-    line("  turned", "turned_rollouts", "candidates together pushed against their set", "turned_rollout_share")
+    line("  turned", "turned_rollouts", "their sum has the other sign than plain GRPO's", "turned_rollout_share")
     each, spread = (diagnostics[f"shapley/candidates_per_rollout{name}"] for name in ("", "_std"))
     line("candidates", "candidates", f"{each:.3g} per rollout, standard deviation {spread:.3g}")
     line("  tied", "tied_candidates", "same reward as another of the rollout", "tied_share")

@@ -245,7 +245,7 @@ def test_summary_counts(place: Place) -> None:
     lines = {" ".join(line.split()) for line in place.run("in.jsonl", "-o", "out.jsonl").stderr.splitlines()}
     for expected in (
         "rollouts 7",
-        "turned 0 (0.0 %) candidates together pushed against their set",
+        "turned 0 (0.0 %) their sum has the other sign than plain GRPO's",
         "candidates 17 2.43 per rollout, standard deviation 0.495",
         "tied 6 (35.3 %) same reward as another of the rollout",
         "sign turned 1 (5.9 %) against plain GRPO: free-riders, held-back ones",
