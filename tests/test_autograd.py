@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import library
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 
 import shapley_kernels as sk
 from shapley_kernels.arrays import may_keep
@@ -334,3 +335,22 @@ def test_what_cannot_be_exported_says_so():
     ):
         with pytest.raises(TypeError, match=message):
             torch.export.export(Credits(make), (torch.rand(3, 4),))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch, of itself
+def test_forward_mode_gives_no_tangent_away():
+    r = torch.rand(4, 3)
+    for make, raises in ((sk.Max, True), (sk.NoisyOr, False)):
+        with forward_ad.dual_level():
+            x = forward_ad.make_dual(r, torch.ones_like(r))
+            tangent = forward_ad.unpack_dual(sk.shapley(make(x), backend="torch")).tangent
+            step = (sk.shapley(make(r.double() + 1e-6)) - sk.shapley(make(r.double() - 1e-6))) / 2e-6
+            torch.testing.assert_close(tangent, step.float())
+            if raises:  # the kernels of games of sorted rewards go backwards alone
+                with pytest.raises(NotImplementedError, match="jvp"):
+                    sk.shapley(make(x))
+            else:
+                assert torch.equal(forward_ad.unpack_dual(sk.shapley(make(x))).tangent, tangent)
+                with pytest.raises(TypeError, match="use backend='torch'"):
+                    sk.shapley(make(x), backend="numba")
+            assert torch.equal(sk.shapley(make(r)), sk.shapley(make(x.detach())))

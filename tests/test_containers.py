@@ -1,6 +1,8 @@
 """What data came in decides what comes out: containers, dtypes, layouts and numbers that are rarely met are served
 right."""
 
+import copy
+import pickle
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -375,3 +377,15 @@ def test_a_gradient_with_the_negative_bit():
     rewards, by = torch.rand(2, 3, dtype=torch.float64, requires_grad=True), torch.rand(2, 3, dtype=torch.float64)
     found, expected = (torch.autograd.grad(sk.shapley(sk.Max(rewards)), rewards, grad) for grad in (opposite(by), by))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda game: pickle.loads(pickle.dumps(game))], ids=["copy", "pickle"]
+)
+@pytest.mark.parametrize("rewards", [np.arange(3.0), torch.arange(3.0)], ids=["numpy", "torch"])
+def test_copies_of_games_are_games(rewards, again):
+    for game in (sk.Max(rewards), 2 * sk.Max(rewards) - sk.NoisyOr(rewards / 3)):
+        other = again(game)
+        assert (sk.shapley(other) == sk.shapley(game)).all()
+        assert (sk.shapley(other + game) == sk.shapley(game + game)).all()
+        assert type(sk.shapley(other, backend="torch")) is type(rewards)

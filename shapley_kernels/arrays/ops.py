@@ -164,6 +164,9 @@ class NumpyOps(Ops):
     name, xp, array_type = "numpy", np, np.ndarray
     index_dtypes = (np.dtype(np.int64), np.dtype(np.int32))
 
+    def __reduce__(self) -> str:
+        return "NUMPY"  # copies of games share it
+
     def dtype(self, name: str) -> Any:
         return np.dtype(name)
 
@@ -230,6 +233,9 @@ class TorchOps(Ops):
         self.index_dtypes = (torch.int64, torch.int32)
         self.zero_arrays: dict[tuple[Any, Any], Array] = {}
 
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return torch_ops, ()
+
     def dtype(self, name: str) -> Any:
         return getattr(self.xp, name)
 
@@ -282,7 +288,10 @@ class TorchOps(Ops):
         for x in arrays:
             if getattr(x, "requires_grad", False):
                 return bool(self.xp.is_grad_enabled())
-        return False
+        forward = self.xp.autograd.forward_ad
+        if forward._current_level < 0:  # what unpack_dual looks at, too
+            return False
+        return any(isinstance(x, self.array_type) and forward.unpack_dual(x).tangent is not None for x in arrays)
 
     def is_numpy_too(self, x: Array) -> bool:
         return self.on_cpu(x) and x.dtype is not self.xp.bfloat16
@@ -444,7 +453,7 @@ def on_cpu(x: Array) -> bool:
 
 
 def needs_grad(*arrays: Any) -> bool:
-    return any(is_torch(x) and x.requires_grad for x in arrays) and torch_ops().needs_grad(*arrays)
+    return any(map(is_torch, arrays)) and torch_ops().needs_grad(*arrays)
 
 
 def first_nonfinite(x: Array, live: Array | None) -> tuple[int, ...] | None:
