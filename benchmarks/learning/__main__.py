@@ -100,7 +100,7 @@ def main() -> None:
         if name in ("simulate", "films", "dice", "run"):
             command.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
         if name == "run":
-            command.add_argument("--seeds", type=int, default=5, help="per task, credit and learning rate")
+            command.add_argument("--seeds", type=int, default=10, help="per task, credit and learning rate")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it starts with &
     try:

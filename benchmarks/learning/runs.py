@@ -81,7 +81,7 @@ class Run(NamedTuple):
         return TARGETS[self.seed % len(TARGETS)]
 
 
-def plan(seeds: int = 5) -> Iterator[Run]:
+def plan(seeds: int = 10) -> Iterator[Run]:
     """Seeds are outermost, so that what is done at any time compares like with like."""
     for seed, task, rate, scheme in product(range(seeds), TASKS, RATES, CREDITS):
         yield Run(task, scheme, rate, seed)
