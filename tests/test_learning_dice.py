@@ -93,5 +93,5 @@ def test_training_can_be_repeated_and_raises_the_worth(writer):
 
 def test_the_plan_names_credits_that_are_known():
     planned = list(dice.plan())
-    assert len(set(planned)) == len(planned) == 52
+    assert len(set(planned)) == len(planned) == 60
     assert {cell.scheme for cell in planned} <= set(SCHEMES)

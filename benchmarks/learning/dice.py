@@ -23,7 +23,7 @@ TUNING, REPORTED = range(1000, 1008), range(20)
 """Seeds: each gives a warm start, and the target that is held out."""
 RATES = (4e-3, 8e-3, 1.6e-2)
 UTILITIES = tuple(TASKS)
-FURTHER = ("SuffixSwap(0)", "SuffixSwap(1)", "Banzhaf")
+FURTHER = ("SuffixSwap(0)", "SuffixSwap(0.25)", "SuffixSwap(1)", "Banzhaf", "Shapley, share")
 
 
 class Cell(NamedTuple):
