@@ -275,7 +275,7 @@ def as_float(x: Any, name: str) -> float:
 
 
 def _is_masked(x: Any) -> bool:
-    """Whether it is a masked array of numpy, whose module takes longer to import than all of ours."""
+    """Whether it is a masked array of numpy, whose class is not asked for in vain: that imports numpy.ma."""
     return isinstance(x, np.ndarray) and type(x) is not np.ndarray and isinstance(x, np.ma.MaskedArray)
 
 

@@ -289,7 +289,7 @@ class TorchOps(Ops):
             if getattr(x, "requires_grad", False):
                 return bool(self.xp.is_grad_enabled())
         forward = self.xp.autograd.forward_ad
-        if forward._current_level < 0:  # what unpack_dual looks at, too
+        if getattr(forward, "_current_level", 0) < 0:  # there are no tangents; without that name, each tensor is asked
             return False
         return any(isinstance(x, self.array_type) and forward.unpack_dual(x).tangent is not None for x in arrays)
 
