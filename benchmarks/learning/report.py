@@ -180,7 +180,8 @@ def summary_table(evidence: "Evidence") -> str:
         if scheme == "GRPO" or scheme not in tables[name].schemes():
             return "–"
         found = tables[name].overall(scheme)
-        return f"{found.mean:+.1f} ± {found.half:.1f} %, {stands.count(True)} : {stands.count(False)}"
+        parts = f"{found.mean:+.1f} ± {found.half:.1f} %,", f"{stands.count(True)} : {stands.count(False)}"
+        return " ".join(part.replace(" ", "\u00a0") for part in parts)  # a line breaks between them alone
 
     rows = [[s, *(text(s, name) for name in shown)] for s in SCHEMES]
     return table(["credit", *shown.values()], [row for row in rows if set(row[1:]) != {"–"}])
