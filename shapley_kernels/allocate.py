@@ -1,6 +1,5 @@
 """Credits of games: merges the terms of a game, runs them, adds them up."""
 
-from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from shapley_kernels.backends import AUTO, BACKENDS
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.overflow import within_range
 from shapley_kernels.games.term import Term
-from shapley_kernels.launch import Launcher, Run
+from shapley_kernels.launch import RUNS, Launcher, keep
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 
@@ -69,8 +68,8 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
     if game.ops is not NUMPY and backend in (AUTO, "numba"):
         game = game.in_numpy(keep_gradient=True) or game
     known = game.one_run(value) if nan is None and backend in (AUTO, "numba") else None
-    if known is not None and (run := _RUNS.get(known[0])) is not None:
-        credits, bad = run.on(known[1], (*game.batch_shape, game.players))
+    if known is not None and (run := RUNS.get(known[0])) is not None:
+        credits, bad = run.on(known[1])
         if bad == -1:
             return game.restore(credits) if game.restore else credits
     eager, terms = game.is_eager(), game.terms(value)
@@ -79,7 +78,7 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
     launch = Launcher(game.ops, backend, game.dtype, traced)
     credits, finite = _computed(game, terms, launch, raises)
     if known is not None and finite and launch.run is not None:
-        _keep(known[0], launch.run)
+        keep(known[0], launch.run)
     if not finite and (raises or eager):
 
         def anew(small: Game) -> Array:
@@ -88,19 +87,6 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
 
         credits = within_range(game, "credits", credits, anew, trailing=1, propagate=not raises)
     return game.restore(credits) if game.restore else credits
-
-
-_RUNS: dict[Hashable, Run] = {}
-"""By `Game.one_run`: what calls before came to, so that a call like them asks neither terms nor tables."""
-
-MOST_RUNS = 64
-"""That are kept, of games of few players."""
-
-
-def _keep(kind: Hashable, run: Run) -> None:
-    if len(_RUNS) >= MOST_RUNS:
-        _RUNS.clear()
-    _RUNS[kind] = run
 
 
 def _remedy(value: Any) -> str:

@@ -1,9 +1,10 @@
 """Runs of primitives: data on their way to a kernel, and its result on the way back."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -59,8 +60,8 @@ class Launcher:
             asked = "torch" if exported else self.backend
             where, backend = ops.device(given[0]), choose(asked, primitive, shape[-1], *given)
         if backend == "numba":
-            self.run = Run(primitive, tables.on("numpy", compute, "cpu"), compute, form)
-            out, bad = self.run.on(arrays, shape)
+            self.run = Run(primitive, tables.on("numpy", compute, "cpu"), compute, shape, form)
+            out, bad = self.run.on(arrays)
             self.inputs_finite &= bad == -1
             if ops is NUMPY:
                 return out if out.dtype == dtype else ops.cast(out, dtype)
@@ -73,42 +74,67 @@ class Launcher:
         return run_torch(run, arrays, placed, shape, dtype)
 
 
-class Run(NamedTuple):
-    """A run by numba on the CPU, but for the data: of a primitive, with tables in numpy, in a compute dtype, by a form
-    of the kernel."""
+class Run:
+    """A run by numba on the CPU, but for the data.
 
-    primitive: str
-    tables: tuple[Any, ...]
-    compute: str
-    form: str | None = None
+    Args:
+        primitive: by name.
+        tables: what its `run` takes between the data and `out`, in numpy.
+        compute: the dtype it is computed in, "float32" or "float64".
+        shape: of the result, [*rows, players].
+        form: of the kernel.
+    """
 
-    def on(self, arrays: Sequence[Array | float | None], shape: tuple[int, ...]) -> tuple[np.ndarray, int | None]:
+    def __init__(
+        self, primitive: str, tables: tuple[Any, ...], compute: str, shape: tuple[int, ...], form: str | None = None
+    ) -> None:
+        self.shape, self.tables, (self.real, self.zero) = shape, tables, _REAL[compute]
+        module, options = kernel(primitive, "numba"), {} if form is None else {"form": form}
+        bound = getattr(module, "bound", None)
+        self.bound: Any = bound and bound((prod(shape[:-1]), shape[-1]), *tables, **options)
+        """Of small calls that have nothing left to choose."""
+        self.run: Any = partial(module.run, **options)
+
+    def on(self, arrays: Sequence[Array | float | None]) -> tuple[np.ndarray, int | None]:
         """On CPU arrays -> `out` in the compute dtype, and what the kernel says of non-finite rows: the first, -1 for
         none, None if it did not look."""
-        real, zero = _REAL[self.compute]
+        real, bound, shape = self.real, self.bound, self.shape
         inputs: list[np.ndarray | None] = []
         x: Any
         for x in arrays:
             if x is None:
                 inputs.append(None)
-            elif type(x) is float:
-                inputs.append(NUMPY.scalar_array(x, None, self.compute) if x else zero)
-            elif type(x) is np.ndarray and x.dtype is real and x.flags.c_contiguous:  # most are
-                inputs.append(_one_axis(x, shape))
-            else:
+                continue
+            if type(x) is float:
+                inputs.append(NUMPY.scalar_array(x, None, real.name) if x else self.zero)
+                continue
+            if type(x) is not np.ndarray or x.dtype is not real or not x.flags.c_contiguous:  # most are
                 kind = real if is_float(x.dtype) else None
                 if not isinstance(x, np.ndarray):
-                    tensor = x.detach() if kind is None else x.detach().to(torch_ops().dtype(self.compute))
+                    tensor = x.detach() if kind is None else x.detach().to(torch_ops().dtype(real.name))
                     x = tensor.numpy()
-                inputs.append(_one_axis(np.asarray(x, kind, order="C"), shape))
+                x = np.asarray(x, kind, order="C")
+            inputs.append(x if bound else _one_axis(x, shape))
         out = np.empty(shape, real)
-        inputs += (*self.tables, _one_axis(out, shape))
-        run = kernel(self.primitive, "numba").run
-        return out, run(*inputs) if self.form is None else run(*inputs, form=self.form)
+        if bound:
+            return out, bound(*inputs, out)
+        return out, self.run(*inputs, *self.tables, _one_axis(out, shape))
 
 
 _REAL = {name: (np.dtype(name), np.zeros(1, name)) for name in ("float32", "float64")}
 """By the name of a compute dtype: itself, which is compared in less time, and a zero in it, which kernels only read."""
+
+RUNS: dict[Hashable, Run] = {}
+"""What calls before came to, by all that decides it but the data: a call like them asks neither terms nor tables."""
+
+MOST_RUNS = 64
+
+
+def keep(kind: Hashable, run: Run) -> None:
+    """A run with few coefficients, for later calls of its kind."""
+    if len(RUNS) >= MOST_RUNS:
+        RUNS.clear()
+    RUNS[kind] = run
 
 
 def run_torch(

@@ -1,10 +1,13 @@
 """Calls like one before, which go straight to their kernel, and tensors, which numpy works on: nobody notices."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 import shapley_kernels as sk
-from shapley_kernels import allocate
+from shapley_kernels.kernels.group_norm import CENTERS, SCALES
+from shapley_kernels.launch import MOST_RUNS, RUNS
 
 REWARDS = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 MASK = np.random.default_rng(1).random((6, 5)) < 0.7
@@ -32,8 +35,8 @@ VALUES = (sk.Shapley(), sk.Banzhaf(0.3), sk.Banzhaf(0.5), sk.Stratum(2), sk.Leav
 
 
 @pytest.fixture(autouse=True)
-def nothing_known(monkeypatch):
-    monkeypatch.setattr(allocate, "_RUNS", {})
+def nothing_known():
+    RUNS.clear()
 
 
 def all_credits(nan=None):
@@ -49,10 +52,31 @@ def all_credits(nan=None):
 def test_credits_are_those_of_the_long_way():
     """`nan` says that they are asked for that way."""
     expected = all_credits(nan="raise")
-    assert not allocate._RUNS
+    assert not RUNS
     for _ in range(2):
         assert all_credits() == expected
-    assert 0 < len(allocate._RUNS) <= allocate.MOST_RUNS
+    assert 0 < len(RUNS) <= MOST_RUNS
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_advantages_are_those_of_the_long_way(dtype, masked):
+    """Which those of groups that stand among each other go."""
+    credits = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(dtype)
+    mask = np.random.default_rng(1).random((3, 4, 5)) < 0.7 if masked else None
+    mixed, of_mixed = (None if x is None else x.swapaxes(0, 1).reshape(12, 5) for x in (credits, mask))
+    for center, scale in product(CENTERS, SCALES):
+        options = {"center": center, "scale": scale}
+        long = sk.grpo_advantages(mixed, of_mixed, group_ids=np.tile(np.arange(3), 4), **options)
+        for shown in (credits, credits[:, :, ::-1][:, :, ::-1], credits.swapaxes(1, 2).copy().swapaxes(1, 2)):
+            advantages = sk.grpo_advantages(shown, mask, **options)
+            assert advantages.tobytes() == long.reshape(4, 3, 5).swapaxes(0, 1).tobytes()
+    credits[1, 2, 3] = np.nan
+    for _ in range(2):
+        if mask is None:
+            with pytest.raises(ValueError, match=r"finite, got nan at \[1, 2, 3\]"):
+                sk.grpo_advantages(credits, mask)
+    assert 0 < len(RUNS) <= MOST_RUNS
 
 
 def test_bad_data_are_refused_as_at_first():
@@ -98,7 +122,7 @@ def test_few_are_kept():
     for players in range(1, 65):
         for value in (sk.Shapley(), sk.LeaveOneOut()):
             sk.semivalue(sk.Max(np.ones(players)), value)
-            assert len(allocate._RUNS) <= allocate.MOST_RUNS
+            assert len(RUNS) <= MOST_RUNS
 
 
 def test_tensors_share_their_memory_with_numpy():

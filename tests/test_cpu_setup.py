@@ -16,6 +16,7 @@ from shapley_kernels.backends import kernel
 from shapley_kernels.kernels import _marshal, _threads
 from shapley_kernels.kernels._threads import over_rows
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
+from shapley_kernels.launch import RUNS
 from tests import GUARD
 from tests.needs import unavailable
 
@@ -275,6 +276,7 @@ def test_every_primitive_on_threads(limit, monkeypatch, name, value):
     make, data = EVERY_PRIMITIVE[name]
     alone = sk.semivalue(make(data), value)
     seen = []
+    RUNS.clear()
     for module in (_marshal, kernel("order", "numba")):
         monkeypatch.setattr(module, "THREADED", 1)
         monkeypatch.setattr(module, "over_rows", lambda *a: seen.append(a[1:]) or over_rows(*a))
@@ -293,7 +295,9 @@ def test_advantages_and_tokens_on_threads(limit, monkeypatch):
     calls += [partial(sk.rl.scatter_to_tokens, credits.reshape(240, 5), ids, length=x) for x in ("token", "candidate")]
     calls.append(partial(sk.RewardAllocator(value=sk.rl.SuffixSwap()).advantages, credits))
     alone = [call() for call in calls]
-    monkeypatch.setattr(_marshal, "THREADED", 1)
+    RUNS.clear()
+    for module in (_marshal, kernel("group_norm", "numba")):
+        monkeypatch.setattr(module, "THREADED", 1)
     sk.set_num_threads(3)
     for call, expected in zip(calls, alone, strict=True):
         np.testing.assert_array_equal(call(), expected)

@@ -120,7 +120,7 @@ class Game(Data):
             return None
         if self.mask is not None and value.fixed_players is not None:
             return None
-        return (type(self), self.params, value, self.players, self.dtype, self.mask is None), arrays
+        return (type(self), self.params, value, self.batch_shape, self.players, self.dtype, self.mask is None), arrays
 
     def topics(self, size: int) -> int:
         """How many topics `maxima` has, at most, for groups of `size` games; 0: the game is no sum of maxima."""

@@ -25,6 +25,7 @@ from shapley_kernels.arrays import (
 )
 from shapley_kernels.backends import kernel, triton_missing
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
+from shapley_kernels.launch import RUNS, Run, keep
 from shapley_kernels.rl.groups import Groups, read_groups
 from shapley_kernels.rl.ranks import ALONE, Ranks, ranks_of
 
@@ -180,15 +181,23 @@ def normalised(
 def _by_numba(
     ops: Ops, array: Array, live: Array | None, groups: Groups, options: tuple[Any, ...], others: Array | None
 ) -> Array:
-    wide = array.dtype if array.dtype.itemsize >= 4 else ops.dtype("float64")
-    x = _on_host(ops, array, wide)
-    mask = None if live is None else _on_host(ops, live, live.dtype)
-    numbers = None if others is None else _on_host(ops, others, wide)
-    out = np.empty_like(x) if numbers is None else numbers.copy()
-    if x.size and kernel("group_norm", "numba").run(x, mask, *groups.runs, numbers, *options, None, out) != -1:
+    x, mask, numbers, narrow = array, live, others, array.dtype.itemsize < 4
+    if narrow or ops is not NUMPY:
+        wide = ops.dtype("float64") if narrow else array.dtype
+        x, numbers = (None if a is None else ops.to_host(ops.cast(a, wide)) for a in (array, others))
+        mask = None if live is None else ops.to_host(live)
+    shape, kind = x.shape if numbers is None else numbers.shape, None
+    if numbers is None and groups.size is not None:
+        kind = "group_norm", shape, x.itemsize, groups.count, groups.size, options
+    if (run := RUNS.get(kind)) is None:
+        compute, numbers = "float64" if x.itemsize == 8 else "float32", _flat(numbers, np.ascontiguousarray)
+        run = Run("group_norm", (*groups.runs, numbers, *options, None), compute, shape)
+        if kind is not None and run.bound is not None:
+            keep(kind, run)
+    out, bad = run.on((x, mask)) if x.size else (np.zeros(shape, x.dtype), -1)
+    if bad != -1:
         raise ValueError(_nonfinite(groups.owner, array, live))
-    out = out.reshape((*array.shape[:-1], out.shape[1]))
-    result = out if ops is NUMPY and out.dtype == array.dtype else ops.cast(ops.from_host(out), array.dtype)
+    result = out if ops is NUMPY and not narrow else ops.cast(ops.from_host(out), array.dtype)
     may_overflow = others is None and (options[1] == "none" or array.dtype.itemsize == 2)
     if may_overflow and (where := first_nonfinite(result, live)) is not None:
         raise OverflowError(
@@ -196,12 +205,6 @@ def _by_numba(
             "scale the rewards down, or pass a wider dtype"
         )
     return result
-
-
-def _on_host(ops: Ops, x: Array, dtype: Any) -> np.ndarray:
-    """[rollouts, numbers] in that dtype, contiguous."""
-    flat = x if ops is NUMPY and x.dtype == dtype else ops.to_host(ops.cast(x, dtype))
-    return np.asarray(flat, order="C").reshape(prod(flat.shape[:-1]), flat.shape[-1])
 
 
 def _triton_serves(ops: Ops, array: Array, groups: Groups, how: Normalisation) -> bool:

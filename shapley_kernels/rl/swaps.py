@@ -164,7 +164,7 @@ def _of_maxima(kind: str, game: Game, count: Array, order: np.ndarray | None, st
     library, where = "numpy" if backend == "numba" else "torch", ops.device(x)
     how = (order, starts, *mix.on(library, compute, where), KINDS.index(kind))
     if backend == "numba":
-        out = ops.from_host(Run("swap", how, compute).on(arrays, shape)[0])
+        out = ops.from_host(Run("swap", how, compute, shape).on(arrays)[0])
     else:
         out = run_torch(kernel("swap", backend).run, arrays, how, shape, ops.dtype(compute))
     return out if maxima.scale == 1.0 else maxima.scale * out

@@ -8,8 +8,8 @@ from shapley_kernels.kernels.group_norm import _cpu_loops as loops
 
 
 @numba.njit(error_model="numpy")
-def _packed(credits, narrow, wide, mask, first, numbers):
-    return loops.pack(credits, 1, narrow, wide, mask, first, numbers)
+def _packed(credits, double, x, mask, first, numbers):
+    return loops.pack(credits, 1, double, x, mask, first, numbers)
 
 
 @numba.njit(error_model="numpy")
@@ -18,20 +18,15 @@ def _summed(credits, count, origin, mean):
 
 
 @numba.njit(error_model="numpy")
-def _written(narrow, wide, x, wide_x, mask, first, numbers, origin, middle, over):
-    return loops.write(narrow, wide, x, wide_x, mask, first, numbers, origin, middle, over)
-
-
-def either(x):
-    """As numbers of float32 or float64."""
-    return (x, np.empty(0)) if x.itemsize == 4 else (np.empty(0, np.float32), x)
+def _written(double, out, x, mask, first, numbers, origin, middle, over):
+    return loops.write(double, out, x, mask, first, numbers, origin, middle, over)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("numbers", [0, 1, 3, 4, 9, 30])
 def test_loops_do_what_numpy_says(dtype, masked, numbers):
-    rng = np.random.default_rng(numbers)
+    rng, double = np.random.default_rng(numbers), int(dtype == "float64")
     x, first = rng.normal(size=40).astype(dtype), 7
     mask = (rng.random(40) < 0.6).astype(np.uint8) if masked else np.empty(0, np.uint8)
     if masked:
@@ -39,7 +34,7 @@ def test_loops_do_what_numpy_says(dtype, masked, numbers):
     packed = []
     for pack in (_packed, lambda c, *rest: loops._pack_in_numpy(c, 1, *rest)):
         credits = np.zeros(40)
-        packed.append((pack(credits, *either(x), mask, first, numbers), credits))
+        packed.append((pack(credits, double, x.view(np.float32), mask, first, numbers), credits))
     (count, credits), (expected, same) = packed
     assert count == expected
     assert credits[:count].tolist() == same[:count].tolist()
@@ -48,7 +43,7 @@ def test_loops_do_what_numpy_says(dtype, masked, numbers):
     written = []
     for write in (_written, loops._write_in_numpy):
         out = np.full(40, 7, dtype)
-        write(*either(out), *either(x), mask, first, numbers, 0.1, 0.2, 0.7)
+        write(double, out.view(np.float32), x.view(np.float32), mask, first, numbers, 0.1, 0.2, 0.7)
         written.append(out)
     assert written[0].tobytes() == written[1].tobytes()
     assert (written[0][first + numbers :] == 7).all()

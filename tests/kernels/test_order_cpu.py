@@ -119,6 +119,28 @@ def test_a_small_call_takes_what_was_compiled_before(monkeypatch):
     assert made == [False, True]
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_is_bound_for_small_calls_is_run(masked):
+    """Rows on several axes, one that is not finite among them; and nothing is bound where something is to be chosen."""
+    rewards = np.random.default_rng(0).random((6, 5))
+    rewards[4, 2] = np.nan
+    (r, mask, c, *tables), (_, kept, _, *_) = case(5, masked=masked, rewards=rewards), case(5, masked=True)
+    mask = None if not masked else kept[:6].numpy()
+    tables = [None if x is None else x.numpy() for x in tables]
+    assert _numba._ready("registers", 5, "f", masked, tables[1] is not None, True)
+    for c in (np.full(1, 0.5, "float32"), np.linspace(0, 1, 6, dtype="float32")):
+        for row in (slice(6), slice(4)):
+            outs = np.full((2, len(rewards[row]), 5), 7, "float32")
+            some = r.numpy()[row], None if mask is None else mask[row], c if len(c) == 1 else c[row]
+            bad = _numba.run(*some, *tables, outs[0])
+            work = _numba.bound(outs[0].shape, *tables)
+            split = (None if x is None or len(x) == 1 else x.reshape(2, -1, *x.shape[1:]) for x in some)
+            split = [x if y is None else y for x, y in zip(some, split, strict=True)]
+            assert work(*split, outs[1].reshape(2, -1, 5)) == bad == (4 if row.stop == 6 else -1)
+            assert outs[0].tobytes() == outs[1].tobytes()
+    assert _numba.bound((6, 5), *tables, form="linear") is _numba.bound((2**16, 5), *tables) is None
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_row_is_its_own(form):
     """Neither its place in the tile nor the rows beside it matter, rows that are not finite included."""

@@ -1,8 +1,8 @@
 """The loops over credits of `group_norm` on the CPU, in instructions of LLVM, as what numba compiles takes milliseconds
 for each statement. Written once more in numpy, which says what they do and runs under NUMBA_DISABLE_JIT=1.
 
-Numbers stand in one of two arrays, `narrow` of float32 or `wide` of float64, and the other has no elements: so one
-machine code serves both dtypes, and nothing is copied to float64 before.
+Numbers come as float32, or, where `double` is 1, as float64 that is seen as twice as many float32: so one machine code
+serves both dtypes, and nothing is copied to float64 before.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def _calls(result: Any, body: Callable[..., Any], *kinds: Any) -> Any:
     return result(*kinds), generate
 
 
-def _pack(builder: Any, credits: Any, count: Any, narrow: Any, wide: Any, mask: Any, first: Any, numbers: Any) -> Any:
+def _pack(builder: Any, credits: Any, count: Any, double: Any, x: Any, mask: Any, first: Any, numbers: Any) -> Any:
     place, yes = cgutils.alloca_once_value(builder, count), cgutils.alloca_once_value(builder, _BYTE(1))
     masked = _given(builder, mask)
     flags = builder.select(masked, mask, yes)
@@ -57,7 +57,7 @@ def _pack(builder: Any, credits: Any, count: Any, narrow: Any, wide: Any, mask: 
         flag = builder.load(builder.gep(flags, [builder.select(masked, k, _WORD(0))]))
         builder.store(builder.add(at, builder.zext(flag, at.type)), place)
 
-    _over(builder, numbers, put, (narrow,), (wide,))
+    _over(builder, double, numbers, put, x)
     return builder.load(place)
 
 
@@ -91,10 +91,9 @@ def _sums(builder: Any, credits: Any, count: Any, origin: Any, mean: Any) -> Any
 
 def _write(
     builder: Any,
-    narrow: Any,
-    wide: Any,
+    double: Any,
+    out: Any,
     x: Any,
-    wide_x: Any,
     mask: Any,
     first: Any,
     numbers: Any,
@@ -106,7 +105,7 @@ def _write(
         kind = target.type.pointee
         builder.store(number if kind == _DOUBLE else builder.fptrunc(number, kind), builder.gep(target, [k]))
 
-    def normalise(source: Any, target: Any, i: Any) -> None:
+    def normalise(target: Any, source: Any, i: Any) -> None:
         k = builder.add(first, i)
         number = _double(builder, builder.load(builder.gep(source, [k])))
         above = builder.fsub(builder.fsub(number, origin), middle)
@@ -118,9 +117,9 @@ def _write(
         with builder.if_then(masked):
             store(target, k, _DOUBLE(0.0))
 
-    _over(builder, numbers, normalise, (x, narrow), (wide_x, wide))
+    _over(builder, double, numbers, normalise, out, x)
     with builder.if_then(_given(builder, mask)):
-        _over(builder, numbers, blank, (narrow,), (wide,))
+        _over(builder, double, numbers, blank, out)
     return numbers
 
 
@@ -128,22 +127,28 @@ def _given(builder: Any, pointer: Any) -> Any:
     return builder.icmp_unsigned("!=", pointer, pointer.type(None))
 
 
-def _over(builder: Any, count: Any, body: Callable[..., None], narrow: tuple[Any, ...], wide: tuple[Any, ...]) -> None:
-    """body(*pointers, i) for i < count, on the narrow ones or the wide ones: those whose first is given."""
-    with builder.if_else(_given(builder, narrow[0])) as branches:
-        for branch, pointers in zip(branches, (narrow, wide), strict=True):
-            with branch, cgutils.for_range(builder, count) as loop:
-                body(*pointers, loop.index)
+def _over(builder: Any, double: Any, count: Any, body: Callable[..., None], *arrays: Any) -> None:
+    """body(*arrays, i) for i < count, on pointers to float64 or float32."""
+    with builder.if_else(builder.icmp_signed("!=", double, _WORD(0))) as branches:
+        for branch, kind in zip(branches, (_DOUBLE, ir.FloatType()), strict=True):
+            with branch:
+                pointers = [builder.bitcast(x, kind.as_pointer()) for x in arrays]
+                with cgutils.for_range(builder, count) as loop:
+                    body(*pointers, loop.index)
 
 
 def _double(builder: Any, x: Any) -> Any:
     return x if x.type == _DOUBLE else builder.fpext(x, _DOUBLE)
 
 
-def _pack_in_numpy(credits: Any, count: int, narrow: Any, wide: Any, mask: Any, first: int, numbers: int) -> int:
+def _seen(x: Any, double: int) -> Any:
+    return x.view(np.float64) if double else x
+
+
+def _pack_in_numpy(credits: Any, count: int, double: int, x: Any, mask: Any, first: int, numbers: int) -> int:
     """Live numbers from `first` on to `credits`, from its place `count` on; returns where they end."""
     part = slice(first, first + numbers)
-    live = (narrow if narrow.size else wide)[part][mask[part] != 0 if mask.size else slice(None)]
+    live = _seen(x, double)[part][mask[part] != 0 if mask.size else slice(None)]
     credits[count : count + len(live)] = live
     return count + len(live)
 
@@ -163,29 +168,19 @@ def _sums_in_numpy(credits: Any, count: int, origin: float, mean: float) -> tupl
 
 
 def _write_in_numpy(
-    narrow: Any,
-    wide: Any,
-    x: Any,
-    y: Any,
-    mask: Any,
-    first: int,
-    numbers: int,
-    origin: float,
-    middle: float,
-    over: float,
+    double: int, out: Any, x: Any, mask: Any, first: int, numbers: int, origin: float, middle: float, over: float
 ) -> None:
-    """(x - origin - middle) / over, 0 where masked, in double precision, to the same places of narrow or wide."""
+    """(x - origin - middle) / over, 0 where masked, in double precision, to the same places of `out`."""
     part = slice(first, first + numbers)
-    source, out = (x, narrow) if narrow.size else (y, wide)
-    advantages = (source[part].astype(np.float64) - origin - middle) / over + 0.0
-    out[part] = np.where(mask[part] != 0, advantages, 0.0) if mask.size else advantages
+    advantages = (_seen(x, double)[part].astype(np.float64) - origin - middle) / over + 0.0
+    _seen(out, double)[part] = np.where(mask[part] != 0, advantages, 0.0) if mask.size else advantages
 
 
 # explicit parameters, which numba counts
 
 
-def _pack_call(typing: Any, credits: Any, count: Any, narrow: Any, wide: Any, mask: Any, first: Any, many: Any) -> Any:
-    return _calls(numba.intp, _pack, credits, count, narrow, wide, mask, first, many)
+def _pack_call(typing: Any, credits: Any, count: Any, double: Any, x: Any, mask: Any, first: Any, many: Any) -> Any:
+    return _calls(numba.intp, _pack, credits, count, double, x, mask, first, many)
 
 
 def _sums_call(typing: Any, credits: Any, count: Any, origin: Any, mean: Any) -> Any:
@@ -193,9 +188,9 @@ def _sums_call(typing: Any, credits: Any, count: Any, origin: Any, mean: Any) ->
 
 
 def _write_call(
-    typing: Any, out: Any, wide_out: Any, x: Any, y: Any, mask: Any, at: Any, many: Any, origin: Any, mid: Any, by: Any
+    typing: Any, double: Any, out: Any, x: Any, mask: Any, at: Any, many: Any, origin: Any, mid: Any, by: Any
 ) -> Any:
-    return _calls(numba.intp, _write, out, wide_out, x, y, mask, at, many, origin, mid, by)
+    return _calls(numba.intp, _write, double, out, x, mask, at, many, origin, mid, by)
 
 
 _PYTHON = bool(getattr(numba.config, "DISABLE_JIT", 0))

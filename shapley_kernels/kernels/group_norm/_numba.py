@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.kernels._marshal import Kernel
+from shapley_kernels.kernels._marshal import THREADED, Kernel
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.kernels.group_norm._cpu_loops import pack, sums, write
 
 LOO, NONE = CENTERS.index("loo"), CENTERS.index("none")
 BY_GROUP, UNSCALED = SCALES.index("group"), SCALES.index("none")
 
-DOUBLE, _NONE = np.dtype(np.float64), np.empty((4, 0))
+DOUBLE, _NO_MOMENTS = np.dtype(np.float64), np.empty((4, 0))
 
 
 def run(
@@ -37,42 +37,68 @@ def run(
     """
     if center == scale == "none":
         return _as_they_are(x, mask, others, out)
-    result, groups, width = out, len(starts) - 1, x.shape[1]
+    result, groups, (_, width) = out, len(starts) - 1, x.shape
     if order is not None:
         x, mask, others = (None if array is None else array[order] for array in (x, mask, others))
         result = np.empty_like(out)
     live = None if mask is None else mask.reshape(-1)
-    source = numbers = _either(x)
-    span = 1 if center == "slot" else width  # columns of a part that has statistics of its own
-    columns, shown = (width, span, width, span), live
-    if others is not None:
-        numbers, shown = _either(others), None
-        columns = width, span, result.shape[1], others.shape[1]
-    arrays = (*source, live, starts, *numbers, shown, *columns, CENTERS.index(center), SCALES.index(scale))
-    how, target, steps = (ddof, min_std, eps, rounding), _either(result), 2 * x.size // max(1, groups)
+    numbers, shown, step = (x, live, None) if others is None else (others, None, others.shape[1])
+    arrays, how = (x.itemsize // 8, _single(x), live, _single(numbers), shown), (ddof, min_std, eps, rounding)
+    constants, steps = _constants(starts, width, step, center, scale, *how), 2 * x.size // max(1, groups)
+    span = 1 if center == "slot" else width
+    moments, divisor = np.zeros((4, groups * width // span if scale == "batch" else 0)), 1.0
 
-    def scratch(first: int, last: int) -> tuple[Any]:
-        return (np.empty(x.size if last - first == groups else (starts[last] - starts[first]) * span),)
+    def scratch(first: int, last: int) -> tuple[Any, Any]:
+        return np.empty(x.size if last - first == groups else (starts[last] - starts[first]) * span), moments
 
-    divisor = 1.0
     if scale == "batch":
-        moments = np.zeros((4, groups * width // span))
-        bad = _KERNEL(groups, steps, DOUBLE, *arrays, *how, divisor, moments, *target, scratch=scratch)
+        bad = _KERNEL(groups, steps, DOUBLE, *arrays, *constants, divisor, _single(result), scratch=scratch)
         if bad >= 0:
             return bad
         with np.errstate(over="ignore", invalid="ignore"):
             divisor = _divisor_of_all(moments, *how)
         if divisor != divisor:
             return 0
-    bad = _KERNEL(groups, steps, DOUBLE, *arrays, *how, divisor, _NONE, *target, scratch=scratch)
+    bad = _KERNEL(groups, steps, DOUBLE, *arrays, *constants, divisor, _single(result), scratch=scratch)
     if result is not out:
         out[order] = result
     return bad
 
 
-def _either(x: Any) -> tuple[Any, Any]:
-    """Flat, as numbers of float32 or of float64."""
-    return (x.reshape(-1), None) if x.itemsize == 4 else (None, x.reshape(-1))
+def bound(shape: tuple[int, int], order: Any, starts: Any, others: Any, center: str, scale: str, *how: Any) -> Any:
+    """`run` of small calls with these options, as work(x, mask, out) that has nothing left to choose; None where there
+    is more to it than one pass over groups in their order. Rollouts may have several axes."""
+    size, groups = shape[0] * shape[1], len(starts) - 1
+    if order is not None or others is not None or scale == "batch" or center == scale == "none":
+        return None
+    if not 0 < size <= THREADED >> 4:  # more have many `starts`, which stay
+        return None
+    kernel, (_, _, nobody, *_) = _KERNEL.ready("d")  # type: ignore[misc]
+    constants = _constants(starts, shape[1], None, center, scale, *how[:-1])
+
+    def work(x: Any, mask: Any, out: Any) -> int:
+        numbers, live = _single(x), nobody if mask is None else mask.view(np.uint8).reshape(-1)
+        arrays = x.itemsize // 8, numbers, live, numbers, live
+        return kernel(*arrays, *constants, 1.0, np.empty(size), _NO_MOMENTS, 0, groups, _single(out))
+
+    return work
+
+
+def _constants(starts: Any, width: int, step: int | None, center: str, scale: str, *how: float) -> tuple[Any, ...]:
+    """Arguments of `_group_norm` from `starts` on, but for the divisor.
+
+    Args:
+        step: numbers of a rollout that are normalised in place of its `width` credits; None: there are none.
+        how: ddof, min_std, eps, rounding.
+    """
+    span = 1 if center == "slot" else width  # columns of a part that has statistics of its own
+    parts = (width, span) if step is None else (step, step)
+    return starts, width, span, *parts, CENTERS.index(center), SCALES.index(scale), *how
+
+
+def _single(x: Any) -> Any:
+    """Flat, as numbers of float32, or twice as many for float64."""
+    return x.reshape(-1) if x.itemsize == 4 else x.reshape(-1).view(np.float32)
 
 
 def warm_up() -> None:
@@ -119,13 +145,12 @@ def _divisor(
 
 
 def _group_norm(  # type: ignore[no-untyped-def]
-    narrow,
-    wide,
+    double,
+    x,
     mask,
-    starts,
     numbers,
-    wide_numbers,
     shown,
+    starts,
     width,
     span,
     step,
@@ -138,17 +163,16 @@ def _group_norm(  # type: ignore[no-untyped-def]
     rounding,
     divisor,
     credits,
+    moments,
     first,
     last,
-    moments,
     out,
-    wide_out,
 ):
     """The groups first .. last, in parts of `span` columns that have statistics of their own. Returns a group that is
     not finite, or -1.
 
     Args:
-        narrow, wide: x [rollouts * width] in float32 or float64, as `numbers` and `out`; the other is empty.
+        double: whether x [rollouts * width], `numbers` and `out` are float64, seen as float32.
         mask: [rollouts * width], or empty.
         numbers, shown: [rollouts * step], what is normalised, `written` of them for a rollout and part, and where.
         divisor: unless parts have their own.
@@ -163,7 +187,7 @@ def _group_norm(  # type: ignore[no-untyped-def]
             continue
         adjacent = (stop - start) * width if span == width else span
         for at in range(start * width + left, stop * width, max(adjacent, width)):
-            count = pack(credits, count, narrow, wide, mask, at, adjacent)
+            count = pack(credits, count, double, x, mask, at, adjacent)
         origin = credits[0] if count else 0.0
         total, squares = sums(credits, count, origin, 0.0)
         mean = total / count if count else 0.0
@@ -185,14 +209,14 @@ def _group_norm(  # type: ignore[no-untyped-def]
         for row in range(start, stop, rows):
             middle, over = mean, divisor
             if center == LOO:  # the mean over the other rollouts of the group
-                own = pack(credits, 0, narrow, wide, mask, row * width, width)
+                own = pack(credits, 0, double, x, mask, row * width, width)
                 over = inf
                 if own < count:
                     middle = (total - sums(credits, own, origin, 0.0)[0]) / (count - own)
                     over = divisor
             at, many = row * step + left, rows * written
-            write(out, wide_out, numbers, wide_numbers, shown, at, many, origin, middle, over)
+            write(double, out, numbers, shown, at, many, origin, middle, over)
     return -1
 
 
-_KERNEL = Kernel(_group_norm, "f1 e1 b1 l1 f1 e1 b1 l l l l l l l e e e e E1", "e2 f1 e1")
+_KERNEL = Kernel(_group_norm, "l f1 b1 f1 b1 l1 l l l l l l l e e e e E1 E2", "f1")

@@ -96,6 +96,27 @@ def run(
     return bad
 
 
+def bound(shape: tuple[int, int], A: Any, B: Any, C: Any, row_of_count: Any, *, form: str | None = None) -> Any:
+    """`run` of small calls on these tables, as work(rewards, mask, v_empty, out) that has nothing left to choose, and
+    whose rows may have several axes; None where no kernel of "registers" serves them."""
+    rows, players = shape
+    if form is not None or not 0 < players <= LONGEST["registers"] or rows * players > THREADED:
+        return None
+    kernels = [_ready("registers", players, A.dtype.char, masked, B is not None, False) for masked in (False, True)]
+    if kernels == [None, None]:
+        return None
+
+    def work(rewards: Any, mask: Any, v_empty: Any, out: Any) -> int:
+        kernel, live = kernels[mask is not None], None if mask is None else mask.view(np.uint8).reshape(-1)
+        x, c, result = rewards.reshape(-1), v_empty.reshape(-1), out.reshape(-1)
+        if kernel is not None and kernel(x, live, c, A, B, C, row_of_count, 0, rows, result) < 0:
+            return -1
+        mask = None if mask is None else mask.reshape(shape)
+        return run(rewards.reshape(shape), mask, c, A, B, C, row_of_count, out.reshape(shape))
+
+    return work
+
+
 def warm_up(dtypes: list[str], players: list[int]) -> None:
     """Have the kernels ready for small calls, and the form of large ones for these numbers of players."""
     for dtype in dtypes:
