@@ -65,14 +65,18 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
     if nan is not None or backend is not AUTO:
         one_of("nan", nan, (None, "raise", "propagate"))
         one_of("backend", backend, BACKENDS)
+    eager, known = game.is_eager(), None
+    if eager and nan is None and backend in (AUTO, "numba") and (known := game.one_run(value)) is not None:
+        run = RUNS.get(known[0])
+        arrays = None if run is None else game.ops.lent(known[1])
+        if run is not None and arrays is not None:
+            credits, bad = run.on(arrays)
+            if bad == -1:
+                credits = game.ops.from_host(credits)
+                return game.restore(credits) if game.restore else credits
     if game.ops is not NUMPY and backend in (AUTO, "numba"):
         game = game.in_numpy(keep_gradient=True) or game
-    known = game.one_run(value) if nan is None and backend in (AUTO, "numba") else None
-    if known is not None and (run := RUNS.get(known[0])) is not None:
-        credits, bad = run.on(known[1])
-        if bad == -1:
-            return game.restore(credits) if game.restore else credits
-    eager, terms = game.is_eager(), game.terms(value)
+    terms = game.terms(value)
     raises = nan == "raise" or (nan is None and eager)
     traced = not eager and game.ops.is_traced(game.data)
     launch = Launcher(game.ops, backend, game.dtype, traced)

@@ -102,6 +102,11 @@ class Ops:
         """True for a tensor that numpy can read in place, where nothing traces: on the CPU, of a dtype of numpy."""
         return False
 
+    def lent(self, arrays: Sequence[Any]) -> Sequence[Any] | None:
+        """In numpy, in the same memory, what is eager (`is_eager`), with None and numbers among it; None where numpy
+        does not read it as it is, or a gradient may have to flow."""
+        return arrays
+
     # -- new arrays ----------------------------------------------------------------------------------------------------
 
     def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
@@ -296,6 +301,14 @@ class TorchOps(Ops):
     def is_numpy_too(self, x: Array) -> bool:
         return self.on_cpu(x) and x.dtype is not self.xp.bfloat16
 
+    def lent(self, arrays: Sequence[Any]) -> Sequence[Any] | None:
+        if getattr(self.xp.autograd.forward_ad, "_current_level", 0) >= 0:  # there may be tangents
+            return None
+        try:
+            return [x if x is None or type(x) is float else x.numpy() for x in arrays]
+        except (RuntimeError, TypeError):
+            return None
+
     def array_like(self, x: np.ndarray, reference: Array, dtype: Any) -> Array:
         return self.xp.as_tensor(x, dtype=dtype, device=reference.device)
 
@@ -318,9 +331,10 @@ class TorchOps(Ops):
         return zero
 
     def to_host(self, x: Array) -> np.ndarray:
-        if x.is_cpu and not x.is_neg():
-            return x.detach().numpy()
-        return x.detach().cpu().resolve_neg().numpy()
+        try:
+            return x.numpy()
+        except (RuntimeError, TypeError):
+            return x.detach().cpu().resolve_neg().numpy()
 
     def to_float64(self, x: Array) -> np.ndarray:
         return self.to_host(x.detach().cpu().to(self.xp.float64))

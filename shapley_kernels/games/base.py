@@ -116,11 +116,10 @@ class Game(Data):
 
     def _run_of(self, value: Semivalue, *arrays: Any) -> "tuple[Hashable, Sequence[Any]] | None":
         """`one_run` where tables depend on what the class and `params` say, the value and the number of players."""
-        if self.ops is not NUMPY or self.players > ALL_LIVE_COUNTS:
+        if self.players > ALL_LIVE_COUNTS or (self.mask is not None and value.fixed_players is not None):
             return None
-        if self.mask is not None and value.fixed_players is not None:
-            return None
-        return (type(self), self.params, value, self.batch_shape, self.players, self.dtype, self.mask is None), arrays
+        shape, bytes_of = (self.batch_shape, self.players), self.dtype.itemsize  # float16 and bfloat16 are not kept
+        return (type(self), self.params, value, shape, bytes_of, self.mask is None), arrays
 
     def topics(self, size: int) -> int:
         """How many topics `maxima` has, at most, for groups of `size` games; 0: the game is no sum of maxima."""
