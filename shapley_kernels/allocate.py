@@ -1,5 +1,6 @@
 """Credits of games: merges the terms of a game, runs them, adds them up."""
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,10 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
     if nan is not None or backend is not AUTO:
         one_of("nan", nan, (None, "raise", "propagate"))
         one_of("backend", backend, BACKENDS)
-    eager, known = game.is_eager(), None
-    if eager and nan is None and backend in (AUTO, "numba") and (known := game.one_run(value)) is not None:
-        run = RUNS.get(known[0])
-        arrays = None if run is None else game.ops.lent(known[1])
-        if run is not None and arrays is not None:
-            credits, bad = run.on(arrays)
-            if bad == -1:
-                credits = game.ops.from_host(credits)
-                return game.restore(credits) if game.restore else credits
+    eager = game.is_eager()
+    known = game.one_run(value) if eager and nan is None and backend in (AUTO, "numba") else None
+    if known is not None and (credits := _as_before(game, *known)) is not None:
+        return credits
     if game.ops is not NUMPY and backend in (AUTO, "numba"):
         game = game.in_numpy(keep_gradient=True) or game
     terms = game.terms(value)
@@ -90,6 +86,18 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
             return _computed(small, small.terms(value), launch, raises=False)[0]
 
         credits = within_range(game, "credits", credits, anew, trailing=1, propagate=not raises)
+    return game.restore(credits) if game.restore else credits
+
+
+def _as_before(game: Game, kind: Hashable, arrays: Sequence[Any]) -> Any | None:
+    """Credits by the run of a call like this before; None where there was none, or something needs a closer look."""
+    run, numpy = RUNS.get(kind), game.ops is NUMPY
+    if run is None or (lent := arrays if numpy else game.ops.lent(arrays)) is None:
+        return None
+    credits, bad = run.on(lent)
+    if bad != -1:
+        return None
+    credits = credits if numpy else game.ops.from_host(credits)
     return game.restore(credits) if game.restore else credits
 
 

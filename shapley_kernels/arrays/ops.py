@@ -102,10 +102,10 @@ class Ops:
         """True for a tensor that numpy can read in place, where nothing traces: on the CPU, of a dtype of numpy."""
         return False
 
-    def lent(self, arrays: Sequence[Any]) -> Sequence[Any] | None:
-        """In numpy, in the same memory, what is eager (`is_eager`), with None and numbers among it; None where numpy
-        does not read it as it is, or a gradient may have to flow."""
-        return arrays
+    def lent(self, arrays: Sequence[Any]) -> list[Any] | None:
+        """In numpy, in the same memory, tensors that are eager (`is_eager`), None and numbers among them; None where
+        numpy does not read them as they are, or a gradient may have to flow."""
+        raise NotImplementedError
 
     # -- new arrays ----------------------------------------------------------------------------------------------------
 
@@ -301,7 +301,7 @@ class TorchOps(Ops):
     def is_numpy_too(self, x: Array) -> bool:
         return self.on_cpu(x) and x.dtype is not self.xp.bfloat16
 
-    def lent(self, arrays: Sequence[Any]) -> Sequence[Any] | None:
+    def lent(self, arrays: Sequence[Any]) -> list[Any] | None:
         if getattr(self.xp.autograd.forward_ad, "_current_level", 0) >= 0:  # there may be tangents
             return None
         try:
