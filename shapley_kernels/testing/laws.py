@@ -463,19 +463,26 @@ def every_element_is_written(subject: Ours, data: Sample) -> None:
     def poisoned(primitive: str, backend: str) -> Any:
         module = find(primitive, backend)
 
-        def run(*arguments: Any, **form: Any) -> Any:
-            out = arguments[-1]
-            out[:] = np.nan
-            result = module.run(*arguments, **form)
-            unwritten = np.argwhere(np.isnan(to_float64(out)))
-            if len(unwritten):
-                raise Broken(f"{primitive}: {unwritten[0].tolist()} was not written", data, out)
-            ran.append(primitive)
-            return result
+        def watched(work: Any) -> Any:
+            def run(*arguments: Any, **form: Any) -> Any:
+                out = arguments[-1]
+                out[:] = np.nan
+                result = work(*arguments, **form)
+                unwritten = np.argwhere(np.isnan(to_float64(out)))
+                if len(unwritten):
+                    raise Broken(f"{primitive}: {unwritten[0].tolist()} was not written", data, out)
+                ran.append(primitive)
+                return result
 
-        return SimpleNamespace(run=run, MAX_PLAYERS=getattr(module, "MAX_PLAYERS", None))
+            return run
 
-    with patch.object(launch, "kernel", poisoned):
+        def bound(*how: Any, **form: Any) -> Any:
+            work = getattr(module, "bound", lambda *_, **__: None)(*how, **form)
+            return None if work is None else watched(work)
+
+        return SimpleNamespace(run=watched(module.run), bound=bound, MAX_PLAYERS=getattr(module, "MAX_PLAYERS", None))
+
+    with patch.dict(launch.RUNS, clear=True), patch.object(launch, "kernel", poisoned):
         subject.credits(data)
     if not ran and subject.utility not in (Clusters, DoubleMajority):  # which may count, and need none
         raise Broken("no kernel ran", data, None)
