@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from shapley_kernels.arrays import Array, device, integer, needs_grad, one_of
+from shapley_kernels.arrays import Array, device, needs_grad, one_of
 
 AUTO = "auto"
 BACKENDS = (AUTO, "numba", "triton", "torch")
@@ -135,40 +135,33 @@ def _why_not(backend: str, error: Exception) -> str:
     )
 
 
-def warm_up(players: Iterable[int] = (), dtypes: Iterable[str] = ("float32", "float64")) -> dict[str, float]:
+def warm_up(dtypes: Iterable[str] = ("float32", "float64")) -> dict[str, float]:
     """Compile the CPU kernels, or load them, before the first call does: those of all games, with and without a mask,
     of gradients, of `grpo_advantages`, of `scatter_to_tokens` and of the baselines.
 
     Args:
-        players: integers >= 1, for games of sorted rewards: also the code that calls of some 10^5 rewards compile for
-            themselves, which is faster: for each number up to 8, one for all up to 32, one for all up to 1024.
         dtypes: "float32" (also for float16 and bfloat16), "float64".
 
     Returns:
         The kernels that were compiled, and the seconds of CPU that each took; those from disk are left out.
 
     Raises:
-        TypeError, ValueError: other players or dtypes.
+        TypeError, ValueError: other dtypes.
         BackendUnavailable: numba cannot be imported, or does not compile them.
 
-    Cost: some 10 s, and some 5 s for each number and dtype, once on a machine; loading them takes a hundredth of that.
-    They are kept in $NUMBA_CACHE_DIR, or else in the cache folder of the user.
+    Cost: some 10 s, once on a machine; loading them takes a hundredth of that. They are kept in $NUMBA_CACHE_DIR, or
+    else in the cache folder of the user.
     """
-    for name, given in (("players", players), ("dtypes", dtypes)):
-        if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
-            example = "warm_up(players=[5], dtypes=['float32'])"
-            raise TypeError(f"warm_up: {name} must be a list, as in {example}, got {given!r}")
-    players, dtypes = list(players), list(dtypes)
-    for n in players:
-        integer("warm_up: players", n, 1, "integers >= 1")
+    if isinstance(dtypes, str) or not isinstance(dtypes, Iterable) or getattr(dtypes, "ndim", 1) != 1:
+        raise TypeError(f"warm_up: dtypes must be a list, as in warm_up(dtypes=['float32']), got {dtypes!r}")
+    dtypes = list(dtypes)
     for dtype in dtypes:
         one_of("warm_up: dtypes", dtype, ("float32", "float64"))
-    order = kernel("order", "numba")
+    kernel("order", "numba")  # where numba is missing, this says so
     made = importlib.import_module("shapley_kernels.kernels._compile").MADE
     known = len(made)
-    order.warm_up(dtypes, players)
     kernel("order", "numba_backward").warm_up(dtypes)
-    for primitive in ("multilinear", "knapsack", "pairwise", "table", "scatter"):
+    for primitive in ("order", "multilinear", "knapsack", "pairwise", "table", "scatter"):
         kernel(primitive, "numba").warm_up(dtypes)
     kernel("group_norm", "numba").warm_up()
     # the allocator computes credits against the group in float64 whatever the rewards are

@@ -282,7 +282,7 @@ def test_modules_that_cannot_be_found(tmp_path, started, monkeypatch):
 UNAVAILABLE = """
 import sys
 import shapley_kernels as sk
-for call in (lambda: sk.shapley(sk.Max([0.9, 0.5])), lambda: sk.warm_up([2]), lambda: sk.grpo_advantages([[0.0, 1.0]])):
+for call in (lambda: sk.shapley(sk.Max([0.9, 0.5])), lambda: sk.warm_up(), lambda: sk.grpo_advantages([[0.0, 1.0]])):
     try:
         call()
     except sk.BackendUnavailable as error:
@@ -327,21 +327,16 @@ def test_a_kernel_that_is_not_compiled(tmp_path, started, monkeypatch):
 
 
 def test_a_numba_that_moved_its_private_modules(tmp_path):
-    """Those that keep kernels: nothing is kept. Vectors: the forms of `order` that need them are refused."""
+    """Those that keep kernels: nothing is kept."""
     code = (
         "import numba, shapley_kernels.kernels.order._numba\n"
         "numba.njit('int64(int64)')(lambda x: x)\n"  # what numba itself needs of them is there
-        "for name in ('numba.core.serialize', 'shapley_kernels.kernels._simd'): sys.modules[name] = None\n"
+        "sys.modules['numba.core.serialize'] = None\n"
         "del numba.core.serialize\n"  # which `from numba.core import` would take
         "rows = np.random.default_rng(0).random((4, 2))\n"
         "sk.RewardAllocator().token_advantages(rows, np.ones((4, 9), int))\n"
         "sk.shapley(sk.Max(np.arange(1100.0)))\n"
-        "try:\n"
-        "    sk.shapley(sk.Max(np.ones((1 << 16, 9))))\n"
-        "except sk.BackendUnavailable as error:\n"
-        "    print(error)\n"
     )
-    refused, report = python(START + code + TOKENS + REPORT, cache=tmp_path / "cache").splitlines()
-    assert refused.startswith("backend='numba' cannot compile its kernels here, ModuleNotFoundError: import of shapley")
+    [report] = python(START + code + TOKENS + REPORT, cache=tmp_path / "cache").splitlines()
     assert report.endswith("|4.0")
     assert not list((tmp_path / "cache").glob("*.kernel"))

@@ -7,7 +7,6 @@ import pytest
 from shapley_kernels.kernels import _simd
 from shapley_kernels.kernels._simd import (
     aligned,
-    gather,
     highest,
     lanes,
     larger,
@@ -15,7 +14,6 @@ from shapley_kernels.kernels._simd import (
     load_bytes,
     lowest,
     ones,
-    scatter,
     smaller,
     splat,
     store,
@@ -26,10 +24,7 @@ from shapley_kernels.kernels._simd import (
 DTYPES = [np.float32, np.float64]
 
 # helpers have no entrance from Python
-zeros, transpose_all, transpose_from = (
-    numba.njit(getattr(helper, "py_func", helper))
-    for helper in (_simd.zeros, _simd.transpose_all, _simd.transpose_from)
-)
+zeros, transpose_all = (numba.njit(getattr(helper, "py_func", helper)) for helper in (_simd.zeros, _simd.transpose_all))
 
 
 @numba.njit
@@ -80,24 +75,6 @@ def test_of_all_lanes(dtype):
     assert folded(x) == (of_lanes.max(), of_lanes.min(), sums[0])
 
 
-@numba.njit
-def move(x, places, out, low, more):
-    where = load(places, 0)
-    scatter(out, (where & splat(places, low)) + splat(places, more), gather(x, where))
-
-
-@pytest.mark.parametrize(("real", "integer"), [(np.float32, np.int32), (np.float64, np.int64)])
-def test_gather_and_scatter(real, integer):
-    rng = np.random.default_rng(0)
-    x, out = rng.standard_normal(64).astype(real), np.zeros(40, real)
-    n = _simd.BITS // 8 // x.itemsize
-    places = (rng.integers(0, 2, n) * 32 + rng.permutation(32)[:n]).astype(integer)
-    move(x, places, out, integer(31), integer(5))
-    expected = np.zeros(40, real)
-    expected[(places & 31) + 5] = x[places]
-    np.testing.assert_array_equal(out, expected)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_zeros_begin_where_a_line_of_the_cache_does(dtype):
     for count in (1, 33):
@@ -129,19 +106,6 @@ def bits(numbers):
 def test_ones():
     numbers = np.array([0, 1, 6, 255, 2**40 + 2**20, 2**62])
     assert bits(numbers) == [int(number).bit_count() for number in numbers]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_transpose_of_rows_anywhere(dtype):
-    rng = np.random.default_rng(0)
-    for columns in (1, 5, 8, 9, 17):
-        source = rng.integers(0, 250, 20 + columns).astype(dtype)
-        starts = rng.integers(0, 21, 16)
-        target = np.full((columns + 1, 18), 251).astype(dtype)
-        expected = target.copy()
-        expected[:columns, :16] = source[starts[:, None] + np.arange(columns)].T
-        transpose_from(source, starts, columns, target.reshape(-1), 18)
-        np.testing.assert_array_equal(target, expected)
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, np.int32, np.int64, np.uint8])

@@ -4,13 +4,12 @@ masked stores.
 
     x = load(array, at)     the lanes(array) numbers of a flat array from `at` on; load_bytes: of one of uint8
     store(array, at, x); fetch(array, at): soon to be loaded
-    gather(array, places), scatter(array, places, x), places a vector of integers
-    x + y, x - y, x * y, x & y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
+    x + y, x - y, x * y, larger(x, y), smaller(x, y), where_at_most(x, y, a, b), splat(array, number)
     highest(x), lowest(x), total(x)     one number; ones(integer)
     zeros(count, like)      to work in: at an address where no vector lies in two lines of the cache
     aligned(array)          such a place, in kernels that are handed what they work in: code that allocates takes
                             longer to compile
-    transpose_all(...)      rows to columns, block by block; transpose_from: of rows that begin anywhere
+    transpose_all(...)      rows to columns, block by block
 
 Nobody checks that the places exist. Each function is written twice: in Python, which says what it does and runs under
 NUMBA_DISABLE_JIT=1, where a vector is a numpy array; and, underscored, as the instructions of LLVM that are compiled.
@@ -263,61 +262,9 @@ def _overload(operation: Any, emit: Callable[[Any, Any, Any], Any]) -> None:
         return None
 
 
-def _sum(builder: Any, x: Any, y: Any) -> Any:
-    return builder.add(x, y) if isinstance(x.type.element, ir.IntType) else builder.fadd(x, y)
-
-
-_overload(operator.add, _sum)
+_overload(operator.add, lambda builder, x, y: builder.fadd(x, y))
 _overload(operator.sub, lambda builder, x, y: builder.fsub(x, y))
 _overload(operator.mul, lambda builder, x, y: builder.fmul(x, y))
-_overload(operator.and_, lambda builder, x, y: builder.and_(x, y))
-
-
-def _at_places(what: str, context: Any, builder: Any, array: Any, arguments: Any) -> Any:
-    """Call the instruction that gathers or scatters a vector, the last of the arguments, at places of an array."""
-    value, at, vector = arguments
-    kind = context.get_value_type(array.dtype)
-    pointers = builder.gep(context.make_array(array)(context, builder, value).data, [at], source_etype=kind)
-    pointers.type = ir.VectorType(kind.as_pointer(), at.type.count)  # which llvmlite takes for a single one
-    align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
-    all_ = ir.Constant(ir.VectorType(ir.IntType(1), at.type.count), [1] * at.type.count)
-    if what == "gather":
-        result, operands = vector.type, [pointers, align, all_, vector]
-    else:
-        result, operands = ir.VoidType(), [vector, pointers, align, all_]
-    name = f"llvm.masked.{what}.v{at.type.count}f{array.dtype.bitwidth}.v{at.type.count}p0"
-    function_type = ir.FunctionType(result, [x.type for x in operands])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), operands)
-
-
-def _gather(typing: Any, array: Any, at: Any) -> Any:
-    vector = Vector(array.dtype)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        nothing = ir.Constant(context.get_value_type(vector), ir.Undefined)
-        return _at_places("gather", context, builder, array, (*arguments, nothing))
-
-    return vector(array, at), generate
-
-
-@_compiles_to(_gather)
-def gather(array: Any, at: Any) -> Any:
-    """The numbers at the places of a vector of integers."""
-    return array[at]
-
-
-def _scatter(typing: Any, array: Any, at: Any, vector: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _at_places("scatter", context, builder, array, arguments)
-        return context.get_dummy_value()
-
-    return numba.void(array, at, vector), generate
-
-
-@_compiles_to(_scatter)
-def scatter(array: Any, at: Any, vector: Any) -> None:
-    """Put a vector at the places of a vector of integers."""
-    array[at] = vector
 
 
 def _transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any, stride: Any) -> Any:
@@ -327,20 +274,6 @@ def _transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: An
         return context.get_dummy_value()
 
     return numba.void(source, at, step, target, to, stride), generate
-
-
-def _transpose_rows(
-    typing: Any, source: Any, starts: Any, first: Any, column: Any, target: Any, to: Any, stride: Any
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data, rows, begin, shift, *place = arguments
-        numbers = context.make_array(starts)(context, builder, rows).data
-        begins = [builder.load(builder.gep(numbers, [at])) for at in _spaced(builder, begin, begin.type(1))]
-        offsets = [builder.add(x, shift) for x in begins]
-        _transpose_block(context, builder, source, data, offsets, target, *place)
-        return context.get_dummy_value()
-
-    return numba.void(source, starts, first, column, target, to, stride), generate
 
 
 def _spaced(builder: Any, first: Any, apart: Any) -> list[Any]:
@@ -381,14 +314,6 @@ def transpose(source: Any, at: int, step: int, target: Any, to: int, stride: int
     target[to + j * stride + i] = source[at + i * step + j]
 
 
-@_compiles_to(_transpose_rows)
-def transpose_rows(source: Any, starts: Any, first: int, column: int, target: Any, to: int, stride: int) -> None:
-    """target[to + j * stride + i] = source[starts[first + i] + column + j] for i, j < BLOCK: `transpose` of rows that
-    begin anywhere, int64."""
-    i, j = np.ogrid[:BLOCK, :BLOCK]
-    target[to + j * stride + i] = source[starts[first : first + BLOCK][:, None] + column + j]
-
-
 @helper
 def zeros(count, like):  # type: ignore[no-untyped-def]
     """A flat array of zeros of the dtype of `like`; its vectors lie in one line of the cache each, or half of one."""
@@ -410,17 +335,3 @@ def transpose_all(source, at, rows, columns, step, target, to, stride):  # type:
         for j in range(0, columns, BLOCK):
             row, column = min(i, rows - BLOCK), min(j, columns - BLOCK)  # the last blocks overlap those before
             transpose(source, at + row * step + column, step, target, to + column * stride + row, stride)
-
-
-@helper
-def transpose_from(source, starts, columns, target, stride):  # type: ignore[no-untyped-def]
-    """target[j * stride + i] = source[starts[i] + j] for j < columns; starts [whole blocks] int64."""
-    for j in range(0, columns, BLOCK):
-        column = min(j, columns - BLOCK)  # the last block overlaps that before
-        for i in range(0, starts.size, BLOCK):
-            if column >= 0:
-                transpose_rows(source, starts, i, column, target, column * stride + i, stride)
-            else:
-                for row in range(i, i + BLOCK):
-                    for short in range(columns):
-                        target[short * stride + row] = source[starts[row] + short]

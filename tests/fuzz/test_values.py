@@ -161,10 +161,8 @@ def of_threads(rng: np.random.Generator) -> None:
 
 def of_warm_up(rng: np.random.Generator) -> None:
     """Refusals alone: what it compiles takes seconds."""
-    attempt(sk.warm_up, hostile(rng), [])
     attempt(
         sk.warm_up,
-        [3],
         pick(
             rng, ([hostile_but(rng, lambda x: isinstance(x, str) and x in ("float32", "float64"))], "float32", 3, None)
         ),

@@ -62,9 +62,7 @@ class Order(Primitive):
         "numba": tuple(
             (players, {"form": form})
             for form, lengths in {
-                "registers": (1, 2, 5),
-                "vectors": (1, 2, 5, 8, 9, 13, 16, 31, 33),
-                "network": (1, 2, 5, 8, 9, 13, 16, 33, 64),
+                "lanes": (6, 7, 15, 31, 34, 40, 129, 200, 600),
                 "rows": (1, 2, 5, 8, 9, 32, 33, 64),
             }.items()
             for players in lengths
