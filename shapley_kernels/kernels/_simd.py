@@ -1,6 +1,5 @@
-"""Vectors of numbers in compiled CPU kernels. They serve two kinds of loops that the compiler does badly by itself:
-over several rows of one array, since it cannot know that these do not overlap, and comparators, which it turns into
-masked stores.
+"""Vectors of numbers in compiled CPU kernels, for loops over several rows of one array: the compiler leaves these
+scalar, since it cannot know that the rows do not overlap.
 
     x = load(array, at)     the lanes(array) numbers of a flat array from `at` on; load_bytes: of one of uint8
     store(array, at, x); fetch(array, at): soon to be loaded

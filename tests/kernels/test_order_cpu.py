@@ -145,6 +145,23 @@ def test_what_is_not_finite_stays_in_its_row(form, bad):
             torch.testing.assert_close(credits, clean, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_not_finite_beside_masked_players(form):
+    """Wherever it is, and whoever is masked."""
+    alive = np.array([who for who in product((False, True), repeat=4) if any(who)])
+    for dtype, bad, player in product(DTYPES, (np.nan, np.inf, -np.inf), range(4)):
+        rewards = np.random.default_rng(0).random(alive.shape)
+        rewards[:, player] = bad
+        arguments = case(4, dtype, rewards=rewards)
+        mask = torch.from_numpy(alive)
+        credits, first = run((arguments[0], mask, *arguments[2:]), form=form)
+        refused = mask[:, player]
+        assert first == refused.int().argmax()
+        assert credits[refused].isnan().equal(mask[refused])
+        assert credits[~refused].isfinite().all()
+        assert (credits[~mask] == 0).all()
+
+
 def test_networks_sort():
     """All 0-1 rows up to 12 players (the 0-1 principle), random rows above."""
     for players in (*range(1, 13), 31, 100, 128):

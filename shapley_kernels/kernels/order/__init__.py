@@ -25,9 +25,8 @@ and no other row is touched. So they do where a credit, or what it is added up f
 dtype (Triton: some get NaN or infinity). Equal rewards get bitwise equal results. A row's result does not depend on the
 other rows.
 
-Cost: O(players log players) per row (torch, triton); numba takes O(players^2) steps of whole vectors up to 32 players,
-O(players log^2 players) up to 1024, and an argsort above (docs/explanation/cpu.md). Reads and writes 2 * players *
-itemsize bytes per row, plus players bytes with a mask.
+Cost: O(players log players) per row (torch, triton); numba takes O(players log^2 players) up to 1024, and an argsort
+above (docs/explanation/cpu.md). Reads and writes 2 * players * itemsize bytes per row, plus players bytes with a mask.
 Error: at most (players + 2) eps/2 sum_k |D_k| (|A_k| + |B_k|) + |c C| eps of the compute dtype, and one output
 rounding. Gaps must not overflow: rewards and v_empty within half the largest number of the compute dtype.
 

@@ -98,6 +98,7 @@ def _look_up(work: Any, A: Any, B: Any, C: Any, row_of_count: Any, players: int)
         fields[:, OF_OTHERS] = B[row].T
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _credit(
     work: Any, steps: Any, mask: Any, A: Any, B: Any, C: Any, row_of_count: Any, out: Any, tile: tuple[int, ...]
 ) -> int:
@@ -118,10 +119,9 @@ def _credit(
         shares[1:] += np.add.accumulate(losses[:-1])
     credits = np.empty_like(s)
     np.put_along_axis(credits, order, shares, axis=0)
-    if mask.size:
-        credits = np.where(fields[:, LIVE] > 0, credits, zero)
     finite = np.isfinite(credits).all(0)
-    out[first : first + rows] = np.where(finite, credits, np.nan).T[:rows]
+    credits = np.where(finite, credits, np.nan)
+    out[first : first + rows] = (np.where(fields[:, LIVE] > 0, credits, zero) if mask.size else credits).T[:rows]
     bad = np.flatnonzero(~finite)
     return int(bad[0]) if bad.size else lanes
 

@@ -96,7 +96,7 @@ def credit(typing, work, steps, mask, A, B, C, row_of_count, out, tile):  # type
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         do = _Code(context, builder, work, arguments[0], tile, arguments[8])
         masked, has_b = do.is_given(mask, arguments[2]), do.is_given(B, arguments[4])
-        table, count = context.make_array(steps)(context, builder, arguments[1]), do.word(0)
+        table = context.make_array(steps)(context, builder, arguments[1])
         table, count = table.data, builder.extract_value(table.shape, 0)
         with do.loop(count) as step:
             do.exchange(table, step)
@@ -115,10 +115,10 @@ def credit(typing, work, steps, mask, A, B, C, row_of_count, out, tile):  # type
 
         with do.loop(count, down=True) as step:
             do.exchange(table, step, undo=True)
+        bad = do.spread_nan(sums)  # a live player that is NaN may have changed places with one that is masked
         with builder.if_then(masked), do.loop(do.players) as k:
             at, zero = do.vector(k, SORTED), do.constant(0.0)
             do.store(at, builder.select(do.load(do.vector(k, LIVE), do.bits), do.load(at), zero))
-        bad = do.spread_nan(sums)
         target = _Rows(do, out, arguments[7], do.copies)
         do.rows(target.places())
         target.put()
