@@ -95,7 +95,6 @@ def test_what_is_bound_for_small_calls_is_run(masked):
     (r, mask, c, *tables), (_, kept, _, *_) = case(5, masked=masked, rewards=rewards), case(5, masked=True)
     mask = None if not masked else kept[:6].numpy()
     tables = [None if x is None else x.numpy() for x in tables]
-    assert _numba._ready("registers", 5, "f", masked, tables[1] is not None, True)
     for c in (np.full(1, 0.5, "float32"), np.linspace(0, 1, 6, dtype="float32")):
         for row in (slice(6), slice(4)):
             outs = np.full((2, len(rewards[row]), 5), 7, "float32")

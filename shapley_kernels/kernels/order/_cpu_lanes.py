@@ -29,7 +29,6 @@ from shapley_kernels.kernels.order._cpu_lanes_llvm import (
     OF_EMPTY,
     OF_OTHERS,
     SORTED,
-    room,
     whole,
 )
 from shapley_kernels.kernels.order._sorting_networks import COMPARATORS, fused_network

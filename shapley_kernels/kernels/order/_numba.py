@@ -14,7 +14,8 @@ import numpy as np
 
 from shapley_kernels.kernels._marshal import THREADED, Kernel
 from shapley_kernels.kernels._threads import over_rows
-from shapley_kernels.kernels.order._cpu_lanes import room, rows_in_lanes, steps_of
+from shapley_kernels.kernels.order._cpu_lanes import rows_in_lanes, steps_of
+from shapley_kernels.kernels.order._cpu_lanes_llvm import room
 from shapley_kernels.kernels.order._cpu_linear import rows_linear
 from shapley_kernels.kernels.order._cpu_rows import order_of, rows_by_rank
 
