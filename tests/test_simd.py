@@ -13,18 +13,23 @@ from shapley_kernels.kernels._simd import (
     load,
     load_bytes,
     lowest,
+    marked,
     ones,
     smaller,
     splat,
     store,
     total,
     where_at_most,
+    with_changes,
 )
 
 DTYPES = [np.float32, np.float64]
 
 # helpers have no entrance from Python
-zeros, transpose_all = (numba.njit(getattr(helper, "py_func", helper)) for helper in (_simd.zeros, _simd.transpose_all))
+zeros, transpose_all, to_lanes, from_lanes = (
+    numba.njit(getattr(helper, "py_func", helper))
+    for helper in (_simd.zeros, _simd.transpose_all, _simd.to_lanes, _simd.from_lanes)
+)
 
 
 @numba.njit
@@ -122,3 +127,41 @@ def test_transpose(dtype):
             at, to = step + 1, stride + 2
             transpose_all(source.reshape(-1), at, rows, columns, step, target.reshape(-1), to, stride)
             np.testing.assert_array_equal(target, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_to_lanes_and_back(dtype):
+    """A whole vector of rows and fewer, of more and fewer columns than a block; what is not meant stays."""
+    rng, size = np.random.default_rng(0), _simd.BITS // 8 // np.dtype(dtype).itemsize
+    for rows in (1, size // 2, size - 1, size):
+        for columns in (1, 3, size // 2, size // 2 + 1, 2 * size):
+            source = rng.integers(0, 250, (rows + 2, columns + 3)).astype(dtype)
+            target = np.full((columns + 2, size), 251).astype(dtype)
+            expected = target.copy()
+            lanes_of = np.minimum(np.arange(size), rows - 1)
+            expected[1:-1] = source[1 + lanes_of, 1 : columns + 1].T
+            step = source.shape[1]
+            to_lanes(source.reshape(-1), step + 1, rows, columns, step, target.reshape(-1), size)
+            np.testing.assert_array_equal(target, expected)
+            back = np.full_like(source, 252)
+            expected = back.copy()
+            expected[1 : rows + 1, 1 : columns + 1] = source[1 : rows + 1, 1 : columns + 1]
+            from_lanes(target.reshape(-1), size, rows, columns, back.reshape(-1), step + 1, step)
+            np.testing.assert_array_equal(back, expected)
+
+
+@numba.njit
+def changes(seen, x, y, out):
+    store(out, 0, with_changes(load(seen, 0), load(x, 0), load(y, 0)))
+    return marked(load(out, 0))
+
+
+@pytest.mark.parametrize(("dtype", "word"), [(np.float32, np.uint32), (np.float64, np.uint64)])
+def test_bits_that_differ(dtype, word):
+    rng, size = np.random.default_rng(0), _simd.BITS // 8 // np.dtype(dtype).itemsize
+    seen, x, y = rng.integers(0, 2, (3, size)).astype(word)
+    y[0], out = x[0] ^ word(1), np.zeros(size, dtype)  # a subnormal number
+    found = changes(seen.view(dtype), x.view(dtype), y.view(dtype), out)
+    expected = seen | (x ^ y)
+    np.testing.assert_array_equal(out.view(word), expected)
+    assert found == sum(1 << i for i in range(size) if expected[i])

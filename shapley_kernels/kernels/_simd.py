@@ -9,6 +9,8 @@ scalar, since it cannot know that the rows do not overlap.
     aligned(array)          such a place, in kernels that are handed what they work in: code that allocates takes
                             longer to compile
     transpose_all(...)      rows to columns, block by block
+    to_lanes(...)           a vector of rows to their lanes, by blocks as wide as a vector; from_lanes: and back
+    with_changes(seen, x, y), marked(x)     bits in which vectors differ, and the lanes that have any, as an integer
 
 Nobody checks that the places exist. Each function is written twice: in Python, which says what it does and runs under
 NUMBA_DISABLE_JIT=1, where a vector is a numpy array; and, underscored, as the instructions of LLVM that are compiled.
@@ -211,6 +213,41 @@ def total(x: Any) -> Any:
     return x[0]
 
 
+def _words(builder: Any, x: Any) -> Any:
+    """The bits of a vector, as integers."""
+    return builder.bitcast(x, ir.VectorType(ir.IntType(BITS // x.type.count), x.type.count))
+
+
+def _with_changes(typing: Any, seen: Any, x: Any, y: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        seen, x, y = (_words(builder, vector) for vector in arguments)
+        return builder.bitcast(builder.or_(seen, builder.xor(x, y)), arguments[0].type)
+
+    return seen(seen, x, y), generate
+
+
+@_compiles_to(_with_changes)
+def with_changes(seen: Any, x: Any, y: Any) -> Any:
+    """`seen`, and the bits in which x and y differ."""
+    word = f"i{x.itemsize}"
+    return (seen.view(word) | (x.view(word) ^ y.view(word))).view(x.dtype)
+
+
+def _marked(typing: Any, x: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words = _words(builder, *arguments)
+        some = builder.icmp_unsigned("!=", words, ir.Constant(words.type, None))
+        return builder.zext(builder.bitcast(some, ir.IntType(x.lanes)), ir.IntType(64))
+
+    return numba.intp(x), generate
+
+
+@_compiles_to(_marked)
+def marked(x: Any) -> int:
+    """An integer whose bit i is whether lane i has any bit."""
+    return sum(1 << i for i, word in enumerate(x.view(f"i{x.itemsize}")) if word)
+
+
 def _aligned(typing: Any, array: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address = builder.ptrtoint(context.make_array(array)(context, builder, *arguments).data, ir.IntType(64))
@@ -311,6 +348,136 @@ def transpose(source: Any, at: int, step: int, target: Any, to: int, stride: int
     """target[to + j * stride + i] = source[at + i * step + j] for i, j < BLOCK, in flat arrays of one dtype."""
     i, j = np.ogrid[:BLOCK, :BLOCK]
     target[to + j * stride + i] = source[at + i * step + j]
+
+
+def _to_lanes(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data, first, apart, out, place = arguments
+        size = Vector(source.dtype).lanes
+        rows = [builder.add(first, builder.mul(apart, apart.type(i))) for i in range(size)]
+        halves = [builder.load(_address(context, builder, source, size // 2, data, x), align=1) for x in rows]
+        whole = list(range(size))
+        vectors = [_shuffled(builder, halves[low], halves[high], whole) for low, high in _halves(size)]
+        for j, column in enumerate(_lanes_from_halves(builder, vectors)):
+            offset = builder.add(place, place.type(j * size))
+            builder.store(column, _address(context, builder, target, size, out, offset), align=1)
+        return context.get_dummy_value()
+
+    return numba.void(source, at, step, target, to), generate
+
+
+def _from_lanes(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data, first, apart, out, place = arguments
+        size = Vector(source.dtype).lanes
+        places = [builder.add(first, first.type(j * size)) for j in range(size // 2)]
+        columns = [builder.load(_address(context, builder, source, size, data, x), align=1) for x in places]
+        vectors = _halves_from_lanes(builder, columns)
+        for vector, pair in zip(vectors, _halves(size), strict=True):
+            for half, row in enumerate(pair):
+                offset = builder.add(place, builder.mul(apart, apart.type(row)))
+                part = _shuffled(builder, vector, vector, list(range(half * size // 2, (half + 1) * size // 2)))
+                builder.store(part, _address(context, builder, target, size // 2, out, offset), align=1)
+        return context.get_dummy_value()
+
+    return numba.void(source, at, step, target, to), generate
+
+
+def _halves(size: int) -> list[tuple[int, int]]:
+    """Which rows stand in the halves of each vector of a block, so that shuffles within quarters, and of whole ones,
+    put them in order."""
+    quarter = size // 4
+    return [(x, x + quarter) for first in (0, size // 2) for x in range(first, first + quarter)]
+
+
+def _shuffled(builder: Any, x: Any, y: Any, picks: list[int]) -> Any:
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(picks)), picks))
+
+
+def _lanes_from_halves(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Columns of a block of `size` rows and size / 2 columns, which stand in vectors as `_halves` says."""
+    quarter = len(vectors) // 2
+    low, high = (_quarters_turned(builder, part) for part in (vectors[:quarter], vectors[quarter:]))
+    even, odd = ([quarter * k + x for k in order for x in range(quarter)] for order in ((0, 2, 4, 6), (1, 3, 5, 7)))
+    pairs = list(zip(low, high, strict=True))
+    return [_shuffled(builder, x, y, even) for x, y in pairs] + [_shuffled(builder, x, y, odd) for x, y in pairs]
+
+
+def _halves_from_lanes(builder: Any, columns: list[Any]) -> list[Any]:
+    """The other way round."""
+    quarter = len(columns) // 2
+    pairs = list(zip(columns[:quarter], columns[quarter:], strict=True))
+    turned = []
+    for order in ((0, 4, 1, 5), (2, 6, 3, 7)):
+        picks = [quarter * k + x for k in order for x in range(quarter)]
+        turned += _quarters_turned(builder, [_shuffled(builder, x, y, picks) for x, y in pairs])
+    return turned
+
+
+def _quarters_turned(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Each quarter of as many vectors as it has numbers is transposed."""
+    quarter, size = len(vectors), 4 * len(vectors)
+    apart = quarter // 2
+    while apart:
+        mixed: list[Any] = []
+        for i in range(quarter // 2):
+            x, y = vectors[i], vectors[i + quarter // 2]
+            for first in (0, quarter // 2):
+                picks = [
+                    start + first + k + other
+                    for start in range(0, size, quarter)
+                    for k in range(quarter // 2)
+                    for other in (0, size)
+                ]
+                mixed.append(_shuffled(builder, x, y, picks))
+        vectors, apart = mixed, apart // 2
+    return vectors
+
+
+@_compiles_to(_to_lanes)
+def _block_to_lanes(source: Any, at: int, step: int, target: Any, to: int) -> None:
+    """target[to + j * size + i] = source[at + i * step + j] for i < size, the lanes, and j < size / 2."""
+    size = lanes(source)
+    i, j = np.ogrid[:size, : size // 2]
+    target[to + j * size + i] = source[at + i * step + j]
+
+
+@_compiles_to(_from_lanes)
+def _block_from_lanes(source: Any, at: int, step: int, target: Any, to: int) -> None:
+    """target[to + i * step + j] = source[at + j * size + i] for the same."""
+    size = lanes(source)
+    i, j = np.ogrid[:size, : size // 2]
+    target[to + i * step + j] = source[at + j * size + i]
+
+
+@helper
+def to_lanes(source, at, rows, columns, step, target, to):  # type: ignore[no-untyped-def]
+    """target[to + j * lanes + i] = source[at + i * step + j] for i < rows, j < columns; the last row is in all lanes
+    that are left."""
+    size = lanes(source)
+    if rows < size or columns < size // 2:
+        for i in range(size):
+            row = i if i < rows else rows - 1
+            for j in range(columns):
+                target[to + j * size + i] = source[at + row * step + j]
+        return
+    for j in range(0, columns, size // 2):
+        column = min(j, columns - size // 2)  # the last block overlaps that before
+        _block_to_lanes(source, at + column, step, target, to + column * size)
+
+
+@helper
+def from_lanes(source, at, rows, columns, target, to, step):  # type: ignore[no-untyped-def]
+    """target[to + i * step + j] = source[at + j * lanes + i] for i < rows, j < columns."""
+    size = lanes(source)
+    if rows < size or columns < size // 2:
+        for i in range(rows):
+            for j in range(columns):
+                target[to + i * step + j] = source[at + j * size + i]
+        return
+    for j in range(0, columns, size // 2):
+        column = min(j, columns - size // 2)
+        _block_from_lanes(source, at + column * size, step, target, to + column)
 
 
 @helper
