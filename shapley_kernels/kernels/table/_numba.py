@@ -8,13 +8,28 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._marshal import Kernel
-from shapley_kernels.kernels._simd import BITS, aligned, fetch, lanes, load, ones, splat, store, total, transpose_all
+from shapley_kernels.kernels._simd import (
+    BITS,
+    aligned,
+    fetch,
+    from_lanes,
+    lanes,
+    load,
+    ones,
+    splat,
+    store,
+    to_lanes,
+    total,
+)
 
 MOST_IN_LANES = 8
 """The most players of tables that are taken a vector at a time, as long as those stay in the L1 cache."""
 
 FOUR = 4
 """Players that are served together: the 16 coalitions that they make with some others are loaded once for all."""
+
+FETCHED = 1 << FOUR - 1
+"""Vectors of the next rows that are fetched for 16 coalitions of this one: all, while eight players are served."""
 
 CHUNK = 16
 """Sets of others whose differences are added up in fours; more are added up in a tree. A power of two."""
@@ -35,7 +50,7 @@ def run(values: Any, mask: Any, weights: Any, row_of_count: Any, out: Any) -> in
     else:
         tree = FOUR * (players + 1)
         kernel, given, vectors = _IN_ROWS, (CHUNK,), (1 << players) // size + (CHUNK << FOUR) + 2 * players + tree
-    arrays = values.reshape(-1), mask, weights, row_of_count, *given, out
+    arrays = values.reshape(-1), mask, weights, row_of_count, *given, out.reshape(-1)
 
     def scratch(*_: int) -> tuple[Any]:
         return (np.zeros((vectors + 1) * size, weights.dtype),)
@@ -51,7 +66,7 @@ def warm_up(dtypes: list[str]) -> None:
 
 
 def _table_in_lanes(values, mask, weights, row_of_count, work, start, stop, out):  # type: ignore[no-untyped-def]
-    players, size, real = out.shape[1], lanes(work), weights.dtype.type
+    players, size, real = row_of_count.size - 1, lanes(work), weights.dtype.type
     bits, whole = max(players, FOUR), 1 << players
     table = aligned(work)  # [coalition, lane]
     weight = table + (size << bits)  # [others, lane]
@@ -61,33 +76,32 @@ def _table_in_lanes(values, mask, weights, row_of_count, work, start, stop, out)
         rows = min(size, stop - first)
         if mask.size:
             for row in range(rows):
-                live = _packed(values, (first + row) << players, mask[first + row], work, table + row, size, 1 << bits)
-                _set_weights(weights[row_of_count[live]], 0, live, work, weight + row, size, bits)
+                live = _packed(values, mask, first + row, players, work, table + row, size, 1 << bits)
+                _set_weights(weights, row_of_count[live], 0, live, work, weight + row, size, bits)
         else:
-            transpose_all(values, first << players, rows, whole, whole, work, table, size)
-            for x in range((first + size) << players, (first + 2 * size) << players, size):
-                fetch(values, x)
+            to_lanes(values, first << players, rows, whole, whole, work, table)
             for row in range(0 if known else size):
-                _set_weights(weights[row_of_count[players]], 0, players, work, weight + row, size, bits)
+                _set_weights(weights, row_of_count[players], 0, players, work, weight + row, size, bits)
             known = True
         for four in range(0, bits, FOUR):
             i = min(four, bits - FOUR)
-            _four(work, table, size << i, 0, 1 << (bits - FOUR), weight, credit + i * size)
+            soon = ((first + size) << players) + (four * size << (bits - 3))  # half of the table for each four
+            _four(work, table, size << i, 0, 1 << (bits - FOUR), weight, credit + i * size, values, soon)
         nan_flag = splat(work, real(0))  # 0, or NaN in a row with a credit that is not finite
         for i in range(players):
             nan_flag = nan_flag + load(work, credit + i * size) * splat(work, real(0))
         whole_vector = mask.size == 0 and total(nan_flag) == 0
         if whole_vector:
-            transpose_all(work, credit, players, rows, size, out.reshape(-1), first * players, players)
+            from_lanes(work, credit, rows, players, out, first * players, players)
         for row in range(0 if whole_vector else rows):
-            if _written(work, credit + row, size, mask, first + row, out) and first_bad < 0:
+            if _written(work, credit + row, size, mask, first + row, players, out) and first_bad < 0:
                 first_bad = first + row
     return first_bad
 
 
 def _table_in_rows(values, mask, weights, row_of_count, chunk, work, start, stop, out):  # type: ignore[no-untyped-def]
     """Lanes are the coalitions of the first players; while those are served, of the players behind the first four."""
-    players, size = out.shape[1], lanes(work)
+    players, size = row_of_count.size - 1, lanes(work)
     table = aligned(work)
     turned = table + (1 << players)  # parts of the table: [place, coalition of the first four, lane]
     weight = turned + (chunk << FOUR) * size  # [others that are not in lanes, lane]
@@ -96,48 +110,48 @@ def _table_in_rows(values, mask, weights, row_of_count, chunk, work, start, stop
     known, first_bad = -1, -1
     for row in range(start, stop):
         if mask.size:
-            live = _packed(values, row << players, mask[row], work, table, 1, 2 << MOST_IN_LANES)
+            live = _packed(values, mask, row, players, work, table, 1, 2 << MOST_IN_LANES)
         else:
             live = players
             for x in range(0, 1 << players, size):
                 store(work, table + x, load(values, (row << players) + x))
         bits = max(live, MOST_IN_LANES + 1)
         for lane in range(0 if live == known else size):
-            _set_weights(weights[row_of_count[live]], ones(lane), live, work, weight + lane, size, bits)
+            _set_weights(weights, row_of_count[live], ones(lane), live, work, weight + lane, size, bits)
         known = live
         others, part = (1 << (bits - FOUR)) // size, size << FOUR
         for four in range(0, bits, FOUR):
-            i, height = min(four, bits - FOUR), 0
+            i, height, soon = min(four, bits - FOUR), 0, ((row + 1) << players) + (four << (bits - 3))
             for first in range(0, others, chunk):
                 some, height = min(chunk, others - first), _ends_with(first // chunk)
                 to = sums + height * FOUR * size
                 if i == 0:
                     for k in range(some):
                         at = turned + k * part
-                        transpose_all(work, table + (first + k) * part, size, 1 << FOUR, 1 << FOUR, work, at, size)
-                    _four(work, turned - first * part, size, first, some, weight, to)
+                        to_lanes(work, table + (first + k) * part, size, 1 << FOUR, 1 << FOUR, work, at)
+                    _four(work, turned - first * part, size, first, some, weight, to, values, soon)
                 else:
-                    _four(work, table, 1 << i, first, some, weight, to)
+                    _four(work, table, 1 << i, first, some, weight, to, values, soon)
                 for lower in range(sums, to, FOUR * size):
                     for x in range(0, FOUR * size, size):
                         store(work, to + x, load(work, to + x) + load(work, lower + x))
             for x in range(FOUR):
                 work[credit + i + x] = total(load(work, sums + (height * FOUR + x) * size))
-        if _written(work, credit, 1, mask, row, out) and first_bad < 0:
+        if _written(work, credit, 1, mask, row, players, out) and first_bad < 0:
             first_bad = row
     return first_bad
 
 
 @helper
-def _packed(values, at, present, table, to, stride, width):  # type: ignore[no-untyped-def]
+def _packed(values, mask, row, players, table, to, stride, width):  # type: ignore[no-untyped-def]
     """table[to + x * stride] of the live players alone, and zeros up to `width`; their number is returned."""
     live, everybody = 0, 0
-    for i in range(present.size):
-        live += np.int64(present[i])
-        everybody |= np.int64(present[i]) << i
+    for i in range(players):
+        live += np.int64(mask[row, i])
+        everybody |= np.int64(mask[row, i]) << i
     coalition = 0
     for x in range(1 << live):
-        table[to + x * stride] = values[at + coalition]
+        table[to + x * stride] = values[(row << players) + coalition]
         coalition = (coalition - everybody) & everybody
     for x in range(1 << live, width):
         table[to + x * stride] = 0
@@ -145,10 +159,10 @@ def _packed(values, at, present, table, to, stride, width):  # type: ignore[no-u
 
 
 @helper
-def _set_weights(of_size, inside, live, weight, to, stride, count):  # type: ignore[no-untyped-def]
+def _set_weights(weights, level, inside, live, weight, to, stride, count):  # type: ignore[no-untyped-def]
     """weight[to + s * stride], of coalitions of s players, s < count, and `inside` others."""
     for s in range(count):
-        weight[to + s * stride] = of_size[s + inside] if s + inside < live else 0
+        weight[to + s * stride] = weights[level, s + inside] if s + inside < live else 0
 
 
 @helper
@@ -166,16 +180,19 @@ def _eight(x, y, w):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _four(work, table, P, start, count, weight, to):  # type: ignore[no-untyped-def]
+def _four(work, table, P, start, count, weight, to, values, soon):  # type: ignore[no-untyped-def]
     """work[to + player, lane]: credits of four players p, q, r and t, who stand at places P, 2 P, 4 P and 8 P of the
     table, from the sets of others start .. start + count that have a place of their own. Sums of eight differences are
-    added up in fours, one after the other, and these in fours again."""
+    added up in fours, one after the other, and these in fours again. Meanwhile `values` from `soon` on come into the
+    cache, FETCHED vectors for each set of others."""
     size = lanes(work)
     Q, R = 2 * P, 4 * P
     a0 = b0 = c0 = d0 = a1 = b1 = c1 = d1 = load(work, table)
     for first in range(0, count, 4):
         for k in range(min(4, count - first)):
             others = start + first + k
+            for x in range(FETCHED):
+                fetch(values, soon + (others * FETCHED + x) * size)
             s, w = others * size, weight + ones(others) * size
             s += table + 15 * (s & -P)  # bits from P on move up by four
             w0, w1, w2, w3 = load(work, w), load(work, w + size), load(work, w + 2 * size), load(work, w + 3 * size)
@@ -200,20 +217,21 @@ def _four(work, table, P, start, count, weight, to):  # type: ignore[no-untyped-
 
 
 @helper
-def _written(credit, at, stride, mask, row, out):  # type: ignore[no-untyped-def]
+def _written(credit, at, stride, mask, row, players, out):  # type: ignore[no-untyped-def]
     """Write the credits of a row, those of its live players one after the other. Returns whether one is not finite."""
     live, usable = 0, True
-    for i in range(out.shape[1]):
-        out[row, i] = 0
+    for i in range(players):
+        share = credit.dtype.type(0)
         if mask.size == 0 or mask[row, i]:
-            out[row, i] = credit[at + live * stride]
-            usable &= np.isfinite(out[row, i])
+            share = credit[at + live * stride]
+            usable &= np.isfinite(share)
             live += 1
-    for i in range(out.shape[1]):
-        if not usable and (mask.size == 0 or mask[row, i]):
-            out[row, i] = np.nan
+        out[row * players + i] = share
+    for i in range(0 if usable else players):
+        if mask.size == 0 or mask[row, i]:
+            out[row * players + i] = np.nan
     return not usable
 
 
-_IN_LANES = Kernel(_table_in_lanes, "r1 b2 r2 i1 R1")
-_IN_ROWS = Kernel(_table_in_rows, "r1 b2 r2 i1 l R1")
+_IN_LANES = Kernel(_table_in_lanes, "r1 b2 r2 i1 R1", "r1")
+_IN_ROWS = Kernel(_table_in_rows, "r1 b2 r2 i1 l R1", "r1")
