@@ -89,6 +89,21 @@ def test_asymmetry_anywhere_in_a_batch_of_pairwise(backend, players):
         sk.Pairwise(w[17])
 
 
+@pytest.mark.parametrize("players", [5, 40])
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_one_of_two_pairs_is_another_zero_or_not_finite(backend, players):
+    w = symmetric(20, players)
+    w[:, 3, 1], w[:, 1, 3] = -0.0, 0.0
+    expected = sk.shapley(sk.Pairwise(w))
+    assert np.isfinite(expected).all()
+    for i, j in ((3, 1), (1, 3)):
+        spoilt = w.copy()
+        spoilt[17, i, j] = np.nan
+        found = sk.shapley(sk.Pairwise(spoilt), nan="propagate", backend=backend)
+        assert np.isnan(found[17]).all()
+        np.testing.assert_allclose(np.delete(found, 17, 0), np.delete(expected, 17, 0), rtol=1e-12, atol=1e-13)
+
+
 def test_dtypes_of_two_arrays_promote():
     w, a = symmetric(3, 4).astype(np.float32), RNG.random((3, 4))
     credits = sk.shapley(sk.Pairwise(w, a))
@@ -117,6 +132,22 @@ def test_credits_of_integers_are_floats():
 def test_at_least_one_is_noisy_or(value):
     one, other = sk.semivalue(sk.AtLeast(P, 1), value), sk.semivalue(sk.NoisyOr(P), value)
     np.testing.assert_allclose(one, other, rtol=600 * 2.0**-53)
+
+
+@pytest.mark.parametrize("scale", [1e30, 3.0, -1e-30])
+@pytest.mark.parametrize("players", [5, 90])
+def test_noisy_or_of_any_scale(players, scale):
+    """In float32 too, where products of many chances are smaller than the smallest number."""
+    p = RNG.integers(0, 9, (40, players)).astype(np.float32) / 8
+    expected = scale * sk.shapley(sk.NoisyOr(p.astype(float)))
+    np.testing.assert_allclose(sk.shapley(scale * sk.NoisyOr(p)), expected, rtol=1e-5)
+
+
+def test_a_chance_may_be_either_zero():
+    np.testing.assert_array_equal(sk.shapley(sk.NoisyOr([-0.0, 1.0])), [0.0, 1.0])
+    for chance in (-1e-310, np.nextafter(1.0, 2)):
+        with pytest.raises(ValueError, match=r"NoisyOr: p must be in \[0, 1\]"):
+            sk.NoisyOr([0.5, chance])
 
 
 def test_log_sum_to_twelve_digits_over_twelve_decades():

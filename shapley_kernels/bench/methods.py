@@ -105,8 +105,8 @@ def _copy(inputs: Inputs) -> Call:
 
 
 STEPS: dict[str, Callable[[Inputs], float]] = {
-    # a node: a factor, the products of those before and of those behind, and what it adds to the credit
-    "NoisyOr": lambda inputs: 10 * ((inputs.players + 1) // 2),
+    # a node: a factor (2), the products of those before, of those behind and of both (3), and a sum
+    "NoisyOr": lambda inputs: 6 * ((inputs.players + 1) // 2),
     # two products and a sum for each node and sum of weights, and everybody is added at each halving
     "WeightedVoting": lambda inputs: (
         3 * ((inputs.players + 1) // 2) * inputs.others["quota"] * (inputs.players - 1).bit_length()

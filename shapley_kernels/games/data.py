@@ -175,7 +175,7 @@ class Data:
         for name, (low, high) in self.domain.items():
             array = getattr(self, name)
             if self._can_be_looked_at(array):
-                if prod(array.shape) and array.min() >= low and array.max() <= high:  # not if one is NaN
+                if prod(array.shape) and _all_within(self.ops, array, low, high):
                     continue
                 bad = self._outside(name, array) & self.ops.xp.isfinite(array)
                 self._refuse(name, array, self._of_live_players(name, bad))
@@ -210,6 +210,16 @@ class Data:
                     "such as FacilityLocation(scores) or Clusters(labels), or a value that looks at each rollout "
                     "alone, such as Shapley() or LeaveOneOut()"
                 )
+
+
+def _all_within(ops: Ops, array: Array, low: float, high: float) -> bool:
+    """Whether all entries are certain to lie in [low, high]; not if one is NaN, or -0 at the lower end."""
+    if ops is NUMPY and low == 0 and array.dtype.kind in "fi":
+        # in one pass: the bits of those that are not negative, as integers, are in the order of the numbers
+        bits = array.view(f"u{array.itemsize}")
+        top = high if array.dtype.kind == "f" else min(high, np.iinfo(array.dtype).max)
+        return bool(bits.max() <= np.array(top, array.dtype).view(bits.dtype))
+    return bool(array.min() >= low and array.max() <= high)
 
 
 def is_number(x: Any) -> bool:

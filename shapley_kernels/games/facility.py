@@ -379,12 +379,12 @@ class CoverageTerm(TopicsTerm):
 
     def credits(self, launch: AnyLauncher) -> Array:
         game = self.game
-        tables = product_tables(self.value, game.players, game.live_counts(self.value), -self.scale)
+        tables = product_tables(self.value, game.players, game.live_counts(self.value), self.scale)
         return self.sum_of_topics(
             launch,
             game.covers,
             lambda p, live: launch(
-                "multilinear", (-p, _over_topics(game, p, live)), tables, tuple(p.shape), game.compute_dtype
+                "multilinear", (p, _over_topics(game, p, live)), tables, tuple(p.shape), game.compute_dtype
             ),
         )
 

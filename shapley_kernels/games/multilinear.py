@@ -4,7 +4,7 @@ Their multilinear extensions are products, or distributions of sums, and a semiv
 every player joins independently (`Semivalue.nodes`), or of coalitions by size; see docs/explanation/mathematics.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -46,9 +46,9 @@ def _row(worth: tuple[float, ...]) -> tuple[np.ndarray, ...]:
 
 @dataclass(frozen=True, eq=False)
 class ProductTerm(Term):
-    """The `multilinear` primitive on x: credits of v(S) = prod_{i in S} (1 + x_i)."""
+    """The `multilinear` primitive: credits of v(S) = 1 - prod_{i in S} (1 - p_i)."""
 
-    x: Array  # [batch..., players]
+    p: Array  # [batch..., players]
     primitive: ClassVar[str] = "multilinear"
 
     @property
@@ -57,25 +57,25 @@ class ProductTerm(Term):
         return bool(self.game.is_eager())
 
     def arrays(self) -> tuple[Any, ...]:
-        return self.x, self.game.mask
+        return self.p, self.game.mask
 
     def tables(self) -> Tables:
         return product_tables(self.value, self.game.players, self.game.live_counts(self.value), self.scale)
 
     def error_bound(self) -> np.ndarray:
-        """[rows, players]: that of the primitive, (6 n + nodes + 8) eps/2 |x_i| absolute with coefficients that are
+        """[rows, players]: that of the primitive, (6 n + nodes + 8) eps/2 |p_i| absolute with coefficients that are
         rounded themselves, and what rounding of the nodes to the compute dtype may do."""
         game = self.game
-        rows = zip(game.in_rows(self.x), game.live_rows(), strict=True)
-        return np.array([_product_bound(self, x, live) for x, live in rows]).reshape(-1, game.players)
+        rows = zip(game.in_rows(self.p), game.live_rows(), strict=True)
+        return np.array([_product_bound(self, p, live) for p, live in rows]).reshape(-1, game.players)
 
 
-def _product_bound(term: ProductTerm, x: np.ndarray, live: np.ndarray) -> np.ndarray:
-    n, bound = len(x), np.zeros(len(x))
-    computing = np.finfo(compute_dtype(term.x.dtype))
+def _product_bound(term: ProductTerm, p: np.ndarray, live: np.ndarray) -> np.ndarray:
+    n, bound = len(p), np.zeros(len(p))
+    computing = np.finfo(compute_dtype(term.p.dtype))
     if not live.any():
         return bound
-    y = 1 + x[live]
+    y = 1 - p[live]
     nodes = term.value.nodes(n)
     if nodes is None:
         m = len(y)
@@ -90,7 +90,7 @@ def _product_bound(term: ProductTerm, x: np.ndarray, live: np.ndarray) -> np.nda
         moved = np.abs(nodes[1]) @ np.abs(np.array(products) - np.array(rounded))
         roundings = 6 * n + len(nodes[1]) + 8
     tiny = 2 * n * float(computing.smallest_normal)
-    bound[live] = abs(term.scale) * np.abs(x[live]) * (roundings * float(computing.eps) / 2 * absolute + moved) + tiny
+    bound[live] = abs(term.scale) * np.abs(p[live]) * (roundings * float(computing.eps) / 2 * absolute + moved) + tiny
     return bound
 
 
@@ -140,8 +140,11 @@ class NoisyOr(Game):
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {"p": rng.integers(0, 9, (rows, players)) / 8}
 
+    def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
+        return self._run_of(value, self.p, self.mask) if type(self).terms is NoisyOr.terms else None
+
     def terms(self, value: Semivalue) -> list[Term]:
-        return [ProductTerm(self, value, -self.p, scale=-1.0)]
+        return [ProductTerm(self, value, self.p)]
 
     def pairs(self, value: Semivalue) -> Array:
         return -product_pairs(self.ops, -self.wide(self.p), self.mask, value)
@@ -315,15 +318,15 @@ class LogSumTerm(Term):
         held = xp.isfinite(lowest)  # not so on a GPU, where nobody looked: such rows become NaN
         lowest, w = xp.where(held, lowest, -BELOW), xp.where(held[..., None], w, float("nan"))
         u = TOP - STEP * np.arange(1 + ceil((TOP - ops.to_float64(lowest).min()) / STEP))  # [points]
-        tables = product_tables(self.value, game.players, game.live_counts(self.value), -1.0)
+        tables = product_tables(self.value, game.players, game.live_counts(self.value))
         total = xp.zeros_like(w)
         step = max(1, CHUNK // prod(w.shape))
         for start in range(0, len(u), step):
             part = u[start : start + step]
             with np.errstate(over="ignore"):  # to infinity, which is as good: expm1 is -1 there
-                x = xp.stack([xp.expm1(-float(np.exp(point)) * w) for point in part])  # [points, batch..., players]
+                p = xp.stack([-xp.expm1(-float(np.exp(point)) * w) for point in part])  # [points, batch..., players]
             live = None if game.mask is None else xp.stack([game.mask] * len(part))
-            credits = launch("multilinear", (x, live), tables, tuple(x.shape), dtype)
+            credits = launch("multilinear", (p, live), tables, tuple(p.shape), dtype)
             for point, credit in zip(part, credits, strict=True):
                 # this row's own grid
                 used = float(STEP * np.exp(-np.exp(point))) * ops.cast(lowest <= point + STEP, dtype)

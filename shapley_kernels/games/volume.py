@@ -109,8 +109,8 @@ class VolumeTerm(Term):
         game, n = self.game, self.game.players
         lam, vectors, mask = self._spectrum()
         self._check_range(lam, launch.dtype)
-        tables = product_tables(self.value, n, game.live_counts(self.value), self.scale)
-        credits = launch("multilinear", (lam, mask), tables, tuple(lam.shape), lam.dtype)  # [rows, n]
+        tables = product_tables(self.value, n, game.live_counts(self.value), -self.scale)
+        credits = launch("multilinear", (-lam, mask), tables, tuple(lam.shape), lam.dtype)  # [rows, n]
         credits = (vectors * vectors * credits[:, None, :]).sum(-1)
         if game.mask is not None:
             credits = game.ops.xp.where(game.mask.reshape(-1, n), credits, 0.0)

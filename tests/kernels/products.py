@@ -62,33 +62,33 @@ class Multilinear(_Product):
     main = ("nodes", "sizes")
 
     def case(self, rng, players, dtype, masked, form):
-        x = np.stack(
+        p = np.stack(
             [
-                rng.choice([0.0, -1.0, -0.5, -0.25], players),
-                np.full(players, -1.0),
-                -np.round(rng.random(players) * 256) / 256,
-                rng.integers(0, 9, players) / 2.0,
-                rng.choice([-1.0, -0.75, 0.0, 2.0, 7.0], players),
+                rng.choice([0.0, 1.0, 0.5, 0.25], players),
+                np.full(players, 1.0),
+                np.round(rng.random(players) * 256) / 256,
+                -rng.integers(0, 9, players) / 2.0,
+                rng.choice([1.0, 0.75, 0.0, -2.0, -7.0], players),
                 np.zeros(players),
             ]
         )
-        mask = random_mask(rng, len(x), players) if masked else None
+        mask = random_mask(rng, len(p), players) if masked else None
         if masked:
-            x[~mask] = rng.choice([np.nan, np.inf, -7.0], (~mask).sum())
+            p[~mask] = rng.choice([np.nan, np.inf, 7.0], (~mask).sum())
         tables = _tables(rng, form, players, real(dtype))
-        return torch.tensor(x, dtype=dtype), None if mask is None else torch.tensor(mask), *tables
+        return torch.tensor(p, dtype=dtype), None if mask is None else torch.tensor(mask), *tables
 
     def exact(self, arguments):
-        x, _, t, weight, sizes, row_of_count = arguments
-        players = x.shape[1]
+        p, _, t, weight, sizes, row_of_count = arguments
+        players = p.shape[1]
         if sizes is None:
             nodes = list(zip(fractions(t), fractions(weight), strict=True))
 
         def parts(row, who, place):
-            own, *others = (Fraction(v) for v in x[row, np.roll(who, -place)].tolist())
-            factors = [1 + y for y in others]
+            own, *others = (Fraction(v) for v in p[row, np.roll(who, -place)].tolist())
+            factors = [1 - v for v in others]
             if sizes is None:
-                return [own * w * prod((1 - p + p * y for y in factors), start=Fraction(1)) for p, w in nodes]
+                return [own * w * prod((1 - q + q * y for y in factors), start=Fraction(1)) for q, w in nodes]
             symmetric = [Fraction(1)] + [Fraction(0)] * len(factors)
             for y in factors:
                 for s in range(len(factors), 0, -1):

@@ -228,7 +228,7 @@ def test_gradients_of_order_without_that_of_v_empty(backend):
 def test_many_players_of_multilinear_in_closed_form(backend, form):
     """Equal players share the worth of all: (1 - (1 - p)^n) / n each, at p = 1 too."""
     players = 512
-    x = np.repeat([[-1.0], [-0.5], [-1e-3], [1e-3]], players, axis=1)
+    p = np.repeat([[1.0], [0.5], [1e-3], [-1e-3]], players, axis=1)
     tables = (*map(torch.tensor, Shapley().nodes(players)), None, None)
     if form == "sizes":
         tables = (
@@ -237,9 +237,9 @@ def test_many_players_of_multilinear_in_closed_form(backend, form):
             torch.full((1, players), 1 / players, dtype=F64),
             torch.zeros(players + 1, dtype=torch.int32),
         )
-    [credits], _ = Multilinear().results(backend, (torch.tensor(x), None, *tables))
+    [credits], _ = Multilinear().results(backend, (torch.tensor(p), None, *tables))
     with np.errstate(divide="ignore"):
-        exact = np.expm1(players * np.log1p(x)) / players
+        exact = -np.expm1(players * np.log1p(-p)) / players
     np.testing.assert_allclose(credits.numpy(), exact, rtol=6 * players * 2.0**-53)
 
 

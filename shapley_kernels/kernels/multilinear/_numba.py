@@ -1,22 +1,47 @@
 """`multilinear` on the CPU: compiled without the GIL, so it may be called from many threads at once and after a fork.
-The node form takes a vector of rows at a time, one per lane."""
+Nodes are taken for a vector of rows at a time, one per lane: of few players in registers, of many from both ends."""
 
 from typing import Any
 
 import numpy as np
 
+from shapley_kernels.kernels._compile import helper, inlined
 from shapley_kernels.kernels._marshal import Kernel
-from shapley_kernels.kernels._simd import BITS, aligned, lanes, load, splat, store, transpose_all, where_at_most
+from shapley_kernels.kernels._simd import (
+    BITS,
+    aligned,
+    from_lanes,
+    lanes,
+    larger,
+    load,
+    marked,
+    splat,
+    store,
+    to_lanes,
+    where_at_most,
+)
+from shapley_kernels.kernels.multilinear._cpu_few import FEW, of_few
 
 TOGETHER = 4
-"""Nodes whose products run side by side, as one has to wait for its last multiplication."""
+"""Nodes of many players whose products run side by side, as one has to wait for its last multiplication."""
+
+EVERY = 8
+"""Players after which it is looked whether products still matter."""
+
+_POWERS = {
+    char: np.array([2.0**shift, 2.0**-shift, 2.0 ** (shift + np.finfo(char).minexp)], char)
+    for char, shift in (("f", 56), ("d", 500))
+}
+"""By compute dtype what products of chances start with, so that those that matter are no subnormal numbers, which
+processors are slow with; what undoes that; and below what one does not matter, since without it that is less than the
+smallest normal number. A sum of the largest at 2^15 nodes is in the range."""
 
 
-def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> int:
-    """See the package docstring; numpy arrays, x and out in the compute dtype.
+def run(p: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> int:
+    """See the package docstring; numpy arrays, p and out in the compute dtype.
 
     Returns:
-        The first row with a non-finite live x, -1 when there is none.
+        The first row with a non-finite live p, -1 when there is none.
     """
     rows, players = out.shape
     if t is None:
@@ -24,85 +49,155 @@ def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, o
         def in_places(*_: int) -> tuple[Any, Any]:
             return np.empty((players + 1) * (players + 3), sizes.dtype), np.empty(players, np.int64)
 
-        arrays = x, mask, sizes, row_of_count, out
+        arrays = p, mask, sizes, row_of_count, out
         return _SIZES(rows, players * players, sizes.dtype, *arrays, scratch=in_places)
 
+    few, size = players <= FEW, BITS // 8 // t.itemsize
+
     def scratch(*_: int) -> tuple[Any]:
-        return (np.zeros(((4 + TOGETHER) * players + 2) * BITS // 8 // t.itemsize, t.dtype),)
+        return (np.zeros((1 + (2 * FEW if few else (3 + 2 * TOGETHER) * players)) * size, t.dtype),)
 
     live = None if mask is None else mask.astype(t.dtype).reshape(-1)
-    arrays = x.reshape(-1), live, t, weight, out
-    return _NODES(rows, players * len(t), t.dtype, *arrays, scratch=scratch)
+    arrays = p.reshape(-1), live, t, weight, *(() if few else (_POWERS[t.dtype.char],)), players, out.reshape(-1)
+    kernel, steps = (_FEW, FEW) if few else (_MANY, players)
+    return kernel(rows, steps * len(t), t.dtype, *arrays, scratch=scratch)
 
 
 def warm_up(dtypes: list[str]) -> None:
     """Have the kernels ready for these compute dtypes."""
     for dtype in dtypes:
-        for kernel in (_NODES, _SIZES):
+        for kernel in (_FEW, _MANY, _SIZES):
             kernel.ready(np.dtype(dtype).char)
 
 
-def _nodes(x, live, t, weight, work, first, stop, out):  # type: ignore[no-untyped-def]
-    players, size, real = out.shape[1], lanes(t), t.dtype.type
-    zero, one = splat(t, real(0)), splat(t, real(1))
+def _nodes_of_few(p, live, t, weight, players, work, first, stop, out):  # type: ignore[no-untyped-def]
+    size, own, first_bad = lanes(t), aligned(work), -1
+    credit = own + FEW * size  # [player, lane], as own
+    for start in range(first, stop, size):
+        rows = min(size, stop - start)
+        to_lanes(p, start * players, rows, players, players, work, own)
+        if live.size:
+            _without_masked(live, start, rows, players, work, own, credit)
+        wrong = of_few(work, own, credit, t, weight)
+        from_lanes(work, credit, rows, players, out, start * players, players)
+        if wrong:
+            first_bad = _first_bad(wrong, live, start, rows, players, out, first_bad)
+    return first_bad
+
+
+@helper
+def _without_masked(live, start, rows, players, work, own, room):  # type: ignore[no-untyped-def]
+    """0 for p of masked players, in `own` [player, lane]."""
+    size, real = lanes(work), work.dtype.type
+    zero, one = splat(work, real(0)), splat(work, real(1))
+    to_lanes(live, start * players, rows, players, players, work, room)
+    for at in range(0, players * size, size):
+        store(work, own + at, where_at_most(one, load(work, room + at), load(work, own + at), zero))
+
+
+@helper
+def _first_bad(wrong, live, start, rows, players, out, first_bad):  # type: ignore[no-untyped-def]
+    """The first row of all that is not finite, with those from `start` on that `wrong` has bits for; in these masked
+    players get 0 again."""
+    for row in range(rows):
+        if wrong >> row & 1:
+            first_bad = start + row if first_bad < 0 else first_bad
+            for i in range((start + row) * players, (start + row + 1) * players):
+                if live.size and live[i] == 0:
+                    out[i] = 0
+    return first_bad
+
+
+def _nodes_of_many(p, live, t, weight, powers, players, work, first, stop, out):  # type: ignore[no-untyped-def]
+    size, real = lanes(t), t.dtype.type
+    zero, one, less = splat(t, real(0)), splat(t, real(1)), splat(t, powers[1])
     every = players * size
     own = aligned(work)  # [player, lane], as those behind it
-    here, y, credit, before = own + every, own + 2 * every, own + 3 * every, own + 4 * every
-    wrong = before + TOGETHER * every
-    for at in range(here, y, size):
-        store(work, at, one)
+    y, credit, before = own + every, own + 2 * every, own + 3 * every
+    unit, most = real(1), real(0)  # a power of two by which weights are at most 1, and the largest above 1/2
+    for q in range(t.size):
+        most = max(most, abs(weight[q]))
+    while most * unit > 1 and unit > powers[1] * powers[1]:
+        unit *= real(0.5)
+    while most * unit <= 0.5 and unit < powers[0]:
+        unit *= real(2)
     first_bad = -1
     for start in range(first, stop, size):
         rows = min(size, stop - start)
-        transpose_all(x, start * players, rows, players, players, work, own, size)
+        to_lanes(p, start * players, rows, players, players, work, own)
         if live.size:
-            transpose_all(live, start * players, rows, players, players, work, here, size)
-        nan_flag = zero  # 0, or NaN in a row with a live x that is not finite
+            _without_masked(live, start, rows, players, work, own, y)
+        nan_flag, highest = zero, zero  # nan_flag: 0, or NaN in a row with a live p that is not finite
         for at in range(0, every, size):
-            mine = where_at_most(one, load(work, here + at), load(work, own + at), zero)
-            nan_flag = nan_flag + mine * zero
-            store(work, own + at, mine)
-            store(work, y + at, one + mine)
+            mine = load(work, own + at)
+            others = one - mine
+            nan_flag, highest = nan_flag + mine * zero, larger(highest, others)
+            store(work, y + at, others)
             store(work, credit + at, zero)
-        store(work, wrong, nan_flag)
+        # rows whose products grow start with 1, and go to the end
+        begin, undo = where_at_most(highest, one, splat(t, powers[0]), one), where_at_most(highest, one, less, one)
+        least, back = where_at_most(highest, one, splat(t, powers[2]), zero), undo * splat(t, 1 / unit)
         for q in range(0, t.size, TOGETHER):
             # those that are missing at the end are the first one, without weight
             b, c, d = min(q + 1, t.size - 1), min(q + 2, t.size - 1), min(q + 3, t.size - 1)
             join0, join1, join2, join3 = splat(t, t[q]), splat(t, t[b]), splat(t, t[c]), splat(t, t[d])
             stay0, stay1, stay2, stay3 = one - join0, one - join1, one - join2, one - join3
-            p0, p1, p2, p3 = one, one, one, one
+            p0, p1, p2, p3 = begin, begin, begin, begin
             for i in range(players):
-                factor, at = load(work, y + i * size), before + i * TOGETHER * size
+                factor, at = load(work, y + i * size), before + 2 * i * TOGETHER * size
+                f0, f1, f2, f3 = (
+                    stay0 + join0 * factor,
+                    stay1 + join1 * factor,
+                    stay2 + join2 * factor,
+                    stay3 + join3 * factor,
+                )
                 store(work, at, p0)
                 store(work, at + size, p1)
                 store(work, at + 2 * size, p2)
                 store(work, at + 3 * size, p3)
-                p0, p1 = p0 * (stay0 + join0 * factor), p1 * (stay1 + join1 * factor)
-                p2, p3 = p2 * (stay2 + join2 * factor), p3 * (stay3 + join3 * factor)
-            p0, p1 = splat(t, weight[q]), splat(t, weight[b] if q + 1 < t.size else real(0))
-            p2 = splat(t, weight[c] if q + 2 < t.size else real(0))
-            p3 = splat(t, weight[d] if q + 3 < t.size else real(0))
+                store(work, at + 4 * size, f0)
+                store(work, at + 5 * size, f1)
+                store(work, at + 6 * size, f2)
+                store(work, at + 7 * size, f3)
+                p0, p1, p2, p3 = p0 * f0, p1 * f1, p2 * f2, p3 * f3
+                if i % EVERY == EVERY - 1:
+                    p0, p1 = where_at_most(least, p0, p0, zero), where_at_most(least, p1, p1, zero)
+                    p2, p3 = where_at_most(least, p2, p2, zero), where_at_most(least, p3, p3, zero)
+            p0, p1 = (
+                begin * splat(t, weight[q] * unit),
+                begin * splat(t, weight[b] * unit if q + 1 < t.size else real(0)),
+            )
+            p2 = begin * splat(t, weight[c] * unit if q + 2 < t.size else real(0))
+            p3 = begin * splat(t, weight[d] * unit if q + 3 < t.size else real(0))
             for i in range(players - 1, -1, -1):
-                factor, at = load(work, y + i * size), before + i * TOGETHER * size
+                at = before + 2 * i * TOGETHER * size
                 two = load(work, at) * p0 + load(work, at + size) * p1
                 others = load(work, at + 2 * size) * p2 + load(work, at + 3 * size) * p3
                 store(work, credit + i * size, load(work, credit + i * size) + (two + others))
-                p0, p1 = p0 * (stay0 + join0 * factor), p1 * (stay1 + join1 * factor)
-                p2, p3 = p2 * (stay2 + join2 * factor), p3 * (stay3 + join3 * factor)
+                p0, p1 = p0 * load(work, at + 4 * size), p1 * load(work, at + 5 * size)
+                p2, p3 = p2 * load(work, at + 6 * size), p3 * load(work, at + 7 * size)
+                if i % EVERY == 0:
+                    p0, p1 = _some(least, p0, zero), _some(least, p1, zero)
+                    p2, p3 = _some(least, p2, zero), _some(least, p3, zero)
         for at in range(0, every, size):
-            mine = load(work, own + at) * load(work, credit + at) + nan_flag
-            store(work, credit + at, where_at_most(one, load(work, here + at), mine, zero))
-        transpose_all(work, credit, players, rows, size, out.reshape(-1), start * players, players)
-        for row in range(rows):
-            if work[wrong + row] != 0 and first_bad < 0:
-                first_bad = start + row
+            store(work, credit + at, load(work, own + at) * (load(work, credit + at) * undo * back) + nan_flag)
+        from_lanes(work, credit, rows, players, out, start * players, players)
+        wrong = marked(nan_flag)
+        if wrong:
+            first_bad = _first_bad(wrong, live, start, rows, players, out, first_bad)
     return first_bad
 
 
-def _sizes(x, mask, sizes, row_of_count, work, who, first, stop, out):  # type: ignore[no-untyped-def]
-    players, width = x.shape[1], x.shape[1] + 1
-    one = x.dtype.type(1)
-    zero = x.dtype.type(0)
+@inlined
+def _some(least, x, zero):  # type: ignore[no-untyped-def]
+    """x where |x| is not below `least`, else 0."""
+    return where_at_most(least, larger(x, zero - x), x, zero)
+
+
+def _sizes(p, mask, sizes, row_of_count, work, who, first, stop, out):  # type: ignore[no-untyped-def]
+    players, width = p.shape[1], p.shape[1] + 1
+    one = p.dtype.type(1)
+    zero = p.dtype.type(0)
     y = 0  # of the live players
     rest = width  # [a]: what means[k, a] contributes to the result when the players after i joined
     means = 2 * width  # [k, a]: over the coalitions of a of the first k
@@ -113,8 +208,8 @@ def _sizes(x, mask, sizes, row_of_count, work, who, first, stop, out):  # type: 
         for i in range(players):
             out[b, i] = zero
             if mask.size == 0 or mask[b, i]:
-                usable &= np.isfinite(x[b, i])
-                work[y + live] = one + x[b, i]
+                usable &= np.isfinite(p[b, i])
+                work[y + live] = one - p[b, i]
                 who[live] = i
                 live += 1
         if not usable:
@@ -125,12 +220,12 @@ def _sizes(x, mask, sizes, row_of_count, work, who, first, stop, out):  # type: 
             continue
         work[means] = one
         for k in range(1, live):
-            size, last, now = x.dtype.type(k), means + (k - 1) * width, means + k * width
+            size, last, now = p.dtype.type(k), means + (k - 1) * width, means + k * width
             factor = work[y + k - 1] / size
             work[now] = one
             for a in range(1, k):
-                work[now + a] = (size - x.dtype.type(a)) / size * work[last + a] + (
-                    x.dtype.type(a) * factor * work[last + a - 1]
+                work[now + a] = (size - p.dtype.type(a)) / size * work[last + a] + (
+                    p.dtype.type(a) * factor * work[last + a - 1]
                 )
             work[now + k] = work[y + k - 1] * work[last + k - 1]
         for a in range(live):
@@ -139,15 +234,16 @@ def _sizes(x, mask, sizes, row_of_count, work, who, first, stop, out):  # type: 
             credit = zero
             for a in range(k + 1):
                 credit += work[means + k * width + a] * work[rest + a]
-            out[b, who[k]] = x[b, who[k]] * credit
+            out[b, who[k]] = p[b, who[k]] * credit
             if k > 0:
-                size = x.dtype.type(k)
+                size = p.dtype.type(k)
                 factor = work[y + k] / size
                 for a in range(rest, rest + k):
-                    step = x.dtype.type(a - rest)
+                    step = p.dtype.type(a - rest)
                     work[a] = (size - step) / size * work[a] + (step + one) * factor * work[a + 1]
     return first_bad
 
 
-_NODES = Kernel(_nodes, "r1 r1 r1 r1 R1", grain=16)
+_FEW = Kernel(_nodes_of_few, "r1 r1 r1 r1 l R1", "r1", grain=16)
+_MANY = Kernel(_nodes_of_many, "r1 r1 r1 r1 r1 l R1", "r1", grain=16)
 _SIZES = Kernel(_sizes, "r2 b2 r2 i1 R1 L1")

@@ -1,4 +1,4 @@
-"""`multilinear` in plain torch: the reference, on any device and float dtype, differentiable in x."""
+"""`multilinear` in plain torch: the reference, on any device and float dtype, differentiable in p."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ CHUNK = 1 << 24
 """Numbers of workspace at a time, beside those of one row."""
 
 
-def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> None:
+def run(p: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring. About 8 passes over [rows, nodes, players], or players steps over [rows, players]."""
     dtype = (sizes if t is None else t).dtype
-    rows, players = x.shape
+    rows, players = p.shape
     step = max(1, CHUNK // max(1, players * (players if t is None else len(t))))
     for start in range(0, rows, step):
         part = slice(start, start + step)
-        live = torch.ones_like(x[part], dtype=torch.bool) if mask is None else mask[part]
-        clean = torch.where(live, x[part].to(dtype), 0.0)
+        live = torch.ones_like(p[part], dtype=torch.bool) if mask is None else mask[part]
+        clean = torch.where(live, p[part].to(dtype), 0.0)
         usable = torch.isfinite(clean).all(1, keepdim=True)
         clean = torch.where(usable, clean, 0.0)
         if t is not None:
-            credit = clean * _nodes(1 + clean, t, weight)
+            credit = clean * _nodes(1 - clean, t, weight)
         else:
-            credit = clean * _sizes(1 + clean, live, sizes[row_of_count[live.sum(1)].long()])
+            credit = clean * _sizes(1 - clean, live, sizes[row_of_count[live.sum(1)].long()])
         out[part] = torch.where(live, torch.where(usable, credit, torch.nan), 0.0)
 
 

@@ -25,32 +25,32 @@ _TILE = 1024
 _WARPS = 4
 
 
-def run(x: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> None:
+def run(p: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> None:
     """See the package docstring; torch tensors on one CUDA device, or on the CPU when triton interprets.
 
     Args:
-        x, out: of any float dtype each, at most MAX_PLAYERS players; rows * players may exceed 2^31.
+        p, out: of any float dtype each, at most MAX_PLAYERS players; rows * players may exceed 2^31.
         row_of_count: the entry of 0 live players is not used.
 
     Raises:
         Nothing of its own: `backends` checks.
 
-    Cost: nodes: one launch, two scans a node over a tile of 1024 elements; reads x three times (from the cache but for
+    Cost: nodes: one launch, two scans a node over a tile of 1024 elements; reads p three times (from the cache but for
         the first), writes once. sizes: one launch per WORKSPACE bytes of states, 2 * players steps one after the other
         of a few operations on a tile. Compiles once per power of two of players, dtypes, with or without mask.
     Error: the bound of the package docstring. The order of operations depends on players and dtypes, not on the batch.
     """
-    if x.numel() == 0:
+    if p.numel() == 0:
         return
     if t is not None:
-        nodes_call(x, mask, t, weight, out).on(x)
+        nodes_call(p, mask, t, weight, out).on(p)
         return
-    step = _rows_at_a_time(x, sizes)
-    space = torch.empty(min(step, _padded(x)) * x.shape[1] * _width(x), dtype=sizes.dtype, device=x.device)
-    for start in range(0, x.shape[0], step):
+    step = _rows_at_a_time(p, sizes)
+    space = torch.empty(min(step, _padded(p)) * p.shape[1] * _width(p), dtype=sizes.dtype, device=p.device)
+    for start in range(0, p.shape[0], step):
         part = slice(start, start + step)
         live = None if mask is None else mask[part]
-        sizes_call(x[part], live, sizes, row_of_count, space, out[part]).on(x)
+        sizes_call(p[part], live, sizes, row_of_count, space, out[part]).on(p)
 
 
 def _width(x: Any) -> int:
@@ -111,7 +111,7 @@ def _finite(x):  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["rows", "players", "nodes"])
 def _nodes(  # type: ignore[no-untyped-def]
-    x,  # [rows, players]
+    p,  # [rows, players]
     mask,  # [rows, players] or None
     t,  # [nodes]
     weight,  # [nodes]
@@ -128,11 +128,11 @@ def _nodes(  # type: ignore[no-untyped-def]
     place = tl.arange(0, WIDTH)[None, :]
     offset = row[:, None] * players + place
     in_bounds = (row < rows)[:, None] & (place < players)
-    own, live = _load(x, mask, offset, in_bounds, dtype)
-    left, _ = _load(x, mask, offset - 1, in_bounds & (place > 0), dtype)
-    right, _ = _load(x, mask, offset + 1, in_bounds & (place + 1 < players), dtype)
-    left = 1.0 + _finite(left)
-    right = 1.0 + _finite(right)
+    own, live = _load(p, mask, offset, in_bounds, dtype)
+    left, _ = _load(p, mask, offset - 1, in_bounds & (place > 0), dtype)
+    right, _ = _load(p, mask, offset + 1, in_bounds & (place + 1 < players), dtype)
+    left = 1.0 - _finite(left)
+    right = 1.0 - _finite(right)
     credit = tl.zeros([ROWS, WIDTH], dtype)
     for q in range(nodes):
         join = tl.load(t + q)
@@ -147,7 +147,7 @@ def _nodes(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["rows", "players"])
 def _sizes(  # type: ignore[no-untyped-def]
-    x,  # [rows, players]
+    p,  # [rows, players]
     mask,  # [rows, players] or None
     sizes,  # [levels, players]
     row_of_count,  # [players + 1]
@@ -170,13 +170,13 @@ def _sizes(  # type: ignore[no-untyped-def]
     mean = tl.broadcast_to(tl.where(a == 0, 1.0, 0.0).to(dtype), [ROWS, WIDTH])
     for i in range(players):
         tl.store(states + i * (ROWS * WIDTH) + cell, mean)
-        xi, live = _load(x, mask, row * players + i, inside, dtype)
-        bad = tl.where(tl.abs(xi) < float("inf"), bad, 1)
-        xi = _finite(xi)
+        chance, live = _load(p, mask, row * players + i, inside, dtype)
+        bad = tl.where(tl.abs(chance) < float("inf"), bad, 1)
+        chance = _finite(chance)
         k += live.to(tl.int32)
         lower = tl.where(a > 0, _take(mean, tl.maximum(a - 1, 0)), 0.0)
         stay = tl.maximum(k[:, None] - a, 0).to(dtype)
-        joined = (stay * mean + a.to(dtype) * (1.0 + xi)[:, None] * lower) / tl.maximum(k, 1).to(dtype)[:, None]
+        joined = (stay * mean + a.to(dtype) * (1.0 - chance)[:, None] * lower) / tl.maximum(k, 1).to(dtype)[:, None]
         mean = tl.where(live[:, None], joined, mean)
     level = tl.load(row_of_count + k, mask=k > 0, other=0)  # [ROWS]
     known = (k > 0)[:, None] & (a < players)
@@ -184,15 +184,15 @@ def _sizes(  # type: ignore[no-untyped-def]
     tl.debug_barrier()
     for j in range(players):
         i = players - 1 - j
-        xi, live = _load(x, mask, row * players + i, inside, dtype)
-        xi = _finite(xi)
+        chance, live = _load(p, mask, row * players + i, inside, dtype)
+        chance = _finite(chance)
         mean = tl.load(states + i * (ROWS * WIDTH) + cell)
-        phi = tl.where(bad > 0, float("nan"), xi * tl.sum(mean * rest, axis=1))
+        phi = tl.where(bad > 0, float("nan"), chance * tl.sum(mean * rest, axis=1))
         tl.store(out + row * players + i, tl.where(live, phi, 0.0).to(out.dtype.element_ty), mask=inside)
         k -= live.to(tl.int32)
         upper = tl.where(a + 1 < WIDTH, _take(rest, tl.minimum(a + 1, WIDTH - 1)), 0.0)
         stay = tl.maximum(k[:, None] - a, 0).to(dtype)
-        left = (stay * rest + (a + 1).to(dtype) * (1.0 + xi)[:, None] * upper) / tl.maximum(k, 1).to(dtype)[:, None]
+        left = (stay * rest + (a + 1).to(dtype) * (1.0 - chance)[:, None] * upper) / tl.maximum(k, 1).to(dtype)[:, None]
         rest = tl.where(live[:, None], left, rest)
 
 
