@@ -260,14 +260,15 @@ class RewardAllocator:
             if stopped is not None and sees_groups:
                 name = f"{OWNER}: stopped"
                 stopped = broadcast(boolean(stopped, game.data, name), game.batch_shape, name, "[rollouts]")
-        given, twin = game.data, None
+        given, twin, restore = game.data, None, game.restore
         if game.ops is not NUMPY and method != "credits" and ranks is None and isinstance(self.value, Semivalue):
             twin = game.in_numpy(keep_gradient=False)  # not for other values, which may be the user's, in torch
         if twin is not None:
             live = None if live is None else game.ops.to_host(live)
-            game = twin
-        restore = game.restore
-        return _Call(without_restore(game) if restore else game, live, groups, stopped, restore, given)
+            game, restore, twin.restore = twin, twin.restore, None
+        elif restore is not None:
+            game = without_restore(game)
+        return _Call(game, live, groups, stopped, restore, given)
 
     def _advantages(self, call: "_Call") -> Array:
         game, value, factor = call.game, self.value, self._multiplies
