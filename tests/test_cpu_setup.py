@@ -295,8 +295,7 @@ def test_advantages_and_tokens_on_threads(limit, monkeypatch):
     calls.append(partial(sk.RewardAllocator(value=sk.rl.SuffixSwap()).advantages, credits))
     alone = [call() for call in calls]
     RUNS.clear()
-    for module in (_marshal, kernel("group_norm", "numba")):
-        monkeypatch.setattr(module, "THREADED", 1)
+    monkeypatch.setattr(_marshal, "THREADED", 1)
     sk.set_num_threads(3)
     for call, expected in zip(calls, alone, strict=True):
         np.testing.assert_array_equal(call(), expected)

@@ -12,6 +12,12 @@ from shapley_kernels.kernels._threads import over_rows
 THREADED = 1 << 18
 """Steps that are worth a thread: 0.2 ms or more, several times what it takes to wake one."""
 
+
+def in_one_part(rows: int, steps: int) -> bool:
+    """Whether so many rows, of so many steps each, are certainly not worth a second thread."""
+    return rows * steps <= THREADED
+
+
 _ELEMENTS = {"b": numba.uint8, "i": numba.int32, "l": numba.int64, "f": numba.float32, "e": numba.float64}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.kernels._marshal import THREADED, Kernel
+from shapley_kernels.kernels._marshal import Kernel, in_one_part
 from shapley_kernels.kernels.group_norm import CENTERS, SCALES
 from shapley_kernels.kernels.group_norm._cpu_loops import pack, sums, write
 
@@ -71,7 +71,7 @@ def bound(shape: tuple[int, int], order: Any, starts: Any, others: Any, center: 
     size, groups = shape[0] * shape[1], len(starts) - 1
     if order is not None or others is not None or scale == "batch" or center == scale == "none":
         return None
-    if not 0 < size <= THREADED >> 4:  # more have many `starts`, which stay
+    if not size or not in_one_part(size, 16):  # more have many `starts`, which stay
         return None
     kernel, (_, _, nobody, *_) = _KERNEL.ready("d")  # type: ignore[misc]
     constants = _constants(starts, shape[1], None, center, scale, *how[:-1])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.kernels._compile import helper, inlined
-from shapley_kernels.kernels._marshal import Kernel
+from shapley_kernels.kernels._marshal import Kernel, in_one_part
 from shapley_kernels.kernels._simd import (
     BITS,
     aligned,
@@ -45,8 +45,7 @@ def run(values: Any, mask: Any, weights: Any, row_of_count: Any, out: Any) -> in
     size = BITS // 8 // weights.itemsize
     given: Any
     if players <= MOST_IN_LANES:
-        bits = max(players, FOUR)
-        kernel, given, vectors = _IN_LANES, (), (1 << bits) + 2 * bits
+        kernel, given, vectors = _IN_LANES, (), _vectors(players)
     else:
         tree = FOUR * (players + 1)
         kernel, given, vectors = _IN_ROWS, (CHUNK,), (1 << players) // size + (CHUNK << FOUR) + 2 * players + tree
@@ -56,6 +55,28 @@ def run(values: Any, mask: Any, weights: Any, row_of_count: Any, out: Any) -> in
         return (np.zeros((vectors + 1) * size, weights.dtype),)
 
     return kernel(rows, players << max(0, players - 1), weights.dtype, *arrays, scratch=scratch)
+
+
+def bound(shape: tuple[int, int], weights: Any, row_of_count: Any) -> Any:
+    """`run` of small calls of few players on these tables, as work(values, mask, out) that has nothing left to choose,
+    and whose rows may have several axes; None for others."""
+    rows, players = shape
+    if not 0 < players <= MOST_IN_LANES or not in_one_part(rows, players << players):
+        return None
+    kernel, (_, nobody, *_) = _IN_LANES.ready(weights.dtype.char)  # type: ignore[misc]
+    size = (_vectors(players) + 1) * BITS // 8 // weights.itemsize
+
+    def work(values: Any, mask: Any, out: Any) -> int:
+        live, room = nobody if mask is None else mask.view(np.uint8).reshape(shape), np.zeros(size, weights.dtype)
+        return kernel(values.reshape(-1), live, weights, row_of_count, room, 0, rows, out.reshape(shape))
+
+    return work
+
+
+def _vectors(players: int) -> int:
+    """That tables in lanes are worked out in."""
+    bits = max(players, FOUR)
+    return (1 << bits) + 2 * bits
 
 
 def warm_up(dtypes: list[str]) -> None:
