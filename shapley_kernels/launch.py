@@ -92,7 +92,7 @@ class Run:
         module, options = kernel(primitive, "numba"), {} if form is None else {"form": form}
         bound = getattr(module, "bound", None)
         self.bound: Any = bound and bound((prod(shape[:-1]), shape[-1]), *tables, **options)
-        """Of small calls that have nothing left to choose."""
+        """Where the module has one for such rows, work(*arrays, out) with nothing left to choose, on any axes."""
         self.run: Any = partial(module.run, **options)
 
     def on(self, arrays: Sequence[Array | float | None]) -> tuple[np.ndarray, int | None]:

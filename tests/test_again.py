@@ -142,6 +142,31 @@ def test_tensors_share_their_memory_with_numpy():
         assert needs_grad.in_numpy(keep_gradient=True) is not None
 
 
+@pytest.mark.parametrize("game", ["Max", "Pairwise", "Table"])
+def test_what_numpy_does_not_read_goes_the_long_way(game):
+    """Gradients flow, and views of opposites are what they show."""
+    torch = pytest.importorskip("torch")
+    rewards, make = torch.from_numpy(REWARDS.copy()), GAMES[game]
+    plain, weights = sk.shapley(make(rewards)), torch.linspace(0.0, 1.0, 5)
+    assert RUNS
+    opposite = torch.complex(torch.zeros_like(rewards), -rewards).conj().imag
+    assert opposite.is_neg()
+    assert torch.equal(sk.shapley(make(opposite)), plain)
+    needs_grad = rewards.clone().requires_grad_()
+    with torch.no_grad():
+        assert torch.equal(sk.shapley(make(needs_grad)), plain)
+
+    def weighted(r):
+        return (sk.shapley(make(r)) * weights).sum()
+
+    (gradient,) = torch.autograd.grad(weighted(needs_grad), needs_grad)
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0
+    if game == "Max":
+        torch.testing.assert_close(torch.func.grad(weighted)(rewards), gradient)
+        assert torch.equal(torch.func.vmap(lambda r: sk.shapley(make(r)))(rewards), plain)
+
+
 @pytest.mark.parametrize("game", GAMES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_results_on_tensors_are_those_of_numpy(game, masked):

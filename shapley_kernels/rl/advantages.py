@@ -186,15 +186,10 @@ def _by_numba(
         wide = ops.dtype("float64") if narrow else array.dtype
         x, numbers = (None if a is None else ops.to_host(ops.cast(a, wide)) for a in (array, others))
         mask = None if live is None else ops.to_host(live)
-    shape, kind = x.shape if numbers is None else numbers.shape, None
-    if numbers is None and groups.size is not None:
-        kind = "group_norm", shape, x.itemsize, groups.count, groups.size, options
-    if (run := RUNS.get(kind)) is None:
-        compute, numbers = "float64" if x.itemsize == 8 else "float32", _flat(numbers, np.ascontiguousarray)
-        run = Run("group_norm", (*groups.runs, numbers, *options, None), compute, shape)
-        if kind is not None and run.bound is not None:
-            keep(kind, run)
-    out, bad = run.on((x, mask)) if x.size else (np.zeros(shape, x.dtype), -1)
+    if x.size:
+        out, bad = _run(x, groups, options, numbers).on((x, mask))
+    else:
+        out, bad = np.zeros((x if numbers is None else numbers).shape, x.dtype), -1
     if bad != -1:
         raise ValueError(_nonfinite(groups.owner, array, live))
     result = out if ops is NUMPY and not narrow else ops.cast(ops.from_host(out), array.dtype)
@@ -205,6 +200,20 @@ def _by_numba(
             "scale the rewards down, or pass a wider dtype"
         )
     return result
+
+
+def _run(x: np.ndarray, groups: Groups, options: tuple[Any, ...], numbers: np.ndarray | None) -> Run:
+    """Of `group_norm` on such credits, and on numbers in their place; kept where groups are of one size, and small."""
+    kind = None
+    if numbers is None and groups.size is not None:
+        kind = "group_norm", x.shape, x.itemsize, groups.count, groups.size, options
+        if (run := RUNS.get(kind)) is not None:
+            return run
+    shape, compute = x.shape if numbers is None else numbers.shape, "float64" if x.itemsize == 8 else "float32"
+    run = Run("group_norm", (*groups.runs, _flat(numbers, np.ascontiguousarray), *options, None), compute, shape)
+    if kind is not None and run.bound is not None:
+        keep(kind, run)
+    return run
 
 
 def _triton_serves(ops: Ops, array: Array, groups: Groups, how: Normalisation) -> bool:
