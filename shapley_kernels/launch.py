@@ -113,7 +113,7 @@ class Run:
                 if not isinstance(x, np.ndarray):
                     tensor = x.detach() if kind is None else x.detach().to(torch_ops().dtype(real.name))
                     x = tensor.numpy()
-                x = np.asarray(x, kind, order="C")
+                x = np.asarray(x if kind is None else NUMPY.cast(x, kind), order="C")
             inputs.append(x if bound else _one_axis(x, shape))
         out = np.empty(shape, real)
         if bound:

@@ -23,6 +23,7 @@ def worths(rewards):
 GAMES = {
     "Max": lambda r, mask=None: sk.Max(r, mask=mask),
     "another v_empty": lambda r, mask=None: sk.Max(r, mask=mask, v_empty=-1.0),
+    "v_empty of each": lambda r, mask=None: sk.Max(r, mask=mask, v_empty=r[..., 0]),
     "TopM": lambda r, mask=None: sk.TopM(r, 2, mask=mask),
     "another m": lambda r, mask=None: sk.TopM(r, 3, mask=mask),
     "Min": lambda r, mask=None: sk.Min(r, mask=mask),

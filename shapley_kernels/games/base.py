@@ -58,6 +58,9 @@ class Game(Data):
     """What the utility takes beside the data, hashable: the key of its coefficients."""
     scales: ClassVar[tuple[str, ...]] = ()
     """Arrays whose common positive multiple multiplies the worth; () if there are none."""
+    runs_on: ClassVar[tuple[str, ...]] = ()
+    """The arrays, in order, of the one run of a primitive that `terms` come to, whatever the data; () where they have
+    to be asked each time."""
 
     def worth(self, coalitions: Any = None) -> Any:
         """v(S) of the players that are in S and live.
@@ -109,17 +112,16 @@ class Game(Data):
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
-    def one_run(self, value: Semivalue) -> "tuple[Hashable, Sequence[Any]] | None":
-        """Where the terms of such a game always come to one run of a primitive: what decides it but for the data, and
-        the arrays that it takes; None where they have to be asked each time."""
-        return None
-
-    def _run_of(self, value: Semivalue, *arrays: Any) -> "tuple[Hashable, Sequence[Any]] | None":
-        """`one_run` where tables depend on what the class and `params` say, the value and the number of players."""
-        if self.players > ALL_LIVE_COUNTS or (self.mask is not None and value.fixed_players is not None):
+    def one_run(self, value: Semivalue) -> tuple[Hashable, list[Any]] | None:
+        """What decides the run of `runs_on` but for the data, and these; None where it depends on more than what the
+        class and `params` say, the value, and the shape: on numbers of live players that have to be counted."""
+        if not self.runs_on or self.players > ALL_LIVE_COUNTS:
+            return None
+        if self.mask is not None and value.fixed_players is not None:
             return None
         shape, bytes_of = (self.batch_shape, self.players), self.dtype.itemsize  # float16 and bfloat16 are not kept
-        return (type(self), self.params, value, shape, bytes_of, self.mask is None), arrays
+        kind = (type(self), self.params, value, shape, bytes_of, self.mask is None)
+        return kind, [getattr(self, name) for name in self.runs_on]
 
     def topics(self, size: int) -> int:
         """How many topics `maxima` has, at most, for groups of `size` games; 0: the game is no sum of maxima."""
@@ -158,6 +160,11 @@ class Game(Data):
     def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
         """`exact_worth` of live members."""
         raise NotImplementedError
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "terms" in vars(cls) and "runs_on" not in vars(cls):
+            cls.runs_on = ()
 
     # -- the same game on other arrays -------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Games of pairs: what members are worth by themselves, plus a weight for every pair of them."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import fsum
@@ -47,6 +47,7 @@ class Pairwise(Game):
 
     arguments: ClassVar[dict[str, Any]] = {"w": (-2, -1), "values": (-1,)}
     scales: ClassVar[tuple[str, ...]] = ("w", "values")
+    runs_on: ClassVar[tuple[str, ...]] = ("w", "values", "mask")
 
     def __init__(self, w: Any, values: Any = None, mask: Any = None) -> None:
         self.w = self._read("w", w, "[..., players, players]", mask)
@@ -139,9 +140,6 @@ class Pairwise(Game):
         values = rng.integers(-8, 9, (rows, players)) / 8
         w[1::3, :1] = w[1::3, :, :1] = values[1::3, :1] = 0.0  # the first player adds nothing
         return {"w": w, "values": values}
-
-    def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
-        return self._run_of(value, self.w, self.values, self.mask) if type(self).terms is Pairwise.terms else None
 
     def terms(self, value: Semivalue) -> list[Term]:
         return [PairwiseTerm(self, value)]

@@ -1,6 +1,6 @@
 """Games given by all their worths."""
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -55,6 +55,7 @@ class Table(Game):
 
     arguments: ClassVar[dict[str, Any]] = {"values": COALITIONS}
     scales: ClassVar[tuple[str, ...]] = ("values",)
+    runs_on: ClassVar[tuple[str, ...]] = ("values", "mask")
 
     def __init__(self, values: Any, mask: Any = None) -> None:
         self.values = self._read("values", values, "[..., 2^players]", None)
@@ -115,9 +116,6 @@ class Table(Game):
         if players:
             values[1::3, 1::2] = values[1::3, ::2]  # the first player adds nothing
         return {"values": values}
-
-    def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
-        return self._run_of(value, self.values, self.mask) if type(self).terms is Table.terms else None
 
     def terms(self, value: Semivalue) -> list[Term]:
         return [TableTerm(self, value)]

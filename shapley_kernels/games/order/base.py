@@ -3,7 +3,7 @@
 See `games.order.utilities` for the games, docs/explanation/mathematics.md for the derivation.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from numbers import Real
 from typing import Any, ClassVar
@@ -35,6 +35,7 @@ class OrderGame(Game):
     vmaps = True
     arguments: ClassVar[dict[str, Any]] = {"rewards": (-1,), "v_empty": ()}
     scales: ClassVar[tuple[str, ...]] = ("rewards", "v_empty")
+    runs_on: ClassVar[tuple[str, ...]] = ("rewards", "mask", "v_empty")
     may_cancel: ClassVar[bool] = False
     """Whether its coefficients are sums of numbers of both signs, chosen by the user."""
 
@@ -94,11 +95,6 @@ class OrderGame(Game):
     def has_rounded_coefficients(cls) -> bool:
         """Whether they have an error of their own, of n 2.2e-16 max(|A|, |B|)."""
         return cls.may_cancel or cls.coefficients.__func__ is OrderGame.coefficients.__func__  # type: ignore[attr-defined]
-
-    def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
-        if type(self.v_empty) is not float or type(self).terms is not OrderGame.terms:
-            return None
-        return self._run_of(value, self.rewards, self.mask, self.v_empty)
 
     def terms(self, value: Semivalue) -> list[Term]:
         return [OrderTerm(self, value, ((1.0, type(self), self.params),))]
