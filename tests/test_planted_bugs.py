@@ -1,6 +1,7 @@
 """A test of the tests: every planted bug is caught, by the axiom one expects, and its correct twin passes."""
 
 import re
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from unittest.mock import patch
@@ -11,6 +12,7 @@ from hypothesis import Phase, settings
 
 import shapley_kernels as sk
 from shapley_kernels.kernels.order import _numba
+from shapley_kernels.launch import RUNS
 from shapley_kernels.testing import AxiomViolation, check_axioms
 from shapley_kernels.testing.laws import LAWS
 from shapley_kernels.testing.subjects import Broken, Ours
@@ -347,14 +349,16 @@ def test_two_runs_find_the_same_counterexample():
 # -- bugs in a kernel, behind the laws -------------------------------------------------------------------------------
 
 
+@contextmanager
 def kernel_with(bug):
-    """`run` of the numba kernel, spoilt."""
+    """`run` of the numba kernel, spoilt, which all calls go through."""
     run = _numba.run
 
     def spoilt(rewards, mask, v_empty, A, B, C, row_of_count, out, form=None):
         return bug(run, rewards, mask, v_empty, A, B, C, row_of_count, out)
 
-    return patch.object(_numba, "run", spoilt)
+    with patch.dict(RUNS, clear=True), patch.multiple(_numba, run=spoilt, bound=lambda *_, **__: None):
+        yield
 
 
 def afterwards(change):

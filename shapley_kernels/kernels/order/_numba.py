@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.kernels._marshal import THREADED, Kernel
+from shapley_kernels.kernels._marshal import THREADED, Kernel, in_one_part
 from shapley_kernels.kernels._threads import over_rows
 from shapley_kernels.kernels.order._cpu_lanes import rows_in_lanes, steps_of
 from shapley_kernels.kernels.order._cpu_lanes_llvm import room
@@ -72,7 +72,7 @@ def bound(shape: tuple[int, int], A: Any, B: Any, C: Any, row_of_count: Any, *, 
     """`run` of small calls on these tables, as work(rewards, mask, v_empty, out) that has nothing left to choose, and
     whose rows may have several axes; None for other calls."""
     rows, players = shape
-    if form is not None or not 0 < players <= LONGEST or rows * players > THREADED:
+    if form is not None or not 0 < players <= LONGEST or not in_one_part(rows, players):
         return None
     dtype, network = A.dtype, steps_of(players, A.dtype.itemsize)
     kernel, (_, everybody, _, _, none, *_) = _KERNELS["lanes"].ready(dtype.char)  # type: ignore[misc]
