@@ -30,6 +30,7 @@ GAMES = {
     "Pairwise": lambda r, mask=None: sk.Pairwise(r[..., None] * r[..., None, :], r, mask=mask),
     "without values": lambda r, mask=None: sk.Pairwise(r[..., None] * r[..., None, :], mask=mask),
     "Table": lambda r, mask=None: sk.Table(worths(r), mask=mask),
+    "NoisyOr": lambda r, mask=None: sk.NoisyOr(abs(r) / 8, mask=mask),
     "a sum": lambda r, mask=None: 0.5 * sk.Max(r, mask=mask) + sk.TopM(r, 2, mask=mask),
 }
 VALUES = (sk.Shapley(), sk.Banzhaf(0.3), sk.Banzhaf(0.5), sk.Stratum(2), sk.LeaveOneOut())

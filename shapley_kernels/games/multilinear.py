@@ -4,7 +4,7 @@ Their multilinear extensions are products, or distributions of sums, and a semiv
 every player joins independently (`Semivalue.nodes`), or of coalitions by size; see docs/explanation/mathematics.md.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -129,6 +129,7 @@ class NoisyOr(Game):
     """
 
     arguments: ClassVar[dict[str, Any]] = {"p": (-1,)}
+    runs_on: ClassVar[tuple[str, ...]] = ("p", "mask")
     domain: ClassVar[dict[str, tuple[float, float]]] = {"p": (0.0, 1.0)}
     remedy: ClassVar[str] = "p are chances; clip them, or mask players that do not take part (mask=)"
 
@@ -139,9 +140,6 @@ class NoisyOr(Game):
     @classmethod
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
         return {"p": rng.integers(0, 9, (rows, players)) / 8}
-
-    def one_run(self, value: Semivalue) -> tuple[Hashable, Sequence[Any]] | None:
-        return self._run_of(value, self.p, self.mask) if type(self).terms is NoisyOr.terms else None
 
     def terms(self, value: Semivalue) -> list[Term]:
         return [ProductTerm(self, value, self.p)]

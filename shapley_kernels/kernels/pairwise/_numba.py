@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from shapley_kernels.kernels._compile import helper
-from shapley_kernels.kernels._marshal import Kernel
+from shapley_kernels.kernels._marshal import Kernel, in_one_part
 from shapley_kernels.kernels._simd import (
     BITS,
     aligned,
@@ -37,7 +37,7 @@ def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, row_of_count: Any, 
     rows, players = out.shape
     size = BITS // 8 // own.itemsize
     if players <= MOST_IN_LANES:
-        kernel, vectors = _IN_LANES, players * players + 3 * players + 3
+        kernel, vectors = _IN_LANES, _vectors(players)
     else:
         kernel, vectors = _IN_ROWS, 2 * size + 3 * (-(-players // size))
 
@@ -47,6 +47,28 @@ def run(w: Any, values: Any, mask: Any, own: Any, pair: Any, row_of_count: Any, 
     flat_values = None if values is None else values.reshape(-1)
     arrays = w.reshape(-1), flat_values, mask, own, pair, row_of_count, out.reshape(-1)
     return kernel(rows, players * players // 2, own.dtype, *arrays, scratch=scratch)
+
+
+def bound(shape: tuple[int, int], own: Any, pair: Any, row_of_count: Any) -> Any:
+    """`run` of small calls of few players on these tables, as work(w, values, mask, out) that has nothing left to
+    choose, and whose rows may have several axes; None for others."""
+    rows, players = shape
+    if not 0 < players <= MOST_IN_LANES or not in_one_part(rows, players * players):
+        return None
+    kernel, (_, nothing, nobody, *_) = _IN_LANES.ready(own.dtype.char)  # type: ignore[misc]
+    size = (_vectors(players) + 1) * BITS // 8 // own.itemsize
+
+    def work(w: Any, values: Any, mask: Any, out: Any) -> int:
+        a = nothing if values is None else values.reshape(-1)
+        live, room = nobody if mask is None else mask.view(np.uint8).reshape(shape), np.zeros(size, own.dtype)
+        return kernel(w.reshape(-1), a, live, own, pair, row_of_count, room, 0, rows, out.reshape(-1))
+
+    return work
+
+
+def _vectors(players: int) -> int:
+    """That rows in lanes are worked out in."""
+    return players * players + 3 * players + 3
 
 
 def warm_up(dtypes: list[str]) -> None:

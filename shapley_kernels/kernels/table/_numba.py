@@ -68,7 +68,7 @@ def bound(shape: tuple[int, int], weights: Any, row_of_count: Any) -> Any:
 
     def work(values: Any, mask: Any, out: Any) -> int:
         live, room = nobody if mask is None else mask.view(np.uint8).reshape(shape), np.zeros(size, weights.dtype)
-        return kernel(values.reshape(-1), live, weights, row_of_count, room, 0, rows, out.reshape(shape))
+        return kernel(values.reshape(-1), live, weights, row_of_count, room, 0, rows, out.reshape(-1))
 
     return work
 
