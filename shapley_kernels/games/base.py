@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import reduce
 from math import isfinite
 from numbers import Real
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,9 +58,9 @@ class Game(Data):
     """What the utility takes beside the data, hashable: the key of its coefficients."""
     scales: ClassVar[tuple[str, ...]] = ()
     """Arrays whose common positive multiple multiplies the worth; () if there are none."""
-    runs_on: ClassVar[tuple[str, ...]] = ()
-    """The arrays, in order, of the one run of a primitive that `terms` come to, whatever the data; () where they have
-    to be asked each time."""
+    runs_on: ClassVar["attrgetter[tuple[Any, ...]] | None"] = None
+    """What gives the arrays, in order, of the one run of a primitive that `terms` come to, whatever the data; None
+    where they have to be asked each time."""
 
     def worth(self, coalitions: Any = None) -> Any:
         """v(S) of the players that are in S and live.
@@ -112,16 +112,16 @@ class Game(Data):
         """What has to be computed for the credits of this game under `value`."""
         raise NotImplementedError
 
-    def one_run(self, value: Semivalue) -> tuple[Hashable, list[Any]] | None:
+    def one_run(self, value: Semivalue) -> tuple[Hashable, tuple[Any, ...]] | None:
         """What decides the run of `runs_on` but for the data, and these; None where it depends on more than what the
         class and `params` say, the value, and the shape: on numbers of live players that have to be counted."""
-        if not self.runs_on or self.players > ALL_LIVE_COUNTS:
+        arrays = type(self).runs_on
+        if arrays is None or self.players > ALL_LIVE_COUNTS:
             return None
         if self.mask is not None and value.fixed_players is not None:
             return None
         shape, bytes_of = (self.batch_shape, self.players), self.dtype.itemsize  # float16 and bfloat16 are not kept
-        kind = (type(self), self.params, value, shape, bytes_of, self.mask is None)
-        return kind, [getattr(self, name) for name in self.runs_on]
+        return (type(self), self.params, value, shape, bytes_of, self.mask is None), arrays(self)
 
     def topics(self, size: int) -> int:
         """How many topics `maxima` has, at most, for groups of `size` games; 0: the game is no sum of maxima."""
@@ -164,7 +164,7 @@ class Game(Data):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "terms" in vars(cls) and "runs_on" not in vars(cls):
-            cls.runs_on = ()
+            cls.runs_on = None
 
     # -- the same game on other arrays -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from math import ceil, inf, prod
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -129,7 +130,7 @@ class NoisyOr(Game):
     """
 
     arguments: ClassVar[dict[str, Any]] = {"p": (-1,)}
-    runs_on: ClassVar[tuple[str, ...]] = ("p", "mask")
+    runs_on = attrgetter("p", "mask")
     domain: ClassVar[dict[str, tuple[float, float]]] = {"p": (0.0, 1.0)}
     remedy: ClassVar[str] = "p are chances; clip them, or mask players that do not take part (mask=)"
 

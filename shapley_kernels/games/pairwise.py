@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import fsum
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,7 +48,7 @@ class Pairwise(Game):
 
     arguments: ClassVar[dict[str, Any]] = {"w": (-2, -1), "values": (-1,)}
     scales: ClassVar[tuple[str, ...]] = ("w", "values")
-    runs_on: ClassVar[tuple[str, ...]] = ("w", "values", "mask")
+    runs_on = attrgetter("w", "values", "mask")
 
     def __init__(self, w: Any, values: Any = None, mask: Any = None) -> None:
         self.w = self._read("w", w, "[..., players, players]", mask)
@@ -67,7 +68,7 @@ class Pairwise(Game):
 
     def _is_mirrored(self, w: Array) -> bool:
         """Also where nobody can look."""
-        return not self._can_be_looked_at(w) or bool((w == w.swapaxes(-1, -2)).all())
+        return not self._can_be_looked_at(w) or not self.ops.xp.count_nonzero(w != w.swapaxes(-1, -2))
 
     def refuse_impossible_data(self) -> None:
         self.refuse_asymmetry()

@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import combinations
 from math import comb
 from numbers import Integral
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,7 +56,7 @@ class Table(Game):
 
     arguments: ClassVar[dict[str, Any]] = {"values": COALITIONS}
     scales: ClassVar[tuple[str, ...]] = ("values",)
-    runs_on: ClassVar[tuple[str, ...]] = ("values", "mask")
+    runs_on = attrgetter("values", "mask")
 
     def __init__(self, values: Any, mask: Any = None) -> None:
         self.values = self._read("values", values, "[..., 2^players]", None)

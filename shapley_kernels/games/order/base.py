@@ -6,6 +6,7 @@ See `games.order.utilities` for the games, docs/explanation/mathematics.md for t
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from numbers import Real
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,7 +36,7 @@ class OrderGame(Game):
     vmaps = True
     arguments: ClassVar[dict[str, Any]] = {"rewards": (-1,), "v_empty": ()}
     scales: ClassVar[tuple[str, ...]] = ("rewards", "v_empty")
-    runs_on: ClassVar[tuple[str, ...]] = ("rewards", "mask", "v_empty")
+    runs_on = attrgetter("rewards", "mask", "v_empty")
     may_cancel: ClassVar[bool] = False
     """Whether its coefficients are sums of numbers of both signs, chosen by the user."""
 
