@@ -26,9 +26,8 @@ from shapley_kernels.kernels._simd import (
 DTYPES = [np.float32, np.float64]
 
 # helpers have no entrance from Python
-zeros, transpose_all, to_lanes, from_lanes = (
-    numba.njit(getattr(helper, "py_func", helper))
-    for helper in (_simd.zeros, _simd.transpose_all, _simd.to_lanes, _simd.from_lanes)
+zeros, to_lanes, from_lanes = (
+    numba.njit(getattr(helper, "py_func", helper)) for helper in (_simd.zeros, _simd.to_lanes, _simd.from_lanes)
 )
 
 
@@ -111,22 +110,6 @@ def bits(numbers):
 def test_ones():
     numbers = np.array([0, 1, 6, 255, 2**40 + 2**20, 2**62])
     assert bits(numbers) == [int(number).bit_count() for number in numbers]
-
-
-@pytest.mark.parametrize("dtype", [*DTYPES, np.int32, np.int64, np.uint8])
-def test_transpose(dtype):
-    """Whole blocks, overlapping ones, and too few rows or columns for one; what is not meant stays."""
-    rng = np.random.default_rng(0)
-    for rows in (1, 7, 8, 9, 16, 23):
-        for columns in (1, 5, 8, 12, 17):
-            source = rng.integers(0, 250, (rows + 2, columns + 3)).astype(dtype)
-            target = np.full((columns + 1, rows + 4), 251).astype(dtype)
-            expected = target.copy()
-            expected[1:, 2 : rows + 2] = source[1 : rows + 1, 1 : columns + 1].T
-            step, stride = source.shape[1], target.shape[1]
-            at, to = step + 1, stride + 2
-            transpose_all(source.reshape(-1), at, rows, columns, step, target.reshape(-1), to, stride)
-            np.testing.assert_array_equal(target, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

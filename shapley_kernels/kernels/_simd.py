@@ -8,7 +8,6 @@ scalar, since it cannot know that the rows do not overlap.
     zeros(count, like)      to work in: at an address where no vector lies in two lines of the cache
     aligned(array)          such a place, in kernels that are handed what they work in: code that allocates takes
                             longer to compile
-    transpose_all(...)      rows to columns, block by block
     to_lanes(...)           a vector of rows to their lanes, by blocks as wide as a vector; from_lanes: and back
     with_changes(seen, x, y), marked(x)     bits in which vectors differ, and the lanes that have any, as an integer
 
@@ -30,9 +29,6 @@ from shapley_kernels.kernels._compile import helper
 
 BITS = 512
 """Of a vector: one register of AVX-512, two of AVX2, four of NEON."""
-
-BLOCK = 8
-"""Rows and columns that are transposed at a time."""
 
 _NO_NAN = ("nnan", "nsz")
 """Comparators may return either of two zeros, and anything for a NaN."""
@@ -303,62 +299,15 @@ _overload(operator.sub, lambda builder, x, y: builder.fsub(x, y))
 _overload(operator.mul, lambda builder, x, y: builder.fmul(x, y))
 
 
-def _transpose(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any, stride: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data, first, apart, *place = arguments
-        _transpose_block(context, builder, source, data, _spaced(builder, first, apart), target, *place)
-        return context.get_dummy_value()
-
-    return numba.void(source, at, step, target, to, stride), generate
-
-
-def _spaced(builder: Any, first: Any, apart: Any) -> list[Any]:
-    return [builder.add(first, builder.mul(apart, apart.type(i))) for i in range(BLOCK)]
-
-
-def _transpose_block(
-    context: Any, builder: Any, source: Any, data: Any, offsets: list[Any], target: Any, out: Any, to: Any, stride: Any
-) -> None:
-    """From rows that begin at `offsets` to columns from `to` on."""
-    align = source.dtype.bitwidth // 8
-    rows = [builder.load(_address(context, builder, source, BLOCK, data, x), align=align) for x in offsets]
-    for offset, column in zip(_spaced(builder, to, stride), _columns(builder, rows), strict=True):
-        builder.store(column, _address(context, builder, target, BLOCK, out, offset), align=align)
-
-
-def _columns(builder: Any, rows: list[Any]) -> list[Any]:
-    """A block transposed by shuffles of two vectors each, those of AVX2: within halves, and then of halves."""
-
-    def pairs(vectors: list[Any], apart: int, low: list[int], high: list[int]) -> list[Any]:
-        mixed = list(vectors)
-        for i in range(BLOCK):
-            if not i & apart:
-                for place, picks in ((i, low), (i + apart, high)):
-                    mask = ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), picks)
-                    mixed[place] = builder.shuffle_vector(vectors[i], vectors[i + apart], mask)
-        return mixed
-
-    rows = pairs(rows, 1, [0, 8, 2, 10, 4, 12, 6, 14], [1, 9, 3, 11, 5, 13, 7, 15])
-    rows = pairs(rows, 2, [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15])
-    return pairs(rows, 4, [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])
-
-
-@_compiles_to(_transpose)
-def transpose(source: Any, at: int, step: int, target: Any, to: int, stride: int) -> None:
-    """target[to + j * stride + i] = source[at + i * step + j] for i, j < BLOCK, in flat arrays of one dtype."""
-    i, j = np.ogrid[:BLOCK, :BLOCK]
-    target[to + j * stride + i] = source[at + i * step + j]
-
-
 def _to_lanes(typing: Any, source: Any, at: Any, step: Any, target: Any, to: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, first, apart, out, place = arguments
         size = Vector(source.dtype).lanes
         rows = [builder.add(first, builder.mul(apart, apart.type(i))) for i in range(size)]
-        halves = [builder.load(_address(context, builder, source, size // 2, data, x), align=1) for x in rows]
+        parts = [builder.load(_address(context, builder, source, size // 2, data, x), align=1) for x in rows]
         whole = list(range(size))
-        vectors = [_shuffled(builder, halves[low], halves[high], whole) for low, high in _halves(size)]
-        for j, column in enumerate(_lanes_from_halves(builder, vectors)):
+        vectors = [shuffled(builder, parts[low], parts[high], whole) for low, high in halves(size)]
+        for j, column in enumerate(lanes_from_halves(builder, vectors)):
             offset = builder.add(place, place.type(j * size))
             builder.store(column, _address(context, builder, target, size, out, offset), align=1)
         return context.get_dummy_value()
@@ -372,45 +321,45 @@ def _from_lanes(typing: Any, source: Any, at: Any, step: Any, target: Any, to: A
         size = Vector(source.dtype).lanes
         places = [builder.add(first, first.type(j * size)) for j in range(size // 2)]
         columns = [builder.load(_address(context, builder, source, size, data, x), align=1) for x in places]
-        vectors = _halves_from_lanes(builder, columns)
-        for vector, pair in zip(vectors, _halves(size), strict=True):
+        vectors = halves_from_lanes(builder, columns)
+        for vector, pair in zip(vectors, halves(size), strict=True):
             for half, row in enumerate(pair):
                 offset = builder.add(place, builder.mul(apart, apart.type(row)))
-                part = _shuffled(builder, vector, vector, list(range(half * size // 2, (half + 1) * size // 2)))
+                part = shuffled(builder, vector, vector, list(range(half * size // 2, (half + 1) * size // 2)))
                 builder.store(part, _address(context, builder, target, size // 2, out, offset), align=1)
         return context.get_dummy_value()
 
     return numba.void(source, at, step, target, to), generate
 
 
-def _halves(size: int) -> list[tuple[int, int]]:
+def halves(size: int) -> list[tuple[int, int]]:
     """Which rows stand in the halves of each vector of a block, so that shuffles within quarters, and of whole ones,
     put them in order."""
     quarter = size // 4
     return [(x, x + quarter) for first in (0, size // 2) for x in range(first, first + quarter)]
 
 
-def _shuffled(builder: Any, x: Any, y: Any, picks: list[int]) -> Any:
+def shuffled(builder: Any, x: Any, y: Any, picks: list[int]) -> Any:
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(picks)), picks))
 
 
-def _lanes_from_halves(builder: Any, vectors: list[Any]) -> list[Any]:
+def lanes_from_halves(builder: Any, vectors: list[Any]) -> list[Any]:
     """Columns of a block of `size` rows and size / 2 columns, which stand in vectors as `_halves` says."""
     quarter = len(vectors) // 2
     low, high = (_quarters_turned(builder, part) for part in (vectors[:quarter], vectors[quarter:]))
     even, odd = ([quarter * k + x for k in order for x in range(quarter)] for order in ((0, 2, 4, 6), (1, 3, 5, 7)))
     pairs = list(zip(low, high, strict=True))
-    return [_shuffled(builder, x, y, even) for x, y in pairs] + [_shuffled(builder, x, y, odd) for x, y in pairs]
+    return [shuffled(builder, x, y, even) for x, y in pairs] + [shuffled(builder, x, y, odd) for x, y in pairs]
 
 
-def _halves_from_lanes(builder: Any, columns: list[Any]) -> list[Any]:
+def halves_from_lanes(builder: Any, columns: list[Any]) -> list[Any]:
     """The other way round."""
     quarter = len(columns) // 2
     pairs = list(zip(columns[:quarter], columns[quarter:], strict=True))
     turned = []
     for order in ((0, 4, 1, 5), (2, 6, 3, 7)):
         picks = [quarter * k + x for k in order for x in range(quarter)]
-        turned += _quarters_turned(builder, [_shuffled(builder, x, y, picks) for x, y in pairs])
+        turned += _quarters_turned(builder, [shuffled(builder, x, y, picks) for x, y in pairs])
     return turned
 
 
@@ -429,7 +378,7 @@ def _quarters_turned(builder: Any, vectors: list[Any]) -> list[Any]:
                     for k in range(quarter // 2)
                     for other in (0, size)
                 ]
-                mixed.append(_shuffled(builder, x, y, picks))
+                mixed.append(shuffled(builder, x, y, picks))
         vectors, apart = mixed, apart // 2
     return vectors
 
@@ -487,17 +436,3 @@ def zeros(count, like):  # type: ignore[no-untyped-def]
     array = np.zeros(count + size, like.dtype)
     first = -(array.ctypes.data // array.itemsize) % size
     return array[first : first + count]
-
-
-@helper
-def transpose_all(source, at, rows, columns, step, target, to, stride):  # type: ignore[no-untyped-def]
-    """`transpose` for i < rows, j < columns."""
-    if rows < BLOCK or columns < BLOCK:
-        for i in range(rows):
-            for j in range(columns):
-                target[to + j * stride + i] = source[at + i * step + j]
-        return
-    for i in range(0, rows, BLOCK):
-        for j in range(0, columns, BLOCK):
-            row, column = min(i, rows - BLOCK), min(j, columns - BLOCK)  # the last blocks overlap those before
-            transpose(source, at + row * step + column, step, target, to + column * stride + row, stride)

@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from shapley_kernels.kernels._simd import BLOCK, aligned
+from shapley_kernels.kernels._simd import aligned
 from shapley_kernels.kernels.order import _cpu_lanes_llvm as llvm
 from shapley_kernels.kernels.order._cpu_lanes_llvm import (
     BOTTOM,
@@ -39,7 +39,8 @@ def steps_of(players: int, itemsize: int) -> Any:
     """Of `fused_network`, as `credit` takes them, [steps, kind + places of the players + comparators before]."""
     table = fused_network(players)
     kinds, who = table[:, :1], table[:, 1:]
-    places = np.where(who < players, who, whole(players)) * (FIELDS * BYTES // itemsize)
+    lanes = BYTES // itemsize
+    places = np.where(who < players, who, whole(players, lanes)) * (FIELDS * lanes)
     sizes = np.array([len(COMPARATORS[kind]) for kind in kinds[:, 0]], np.int32)
     before = (sizes.cumsum() - sizes)[:, None]
     return np.concatenate([kinds, places, before], axis=1, dtype=np.int32)
@@ -52,7 +53,8 @@ def rows_in_lanes(  # type: ignore[no-untyped-def]
     that is not finite, or -1."""
     lanes, players, first_bad = BYTES // A.itemsize, rewards.shape[1], -1
     work = work[aligned(work) :]
-    bottom = ((players + BLOCK - 1) // BLOCK * BLOCK * FIELDS + BOTTOM) * lanes
+    block = lanes // 2
+    bottom = ((players + block - 1) // block * block * FIELDS + BOTTOM) * lanes
     for first in range(start, stop, lanes):
         rows = min(lanes, stop - first)
         tile = (players, first, rows, stop)
@@ -71,7 +73,7 @@ def rows_in_lanes(  # type: ignore[no-untyped-def]
 def _fields(work: Any, players: int) -> tuple[Any, Any]:
     """[players, FIELDS, lanes], and the vectors behind the last player."""
     lanes = BYTES // work.itemsize
-    fields = work[: (whole(players) + 1) * FIELDS * lanes].reshape(-1, FIELDS, lanes)
+    fields = work[: (whole(players, lanes) + 1) * FIELDS * lanes].reshape(-1, FIELDS, lanes)
     return fields[:players], fields[-1]
 
 

@@ -1,7 +1,7 @@
 """What `_cpu_lanes` does with a vector of rows, as instructions of LLVM. Its numpy says what; here is how.
 
-Rows become vectors, and vectors rows, through blocks of 8 x 8 numbers that shuffles transpose, several blocks side by
-side in a vector. The last rows, whose blocks may reach beyond the arrays, come and go through a copy.
+Rows become vectors, and vectors rows, by blocks half as wide as a vector. The last rows, whose blocks may reach beyond
+the arrays, come and go through a copy.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from shapley_kernels.kernels._simd import BITS, BLOCK
+from shapley_kernels.kernels._simd import BITS, halves, halves_from_lanes, lanes_from_halves, shuffled
 from shapley_kernels.kernels.order._sorting_networks import COMPARATORS, TOGETHER, fused_network
 
 BYTES = BITS // 8
@@ -30,9 +30,10 @@ COUNT, BOTTOM, OF_EMPTY = LIVE, LOSS, OF_BEST
 not exist."""
 
 
-def whole(players: int) -> int:
+def whole(players: int, lanes: int) -> int:
     """Players in whole blocks."""
-    return -(-players // BLOCK) * BLOCK
+    block = lanes // 2
+    return -(-players // block) * block
 
 
 @lru_cache
@@ -40,8 +41,8 @@ def room(players: int, itemsize: int) -> int:
     """Numbers that `work` takes: vectors of players; the last rows, and their mask, copied; bits of the comparators;
     and what it takes to begin where a line of the cache does."""
     lanes, comparators = BYTES // itemsize, sum(len(COMPARATORS[kind]) for kind in fused_network(players)[:, 0])
-    swaps = -(-comparators * lanes // (8 * itemsize))
-    return ((whole(players) + 1) * FIELDS + 2 * whole(players) + 1) * lanes + swaps
+    padded, swaps = whole(players, lanes), -(-comparators * lanes // (8 * itemsize))
+    return ((padded + 1) * FIELDS + 2 * padded + 1) * lanes + swaps
 
 
 @intrinsic
@@ -137,9 +138,10 @@ class _Code:
         self.players, self.tile = numbers[0], numbers[1:]
         self.real, self.size = context.get_value_type(kind.dtype), kind.dtype.bitwidth // 8
         self.lanes = BYTES // self.size
+        self.block = self.word(self.lanes // 2)
         self.type, self.bits = self.of(self.real), self.of(ir.IntType(1))
-        blocks = builder.sdiv(builder.add(self.players, self.word(BLOCK - 1)), self.word(BLOCK))
-        self.whole = builder.mul(blocks, self.word(BLOCK))
+        blocks = builder.sdiv(builder.add(self.players, self.word(self.lanes // 2 - 1)), self.block)
+        self.whole = builder.mul(blocks, self.block)
         self.work = context.make_array(kind)(context, builder, work).data
         tile = builder.mul(self.whole, self.word(self.lanes))
         self.copies = self.vector(builder.add(self.whole, self.word(1)), 0)
@@ -156,7 +158,7 @@ class _Code:
 
     def splat(self, x: Any) -> Any:
         first = self.builder.insert_element(ir.Constant(self.of(x.type), ir.Undefined), x, ir.IntType(32)(0))
-        return self._shuffled(first, first, [0] * self.lanes)
+        return shuffled(self.builder, first, first, [0] * self.lanes)
 
     def vector(self, player: Any, field: int) -> Any:
         """Where the vector of a player is."""
@@ -305,12 +307,11 @@ class _Code:
             inside: whether there is memory behind short rows, up to a whole block.
         """
         with self._blocks() as (first, count):
-            blocks = [self._block(self.builder.gep(row, [first]), self.real, None if inside else count) for row in rows]
-            joined = [self._joined(blocks[i::BLOCK]) for i in range(BLOCK)]
+            vectors = self._joined(rows, first, self.real, None if inside else count)
             if mask is not None:
-                blocks = [self._block(self.builder.gep(row, [first]), ir.IntType(8)) for row in mask]
-                joined = [self._masked(x, self._joined(blocks[i::BLOCK])) for i, x in enumerate(joined)]
-            for k, column in enumerate(self._transposed(joined)):
+                flags = self._joined(mask, first, ir.IntType(8))
+                vectors = [self._masked(x, alive) for x, alive in zip(vectors, flags, strict=True)]
+            for k, column in enumerate(lanes_from_halves(self.builder, vectors)):
                 self.store(self.vector(self.builder.add(first, self.word(k)), field), column)
 
     def _masked(self, x: Any, mask: Any) -> Any:
@@ -320,18 +321,21 @@ class _Code:
 
     def rows(self, places: list[Any]) -> None:
         """From credits to the rows of the lanes; the first ones first, as short rows are written as a whole block."""
+        size = self.lanes // 2
         with self._blocks() as (first, _):
-            columns = [self.load(self.vector(self.builder.add(first, self.word(k)), SORTED)) for k in range(BLOCK)]
-            rows = self._transposed(columns)
+            columns = [self.load(self.vector(self.builder.add(first, self.word(k)), SORTED)) for k in range(size)]
+            vectors = halves_from_lanes(self.builder, columns)
+            parts = {}
+            for x, pair in zip(vectors, halves(self.lanes), strict=True):
+                for half, lane in enumerate(pair):
+                    parts[lane] = shuffled(self.builder, x, x, list(range(half * size, half * size + size)))
             for lane, place in enumerate(places):
-                group, row = divmod(lane, BLOCK)
-                picks = list(range(group * BLOCK, group * BLOCK + BLOCK))
-                self.store(self.builder.gep(place, [first]), self._shuffled(rows[row], rows[row], picks))
+                self.store(self.builder.gep(place, [first]), parts[lane])
 
     @contextmanager
     def _blocks(self) -> Iterator[tuple[Any, Any]]:
         """Of each block of players the first, and how many it has; the last one overlaps that before."""
-        builder, block, zero = self.builder, self.word(BLOCK), self.word(0)
+        builder, block, zero = self.builder, self.block, self.word(0)
         short = builder.icmp_signed("<", self.players, block)
         last = builder.select(short, zero, builder.sub(self.players, block))
         with self.loop(builder.sdiv(self.whole, block)) as i:
@@ -339,44 +343,26 @@ class _Code:
             first = builder.select(builder.icmp_signed("<", last, first), last, first)
             yield first, builder.select(short, self.players, block)
 
-    def _block(self, place: Any, kind: Any, count: Any = None) -> Any:
-        """A block of a row, or as many numbers of it, and zeros."""
-        kind = ir.VectorType(kind, BLOCK)
+    def _joined(self, rows: list[Any], first: Any, kind: Any, count: Any = None) -> list[Any]:
+        """A block of each row, from its number `first` on, in the order of `halves`."""
+        blocks = [self._block(self.builder.gep(row, [first]), kind, count) for row in rows]
+        pairs, picks = halves(self.lanes), list(range(self.lanes))
+        return [shuffled(self.builder, blocks[low], blocks[high], picks) for low, high in pairs]
+
+    def _block(self, place: Any, kind: Any, count: Any) -> Any:
+        """A block of a row; with a count, as many numbers of it, and zeros."""
+        size = self.lanes // 2
+        kind = ir.VectorType(kind, size)
         place = self.builder.bitcast(place, kind.as_pointer())
         if count is None:
             return self.builder.load(place, align=1 if kind.element == ir.IntType(8) else self.size)
-        lanes = ir.Constant(ir.VectorType(self.word, BLOCK), list(range(BLOCK)))
-        counts = self.builder.insert_element(ir.Constant(lanes.type, ir.Undefined), count, ir.IntType(32)(0))
-        inside = self.builder.icmp_signed("<", lanes, self._shuffled(counts, counts, [0] * BLOCK))
-        arguments = [place, ir.IntType(32)(self.size), inside, ir.Constant(kind, [0.0] * BLOCK)]
+        numbers = ir.Constant(ir.VectorType(self.word, size), list(range(size)))
+        counts = self.builder.insert_element(ir.Constant(numbers.type, ir.Undefined), count, ir.IntType(32)(0))
+        inside = self.builder.icmp_signed("<", numbers, shuffled(self.builder, counts, counts, [0] * size))
+        arguments = [place, ir.IntType(32)(self.size), inside, ir.Constant(kind, [0.0] * size)]
         function = ir.FunctionType(kind, [x.type for x in arguments])
-        name = f"llvm.masked.load.v{BLOCK}f{8 * self.size}.p0"
+        name = f"llvm.masked.load.v{size}f{8 * self.size}.p0"
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, function, name), arguments)
-
-    def _joined(self, parts: list[Any]) -> Any:
-        """Vectors side by side in one."""
-        while len(parts) > 1:
-            picks = list(range(2 * parts[0].type.count))
-            parts = [self._shuffled(x, y, picks) for x, y in zip(parts[::2], parts[1::2], strict=True)]
-        return parts[0]
-
-    def _transposed(self, rows: list[Any]) -> list[Any]:
-        """Blocks, side by side, transposed by shuffles of two vectors each: within halves, and then of halves."""
-        count, apart = self.lanes, 1
-        for low in ([0, 8, 2, 10, 4, 12, 6, 14], [0, 1, 8, 9, 4, 5, 12, 13], [0, 1, 2, 3, 8, 9, 10, 11]):
-            mixed = list(rows)
-            for i in range(BLOCK):
-                if not i & apart:
-                    for place, add in ((i, 0), (i + apart, apart)):
-                        picks = [
-                            at + (x + add) % BLOCK + x // BLOCK * count for at in range(0, count, BLOCK) for x in low
-                        ]
-                        mixed[place] = self._shuffled(rows[i], rows[i + apart], picks)
-            rows, apart = mixed, 2 * apart
-        return rows
-
-    def _shuffled(self, x: Any, y: Any, picks: list[int]) -> Any:
-        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(picks)), picks))
 
 
 class _Rows:
@@ -389,7 +375,7 @@ class _Rows:
         data = do.context.make_array(kind)(do.context, builder, array).data
         self.size = kind.dtype.bitwidth // 8
         self.begin, self.copies = builder.gep(data, [builder.mul(first, players)]), builder.bitcast(copies, data.type)
-        reach = builder.select(builder.icmp_signed("<", players, word(BLOCK)), word(BLOCK), players)
+        reach = builder.select(builder.icmp_signed("<", players, do.block), do.block, players)
         last = builder.mul(builder.add(first, word(do.lanes - 1)), players)
         self.direct = builder.icmp_signed("<=", builder.add(last, reach), builder.mul(stop, players))
         self.data = builder.select(self.direct, self.begin, self.copies)
