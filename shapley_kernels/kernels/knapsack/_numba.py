@@ -1,14 +1,20 @@
-"""`knapsack` on the CPU: one row at a time, the state in vectors, compiled without the GIL, so it may be called from
-many threads at once and after a fork. In float64 whatever the dtype: in float32 the chances of many players are
+"""`knapsack` on the CPU: one row at a time, the state in vectors, or, of few players who are sure to succeed, all
+coalitions of a vector of rows. Compiled without the GIL, so it may be called from many threads at once and after a fork. In float64 whatever the dtype: in float32 the chances of many players are
 subnormal, which processors take a hundred times as long for."""
 
+from functools import lru_cache
+from math import comb
 from typing import Any
 
 import numpy as np
 
+from shapley_kernels.kernels._coalitions import FOUR, four_credits, set_weights
 from shapley_kernels.kernels._compile import helper
 from shapley_kernels.kernels._marshal import Kernel
-from shapley_kernels.kernels._simd import BITS, aligned, lanes, load, splat, store
+from shapley_kernels.kernels._simd import BITS, aligned, from_lanes, lanes, load, splat, store, where_at_most
+
+FEW = 8
+"""Players whose coalitions fit in the L1 cache, a vector of rows at a time."""
 
 
 def run(
@@ -37,6 +43,8 @@ def run(
             out[...] = wide
         return bad
     rows, players = out.shape
+    if chance is None and players <= FEW and (line := _line(worth)) is not None:
+        return _of_coalitions(rows, players, weight, mask, line, t, node_weight, sizes, row_of_count, out)
     if chance is None:
         chance = np.ones((1, players))
     if weight is None:
@@ -54,9 +62,62 @@ def run(
     return _KERNEL(rows, steps, worth.dtype, *arrays, scratch=scratch)
 
 
+def _line(worth: Any) -> tuple[float, float, float, float] | None:
+    """(cap, worth of 0, of each unit more, of cap) of a table that is the same for all rows and rises evenly to below
+    cap."""
+    if len(worth) > 1:
+        return None
+    *below, top = worth[0].tolist()
+    start = below[0] if below else top
+    slope = below[1] - start if len(below) > 1 else 0.0
+    even = below == [start + slope * total for total in range(len(below))]
+    return (float(len(below)), start, slope, top) if even else None
+
+
+def _of_coalitions(
+    rows: int,
+    players: int,
+    weight: Any,
+    mask: Any,
+    line: tuple[float, ...],
+    t: Any,
+    node_weight: Any,
+    sizes: Any,
+    row_of_count: Any,
+    out: Any,
+) -> int:
+    tables = (t, node_weight) if sizes is None else (sizes, row_of_count)
+    of_size = _of_one_coalition(players, sizes is None, *(x.tobytes() for x in tables))
+    if weight is None:
+        weight = np.ones((1, players), np.int32)
+    bits, size = max(players, FOUR), BITS // 8 // out.itemsize
+
+    def scratch(*_: int) -> tuple[Any]:
+        return (np.zeros(((1 << bits) + 3 * bits + 1) * size),)
+
+    arrays = weight, mask, of_size, *line, players, out.reshape(-1)
+    return _COALITIONS(rows, players << players, out.dtype, *arrays, scratch=scratch)
+
+
+@lru_cache(maxsize=64)
+def _of_one_coalition(players: int, by_nodes: bool, first: bytes, second: bytes) -> Any:
+    """[live, s] weight of one coalition of s others, from the bytes of (t, node_weight) or (sizes, row_of_count)."""
+    of_size = np.zeros((players + 1, max(players, 1)))
+    for live in range(1, players + 1):
+        s = np.arange(live)
+        if by_nodes:
+            t, weight = np.frombuffer(first), np.frombuffer(second)
+            of_size[live, :live] = (t ** s[:, None] * (1 - t) ** (live - 1 - s)[:, None]) @ weight
+        else:
+            sizes, row_of_count = np.frombuffer(first).reshape(-1, players), np.frombuffer(second, np.int32)
+            of_size[live, :live] = sizes[row_of_count[live], :live] / [comb(live - 1, k) for k in range(live)]
+    return of_size
+
+
 def warm_up(dtypes: list[str]) -> None:
-    """Have the kernel ready, which is the same for all dtypes."""
-    _KERNEL.ready("d")
+    """Have the kernels ready, which are the same for all dtypes."""
+    for kernel in (_KERNEL, _COALITIONS):
+        kernel.ready("d")
 
 
 def _knapsack(  # type: ignore[no-untyped-def]
@@ -205,4 +266,53 @@ def _add(work, state, first, last, shift, step, factors, tile, turn):  # type: i
         store(work, state + at, x)
 
 
+def _voting_in_lanes(  # type: ignore[no-untyped-def]
+    weight, mask, of_size, cap, least, slope, top, players, work, start, stop, out
+):
+    size = lanes(work)
+    bits = max(players, FOUR)
+    limit, most, zero = splat(work, cap), splat(work, top), splat(work, 0.0)
+    base, rise = splat(work, least), splat(work, slope)
+    half = size << (bits - 1)
+    table = aligned(work)  # [coalition, lane]: its sum, then its worth
+    weights = table + 2 * half  # [player, lane], as those behind it; live players come first
+    sizes, credit = weights + bits * size, weights + 2 * bits * size
+    for first in range(start, stop, size):
+        rows = min(size, stop - first)
+        for lane in range(size):
+            row, live = first + min(lane, rows - 1), 0
+            for i in range(players):
+                if mask.size == 0 or mask[row, i]:
+                    work[weights + live * size + lane] = min(cap, weight[row if len(weight) > 1 else 0, i])
+                    live += 1
+            for i in range(live, bits):  # whoever is not there wins at once: with them nobody changes anything
+                work[weights + i * size + lane] = cap
+            if mask.size or first == start:
+                set_weights(of_size, live, 0, live, work, sizes + lane, size, bits)
+        store(work, table, zero)
+        for i in range(bits - 1):
+            own = load(work, weights + i * size)
+            for x in range(table, table + (size << i), size):
+                store(work, x + (size << i), load(work, x) + own)
+        own = load(work, weights + (bits - 1) * size)
+        for x in range(table, table + half, size):
+            without = load(work, x)
+            joined = without + own
+            store(work, x, where_at_most(limit, without, most, base + rise * without))
+            store(work, x + half, where_at_most(limit, joined, most, base + rise * joined))
+        for four in range(0, bits, FOUR):
+            i = min(four, bits - FOUR)
+            four_credits(work, table, size << i, 0, 1 << (bits - FOUR), sizes, credit + i * size, work, table)
+        if mask.size == 0:
+            from_lanes(work, credit, rows, players, out, first * players, players)
+        for row in range(rows if mask.size else 0):
+            at = credit + row
+            for i in range(players):
+                present = mask[first + row, i] != 0
+                out[(first + row) * players + i] = work[at] if present else 0
+                at += size if present else 0
+    return -1
+
+
+_COALITIONS = Kernel(_voting_in_lanes, "i2 b2 r2 e e e e l R1", "r1")
 _KERNEL = Kernel(_knapsack, "r2 i2 b2 r2 r1 r1 r2 i1 l l R1 L1")

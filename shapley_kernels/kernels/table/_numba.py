@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.kernels._compile import helper, inlined
+from shapley_kernels.kernels._coalitions import FOUR, four_credits, set_weights
+from shapley_kernels.kernels._compile import helper
 from shapley_kernels.kernels._marshal import Kernel, in_one_part
 from shapley_kernels.kernels._simd import (
     BITS,
     aligned,
-    fetch,
     from_lanes,
     lanes,
     load,
@@ -24,12 +24,6 @@ from shapley_kernels.kernels._simd import (
 
 MOST_IN_LANES = 8
 """The most players of tables that are taken a vector at a time, as long as those stay in the L1 cache."""
-
-FOUR = 4
-"""Players that are served together: the 16 coalitions that they make with some others are loaded once for all."""
-
-FETCHED = 1 << FOUR - 1
-"""Vectors of the next rows that are fetched for 16 coalitions of this one: all, while eight players are served."""
 
 CHUNK = 16
 """Sets of others whose differences are added up in fours; more are added up in a tree. A power of two."""
@@ -98,16 +92,16 @@ def _table_in_lanes(values, mask, weights, row_of_count, work, start, stop, out)
         if mask.size:
             for row in range(rows):
                 live = _packed(values, mask, first + row, players, work, table + row, size, 1 << bits)
-                _set_weights(weights, row_of_count[live], 0, live, work, weight + row, size, bits)
+                set_weights(weights, row_of_count[live], 0, live, work, weight + row, size, bits)
         else:
             to_lanes(values, first << players, rows, whole, whole, work, table)
             for row in range(0 if known else size):
-                _set_weights(weights, row_of_count[players], 0, players, work, weight + row, size, bits)
+                set_weights(weights, row_of_count[players], 0, players, work, weight + row, size, bits)
             known = True
         for four in range(0, bits, FOUR):
             i = min(four, bits - FOUR)
             soon = ((first + size) << players) + (four * size << (bits - 3))  # half of the table for each four
-            _four(work, table, size << i, 0, 1 << (bits - FOUR), weight, credit + i * size, values, soon)
+            four_credits(work, table, size << i, 0, 1 << (bits - FOUR), weight, credit + i * size, values, soon)
         nan_flag = splat(work, real(0))  # 0, or NaN in a row with a credit that is not finite
         for i in range(players):
             nan_flag = nan_flag + load(work, credit + i * size) * splat(work, real(0))
@@ -138,7 +132,7 @@ def _table_in_rows(values, mask, weights, row_of_count, chunk, work, start, stop
                 store(work, table + x, load(values, (row << players) + x))
         bits = max(live, MOST_IN_LANES + 1)
         for lane in range(0 if live == known else size):
-            _set_weights(weights, row_of_count[live], ones(lane), live, work, weight + lane, size, bits)
+            set_weights(weights, row_of_count[live], ones(lane), live, work, weight + lane, size, bits)
         known = live
         others, part = (1 << (bits - FOUR)) // size, size << FOUR
         for four in range(0, bits, FOUR):
@@ -150,9 +144,9 @@ def _table_in_rows(values, mask, weights, row_of_count, chunk, work, start, stop
                     for k in range(some):
                         at = turned + k * part
                         to_lanes(work, table + (first + k) * part, size, 1 << FOUR, 1 << FOUR, work, at)
-                    _four(work, turned - first * part, size, first, some, weight, to, values, soon)
+                    four_credits(work, turned - first * part, size, first, some, weight, to, values, soon)
                 else:
-                    _four(work, table, 1 << i, first, some, weight, to, values, soon)
+                    four_credits(work, table, 1 << i, first, some, weight, to, values, soon)
                 for lower in range(sums, to, FOUR * size):
                     for x in range(0, FOUR * size, size):
                         store(work, to + x, load(work, to + x) + load(work, lower + x))
@@ -180,61 +174,9 @@ def _packed(values, mask, row, players, table, to, stride, width):  # type: igno
 
 
 @helper
-def _set_weights(weights, level, inside, live, weight, to, stride, count):  # type: ignore[no-untyped-def]
-    """weight[to + s * stride], of coalitions of s players, s < count, and `inside` others."""
-    for s in range(count):
-        weight[to + s * stride] = weights[level, s + inside] if s + inside < live else 0
-
-
-@helper
 def _ends_with(x):  # type: ignore[no-untyped-def]
     """How many bits of x are 1 before one is 0."""
     return ones(x & ~(x + 1))
-
-
-@inlined
-def _eight(x, y, w):  # type: ignore[no-untyped-def]
-    """Differences of a player of a four, who joins coalitions x of 0, 1, 2 or 3 of the others, which makes them y,
-    under the weights w of their sizes."""
-    one, two = (y[1] - x[1]) + (y[2] - x[2]) + (y[3] - x[3]), (y[4] - x[4]) + (y[5] - x[5]) + (y[6] - x[6])
-    return ((y[0] - x[0]) * w[0] + (y[7] - x[7]) * w[3]) + (one * w[1] + two * w[2])
-
-
-@helper
-def _four(work, table, P, start, count, weight, to, values, soon):  # type: ignore[no-untyped-def]
-    """work[to + player, lane]: credits of four players p, q, r and t, who stand at places P, 2 P, 4 P and 8 P of the
-    table, from the sets of others start .. start + count that have a place of their own. Sums of eight differences are
-    added up in fours, one after the other, and these in fours again. Meanwhile `values` from `soon` on come into the
-    cache, FETCHED vectors for each set of others."""
-    size = lanes(work)
-    Q, R = 2 * P, 4 * P
-    a0 = b0 = c0 = d0 = a1 = b1 = c1 = d1 = load(work, table)
-    for first in range(0, count, 4):
-        for k in range(min(4, count - first)):
-            others = start + first + k
-            for x in range(FETCHED):
-                fetch(values, soon + (others * FETCHED + x) * size)
-            s, w = others * size, weight + ones(others) * size
-            s += table + 15 * (s & -P)  # bits from P on move up by four
-            w0, w1, w2, w3 = load(work, w), load(work, w + size), load(work, w + 2 * size), load(work, w + 3 * size)
-            v = w0, w1, w2, w3
-            n, p, q, pq = load(work, s), load(work, s + P), load(work, s + Q), load(work, s + P + Q)
-            s += R
-            r, pr, qr, pqr = load(work, s), load(work, s + P), load(work, s + Q), load(work, s + P + Q)
-            s += R
-            t, pt, qt, pqt = load(work, s), load(work, s + P), load(work, s + Q), load(work, s + P + Q)
-            s += R
-            rt, prt, qrt, pqrt = load(work, s), load(work, s + P), load(work, s + Q), load(work, s + P + Q)
-            a = _eight((n, q, r, t, qr, qt, rt, qrt), (p, pq, pr, pt, pqr, pqt, prt, pqrt), v)
-            b = _eight((n, p, r, t, pr, pt, rt, prt), (q, pq, qr, qt, pqr, pqt, qrt, pqrt), v)
-            c = _eight((n, p, q, t, pq, pt, qt, pqt), (r, pr, qr, rt, pqr, prt, qrt, pqrt), v)
-            d = _eight((n, p, q, r, pq, pr, qr, pqr), (t, pt, qt, rt, pqt, prt, qrt, pqrt), v)
-            a1, b1, c1, d1 = (a1 + a, b1 + b, c1 + c, d1 + d) if k else (a, b, c, d)
-        a0, b0, c0, d0 = (a0 + a1, b0 + b1, c0 + c1, d0 + d1) if first else (a1, b1, c1, d1)
-    store(work, to, a0)
-    store(work, to + size, b0)
-    store(work, to + 2 * size, c0)
-    store(work, to + 3 * size, d0)
 
 
 @helper
