@@ -98,12 +98,12 @@ def test_warm_up(tmp_path):
         "print(len(compiles))"
     )
     code = "import shapley_kernels as sk\nmade = sk.warm_up(['float32'])\n" + WORK
-    said = "assert made['knapsack float64'] > 0 and len(made) == 17, made\n"
+    said = "assert made['knapsack float64'] > 0 and len(made) == 19, made\n"
     assert compiles(start(tmp_path, code.replace("print(len(compiles))", said + whole_path))) == 0
     kept = {file.name.rsplit("-", 1)[0] for file in tmp_path.iterdir()}
     order = {"rows_in_lanes", "rows_by_rank", "rows_linear", "order_backward"}
     both = {f"{primitive}_in_{what}" for primitive in ("pairwise", "table") for what in ("lanes", "rows")}
-    families = {"nodes_of_few", "nodes_of_many", "sizes", "knapsack", *both}
+    families = {"nodes_of_few", "nodes_of_many", "sizes", "knapsack", "chances_in_lanes", "voting_in_lanes", *both}
     assert kept == {*order, *families, "group_norm", "scatter", "count", "swap"}
 
 

@@ -104,13 +104,40 @@ def _copy(inputs: Inputs) -> Call:
     return lambda: tensors[1].copy_(tensors[0])
 
 
+def _votes(inputs: Inputs) -> float:
+    """Of few players the differences of all coalitions, and their sums; of many two products and a sum for each node
+    and sum of weights that somebody is added to."""
+    players, quota = inputs.players, inputs.others["quota"]
+    if players <= FEW:
+        return 2 * 2 ** (players - 1)
+    rows = np.minimum(inputs.sample.arrays["weights"], quota).tolist()
+    added = np.mean([_added(weights, 0, sum(weights), quota) for weights in rows])
+    return float(3 * ((players + 1) // 2) * added / players)
+
+
+FEW = 8
+"""Players whose coalitions are fewer than the sums of half of them, of the others, and so on."""
+
+
+def _added(part: list[int], outside: int, everything: int, quota: int) -> int:
+    """To how many sums somebody is added when each half of a part is added to the others, and so on: those that are
+    reached, and from which the quota can be reached."""
+    if len(part) < 2:
+        return 0
+    half, count = 1 << (len(part) - 1).bit_length() - 1, 0
+    for others, rest in ((part[:half], part[half:]), (part[half:], part[:half])):
+        total = outside
+        for weight in others:
+            total += weight
+            count += max(0, min(quota, total + 1) - max(0, quota - (everything - total)))
+        count += _added(rest, total, everything, quota)
+    return count
+
+
 STEPS: dict[str, Callable[[Inputs], float]] = {
     # a node: a factor (2), the products of those before, of those behind and of both (3), and a sum
     "NoisyOr": lambda inputs: 6 * ((inputs.players + 1) // 2),
-    # two products and a sum for each node and sum of weights, and everybody is added at each halving
-    "WeightedVoting": lambda inputs: (
-        3 * ((inputs.players + 1) // 2) * inputs.others["quota"] * (inputs.players - 1).bit_length()
-    ),
+    "WeightedVoting": _votes,
     # a difference and its sum for half of all coalitions
     "Table": lambda inputs: 2 * 2 ** (inputs.players - 1),
 }

@@ -111,18 +111,25 @@ class Knapsack(_Product):
         "weights, sizes": {"form": "sizes", "chances": False},
         "both, nodes": {"form": "nodes"},
         "both, sizes": {"form": "sizes"},
+        # of which the CPU has forms of their own
+        "chances, even, nodes": {"form": "nodes", "weights": False, "even": True},
+        "weights, even, nodes": {"form": "nodes", "chances": False, "even": True},
+        "weights, even, sizes": {"form": "sizes", "chances": False, "even": True},
     }
-    main = ("both, nodes", "both, sizes")
+    main = ("both, nodes", "both, sizes", "chances, even, nodes", "weights, even, nodes")
     caps: ClassVar = {1: 3, 2: 1, 3: 0, 5: 4}
     rows = 5
 
-    def case(self, rng, players, dtype, masked, form, chances=True, weights=True):
+    def case(self, rng, players, dtype, masked, form, chances=True, weights=True, even=False):
         cap = self.caps.get(players, 3)
         mask = random_mask(rng, self.rows, players) if masked else np.ones((self.rows, players), bool)
         chance = rng.choice([0.0, 1.0, 0.5, 0.25, 0.875], (self.rows, players))
         weight = rng.choice([0, 1, 2, 3, cap, 2**31 - 1], (self.rows, players)).astype(np.int32)
         chance[~mask], weight[~mask] = np.nan, -(2**31)
         worth = np.cumsum(rng.integers(-1, 4, (self.rows if players % 2 == 0 else 1, cap + 1)), axis=1) / 4
+        if even:
+            worth = worth[:1, :1] + 0.75 * np.arange(cap + 1)
+            worth[:, -1] += 0.5
         return (
             torch.tensor(chance, dtype=dtype) if chances else None,
             torch.tensor(weight) if weights else None,

@@ -28,11 +28,12 @@ NaN, and no other row is touched. A row's result does not depend on the other ro
 
 Method: everybody but i is added to the state by halving. The state of a set of players holds everybody outside it; the
 states of its two halves follow by adding the other half. Nothing is ever taken out again, and the worth is met only in
-D_i, at the leaves: no division by small numbers and no difference of large ones.
+D_i, at the leaves: no division by small numbers and no difference of large ones. numba does without for up to 8 players
+without chances, whose worth is the same in all rows and rises evenly below cap: it takes the D_i of all coalitions.
 
 Cost: with a state of `nodes` or `players` times cap numbers, players * log2(players) steps over it per row: O(nodes
 cap players log players), or O(cap players^2 log players) for sizes. Workspace log2(players) + 2 states per row: numba
-for one row (sizes: only up to the largest size with a weight), torch log2(players) of them for at most 2^22 numbers of
+for one row (sizes: only up to the largest size with a weight), or, by nodes without weights, for a vector of rows, torch log2(players) of them for at most 2^22 numbers of
 state at a time beside one row's (all steps are kept for the backward where chance or worth require grad), Triton for
 at most 2^28 bytes at a time beside one row's.
 Error: all terms but D_i are >= 0. With `absolute` the same sums over |node_weight| or |sizes| and |D_i|,

@@ -1,6 +1,7 @@
 """`knapsack` on the CPU: one row at a time, the state in vectors, or, of few players who are sure to succeed, all
-coalitions of a vector of rows. Compiled without the GIL, so it may be called from many threads at once and after a fork. In float64 whatever the dtype: in float32 the chances of many players are
-subnormal, which processors take a hundred times as long for."""
+coalitions of a vector of rows; of players who all count 1, a vector of rows at a time. Compiled without the GIL, so it
+may be called from many threads at once and after a fork. In float64 whatever the dtype: in float32 the chances of many
+players are subnormal, which processors take a hundred times as long for."""
 
 from functools import lru_cache
 from math import comb
@@ -10,8 +11,23 @@ import numpy as np
 
 from shapley_kernels.kernels._coalitions import FOUR, four_credits, set_weights
 from shapley_kernels.kernels._compile import helper
+from shapley_kernels.kernels._lanes import first_bad_of, without_masked
 from shapley_kernels.kernels._marshal import Kernel
-from shapley_kernels.kernels._simd import BITS, aligned, from_lanes, lanes, load, splat, store, where_at_most
+from shapley_kernels.kernels._simd import (
+    BITS,
+    aligned,
+    from_lanes,
+    lanes,
+    load,
+    marked,
+    splat,
+    store,
+    to_lanes,
+    where_at_most,
+)
+
+STATES = 1 << 14
+"""Vectors of states, 1 MiB, for a vector of rows at a time: more do not stay in the cache."""
 
 FEW = 8
 """Players whose coalitions fit in the L1 cache, a vector of rows at a time."""
@@ -45,6 +61,18 @@ def run(
     rows, players = out.shape
     if chance is None and players <= FEW and (line := _line(worth)) is not None:
         return _of_coalitions(rows, players, weight, mask, line, t, node_weight, sizes, row_of_count, out)
+    if weight is None and len(worth) == 1 and t is not None:
+        levels, of_level = 1 + max(0, players - 1).bit_length(), len(t) * worth.size
+        vectors = players * (2 + 2 * len(t)) + levels * of_level + 2
+        if levels * of_level <= STATES:
+            live = None if mask is None else mask.astype(float).reshape(-1)
+            arrays = chance.reshape(-1), live, worth, t, node_weight, players, out.reshape(-1)
+
+            def in_lanes(*_: int) -> tuple[Any]:
+                return (np.zeros(vectors * (BITS // 8 // out.itemsize)),)
+
+            steps = players * players.bit_length() * of_level
+            return _CHANCES(rows, steps, out.dtype, *arrays, scratch=in_lanes)
     if chance is None:
         chance = np.ones((1, players))
     if weight is None:
@@ -116,7 +144,7 @@ def _of_one_coalition(players: int, by_nodes: bool, first: bytes, second: bytes)
 
 def warm_up(dtypes: list[str]) -> None:
     """Have the kernels ready, which are the same for all dtypes."""
-    for kernel in (_KERNEL, _COALITIONS):
+    for kernel in (_KERNEL, _CHANCES, _COALITIONS):
         kernel.ready("d")
 
 
@@ -314,5 +342,78 @@ def _voting_in_lanes(  # type: ignore[no-untyped-def]
     return -1
 
 
+def _chances_in_lanes(chance, live, worth, t, node_weight, players, work, start, stop, out):  # type: ignore[no-untyped-def]
+    size, cap, nodes = lanes(work), worth.shape[1] - 1, t.size
+    zero, one = splat(work, 0.0), splat(work, 1.0)
+    apart = (cap + 1) * size  # of the states of two nodes, each with a zero before it
+    own = aligned(work)  # [player, lane]
+    credit = own + players * size
+    factors = credit + players * size  # [player, node, lane]: what stays of a state, and what moves up by one
+    states = factors + 2 * players * nodes * size + size  # [level, node, total, lane] of all outside the current part
+    for x in range(states, states + (nodes * apart if cap else 0), apart):
+        store(work, x, one)
+    flat, depth, first_bad = 0, 0, -1
+    while flat < cap and worth[0, flat + 1] == worth[0, 0]:
+        flat += 1  # up to this total nothing is gained
+    while 1 << depth < players:
+        depth += 1
+    for first in range(start, stop, size):
+        rows, nan_flag = min(size, stop - first), zero  # nan_flag: 0, or NaN where a chance is not finite
+        to_lanes(chance, first * players, rows, players, players, work, own)
+        if live.size:
+            without_masked(live, first, rows, players, work, own, credit)
+        for i in range(players):
+            c, at = load(work, own + i * size), factors + 2 * i * nodes * size
+            nan_flag = nan_flag + c * zero
+            for q in range(nodes):
+                join = splat(work, t[q])
+                store(work, at + 2 * q * size, (one - join) + join * (one - c))
+                store(work, at + (2 * q + 1) * size, join * c)
+        for i in range(players):
+            for level in range(1, depth + 1):
+                width = 1 << (depth - level)
+                if i & (width - 1):
+                    continue  # still in the part of the player before
+                begin, other = i & -2 * width, i ^ width
+                outside = players - (min(begin + 2 * width, players) - begin)
+                to = states + level * nodes * apart
+                source = to - nodes * apart
+                for j in range(other, min(other + width, players)):
+                    # totals that there are, and that the others can lift above `flat`
+                    high, low = min(cap, outside + 1), max(0, flat + 2 + outside - players)
+                    _succeed(
+                        work, source, to, factors + 2 * j * nodes * size, nodes, apart, low, high, outside + 1 < cap
+                    )
+                    outside, source = outside + 1, to
+                for x in range(0, nodes * apart if source != to else 0, size):
+                    store(work, to + x, load(work, source + x))
+            mean, total = states + depth * nodes * apart, zero
+            for u in range(flat, min(cap, players)):
+                gain = worth[0, min(u + 1, cap)] - worth[0, u]
+                for q in range(nodes if gain != 0 else 0):
+                    total = total + splat(work, gain * node_weight[q]) * load(work, mean + q * apart + u * size)
+            store(work, credit + i * size, load(work, own + i * size) * total + nan_flag)
+        from_lanes(work, credit, rows, players, out, first * players, players)
+        wrong = marked(nan_flag)
+        if wrong:
+            first_bad = first_bad_of(wrong, live, first, rows, players, out, first_bad)
+    return first_bad
+
+
+@helper
+def _succeed(work, source, to, factors, nodes, apart, low, high, grows):  # type: ignore[no-untyped-def]
+    """One more player: totals low .. high of the states at `to` from those at `source`, from the last down, as both may
+    be the same; and the one above if the state grows."""
+    size = lanes(work)
+    for _ in range(nodes):
+        stay, move = load(work, factors), load(work, factors + size)
+        if grows:
+            store(work, to + high * size, move * load(work, source + (high - 1) * size))
+        for x in range((high - 1) * size, (low - 1) * size, -size):
+            store(work, to + x, stay * load(work, source + x) + move * load(work, source + x - size))
+        source, to, factors = source + apart, to + apart, factors + 2 * size
+
+
+_CHANCES = Kernel(_chances_in_lanes, "r1 r1 r2 r1 r1 l R1", "r1")
 _COALITIONS = Kernel(_voting_in_lanes, "i2 b2 r2 e e e e l R1", "r1")
 _KERNEL = Kernel(_knapsack, "r2 i2 b2 r2 r1 r1 r2 i1 l l R1 L1")

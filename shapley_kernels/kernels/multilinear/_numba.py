@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from shapley_kernels.kernels._compile import helper, inlined
+from shapley_kernels.kernels._compile import inlined
+from shapley_kernels.kernels._lanes import first_bad_of, without_masked
 from shapley_kernels.kernels._marshal import Kernel
 from shapley_kernels.kernels._simd import (
     BITS,
@@ -77,34 +78,11 @@ def _nodes_of_few(p, live, t, weight, players, work, first, stop, out):  # type:
         rows = min(size, stop - start)
         to_lanes(p, start * players, rows, players, players, work, own)
         if live.size:
-            _without_masked(live, start, rows, players, work, own, credit)
+            without_masked(live, start, rows, players, work, own, credit)
         wrong = of_few(work, own, credit, t, weight)
         from_lanes(work, credit, rows, players, out, start * players, players)
         if wrong:
-            first_bad = _first_bad(wrong, live, start, rows, players, out, first_bad)
-    return first_bad
-
-
-@helper
-def _without_masked(live, start, rows, players, work, own, room):  # type: ignore[no-untyped-def]
-    """0 for p of masked players, in `own` [player, lane]."""
-    size, real = lanes(work), work.dtype.type
-    zero, one = splat(work, real(0)), splat(work, real(1))
-    to_lanes(live, start * players, rows, players, players, work, room)
-    for at in range(0, players * size, size):
-        store(work, own + at, where_at_most(one, load(work, room + at), load(work, own + at), zero))
-
-
-@helper
-def _first_bad(wrong, live, start, rows, players, out, first_bad):  # type: ignore[no-untyped-def]
-    """The first row of all that is not finite, with those from `start` on that `wrong` has bits for; in these masked
-    players get 0 again."""
-    for row in range(rows):
-        if wrong >> row & 1:
-            first_bad = start + row if first_bad < 0 else first_bad
-            for i in range((start + row) * players, (start + row + 1) * players):
-                if live.size and live[i] == 0:
-                    out[i] = 0
+            first_bad = first_bad_of(wrong, live, start, rows, players, out, first_bad)
     return first_bad
 
 
@@ -126,7 +104,7 @@ def _nodes_of_many(p, live, t, weight, powers, players, work, first, stop, out):
         rows = min(size, stop - start)
         to_lanes(p, start * players, rows, players, players, work, own)
         if live.size:
-            _without_masked(live, start, rows, players, work, own, y)
+            without_masked(live, start, rows, players, work, own, y)
         nan_flag, highest = zero, zero  # nan_flag: 0, or NaN in a row with a live p that is not finite
         for at in range(0, every, size):
             mine = load(work, own + at)
@@ -184,7 +162,7 @@ def _nodes_of_many(p, live, t, weight, powers, players, work, first, stop, out):
         from_lanes(work, credit, rows, players, out, start * players, players)
         wrong = marked(nan_flag)
         if wrong:
-            first_bad = _first_bad(wrong, live, start, rows, players, out, first_bad)
+            first_bad = first_bad_of(wrong, live, start, rows, players, out, first_bad)
     return first_bad
 
 
