@@ -33,9 +33,9 @@ without chances, whose worth is the same in all rows and rises evenly below cap:
 
 Cost: with a state of `nodes` or `players` times cap numbers, players * log2(players) steps over it per row: O(nodes
 cap players log players), or O(cap players^2 log players) for sizes. Workspace log2(players) + 2 states per row: numba
-for one row (sizes: only up to the largest size with a weight), or, by nodes without weights, for a vector of rows, torch log2(players) of them for at most 2^22 numbers of
-state at a time beside one row's (all steps are kept for the backward where chance or worth require grad), Triton for
-at most 2^28 bytes at a time beside one row's.
+for one row (sizes: only up to the largest size with a weight), or, by nodes without weights, for a vector of rows;
+torch log2(players) of them for at most 2^22 numbers of state at a time beside one row's (all steps are kept for the
+backward where chance or worth require grad); Triton for at most 2^28 bytes at a time beside one row's.
 Error: all terms but D_i are >= 0. With `absolute` the same sums over |node_weight| or |sizes| and |D_i|,
 
     |error| <= (6 players + states + cap + 6) eps/2 chance_i absolute     (t and weights taken as they are)
