@@ -1,6 +1,6 @@
-"""`knapsack` on the CPU: one row at a time, the state in vectors, or, of few players who are sure to succeed, all
-coalitions of a vector of rows; of players who all count 1, a vector of rows at a time. Compiled without the GIL, so it
-may be called from many threads at once and after a fork. In float64 whatever the dtype: in float32 the chances of many
+"""`knapsack` on the CPU: one row at a time, its state in vectors; or a vector of rows at a time, the states of players
+who all count 1, or all coalitions of few players who are sure to succeed. Compiled without the GIL, so it may be called
+from many threads at once and after a fork. In float64 whatever the dtype: in float32 the chances of many
 players are subnormal, which processors take a hundred times as long for."""
 
 from functools import lru_cache
@@ -61,24 +61,23 @@ def run(
     rows, players = out.shape
     if chance is None and players <= FEW and (line := _line(worth)) is not None:
         return _of_coalitions(rows, players, weight, mask, line, t, node_weight, sizes, row_of_count, out)
-    if weight is None and len(worth) == 1 and t is not None:
-        levels, of_level = 1 + max(0, players - 1).bit_length(), len(t) * worth.size
-        vectors = players * (2 + 2 * len(t)) + levels * of_level + 2
-        if levels * of_level <= STATES:
-            live = None if mask is None else mask.astype(float).reshape(-1)
-            arrays = chance.reshape(-1), live, worth, t, node_weight, players, out.reshape(-1)
+    states, size = players if t is None else len(t), BITS // 8 // worth.itemsize
+    levels, steps = 1 + max(0, players - 1).bit_length(), players * players.bit_length() * worth.shape[1] * states
+    alike = weight is None and chance is not None and t is not None and len(worth) == 1
+    if alike and levels * states * worth.size <= STATES:
+        live = None if mask is None else mask.astype(float).reshape(-1)
+        vectors = 2 * players * (1 + states) + levels * states * worth.size + 2
 
-            def in_lanes(*_: int) -> tuple[Any]:
-                return (np.zeros(vectors * (BITS // 8 // out.itemsize)),)
+        def room(*_: int) -> tuple[Any]:
+            return (np.zeros(vectors * size),)
 
-            steps = players * players.bit_length() * of_level
-            return _CHANCES(rows, steps, out.dtype, *arrays, scratch=in_lanes)
+        inputs = chance.reshape(-1), live, worth, t, node_weight, players
+        return _CHANCES(rows, steps, worth.dtype, *inputs, out.reshape(-1), scratch=room)
     if chance is None:
         chance = np.ones((1, players))
     if weight is None:
         weight = np.ones((1, players), np.int32)
-    states, size = players if t is None else len(t), BITS // 8 // worth.itemsize
-    levels, whole = 1 + max(0, players - 1).bit_length(), -(-(worth.shape[1] - 1) * states // size) * size
+    whole = -(-(worth.shape[1] - 1) * states // size) * size
     tile = min(whole, states * size)
     arrays = chance, weight, mask, worth, t, node_weight, sizes, row_of_count, whole, tile, out
 
@@ -86,7 +85,6 @@ def run(
         numbers = levels * (whole + size) + 3 * tile + players + 2 * size
         return np.zeros(numbers), np.zeros(2 * (players + levels), np.int64)
 
-    steps = players * players.bit_length() * worth.shape[1] * states
     return _KERNEL(rows, steps, worth.dtype, *arrays, scratch=scratch)
 
 
