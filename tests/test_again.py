@@ -32,6 +32,12 @@ GAMES = {
     "Table": lambda r, mask=None: sk.Table(worths(r), mask=mask),
     "NoisyOr": lambda r, mask=None: sk.NoisyOr(abs(r) / 8, mask=mask),
     "a sum": lambda r, mask=None: 0.5 * sk.Max(r, mask=mask) + sk.TopM(r, 2, mask=mask),
+    "another weight": lambda r, mask=None: 0.25 * sk.Max(r, mask=mask) + sk.TopM(r, 2, mask=mask),
+    "another summand": lambda r, mask=None: 0.5 * sk.Max(r, mask=mask) + sk.TopM(r, 3, mask=mask),
+    "with another v_empty": lambda r, mask=None: sk.Max(r, mask=mask) + sk.TopM(r, 2, mask=mask, v_empty=1.0),
+    "of two data": lambda r, mask=None: 0.5 * sk.Max(r, mask=mask) + sk.TopM(2 * r, 2, mask=mask),
+    "weights of each": lambda r, mask=None: r[..., 0] * sk.Max(r, mask=mask) + sk.TopM(r, 2, mask=mask),
+    "not merged": lambda r, mask=None: sk.NoisyOr(abs(r) / 8, mask=mask) * 2,
 }
 VALUES = (sk.Shapley(), sk.Banzhaf(0.3), sk.Banzhaf(0.5), sk.Stratum(2), sk.LeaveOneOut())
 

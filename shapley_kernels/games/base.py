@@ -30,7 +30,7 @@ from shapley_kernels.arrays import (
     like,
     ops_of,
 )
-from shapley_kernels.games.data import Data, is_number
+from shapley_kernels.games.data import Data, is_number, same_data
 from shapley_kernels.games.overflow import within_range
 from shapley_kernels.games.tables import ALL_LIVE_COUNTS
 from shapley_kernels.games.term import Maxima, Term
@@ -342,6 +342,17 @@ class Combination(Game):
 
     def _worth(self, members: Array) -> Array:
         return sum(self.wide(weight * game._worth(members)) for weight, game in self.wide_parts())
+
+    def one_run(self, value: Semivalue) -> tuple[Hashable, tuple[Any, ...]] | None:
+        """Of parts on the same data, whether or not their terms merge into one run: of others none is known."""
+        kinds, arrays = [], None
+        for weight, part in self.parts:
+            known = part.one_run(value) if type(weight) is float else None
+            if known is None or not (arrays is None or all(map(same_data, arrays, known[1]))):
+                return None
+            kinds.append((weight, known[0]))
+            arrays = arrays or known[1]
+        return None if arrays is None else (tuple(kinds), arrays)
 
     def terms(self, value: Semivalue) -> list[Term]:
         return [term.times(weight) for weight, game in self.wide_parts() for term in game.terms(value)]

@@ -227,6 +227,11 @@ def is_number(x: Any) -> bool:
     return type(x) is float
 
 
+def same_data(a: Any, b: Any) -> bool:
+    """Whether two arguments are one array, or equal numbers."""
+    return a is b or (type(a) is type(b) is float and a == b)
+
+
 def live_entries(mask: Array | None, axes: Any, array: Array) -> Array | None:
     """Where an entry of `array` concerns live players alone: bool, broadcasts to it; None: everywhere.
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shapley_kernels.arrays import Array, compute_dtype
+from shapley_kernels.games.data import same_data
 from shapley_kernels.games.order.tables import Recipe, coefficients, counts_alike, order_entries
 from shapley_kernels.games.tables import Tables, by_live_count
 from shapley_kernels.games.term import AnyLauncher, Term
@@ -43,7 +44,7 @@ class OrderTerm(Term):
         a, b = self.game, other.game
         if a.rewards is not b.rewards or a.mask is not b.mask or self.value != other.value:
             return None
-        if a.v_empty is b.v_empty or (type(a.v_empty) is type(b.v_empty) is float and a.v_empty == b.v_empty):
+        if same_data(a.v_empty, b.v_empty):
             return OrderTerm(a, self.value, self.scaled_recipe() + other.scaled_recipe())
         return None
 
