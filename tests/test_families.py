@@ -150,6 +150,28 @@ def test_a_chance_may_be_either_zero():
             sk.NoisyOr([0.5, chance])
 
 
+@pytest.mark.parametrize("players", [5, 8, 40])
+def test_chances_of_large_batches_are_looked_at_when_something_is_computed(players):
+    p = RNG.random((2**16 // players, players))
+    p[17, 3] = 1.5
+    mask = np.ones_like(p, dtype=bool)
+    mask[17, 3] = False
+    game, found = sk.NoisyOr(p), r"NoisyOr: p must be in \[0, 1\], got 1.5 at \[17, 3\]"
+    for nan in (None, "propagate"):
+        for value in (sk.Shapley(), sk.Stratum(2)):
+            assert np.isfinite(sk.semivalue(sk.NoisyOr(p, mask=mask), value, nan=nan)).all()
+            for backend in ("numba", "torch"):
+                with pytest.raises(ValueError, match=found):
+                    sk.semivalue(game, value, nan=nan, backend=backend)
+                with pytest.raises(ValueError, match=found):
+                    sk.semivalue(0.5 * game + game, value, nan=nan, backend=backend)
+    for compute in (sk.Game.worth, sk.interactions):
+        with pytest.raises(ValueError, match=found):
+            compute(game)
+    p[17, 3] = np.nan
+    assert np.isnan(sk.shapley(sk.NoisyOr(p), nan="propagate")[17]).all()
+
+
 def test_log_sum_to_twelve_digits_over_twelve_decades():
     w = 10 ** RNG.uniform(-6, 6, (4, 6))
     w[3] = [1e6, 1e6, 1e-6, 1e-6, 1.0, 0.0]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shapley_kernels.arrays import Array, Ops, compute_dtype, integer, number
+from shapley_kernels.arrays import NUMPY, Array, Ops, compute_dtype, integer, number
 from shapley_kernels.games.base import Game
 from shapley_kernels.games.tables import Entries, Tables, by_live_count, kept
 from shapley_kernels.games.term import AnyLauncher, Term
@@ -62,6 +62,9 @@ class ProductTerm(Term):
 
     def tables(self) -> Tables:
         return product_tables(self.value, self.game.players, self.game.live_counts(self.value), self.scale)
+
+    def credits(self, launch: AnyLauncher) -> Array:
+        return launch(self.primitive, self.arrays(), self.tables(), tuple(self.p.shape), form="chances")
 
     def error_bound(self) -> np.ndarray:
         """[rows, players]: that of the primitive, (6 n + nodes + 8) eps/2 |p_i| absolute with coefficients that are
@@ -112,6 +115,10 @@ def products_by_size(y: np.ndarray) -> np.ndarray:
     return mean
 
 
+MOST_AT_ONCE = 1 << 15
+"""Chances that a constructor looks at: of more, those who compute with them do, since reading them takes as long."""
+
+
 class NoisyOr(Game):
     """v(S) = 1 - prod_{i in S} (1 - p_i): the chance that some of S succeed, independently.
 
@@ -122,7 +129,8 @@ class NoisyOr(Game):
         mask: [..., players] bool, True = live; None = all live. What stands at masked players is never read.
 
     Raises:
-        TypeError, ValueError: arrays of the wrong kind or shape; on the CPU, chances outside [0, 1].
+        TypeError, ValueError: arrays of the wrong kind or shape; on the CPU, chances outside [0, 1] (of more than 2^15
+            in numpy, only when something is computed).
 
     Cost: O(players^2) per row.
     Error: (7 players + 8) eps/2 relative: nothing cancels.
@@ -136,7 +144,9 @@ class NoisyOr(Game):
 
     def __init__(self, p: Any, mask: Any = None) -> None:
         self.p = self._read("p", p, "[..., players]", mask)
-        self._check_domain()
+        self._later = self.ops is NUMPY and self.p.size > MOST_AT_ONCE
+        if not self._later:
+            self._check_domain()
 
     @classmethod
     def example(cls, rng: "np.random.Generator", rows: int, players: int) -> dict[str, Any]:
@@ -145,7 +155,12 @@ class NoisyOr(Game):
     def terms(self, value: Semivalue) -> list[Term]:
         return [ProductTerm(self, value, self.p)]
 
+    def refuse_impossible_data(self) -> None:
+        if self._later:
+            self._check_domain()
+
     def pairs(self, value: Semivalue) -> Array:
+        self.refuse_impossible_data()
         return -product_pairs(self.ops, -self.wide(self.p), self.mask, value)
 
     def _exact_worth(self, row: int) -> Callable[[list[int]], Fraction]:
@@ -153,6 +168,7 @@ class NoisyOr(Game):
         return lambda members: 1 - prod((1 - Fraction(float(p[i])) for i in members), start=Fraction(1))
 
     def _worth(self, members: Array) -> Array:
+        self.refuse_impossible_data()
         xp = self.ops.xp
         p = xp.where(members, self.wide(self.p), 0.0)
         failed = xp.cumprod(1 - p, -1)  # with p added where all before failed, nothing cancels

@@ -18,11 +18,11 @@ FEW = 8
 """Players, some of which may have p = 0. A power of two."""
 
 
-def _of_few(typing: Any, work: Any, own: Any, credit: Any, t: Any, weight: Any) -> Any:
+def _of_few(typing: Any, work: Any, own: Any, credit: Any, t: Any, weight: Any, chances: Any) -> Any:
     vector = Vector(work.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, own, credit, *nodes = arguments
+        array, own, credit, *nodes, chances = arguments
         kind, index = context.get_value_type(vector), ir.IntType(32)
         data = context.make_array(work)(context, builder, array).data
         t_array, weights = (
@@ -48,16 +48,23 @@ def _of_few(typing: Any, work: Any, own: Any, credit: Any, t: Any, weight: Any) 
             factors = [builder.fadd(stay, builder.fmul(join, x)) for x in y]
             for total, product in zip(sums, _of_others(builder.fmul, factors, splat(weights, node.index)), strict=True):
                 builder.store(builder.fadd(builder.load(total), product), total)
-        nan_flag = zero  # 0, or NaN in a row with a p that is not finite
+        nan_flag, low, high = zero, one, zero  # nan_flag: 0, or NaN in a row with a p that is not finite
         for x in p:
             nan_flag = builder.fadd(nan_flag, builder.fmul(x, zero))
+            low = builder.select(builder.fcmp_ordered("<", x, low), x, low)
+            high = builder.select(builder.fcmp_ordered(">", x, high), x, high)
         for i, (x, total) in enumerate(zip(p, sums, strict=True)):
             credits = builder.fadd(builder.fmul(x, builder.load(total)), nan_flag)
             builder.store(credits, place(credit, i), align=align)
-        bad = builder.bitcast(builder.fcmp_unordered("!=", nan_flag, zero), ir.IntType(vector.lanes))
-        return builder.zext(bad, ir.IntType(64))
+        outside = builder.or_(builder.fcmp_ordered("<", low, zero), builder.fcmp_ordered(">", high, one))
+        wrong, outside = (
+            builder.zext(builder.bitcast(x, ir.IntType(vector.lanes)), ir.IntType(64))
+            for x in (builder.fcmp_unordered("!=", nan_flag, zero), outside)
+        )
+        look = builder.icmp_signed("!=", chances, chances.type(0))
+        return builder.or_(wrong, builder.select(look, outside, wrong))
 
-    return numba.intp(work, own, credit, t, weight), generate
+    return numba.intp(work, own, credit, t, weight, chances), generate
 
 
 def _product(multiply: Any, factors: list[Any]) -> Any:
@@ -76,9 +83,10 @@ def _of_others(multiply: Any, factors: list[Any], outside: Any) -> list[Any]:
     return _of_others(multiply, low, with_high) + _of_others(multiply, high, with_low)
 
 
-def _of_few_in_numpy(work: Any, own: int, credit: int, t: Any, weight: Any) -> int:
+def _of_few_in_numpy(work: Any, own: int, credit: int, t: Any, weight: Any, chances: int) -> int:
     """work[credit + i, lane] = p_i sum_q weight_q prod_{j != i} (1 - t_q + t_q (1 - p_j)), p = work[own + i, lane], in
-    whole vectors for i < FEW; NaN in lanes with a p that is not finite, whose bits are set in what is returned."""
+    whole vectors for i < FEW; NaN in lanes with a p that is not finite, whose bits are set in what is returned, as are,
+    of chances, those of lanes with one outside [0, 1]."""
     size = 64 // work.itemsize
     p, one = work[own : own + FEW * size].reshape(FEW, size), work.dtype.type(1)
     y, total = one - p, np.zeros_like(p)
@@ -87,7 +95,8 @@ def _of_few_in_numpy(work: Any, own: int, credit: int, t: Any, weight: Any) -> i
         total += np.array(_of_others(np.multiply, factors, np.full(size, w)))
     nan_flag = (p * 0).sum(0)
     work[credit : credit + FEW * size] = (p * total + nan_flag).reshape(-1)
-    return sum(1 << lane for lane in np.flatnonzero(nan_flag != 0).tolist())
+    wrong = (nan_flag != 0) | (chances & ((p < 0) | (p > 1)).any(0))
+    return sum(1 << lane for lane in np.flatnonzero(wrong).tolist())
 
 
 of_few = _of_few_in_numpy if getattr(config, "DISABLE_JIT", 0) else intrinsic(_of_few)

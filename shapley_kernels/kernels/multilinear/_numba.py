@@ -16,6 +16,7 @@ from shapley_kernels.kernels._simd import (
     larger,
     load,
     marked,
+    smaller,
     splat,
     store,
     to_lanes,
@@ -38,19 +39,24 @@ processors are slow with; what undoes that; and below what one does not matter, 
 smallest normal number. A sum of the largest at 2^15 nodes is in the range."""
 
 
-def run(p: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any) -> int:
+def run(
+    p: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, out: Any, *, form: str | None = None
+) -> int:
     """See the package docstring; numpy arrays, p and out in the compute dtype.
 
+    Args:
+        form: "chances": look whether p are.
+
     Returns:
-        The first row with a non-finite live p, -1 when there is none.
+        The first row with a non-finite live p, or, of chances, one outside [0, 1]; -1 when there is none.
     """
-    rows, players = out.shape
+    (rows, players), chances = out.shape, int(form == "chances")
     if t is None:
 
         def in_places(*_: int) -> tuple[Any, Any]:
             return np.empty((players + 1) * (players + 3), sizes.dtype), np.empty(players, np.int64)
 
-        arrays = p, mask, sizes, row_of_count, out
+        arrays = p, mask, sizes, row_of_count, chances, out
         return _SIZES(rows, players * players, sizes.dtype, *arrays, scratch=in_places)
 
     few, size = players <= FEW, BITS // 8 // t.itemsize
@@ -59,7 +65,16 @@ def run(p: Any, mask: Any, t: Any, weight: Any, sizes: Any, row_of_count: Any, o
         return (np.zeros((1 + (2 * FEW if few else (3 + 2 * TOGETHER) * players)) * size, t.dtype),)
 
     live = None if mask is None else mask.astype(t.dtype).reshape(-1)
-    arrays = p.reshape(-1), live, t, weight, *(() if few else (_POWERS[t.dtype.char],)), players, out.reshape(-1)
+    arrays = (
+        p.reshape(-1),
+        live,
+        t,
+        weight,
+        *(() if few else (_POWERS[t.dtype.char],)),
+        players,
+        chances,
+        out.reshape(-1),
+    )
     kernel, steps = (_FEW, FEW) if few else (_MANY, players)
     return kernel(rows, steps * len(t), t.dtype, *arrays, scratch=scratch)
 
@@ -71,7 +86,7 @@ def warm_up(dtypes: list[str]) -> None:
             kernel.ready(np.dtype(dtype).char)
 
 
-def _nodes_of_few(p, live, t, weight, players, work, first, stop, out):  # type: ignore[no-untyped-def]
+def _nodes_of_few(p, live, t, weight, players, chances, work, first, stop, out):  # type: ignore[no-untyped-def]
     size, own, first_bad = lanes(t), aligned(work), -1
     credit = own + FEW * size  # [player, lane], as own
     for start in range(first, stop, size):
@@ -79,14 +94,14 @@ def _nodes_of_few(p, live, t, weight, players, work, first, stop, out):  # type:
         to_lanes(p, start * players, rows, players, players, work, own)
         if live.size:
             without_masked(live, start, rows, players, work, own, credit)
-        wrong = of_few(work, own, credit, t, weight)
+        wrong = of_few(work, own, credit, t, weight, chances)
         from_lanes(work, credit, rows, players, out, start * players, players)
         if wrong:
             first_bad = first_bad_of(wrong, live, start, rows, players, out, first_bad)
     return first_bad
 
 
-def _nodes_of_many(p, live, t, weight, powers, players, work, first, stop, out):  # type: ignore[no-untyped-def]
+def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, stop, out):  # type: ignore[no-untyped-def]
     size, real = lanes(t), t.dtype.type
     zero, one, less = splat(t, real(0)), splat(t, real(1)), splat(t, powers[1])
     every = players * size
@@ -105,11 +120,17 @@ def _nodes_of_many(p, live, t, weight, powers, players, work, first, stop, out):
         to_lanes(p, start * players, rows, players, players, work, own)
         if live.size:
             without_masked(live, start, rows, players, work, own, y)
-        nan_flag, highest = zero, zero  # nan_flag: 0, or NaN in a row with a live p that is not finite
+        nan_flag, highest, low, high = (
+            zero,
+            zero,
+            one,
+            zero,
+        )  # nan_flag: 0, or NaN in a row with a live p that is not finite
         for at in range(0, every, size):
             mine = load(work, own + at)
             others = one - mine
             nan_flag, highest = nan_flag + mine * zero, larger(highest, others)
+            low, high = smaller(mine, low), larger(mine, high)
             store(work, y + at, others)
             store(work, credit + at, zero)
         # rows whose products grow start with 1, and go to the end
@@ -161,6 +182,8 @@ def _nodes_of_many(p, live, t, weight, powers, players, work, first, stop, out):
             store(work, credit + at, load(work, own + at) * (load(work, credit + at) * undo * back) + nan_flag)
         from_lanes(work, credit, rows, players, out, start * players, players)
         wrong = marked(nan_flag)
+        if chances:
+            wrong |= marked(where_at_most(zero, low, where_at_most(high, one, zero, one), one))
         if wrong:
             first_bad = first_bad_of(wrong, live, start, rows, players, out, first_bad)
     return first_bad
@@ -172,7 +195,7 @@ def _some(least, x, zero):  # type: ignore[no-untyped-def]
     return where_at_most(least, larger(x, zero - x), x, zero)
 
 
-def _sizes(p, mask, sizes, row_of_count, work, who, first, stop, out):  # type: ignore[no-untyped-def]
+def _sizes(p, mask, sizes, row_of_count, chances, work, who, first, stop, out):  # type: ignore[no-untyped-def]
     players, width = p.shape[1], p.shape[1] + 1
     one = p.dtype.type(1)
     zero = p.dtype.type(0)
@@ -187,6 +210,8 @@ def _sizes(p, mask, sizes, row_of_count, work, who, first, stop, out):  # type: 
             out[b, i] = zero
             if mask.size == 0 or mask[b, i]:
                 usable &= np.isfinite(p[b, i])
+                if chances and first_bad < 0 and not zero <= p[b, i] <= one:
+                    first_bad = b
                 work[y + live] = one - p[b, i]
                 who[live] = i
                 live += 1
@@ -222,6 +247,6 @@ def _sizes(p, mask, sizes, row_of_count, work, who, first, stop, out):  # type: 
     return first_bad
 
 
-_FEW = Kernel(_nodes_of_few, "r1 r1 r1 r1 l R1", "r1", grain=16)
-_MANY = Kernel(_nodes_of_many, "r1 r1 r1 r1 r1 l R1", "r1", grain=16)
-_SIZES = Kernel(_sizes, "r2 b2 r2 i1 R1 L1")
+_FEW = Kernel(_nodes_of_few, "r1 r1 r1 r1 l l R1", "r1", grain=16)
+_MANY = Kernel(_nodes_of_many, "r1 r1 r1 r1 r1 l l R1", "r1", grain=16)
+_SIZES = Kernel(_sizes, "r2 b2 r2 i1 l R1 L1")
