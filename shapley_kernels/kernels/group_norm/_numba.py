@@ -45,13 +45,13 @@ def run(
     numbers, shown, step = (x, live, None) if others is None else (others, None, others.shape[1])
     arrays, how = (x.itemsize // 8, _single(x), live, _single(numbers), shown), (ddof, min_std, eps, rounding)
     constants, steps = _constants(starts, width, step, center, scale, *how), 2 * x.size // max(1, groups)
-    span = 1 if center == "slot" else width
-    moments, divisor = np.zeros((4, groups * width // span if scale == "batch" else 0)), 1.0
+    span, moments, divisor = 1 if center == "slot" else width, _NO_MOMENTS, 1.0
 
     def scratch(first: int, last: int) -> tuple[Any, Any]:
         return np.empty(x.size if last - first == groups else (starts[last] - starts[first]) * span), moments
 
     if scale == "batch":
+        moments = np.zeros((4, groups * width // span))
         bad = _KERNEL(groups, steps, DOUBLE, *arrays, *constants, divisor, _single(result), scratch=scratch)
         if bad >= 0:
             return bad
