@@ -25,6 +25,9 @@ PLAYERS, ELEMENTS = (8, 64, 1024), {"cpu": 2**21, "cuda": 2**24}
 OTHER_PLAYERS, OTHER_ELEMENTS = (8, 64), {"cpu": 2**18, "cuda": 2**21}
 """Of the other families, some of which do more work per number."""
 
+HEAVY, HEAVY_ELEMENTS = ("WeightedVoting", "DoubleMajority", "BudgetCap", "LogSum"), {"cpu": 2**13, "cuda": 2**16}
+"""Of games that take thousands of steps for a number."""
+
 TRAINING: dict[str, tuple[tuple[int, ...], ...]] = {
     **dict.fromkeys(("advantages", "advantages-by-id"), (LATENCY, (2**14, 8, 8))),
     "token-advantages": (LATENCY,),
@@ -233,4 +236,5 @@ def standard_shapes(game: str, device: str, quick: bool = False) -> list[tuple[i
     if quick:
         return [LATENCY, *shapes(game, QUICK_PLAYERS, QUICK_ELEMENTS if order else OTHER_QUICK_ELEMENTS)]
     players, elements = (PLAYERS, ELEMENTS) if order else (OTHER_PLAYERS, OTHER_ELEMENTS)
+    elements = HEAVY_ELEMENTS if game in HEAVY else elements
     return [LATENCY, *shapes(game, players, elements[device])]
