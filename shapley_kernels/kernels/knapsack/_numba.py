@@ -121,7 +121,7 @@ def _of_coalitions(
     def scratch(*_: int) -> tuple[Any]:
         return (np.zeros(((1 << bits) + 3 * bits + 1) * size),)
 
-    arrays = weight, mask, of_size, *line, players, out.reshape(-1)
+    arrays = of_size, weight, mask, *line, players, out.reshape(-1)
     return _COALITIONS(rows, players << players, out.dtype, *arrays, scratch=scratch)
 
 
@@ -293,7 +293,7 @@ def _add(work, state, first, last, shift, step, factors, tile, turn):  # type: i
 
 
 def _voting_in_lanes(  # type: ignore[no-untyped-def]
-    weight, mask, of_size, cap, least, slope, top, players, work, start, stop, out
+    of_size, weight, mask, cap, least, slope, top, players, work, start, stop, out
 ):
     size = lanes(work)
     bits = max(players, FOUR)
@@ -413,5 +413,5 @@ def _succeed(work, source, to, factors, nodes, apart, low, high, grows):  # type
 
 
 _CHANCES = Kernel(_chances_in_lanes, "r1 r1 r2 r1 r1 l R1", "r1")
-_COALITIONS = Kernel(_voting_in_lanes, "i2 b2 r2 e e e e l R1", "r1")
+_COALITIONS = Kernel(_voting_in_lanes, "r2 i2 b2 e e e e l R1", "r1")
 _KERNEL = Kernel(_knapsack, "r2 i2 b2 r2 r1 r1 r2 i1 l l R1 L1")
