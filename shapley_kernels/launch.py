@@ -108,7 +108,8 @@ class Run:
             if type(x) is float:
                 inputs.append(NUMPY.scalar_array(x, None, real.name) if x else self.zero)
                 continue
-            if type(x) is not np.ndarray or x.dtype is not real or not x.flags.c_contiguous:  # most are
+            fits = type(x) is np.ndarray and (x.dtype is real or x.dtype.kind in "biu") and x.flags.c_contiguous
+            if not fits:  # most do
                 kind = real if is_float(x.dtype) else None
                 if not isinstance(x, np.ndarray):
                     tensor = x.detach() if kind is None else x.detach().to(torch_ops().dtype(real.name))
