@@ -291,6 +291,25 @@ def test_vmap_over_other_games_says_what_to_do(name):
         torch.func.vmap(lambda m: sk.shapley(sk.NoisyOr(torch.zeros(4), mask=m)))(torch.ones(2, 4, dtype=torch.bool))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # which torch itself calls for jvp
+@pytest.mark.parametrize("name", OTHERS)
+def test_torch_func_differentiates_other_games(name):
+    make, (_, *shape) = OTHERS[name]
+    generator = torch.Generator().manual_seed(0)
+    data, weight = (torch.rand(size, generator=generator, dtype=torch.float64) for size in (shape, 4))
+    if name in ("Pairwise", "Volume"):
+        data = data @ data.mT  # symmetric, and positive semidefinite
+
+    def loss(x):
+        return (sk.shapley(make(x)) * weight).sum()
+
+    wanted = data.clone().requires_grad_()
+    loss(wanted).backward()
+    assert wanted.grad.abs().sum() > 0
+    close([torch.func.grad(loss)(data)], [wanted.grad])
+    close([torch.func.jvp(loss, (data,), (torch.ones_like(data),))[1]], [wanted.grad.sum()])
+
+
 SAME = {"Max": (sk.Max, (3, 5)), "a sum": (lambda x: 0.5 * sk.TopM(x, 2) + sk.Mean(x), (3, 5))}
 SAME |= {"FacilityLocation": (sk.FacilityLocation, (3, 5, 2))}
 EXPORTED = SAME | {name: game for name, game in OTHERS.items() if name != "LogSum"}

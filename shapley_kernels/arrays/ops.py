@@ -334,7 +334,10 @@ class TorchOps(Ops):
         try:
             return x.numpy()
         except (RuntimeError, TypeError):
-            return x.detach().cpu().resolve_neg().numpy()
+            while self.xp._C._functorch.is_gradtrackingtensor(x):  # within torch.func.grad and the like
+                x = self.xp._C._functorch.get_unwrapped(x)
+            with self.xp._C._DisableFuncTorch():
+                return x.detach().cpu().resolve_neg().numpy()
 
     def to_float64(self, x: Array) -> np.ndarray:
         return self.to_host(x.detach().cpu().to(self.xp.float64))

@@ -135,7 +135,7 @@ class VolumeTerm(Term):
             # different ones, for the gradient, and of the size of the others, whose accuracy they would cost
             own = ops.array_like(np.diag(1 + np.arange(n) / n), kernel, kernel.dtype)  # [players, players]
             kernel = kernel - xp.where(mask, 0.0, size - allowed)[:, :, None] * own
-        if ops.on_cpu(kernel) and not (ops.needs_grad(kernel) or ops.is_exporting()):
+        if ops.is_eager(kernel) and not ops.needs_grad(kernel):
             # not torch's, whose last bits may depend on the place of a matrix in its batch
             lam, vectors = (ops.array_like(x, kernel, kernel.dtype) for x in np.linalg.eigh(ops.to_float64(kernel)))
         else:
