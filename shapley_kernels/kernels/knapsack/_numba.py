@@ -412,6 +412,6 @@ def _succeed(work, source, to, factors, nodes, apart, low, high, grows):  # type
         source, to, factors = source + apart, to + apart, factors + 2 * size
 
 
-_CHANCES = Kernel(_chances_in_lanes, "r1 r1 r2 r1 r1 l R1", "r1")
-_COALITIONS = Kernel(_voting_in_lanes, "r2 i2 b2 e e e e l R1", "r1")
+_CHANCES = Kernel(_chances_in_lanes, "r1 r1 r2 r1 r1 l R1", "r1", grain=16)
+_COALITIONS = Kernel(_voting_in_lanes, "r2 i2 b2 e e e e l R1", "r1", grain=16)
 _KERNEL = Kernel(_knapsack, "r2 i2 b2 r2 r1 r1 r2 i1 l l R1 L1")

@@ -207,5 +207,5 @@ def _refused(w, mask, b, players, out):  # type: ignore[no-untyped-def]
     return not (symmetric and finite)
 
 
-_IN_LANES = Kernel(_pairwise_in_lanes, "r1 r1 b2 r1 r1 i1 R1", "r1")
+_IN_LANES = Kernel(_pairwise_in_lanes, "r1 r1 b2 r1 r1 i1 R1", "r1", grain=16)
 _IN_ROWS = Kernel(_pairwise_in_rows, "r1 r1 b2 r1 r1 i1 R1", "r1")

@@ -196,5 +196,5 @@ def _written(credit, at, stride, mask, row, players, out):  # type: ignore[no-un
     return not usable
 
 
-_IN_LANES = Kernel(_table_in_lanes, "r1 b2 r2 i1 R1", "r1")
+_IN_LANES = Kernel(_table_in_lanes, "r1 b2 r2 i1 R1", "r1", grain=16)
 _IN_ROWS = Kernel(_table_in_rows, "r1 b2 r2 i1 l R1", "r1")
