@@ -65,16 +65,8 @@ def run(
         return (np.zeros((1 + (2 * FEW if few else (3 + 2 * TOGETHER) * players)) * size, t.dtype),)
 
     live = None if mask is None else mask.astype(t.dtype).reshape(-1)
-    arrays = (
-        p.reshape(-1),
-        live,
-        t,
-        weight,
-        *(() if few else (_POWERS[t.dtype.char],)),
-        players,
-        chances,
-        out.reshape(-1),
-    )
+    powers = () if few else (_POWERS[t.dtype.char],)
+    arrays = p.reshape(-1), live, t, weight, *powers, players, chances, out.reshape(-1)
     kernel, steps = (_FEW, FEW) if few else (_MANY, players)
     return kernel(rows, steps * len(t), t.dtype, *arrays, scratch=scratch)
 
@@ -120,12 +112,8 @@ def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, st
         to_lanes(p, start * players, rows, players, players, work, own)
         if live.size:
             without_masked(live, start, rows, players, work, own, y)
-        nan_flag, highest, low, high = (
-            zero,
-            zero,
-            one,
-            zero,
-        )  # nan_flag: 0, or NaN in a row with a live p that is not finite
+        nan_flag = zero  # 0, or NaN in a row with a live p that is not finite
+        highest, low, high = zero, one, zero
         for at in range(0, every, size):
             mine = load(work, own + at)
             others = one - mine
