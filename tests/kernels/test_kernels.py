@@ -1,8 +1,11 @@
 """What every primitive promises, on every backend: numba and torch; Triton under TRITON_INTERPRET=1, in a process of
 its own, or on a GPU."""
 
+import subprocess
+import sys
 from functools import cache
 from itertools import cycle, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -253,3 +256,12 @@ def test_masked_players_are_as_those_who_never_succeed(primitive):
     others = [None if x is live else x for x in others]
     [filled], _ = primitive.results("torch", (torch.where(live, first, 0.0), *others))
     assert same([filled[live]], [masked[live]])
+
+
+@pytest.mark.skipif(INTERPRETED or sys.platform == "win32", reason="of numba, and of mprotect")
+def test_nothing_beyond_an_array_is_read():
+    """In a process of its own, which would end there."""
+    command, root = [sys.executable, "-m", "tests.kernels.pages"], Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 500
