@@ -133,7 +133,7 @@ def _pairwise_in_rows(w, values, mask, own, pair, row_of_count, work, start, sto
     """Of w, what stands above the diagonal is added up, by rows and by columns, and the other half is looked at in the
     same pass, block by block: every number is read once."""
     players, size, real = row_of_count.size - 1, lanes(own), own.dtype.type
-    zero = splat(own, real(0))
+    zero, one = splat(own, real(0)), splat(own, real(1))
     mirrored = aligned(work)  # [row, lane] of a block, as sums
     sums, whole = mirrored + size * size, -(-players // size) * size
     of_rows = sums + size * size  # [player], as those behind it
@@ -173,17 +173,17 @@ def _pairwise_in_rows(w, values, mask, own, pair, row_of_count, work, start, sto
                 store(work, of_columns + m, column)
             for row in range(i - k, size):
                 work[of_rows + k + row] = total(load(work, sums + row * size))
-        level = row_of_count[live]
-        usable = marked(differ) == 0
-        for i in range(players):
-            out[b * players + i] = 0
-            if work[place + i] != 0:
-                credit = pair[level] * (work[of_rows + i] + work[of_columns + i])
-                if values.size:
-                    credit += own[level] * values[b * players + i]
-                usable &= np.isfinite(credit)
-                out[b * players + i] = credit
-        if not usable and _refused(w, mask, b, players, out) and first_bad < 0:
+        level, nan_flag = row_of_count[live], zero  # 0, or NaN where a credit is not finite
+        for i in range(0, players, size):
+            k = min(i, players - size)
+            share = splat(own, pair[level]) * (load(work, of_rows + k) + load(work, of_columns + k))
+            if values.size:
+                share = share + splat(own, own[level]) * load(values, b * players + k)
+            share = where_at_most(one, load(work, place + k), share, zero)
+            nan_flag = nan_flag + share * zero
+            store(out, b * players + k, share)
+        suspect = marked(with_changes(differ, nan_flag, zero))
+        if suspect and _refused(w, mask, b, players, out) and first_bad < 0:
             first_bad = b
     return first_bad
 
