@@ -1,7 +1,7 @@
 """Lists in TRL, credit per candidate: Multi-Answer RL (arXiv 2603.24844) with credit in place of one advantage for all.
 
     pip install '.[trl]'                # trl 1.15.0 needs a GPU
-    python examples/trl_lists.py        # half a minute on a CPU
+    python examples/trl_lists.py        # 15 s of CPU time
 
 The model reasons, then writes three answers, `</think><answer1>..</answer1><answer2>..</answer2><answer3>..</answer3>`;
 the set is worth 1 if any of them is right (`Max`). GRPO would pay all three alike; `SuffixSwap` pays each for what it

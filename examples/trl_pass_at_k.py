@@ -1,7 +1,7 @@
 """pass@k and MaxRL in TRL: one answer per rollout, and the rollouts of a prompt are the set.
 
     pip install '.[trl]'                         # trl 1.15.0 needs a GPU
-    python examples/trl_pass_at_k.py maxrl       # or pass@4; half a minute on a CPU
+    python examples/trl_pass_at_k.py maxrl       # or pass@4; 15 s of CPU time
 
 MaxRL (arXiv 2602.02710) is the Shapley value of the best rollout of a group, times their number; PKPO (2505.15201)
 trains for pass@k by the value that looks at sets of k. A group is paid for one good rollout, so that hard prompts weigh

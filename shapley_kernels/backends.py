@@ -137,7 +137,7 @@ def _why_not(backend: str, error: Exception) -> str:
 
 def warm_up(dtypes: Iterable[str] = ("float32", "float64")) -> dict[str, float]:
     """Compile the CPU kernels, or load them, before the first call does: those of all games, with and without a mask,
-    of gradients, of `grpo_advantages`, of `scatter_to_tokens` and of the baselines.
+    of gradients, of `grpo_advantages`, of `scatter_to_tokens` and of credit against the other rollouts of a group.
 
     Args:
         dtypes: "float32" (also for float16 and bfloat16), "float64".

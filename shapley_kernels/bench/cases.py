@@ -29,7 +29,7 @@ HEAVY, HEAVY_ELEMENTS = ("WeightedVoting", "DoubleMajority", "BudgetCap", "LogSu
 """Of games that take thousands of steps for a number."""
 
 TRAINING: dict[str, tuple[tuple[int, ...], ...]] = {
-    **dict.fromkeys(("advantages", "advantages-by-id"), (LATENCY, (2**14, 8, 8))),
+    **dict.fromkeys(("advantages", "advantages-by-id", "advantages-by-swap"), (LATENCY, (2**14, 8, 8))),
     "token-advantages": (LATENCY,),
     "gradient": (LATENCY, (2**15, 64)),
     "tokens": ((32, 256), (256, 2048), (1024, 8192)),

@@ -187,6 +187,15 @@ class AdvantagesById(Advantages):
         return super().reference.reshape(-1, self.players)[self.order]
 
 
+class AdvantagesBySwap(Advantages):
+    """`rl.SuffixSwap` in place of Shapley."""
+
+    allocator = sk.RewardAllocator(sk.Max, sk.rl.SuffixSwap())
+
+    def lines(self, container: str) -> Call:
+        raise Unsuited(f"no five-liner for {self.point.game}")
+
+
 class Tokens(Inputs):
     """`rl.scatter_to_tokens`, shape [rollouts, tokens]; the lines look at no id before they take what it names."""
 
@@ -249,6 +258,7 @@ PIECES = {
     "gradient": Gradient,
     "advantages": Advantages,
     "advantages-by-id": AdvantagesById,
+    "advantages-by-swap": AdvantagesBySwap,
     "token-advantages": TokenAdvantages,
     "tokens": Tokens,
 }

@@ -85,7 +85,8 @@ class Columns:
         more = ", ..." if len(present) > SHOWN_COLUMNS else ""
         shown = ", ".join(map(repr, list(present)[:SHOWN_COLUMNS]))
         found = f"only {shown}{more}" if present else "none at all"
-        return f"column {name!r}: expected one of this name, found {found} ({option or '--utility'} names another)"
+        remedy = f"{option} names another" if option else "--utility reads the column in its brackets"
+        return f"column {name!r}: expected one of this name, found {found} ({remedy})"
 
 
 Data = tuple[list[float], int]

@@ -500,7 +500,9 @@ def describe(law: Law, subject: Subject, what: str, broken: Broken) -> str:
     data, got = broken.data, broken.got
     if broken.row is not None and data.shape[0] > ROWS_SHOWN:
         data, got = data.rows([broken.row]), got[[broken.row]]
-    lines = {"game": f"{utility_name(subject.utility)} under {subject.value}, {subject.dtype}"}
+    given = ", ".join(f"{name}={_shown(x)}" for name, x in data.others.items())
+    utility = utility_name(subject.utility) + (f" of {given}" if given else "")
+    lines = {"game": f"{utility} under {subject.value}, {subject.dtype}"}
     lines |= {name: _shown(x) for name, x in {**data.arrays, "mask": data.mask}.items()}
     if data.shape[1] <= ENUMERATED:
         rows = [", ".join(map(_short, row)) for row in subject.truth(data)]

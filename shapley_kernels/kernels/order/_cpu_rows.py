@@ -1,5 +1,4 @@
-"""Long rows, one after the other, in code that takes a moment to compile: small calls, and rows longer than the cache.
-Credits are bit for bit those of the form that large calls of the same number of players take."""
+"""Long rows, one after the other, sorted by numpy. Credits are bit for bit those of `_cpu_lanes`."""
 
 import numpy as np
 
@@ -21,7 +20,7 @@ def order_of(rewards, mask, start, stop):  # type: ignore[no-untyped-def]
 def rows_by_rank(  # type: ignore[no-untyped-def]
     rewards, mask, v_empty, A, B, C, row_of_count, ranks, start, stop, out
 ):
-    """Rows start .. stop as `_cpu_network` adds them up, whose order is known: ranks [stop - start, players], best
+    """Rows start .. stop as `_cpu_lanes` adds them up, whose order is known: ranks [stop - start, players], best
     first, masked players last. Returns the first bad row, or -1."""
     first_bad = -1
     for b in range(start, stop):
