@@ -197,3 +197,40 @@ def test_results_on_tensors_are_those_of_numpy(game, masked):
         assert got.numpy().tobytes() == expected.tobytes()
     with pytest.raises(TypeError, match="torch tensor"):
         allocator.token_advantages(rewards, ids, mask)
+
+
+class Scaled:
+    """Terms that data decide, and that the class before which this stands is not asked about."""
+
+    def terms(self, value):
+        return [term.times(float(self.rewards.max())) for term in super().terms(value)]
+
+
+class ScaledMax(Scaled, sk.Max):
+    pass
+
+
+def test_terms_of_a_mixin_are_made_each_time():
+    alone = sk.shapley(ScaledMax(REWARDS))
+    np.testing.assert_allclose(sk.shapley(ScaledMax(2 * REWARDS)), 4 * alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("players", [3, 9, 30])
+def test_whatever_byte_says_that_a_player_is_live(players):
+    """numpy reads masks so; they come from other libraries, or are bytes of something else."""
+    live = np.random.default_rng(0).random((5, players)) < 0.6
+    odd = (live.astype(np.uint8) * 254).view(bool)
+    rewards = np.random.default_rng(1).random((5, players))
+    games = {
+        "Max": lambda mask: sk.Max(rewards, mask=mask),
+        "Mean": lambda mask: sk.Mean(rewards, mask=mask),
+        "NoisyOr": lambda mask: sk.NoisyOr(rewards, mask),
+        "AtLeast": lambda mask: sk.AtLeast(rewards, 2, mask),
+        "Pairwise": lambda mask: sk.Pairwise(np.ones((5, players, players)), rewards, mask=mask),
+    }
+    if players < 10:
+        games["Table"] = lambda mask: sk.Table(np.random.default_rng(2).random((5, 2**players)), mask=mask)
+    for game in games.values():
+        for _ in range(2):  # the second call goes straight to its kernel
+            np.testing.assert_array_equal(sk.shapley(game(odd)), sk.shapley(game(live)))
+    np.testing.assert_array_equal(sk.grpo_advantages(rewards, odd), sk.grpo_advantages(rewards, live))

@@ -160,6 +160,22 @@ def test_ordinary_calls_take_no_second_look(monkeypatch):
         assert np.isfinite(sk.shapley(sk.Pairwise(np.zeros((5, 7, 7), dtype), r.astype(dtype)))).all()
 
 
+@pytest.mark.parametrize(
+    "game",
+    [
+        lambda: 1e308 * sk.NoisyOr(np.full(3, 0.5)),
+        lambda: 1e308 * sk.NoisyOr(np.full(12, 0.5) / 12),
+        lambda: sk.AtLeast(np.full(3, 0.5, "float32"), 2),
+    ],
+    ids=["NoisyOr", "NoisyOr of many", "AtLeast"],
+)
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # of weights
+def test_products_and_sums_of_chances_see_their_credits_overflow(game):
+    for backend in ("numba", "torch"):
+        with pytest.raises(OverflowError, match="credits must be in the range"):
+            sk.semivalue(game(), sk.SizeWeights(lambda m: [1e39] * m), backend=backend)
+
+
 @pytest.mark.parametrize(("form", "players"), [("lanes", 5), ("lanes", 40), ("rows", 40)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("masked", [False, True])

@@ -74,7 +74,13 @@ Output = Annotated[
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace the output file if it exists.")]
 Games = Annotated[
     list[str] | None,
-    typer.Option("--game", "-g", metavar="NAME", help="Or a piece of training, such as advantages; by default all.", show_default=False),
+    typer.Option(
+        "--game",
+        "-g",
+        metavar="NAME",
+        help="Or a piece of training, such as advantages; by default all.",
+        show_default=False,
+    ),
 ]
 Methods = Annotated[
     list[str] | None,

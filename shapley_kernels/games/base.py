@@ -163,7 +163,10 @@ class Game(Data):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "terms" in vars(cls) and "runs_on" not in vars(cls):
+        terms, runs_on = (
+            next(place for place, base in enumerate(cls.__mro__) if name in vars(base)) for name in ("terms", "runs_on")
+        )
+        if terms < runs_on:  # made by a class that comes before, a mixin for instance
             cls.runs_on = None
 
     # -- the same game on other arrays -------------------------------------------------------------------------------

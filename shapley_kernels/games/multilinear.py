@@ -93,7 +93,7 @@ def _product_bound(term: ProductTerm, p: np.ndarray, live: np.ndarray) -> np.nda
         absolute = np.abs(nodes[1]) @ np.array(products)
         moved = np.abs(nodes[1]) @ np.abs(np.array(products) - np.array(rounded))
         roundings = 6 * n + len(nodes[1]) + 8
-    tiny = 2 * n * float(computing.smallest_normal)
+    tiny = 2 * n * max(1.0, abs(term.scale)) * float(computing.smallest_normal)
     bound[live] = abs(term.scale) * np.abs(p[live]) * (roundings * float(computing.eps) / 2 * absolute + moved) + tiny
     return bound
 

@@ -18,6 +18,12 @@ def in_one_part(rows: int, steps: int) -> bool:
     return rows * steps <= THREADED
 
 
+def first_not_finite(out: Any) -> int:
+    """The first row of [rows, players] with a number that is not finite, -1 for none."""
+    finite = np.isfinite(out)
+    return -1 if finite.all() else int(finite.all(1).argmin())
+
+
 _ELEMENTS = {"b": numba.uint8, "i": numba.int32, "l": numba.int64, "f": numba.float32, "e": numba.float64}
 
 

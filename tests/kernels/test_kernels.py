@@ -265,3 +265,16 @@ def test_nothing_beyond_an_array_is_read():
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 500
+
+
+@pytest.mark.parametrize(("dtype", "players", "scale"), [(F32, 42, 1e10), (F64, 340, 1e100)])
+@pytest.mark.skipif(INTERPRETED, reason="of numba")
+def test_products_as_small_as_large_weights_let_matter(dtype, players, scale):
+    """Equal players get the same, though partial products are as small as numbers get."""
+    t = torch.ones(1, dtype=dtype)
+    arguments = (torch.full((1, players), 0.9, dtype=dtype), None, t, scale * t, None, None)
+    [credits], _ = Multilinear().results("numba", arguments)
+    exact = scale * 0.9 * np.longdouble(1 - arguments[0][0, 0].item()) ** (players - 1)
+    np.testing.assert_allclose(
+        credits.numpy(), np.full((1, players), exact, float), rtol=1e-4 if dtype == F32 else 1e-11
+    )

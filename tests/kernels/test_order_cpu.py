@@ -80,6 +80,20 @@ def test_forms_agree_to_the_bit(dtype):
             assert equal(credits, others)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_no_credit_is_a_negative_zero(dtype):
+    """Which tied players could get where others get a positive one."""
+    rng = np.random.default_rng(0)
+    for players, masked, _ in product((1, 2, 5, 17), (False, True), range(20)):
+        arguments = case(players, dtype, masked, has_b=True, rewards=rng.integers(-1, 2, (6, players)))
+        rewards, mask, _, *tables = arguments
+        small = [torch.tensor(rng.choice([-1.0, -0.0, 0.0, 1.0], x.shape), dtype=dtype) for x in tables[:3]]
+        arguments = (rewards, mask, torch.tensor([-0.0], dtype=dtype), *small, *tables[3:])
+        credits, others = (run(arguments, form=form)[0] for form in FORMS)
+        assert equal(credits, others)
+        assert not credits.signbit()[credits == 0].any()
+
+
 def test_long_rows_are_sorted_by_numpy(monkeypatch):
     monkeypatch.setattr(_numba, "order_of", None)
     ORDER.check("numba", case(_numba.LONGEST))

@@ -55,7 +55,8 @@ def _pack(builder: Any, credits: Any, count: Any, double: Any, x: Any, mask: Any
         at, k = builder.load(place), builder.add(first, i)
         builder.store(_double(builder, builder.load(builder.gep(source, [k]))), builder.gep(credits, [at]))
         flag = builder.load(builder.gep(flags, [builder.select(masked, k, _WORD(0))]))
-        builder.store(builder.add(at, builder.zext(flag, at.type)), place)
+        is_live = builder.icmp_unsigned("!=", flag, _BYTE(0))
+        builder.store(builder.add(at, builder.zext(is_live, at.type)), place)
 
     _over(builder, double, numbers, put, x)
     return builder.load(place)

@@ -12,7 +12,7 @@ import numpy as np
 from shapley_kernels.kernels._coalitions import FOUR, four_credits, set_weights
 from shapley_kernels.kernels._compile import helper
 from shapley_kernels.kernels._lanes import first_bad_of, without_masked
-from shapley_kernels.kernels._marshal import Kernel
+from shapley_kernels.kernels._marshal import Kernel, first_not_finite
 from shapley_kernels.kernels._simd import (
     BITS,
     aligned,
@@ -47,14 +47,29 @@ def run(
     """See the package docstring; numpy arrays, chance and out in the compute dtype.
 
     Returns:
-        The first row with a non-finite live chance, -1 when there is none.
+        The first row with a non-finite live chance or credit, -1 when there is none.
     """
+    bad = _run(chance, weight, mask, worth, t, node_weight, sizes, row_of_count, out)
+    return bad if bad >= 0 else first_not_finite(out)
+
+
+def _run(
+    chance: Any,
+    weight: Any,
+    mask: Any,
+    worth: Any,
+    t: Any,
+    node_weight: Any,
+    sizes: Any,
+    row_of_count: Any,
+    out: Any,
+) -> int:
     if worth.dtype != np.float64:
         wide = np.empty(out.shape)
         chance, worth, t, node_weight, sizes = (
             None if x is None else x.astype(float) for x in (chance, worth, t, node_weight, sizes)
         )
-        bad = run(chance, weight, mask, worth, t, node_weight, sizes, row_of_count, wide)
+        bad = _run(chance, weight, mask, worth, t, node_weight, sizes, row_of_count, wide)
         with np.errstate(over="ignore"):
             out[...] = wide
         return bad

@@ -53,13 +53,15 @@ def _of_few(typing: Any, work: Any, own: Any, credit: Any, t: Any, weight: Any, 
             nan_flag = builder.fadd(nan_flag, builder.fmul(x, zero))
             low = builder.select(builder.fcmp_ordered("<", x, low), x, low)
             high = builder.select(builder.fcmp_ordered(">", x, high), x, high)
+        everything = zero  # not finite where a credit is not, and hardly ever else
         for i, (x, total) in enumerate(zip(p, sums, strict=True)):
             credits = builder.fadd(builder.fmul(x, builder.load(total)), nan_flag)
+            everything = builder.fadd(everything, credits)
             builder.store(credits, place(credit, i), align=align)
         outside = builder.or_(builder.fcmp_ordered("<", low, zero), builder.fcmp_ordered(">", high, one))
         wrong, outside = (
             builder.zext(builder.bitcast(x, ir.IntType(vector.lanes)), ir.IntType(64))
-            for x in (builder.fcmp_unordered("!=", nan_flag, zero), outside)
+            for x in (builder.fcmp_unordered("!=", builder.fmul(everything, zero), zero), outside)
         )
         look = builder.icmp_signed("!=", chances, chances.type(0))
         return builder.or_(wrong, builder.select(look, outside, wrong))
@@ -85,8 +87,8 @@ def _of_others(multiply: Any, factors: list[Any], outside: Any) -> list[Any]:
 
 def _of_few_in_numpy(work: Any, own: int, credit: int, t: Any, weight: Any, chances: int) -> int:
     """work[credit + i, lane] = p_i sum_q weight_q prod_{j != i} (1 - t_q + t_q (1 - p_j)), p = work[own + i, lane], in
-    whole vectors for i < FEW; NaN in lanes with a p that is not finite, whose bits are set in what is returned, as are,
-    of chances, those of lanes with one outside [0, 1]."""
+    whole vectors for i < FEW; NaN in lanes with a p that is not finite. The bits of lanes are set in what is returned
+    whose credits are not finite, or do not add up, and of chances with one outside [0, 1]."""
     size = 64 // work.itemsize
     p, one = work[own : own + FEW * size].reshape(FEW, size), work.dtype.type(1)
     y, total = one - p, np.zeros_like(p)
@@ -94,8 +96,9 @@ def _of_few_in_numpy(work: Any, own: int, credit: int, t: Any, weight: Any, chan
         factors = list((one - join) + join * y)
         total += np.array(_of_others(np.multiply, factors, np.full(size, w)))
     nan_flag = (p * 0).sum(0)
-    work[credit : credit + FEW * size] = (p * total + nan_flag).reshape(-1)
-    wrong = (nan_flag != 0) | (chances & ((p < 0) | (p > 1)).any(0))
+    credits = p * total + nan_flag
+    work[credit : credit + FEW * size] = credits.reshape(-1)
+    wrong = (credits.sum(0) * 0 != 0) | (chances & ((p < 0) | (p > 1)).any(0))
     return sum(1 << lane for lane in np.flatnonzero(wrong).tolist())
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from shapley_kernels.kernels._compile import inlined
 from shapley_kernels.kernels._lanes import first_bad_of, without_masked
-from shapley_kernels.kernels._marshal import Kernel
+from shapley_kernels.kernels._marshal import Kernel, first_not_finite
 from shapley_kernels.kernels._simd import (
     BITS,
     aligned,
@@ -48,7 +48,8 @@ def run(
         form: "chances": look whether p are.
 
     Returns:
-        The first row with a non-finite live p, or, of chances, one outside [0, 1]; -1 when there is none.
+        The first row with a live credit that is not finite, or may not be, or, of chances, one outside [0, 1]; -1 when
+        there is none.
     """
     (rows, players), chances = out.shape, int(form == "chances")
     if t is None:
@@ -57,7 +58,8 @@ def run(
             return np.empty((players + 1) * (players + 3), sizes.dtype), np.empty(players, np.int64)
 
         arrays = p, mask, sizes, row_of_count, chances, out
-        return _SIZES(rows, players * players, sizes.dtype, *arrays, scratch=in_places)
+        bad = _SIZES(rows, players * players, sizes.dtype, *arrays, scratch=in_places)
+        return bad if bad >= 0 else first_not_finite(out)
 
     few, size = players <= FEW, BITS // 8 // t.itemsize
 
@@ -106,6 +108,8 @@ def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, st
         unit *= real(0.5)
     while most * unit <= 0.5 and unit < powers[0]:
         unit *= real(2)
+    # large weights let smaller products matter
+    matters = powers[2] * max(min(unit, real(1)), powers[1])
     first_bad = -1
     for start in range(first, stop, size):
         rows = min(size, stop - start)
@@ -123,7 +127,7 @@ def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, st
             store(work, credit + at, zero)
         # rows whose products grow start with 1, and go to the end
         begin, undo = where_at_most(highest, one, splat(t, powers[0]), one), where_at_most(highest, one, less, one)
-        least, back = where_at_most(highest, one, splat(t, powers[2]), zero), undo * splat(t, 1 / unit)
+        least, back = where_at_most(highest, one, splat(t, matters), zero), undo * splat(t, 1 / unit)
         for q in range(0, t.size, TOGETHER):
             # those that are missing at the end are the first one, without weight
             b, c, d = min(q + 1, t.size - 1), min(q + 2, t.size - 1), min(q + 3, t.size - 1)
@@ -166,10 +170,13 @@ def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, st
                 if i % EVERY == 0:
                     p0, p1 = _some(least, p0, zero), _some(least, p1, zero)
                     p2, p3 = _some(least, p2, zero), _some(least, p3, zero)
+        everything = zero  # not finite where a credit is not, and hardly ever else
         for at in range(0, every, size):
-            store(work, credit + at, load(work, own + at) * (load(work, credit + at) * undo * back) + nan_flag)
+            share = load(work, own + at) * (load(work, credit + at) * undo * back) + nan_flag
+            everything = everything + share
+            store(work, credit + at, share)
         from_lanes(work, credit, rows, players, out, start * players, players)
-        wrong = marked(nan_flag)
+        wrong = marked(everything * zero + zero)
         if chances:
             wrong |= marked(where_at_most(zero, low, where_at_most(high, one, zero, one), one))
         if wrong:

@@ -250,7 +250,9 @@ class _Code:
         """
         builder = self.builder
         count, bottom = (self.load(self.vector(self.whole, field)) for field in (COUNT, BOTTOM))
-        shift, lower, total = builder.fmul(bottom, of_empty), self.variable(bottom), self.variable(self.constant(-0.0))
+        # no negative zeros: with it a credit that is 0 is +0, whatever the signs of its parts
+        shift = builder.fadd(builder.fmul(bottom, of_empty), self.constant(0.0))
+        lower, total = self.variable(bottom), self.variable(self.constant(-0.0))
         with self.loop(self.players, down=True) as k:
             s, below, t = self.load(self.vector(k, SORTED)), builder.load(lower), builder.load(total)
             gap = builder.fsub(s, below)

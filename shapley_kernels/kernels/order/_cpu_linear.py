@@ -46,7 +46,7 @@ def rows_linear(  # type: ignore[no-untyped-def]
         if mask.size:
             live = 0
             for i in range(first, first + players):
-                live += mask[i]
+                live += mask[i] != 0
         for end in range(size, players + size, size):
             at = first + min(end, players) - size
             x = y = load(rewards, at)

@@ -43,7 +43,7 @@ def rows_by_rank(  # type: ignore[no-untyped-def]
         nan_flag = zero = rewards.dtype.type(0)
         level = row_of_count[live]
         lower = reward[rank[live - 1]]
-        total, shift = (lower - c) * A[level, live - 1], c * C[level]
+        total, shift = (lower - c) * A[level, live - 1], c * C[level] + zero
         result[rank[live - 1]] = total + shift
         for t in range(live - 2, -1, -1):
             upper = reward[rank[t]]

@@ -96,7 +96,7 @@ def _pairwise_in_lanes(w, values, mask, own, pair, row_of_count, work, start, st
             for row in range(size):
                 count = 0
                 for i in range(players):
-                    present = 1 if mask.size == 0 else mask[first + min(row, rows - 1), i]
+                    present = np.int64(mask.size == 0 or mask[first + min(row, rows - 1), i] != 0)
                     work[live + i * size + row] = present
                     count += present
                 level = row_of_count[count]
@@ -143,7 +143,7 @@ def _pairwise_in_rows(w, values, mask, own, pair, row_of_count, work, start, sto
             store(work, i, zero)
         differ, live = zero, 0
         for i in range(players):
-            present = 1 if mask.size == 0 else mask[b, i]
+            present = np.int64(mask.size == 0 or mask[b, i] != 0)
             work[place + i] = (i + 1) * present  # 0 of masked players
             live += present
         for i in range(0, players, size):

@@ -162,8 +162,9 @@ def _packed(values, mask, row, players, table, to, stride, width):  # type: igno
     """table[to + x * stride] of the live players alone, and zeros up to `width`; their number is returned."""
     live, everybody = 0, 0
     for i in range(players):
-        live += np.int64(mask[row, i])
-        everybody |= np.int64(mask[row, i]) << i
+        present = np.int64(mask[row, i] != 0)
+        live += present
+        everybody |= present << i
     coalition = 0
     for x in range(1 << live):
         table[to + x * stride] = values[(row << players) + coalition]
