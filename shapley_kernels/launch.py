@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -89,11 +88,15 @@ class Run:
         self, primitive: str, tables: tuple[Any, ...], compute: str, shape: tuple[int, ...], form: str | None = None
     ) -> None:
         self.shape, self.tables, (self.real, self.zero) = shape, tables, _REAL[compute]
-        module, options = kernel(primitive, "numba"), {} if form is None else {"form": form}
-        bound = getattr(module, "bound", None)
-        self.bound: Any = bound and bound((prod(shape[:-1]), shape[-1]), *tables, **options)
-        """Where the module has one for such rows, work(*arrays, out) with nothing left to choose, on any axes."""
-        self.run: Any = partial(module.run, **options)
+        self.module, self.options = kernel(primitive, "numba"), {} if form is None else {"form": form}
+        self.bound: Any = None
+        """work(*arrays, out) with nothing left to choose, on any axes."""
+
+    def bind(self) -> bool:
+        """Choose what there is to choose, for calls to come. Returns whether the module does so for such rows."""
+        bound = getattr(self.module, "bound", None)
+        self.bound = bound and bound((prod(self.shape[:-1]), self.shape[-1]), *self.tables, **self.options)
+        return self.bound is not None
 
     def on(self, arrays: Sequence[Array | float | None]) -> tuple[np.ndarray, int | None]:
         """On CPU arrays -> `out` in the compute dtype, and what the kernel says of non-finite rows: the first, -1 for
@@ -119,7 +122,7 @@ class Run:
         out = np.empty(shape, real)
         if bound:
             return out, bound(*inputs, out)
-        return out, self.run(*inputs, *self.tables, _one_axis(out, shape))
+        return out, self.module.run(*inputs, *self.tables, _one_axis(out, shape), **self.options)
 
 
 _REAL = {name: (np.dtype(name), np.zeros(1, name)) for name in ("float32", "float64")}
@@ -135,6 +138,7 @@ def keep(kind: Hashable, run: Run) -> None:
     """A run with few coefficients, for later calls of its kind."""
     if len(RUNS) >= MOST_RUNS:
         RUNS.clear()
+    run.bind()
     RUNS[kind] = run
 
 

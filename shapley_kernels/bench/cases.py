@@ -96,6 +96,11 @@ class Inputs:
     def players(self) -> int:
         return self.point.shape[-1]
 
+    @property
+    def has_floats(self) -> bool:
+        """Whether any data of the game are no whole numbers."""
+        return any(x.dtype.kind == "f" for x in self.sample.arrays.values())
+
     def arrays(self, container: str, dtype: str | None = None) -> dict[str, Any]:
         """The data in "numpy" or "torch" with the batch axes of the point, in its dtype unless another is given."""
         dtype = dtype or self.point.dtype

@@ -12,7 +12,7 @@ import numpy as np
 import shapley_kernels as sk
 from shapley_kernels.bench.cases import Call, Inputs, Point, size_of
 from shapley_kernels.bench.lines import Unsuited, numpy_rows, torch_rows
-from shapley_kernels.testing.samples import place
+from shapley_kernels.testing.samples import place, rounded
 
 CANDIDATES, TOKENS = 5, 256
 """Of a rollout, where the shape does not say."""
@@ -30,7 +30,13 @@ class OfMax(Inputs):
 
 
 class Gradient(OfMax):
-    """Credits of `Max` and, from an incoming gradient, that of the rewards."""
+    """Credits of `Max` and, from an incoming gradient, that of the rewards, none of which are equal: of equal ones our
+    kernels take the mean over all orders, and torch one of them."""
+
+    def __init__(self, point: Point, seed: int = 0) -> None:
+        super().__init__(point, seed)
+        apart = self.sample.arrays["rewards"].argsort(-1).argsort(-1) / self.players
+        self.sample = replace(self.sample, arrays={"rewards": rounded(apart, point.dtype)})
 
     def _call(self, credits: Callable[[Any], Any], dtype: str | None = None) -> Call:
         try:

@@ -211,7 +211,7 @@ def _run(x: np.ndarray, groups: Groups, options: tuple[Any, ...], numbers: np.nd
             return run
     shape, compute = x.shape if numbers is None else numbers.shape, "float64" if x.itemsize == 8 else "float32"
     run = Run("group_norm", (*groups.runs, _flat(numbers, np.ascontiguousarray), *options, None), compute, shape)
-    if kind is not None and run.bound is not None:
+    if kind is not None and run.bind():
         keep(kind, run)
     return run
 

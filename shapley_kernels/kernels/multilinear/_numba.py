@@ -27,6 +27,9 @@ from shapley_kernels.kernels.multilinear._cpu_few import FEW, of_few
 TOGETHER = 4
 """Nodes of many players whose products run side by side, as one has to wait for its last multiplication."""
 
+IN_CACHE = 64
+"""The most players whose factors are kept beside the products for the way back: they fit in the L1 cache."""
+
 EVERY = 8
 """Players after which it is looked whether products still matter."""
 
@@ -101,6 +104,8 @@ def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, st
     every = players * size
     own = aligned(work)  # [player, lane], as those behind it
     y, credit, before = own + every, own + 2 * every, own + 3 * every
+    factors_kept = players <= IN_CACHE
+    stride = (2 if factors_kept else 1) * TOGETHER * size
     unit, most = real(1), real(0)  # a power of two by which weights are at most 1, and the largest above 1/2
     for q in range(t.size):
         most = max(most, abs(weight[q]))
@@ -135,7 +140,7 @@ def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, st
             stay0, stay1, stay2, stay3 = one - join0, one - join1, one - join2, one - join3
             p0, p1, p2, p3 = begin, begin, begin, begin
             for i in range(players):
-                factor, at = load(work, y + i * size), before + 2 * i * TOGETHER * size
+                factor, at = load(work, y + i * size), before + i * stride
                 f0, f1, f2, f3 = (
                     stay0 + join0 * factor,
                     stay1 + join1 * factor,
@@ -146,10 +151,11 @@ def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, st
                 store(work, at + size, p1)
                 store(work, at + 2 * size, p2)
                 store(work, at + 3 * size, p3)
-                store(work, at + 4 * size, f0)
-                store(work, at + 5 * size, f1)
-                store(work, at + 6 * size, f2)
-                store(work, at + 7 * size, f3)
+                if factors_kept:
+                    store(work, at + 4 * size, f0)
+                    store(work, at + 5 * size, f1)
+                    store(work, at + 6 * size, f2)
+                    store(work, at + 7 * size, f3)
                 p0, p1, p2, p3 = p0 * f0, p1 * f1, p2 * f2, p3 * f3
                 if i % EVERY == EVERY - 1:
                     p0, p1 = where_at_most(least, p0, p0, zero), where_at_most(least, p1, p1, zero)
@@ -161,12 +167,18 @@ def _nodes_of_many(p, live, t, weight, powers, players, chances, work, first, st
             p2 = begin * splat(t, weight[c] * unit if q + 2 < t.size else real(0))
             p3 = begin * splat(t, weight[d] * unit if q + 3 < t.size else real(0))
             for i in range(players - 1, -1, -1):
-                at = before + 2 * i * TOGETHER * size
+                at = before + i * stride
                 two = load(work, at) * p0 + load(work, at + size) * p1
                 others = load(work, at + 2 * size) * p2 + load(work, at + 3 * size) * p3
                 store(work, credit + i * size, load(work, credit + i * size) + (two + others))
-                p0, p1 = p0 * load(work, at + 4 * size), p1 * load(work, at + 5 * size)
-                p2, p3 = p2 * load(work, at + 6 * size), p3 * load(work, at + 7 * size)
+                if factors_kept:
+                    f0, f1 = load(work, at + 4 * size), load(work, at + 5 * size)
+                    f2, f3 = load(work, at + 6 * size), load(work, at + 7 * size)
+                else:
+                    factor = load(work, y + i * size)
+                    f0, f1 = stay0 + join0 * factor, stay1 + join1 * factor
+                    f2, f3 = stay2 + join2 * factor, stay3 + join3 * factor
+                p0, p1, p2, p3 = p0 * f0, p1 * f1, p2 * f2, p3 * f3
                 if i % EVERY == 0:
                     p0, p1 = _some(least, p0, zero), _some(least, p1, zero)
                     p2, p3 = _some(least, p2, zero), _some(least, p3, zero)
