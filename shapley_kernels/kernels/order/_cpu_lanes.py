@@ -110,8 +110,9 @@ def _credit(
     x, lanes, row = fields[:, SORTED], fields.shape[-1], row_of_count[players]
     s, order = np.sort(x, axis=0)[::-1], np.argsort(-x, axis=0, kind="stable")
     zero, c = x.dtype.type(0), end[BOTTOM]
-    count, shift = (end[COUNT], c * end[OF_EMPTY] + zero) if mask.size else (np.full(lanes, players), c * C[row] + zero)
-    s = np.where(np.arange(players)[:, None] < count, s, c)
+    shift = c * (end[OF_EMPTY] if mask.size else C[row]) + zero
+    if mask.size:
+        s = np.where(s != -np.inf, s, c)
     gaps = s - np.concatenate([s[1:], c[None]])[:players]  # 0 between masked players
     gains = gaps * (fields[:, OF_BEST] if mask.size else A[row][:, None])
     shares = np.add.accumulate(gains[::-1])[::-1] + shift

@@ -116,7 +116,7 @@ def credit(typing, work, steps, mask, A, B, C, row_of_count, out, tile):  # type
 
         with do.loop(count, down=True) as step:
             do.exchange(table, step, undo=True)
-        bad = do.spread_nan(sums)  # a live player that is NaN may have changed places with one that is masked
+        bad = do.spread_nan(sums)
         with builder.if_then(masked), do.loop(do.players) as k:
             at, zero = do.vector(k, SORTED), do.constant(0.0)
             do.store(at, builder.select(do.load(do.vector(k, LIVE), do.bits), do.load(at), zero))
@@ -249,7 +249,7 @@ class _Code:
             coefficient: from OF_BEST or OF_OTHERS and a rank to a vector.
         """
         builder = self.builder
-        count, bottom = (self.load(self.vector(self.whole, field)) for field in (COUNT, BOTTOM))
+        bottom, least = self.load(self.vector(self.whole, BOTTOM)), self.constant(-np.inf)
         # no negative zeros: with it a credit that is 0 is +0, whatever the signs of its parts
         shift = builder.fadd(builder.fmul(bottom, of_empty), self.constant(0.0))
         lower, total = self.variable(bottom), self.variable(self.constant(-0.0))
@@ -258,7 +258,7 @@ class _Code:
             gap = builder.fsub(s, below)
             more = builder.fadd(t, builder.fmul(gap, coefficient(OF_BEST, k)))
             if masked:
-                live = builder.fcmp_ordered("<", self.splat(builder.sitofp(k, self.real)), count)
+                live = builder.fcmp_unordered("!=", s, least)
                 more, s = builder.select(live, more, t), builder.select(live, s, below)
                 gap = builder.select(live, gap, self.constant(0.0))
             share = builder.fadd(more, shift)
