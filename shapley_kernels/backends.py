@@ -149,7 +149,7 @@ def warm_up(dtypes: Iterable[str] = ("float32", "float64")) -> dict[str, float]:
         TypeError, ValueError: other dtypes.
         BackendUnavailable: numba cannot be imported, or does not compile them.
 
-    Cost: some 20 s, once on a machine; loading them takes a hundredth of that. They are kept in $NUMBA_CACHE_DIR, or
+    Cost: some 30 s, once on a machine; loading them takes a hundredth of that. They are kept in $NUMBA_CACHE_DIR, or
     else in the cache folder of the user.
     """
     if isinstance(dtypes, str) or not isinstance(dtypes, Iterable) or getattr(dtypes, "ndim", 1) != 1:
