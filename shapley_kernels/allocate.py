@@ -83,6 +83,7 @@ def semivalue(game: Game, value: Semivalue, *, backend: str = "auto", nan: str |
     launch = Launcher(game.ops, backend, game.dtype, traced)
     credits, finite = _computed(game, terms, launch, raises)
     if known is not None and finite and launch.run is not None:
+        launch.run.bind()
         keep(known[0], launch.run)
     if not finite and (raises or eager):
 

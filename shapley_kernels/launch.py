@@ -135,10 +135,9 @@ MOST_RUNS = 64
 
 
 def keep(kind: Hashable, run: Run) -> None:
-    """A run with few coefficients, for later calls of its kind."""
+    """A run with few coefficients, for later calls of its kind; it should be bound."""
     if len(RUNS) >= MOST_RUNS:
         RUNS.clear()
-    run.bind()
     RUNS[kind] = run
 
 

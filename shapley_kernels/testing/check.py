@@ -13,9 +13,10 @@ from hypothesis import configuration
 from shapley_kernels.arrays import integer, number, one_of
 from shapley_kernels.games import Max, OrderGame
 from shapley_kernels.testing import strategies
-from shapley_kernels.testing.laws import LAWS, Law, describe, is_shapley
+from shapley_kernels.testing.laws import LAWS, Law, is_shapley
 from shapley_kernels.testing.samples import Sample, Utility, utility_name
 from shapley_kernels.testing.subjects import Broken, Raised, Theirs
+from shapley_kernels.testing.violation import describe
 from shapley_kernels.values import Semivalue, Shapley, brackets
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from shapley_kernels.games import GAMES, Game
-from shapley_kernels.testing.laws import LAWS, Law, describe
+from shapley_kernels.testing.laws import LAWS, Law
 from shapley_kernels.testing.samples import Utility, utility_name
 from shapley_kernels.testing.subjects import COMBINATIONS, DTYPES, HOME, VALUES, Broken, Ours, devices, why_not
+from shapley_kernels.testing.violation import describe
 from shapley_kernels.values import Semivalue, Shapley
 
 COMPUTED = ("float64", "float32")

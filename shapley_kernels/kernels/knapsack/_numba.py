@@ -49,58 +49,64 @@ def run(
     Returns:
         The first row with a non-finite live chance or credit, -1 when there is none.
     """
-    bad = _run(chance, weight, mask, worth, t, node_weight, sizes, row_of_count, out)
+    result = out if worth.dtype == np.float64 else np.empty(out.shape)
+    chance, worth, t, node_weight, sizes = (
+        None if x is None else x.astype(float, copy=False) for x in (chance, worth, t, node_weight, sizes)
+    )
+    line = _line(worth) if chance is None and out.shape[1] <= FEW else None
+    alike = weight is None and chance is not None and t is not None and len(worth) == 1
+    if line is not None:
+        tables = (t, node_weight) if sizes is None else (sizes, row_of_count)
+        bad = _of_coalitions(weight, mask, line, tables, sizes is None, result)
+    elif alike and _levels(out) * len(t) * worth.size <= STATES:
+        bad = _of_chances(chance, mask, worth, t, node_weight, result)
+    else:
+        bad = _of_sums((chance, weight, mask, worth, t, node_weight, sizes, row_of_count), result)
+    if result is not out:
+        with np.errstate(over="ignore"):
+            out[...] = result
     return bad if bad >= 0 else first_not_finite(out)
 
 
-def _run(
-    chance: Any,
-    weight: Any,
-    mask: Any,
-    worth: Any,
-    t: Any,
-    node_weight: Any,
-    sizes: Any,
-    row_of_count: Any,
-    out: Any,
-) -> int:
-    if worth.dtype != np.float64:
-        wide = np.empty(out.shape)
-        chance, worth, t, node_weight, sizes = (
-            None if x is None else x.astype(float) for x in (chance, worth, t, node_weight, sizes)
-        )
-        bad = _run(chance, weight, mask, worth, t, node_weight, sizes, row_of_count, wide)
-        with np.errstate(over="ignore"):
-            out[...] = wide
-        return bad
+def _levels(out: Any) -> int:
+    """Halvings of the players, and the whole."""
+    return 1 + max(0, out.shape[1] - 1).bit_length()
+
+
+def _steps(out: Any, worth: Any, states: int) -> int:
+    players: int = out.shape[1]
+    return players * players.bit_length() * worth.shape[1] * states
+
+
+def _of_sums(arrays: tuple[Any, ...], out: Any) -> int:
+    """One row at a time."""
+    chance, weight, mask, worth, t, node_weight, sizes, row_of_count = arrays
     rows, players = out.shape
-    if chance is None and players <= FEW and (line := _line(worth)) is not None:
-        return _of_coalitions(rows, players, weight, mask, line, t, node_weight, sizes, row_of_count, out)
-    states, size = players if t is None else len(t), BITS // 8 // worth.itemsize
-    levels, steps = 1 + max(0, players - 1).bit_length(), players * players.bit_length() * worth.shape[1] * states
-    alike = weight is None and chance is not None and t is not None and len(worth) == 1
-    if alike and levels * states * worth.size <= STATES:
-        live = None if mask is None else mask.astype(float).reshape(-1)
-        vectors = 2 * players * (1 + states) + levels * states * worth.size + 2
-
-        def room(*_: int) -> tuple[Any]:
-            return (np.zeros(vectors * size),)
-
-        inputs = chance.reshape(-1), live, worth, t, node_weight, players
-        return _CHANCES(rows, steps, worth.dtype, *inputs, out.reshape(-1), scratch=room)
-    if chance is None:
-        chance = np.ones((1, players))
-    if weight is None:
-        weight = np.ones((1, players), np.int32)
+    chance = np.ones((1, players)) if chance is None else chance
+    weight = np.ones((1, players), np.int32) if weight is None else weight
+    states, size, levels = players if t is None else len(t), BITS // 8 // worth.itemsize, _levels(out)
     whole = -(-(worth.shape[1] - 1) * states // size) * size
     tile = min(whole, states * size)
-    arrays = chance, weight, mask, worth, t, node_weight, sizes, row_of_count, whole, tile, out
+    given = chance, weight, mask, worth, t, node_weight, sizes, row_of_count, whole, tile, out
 
     def scratch(*_: int) -> tuple[Any, Any]:
         numbers = levels * (whole + size) + 3 * tile + players + 2 * size
         return np.zeros(numbers), np.zeros(2 * (players + levels), np.int64)
 
-    return _KERNEL(rows, steps, worth.dtype, *arrays, scratch=scratch)
+    return _KERNEL(rows, _steps(out, worth, states), worth.dtype, *given, scratch=scratch)
+
+
+def _of_chances(chance: Any, mask: Any, worth: Any, t: Any, node_weight: Any, out: Any) -> int:
+    """A vector of rows at a time, of players who all count 1."""
+    (rows, players), states = out.shape, len(t)
+    live = None if mask is None else mask.astype(float).reshape(-1)
+    vectors = 2 * players * (1 + states) + _levels(out) * states * worth.size + 2
+
+    def scratch(*_: int) -> tuple[Any]:
+        return (np.zeros(vectors * (BITS // 8 // worth.itemsize)),)
+
+    inputs = chance.reshape(-1), live, worth, t, node_weight, players
+    return _CHANCES(rows, _steps(out, worth, states), worth.dtype, *inputs, out.reshape(-1), scratch=scratch)
 
 
 def _line(worth: Any) -> tuple[float, float, float, float] | None:
@@ -116,19 +122,11 @@ def _line(worth: Any) -> tuple[float, float, float, float] | None:
 
 
 def _of_coalitions(
-    rows: int,
-    players: int,
-    weight: Any,
-    mask: Any,
-    line: tuple[float, ...],
-    t: Any,
-    node_weight: Any,
-    sizes: Any,
-    row_of_count: Any,
-    out: Any,
+    weight: Any, mask: Any, line: tuple[float, ...], tables: tuple[Any, Any], by_nodes: bool, out: Any
 ) -> int:
-    tables = (t, node_weight) if sizes is None else (sizes, row_of_count)
-    of_size = _of_one_coalition(players, sizes is None, *(x.tobytes() for x in tables))
+    """A vector of rows at a time, of few players who are sure to succeed: by all their coalitions."""
+    rows, players = out.shape
+    of_size = _of_one_coalition(players, by_nodes, *(x.tobytes() for x in tables))
     if weight is None:
         weight = np.ones((1, players), np.int32)
     bits, size = max(players, FOUR), BITS // 8 // out.itemsize

@@ -53,7 +53,7 @@ def run(
     form = form or ("lanes" if players <= LONGEST else "rows")
     kernel, dtype, tables, steps = _KERNELS[form], A.dtype, (v_empty, A, B, C, row_of_count), max(1, players)
     if form == "lanes":
-        network, size = (of(players, dtype.itemsize) for of in (steps_of, room))
+        network, size = steps_of(players, dtype.itemsize), room(players, dtype.itemsize)
         bad = kernel(
             rows, steps, dtype, rewards, mask, *tables, network, out, scratch=lambda *_: (np.empty(size, dtype),)
         )
