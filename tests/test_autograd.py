@@ -18,6 +18,7 @@ from tests.kernels.order import gradients
 GAMES = [sk.Max, sk.Min, sk.Median, sk.Range]
 # Dynamo warns of deprecated parts of torch itself
 compiles = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+forward_mode = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # which torch itself calls
 newer = pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="needs torch 2.7")
 
 
@@ -291,7 +292,7 @@ def test_vmap_over_other_games_says_what_to_do(name):
         torch.func.vmap(lambda m: sk.shapley(sk.NoisyOr(torch.zeros(4), mask=m)))(torch.ones(2, 4, dtype=torch.bool))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # which torch itself calls for jvp
+@forward_mode
 @pytest.mark.parametrize("name", OTHERS)
 def test_torch_func_differentiates_other_games(name):
     make, (_, *shape) = OTHERS[name]
@@ -357,7 +358,7 @@ def test_what_cannot_be_exported_says_so():
             torch.export.export(Credits(make), (torch.rand(3, 4),))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch, of itself
+@forward_mode
 def test_forward_mode_gives_no_tangent_away():
     r = torch.rand(4, 3)
     for make, raises in ((sk.Max, True), (sk.NoisyOr, False)):
